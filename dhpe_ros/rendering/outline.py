@@ -1,0 +1,251 @@
+"""Compiled kernels: the outline of a mesh in the image, and the gradient that pixels send to it.
+
+Pixel coordinates as in `kernels.py`. The outline is made of the parts of contour edges that have
+covered image on one side and background on the other. Contour edges are cut where others cross them;
+a part is on the outline if a ray from its middle meets no surface on one of the two sides.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+_options = {"nogil": True, "cache": True, "error_model": "numpy"}
+_TILE = 8
+_BLOCK = 32
+_COINCIDENT_PX = 1e-9
+
+
+@njit(**_options)
+def contours(points, edges, weights):
+    """Contour edges as rows (xa, ya, xb, yb), their weights and their vertices (a, b)."""
+    count = 0
+    for e in range(edges.shape[0]):
+        count += weights[e] != 0
+    lines = np.empty((count, 4))
+    line_weights = np.empty(count, dtype=np.int64)
+    ends = np.empty((count, 2), dtype=np.int64)
+    k = 0
+    for e in range(edges.shape[0]):
+        if weights[e] != 0:
+            a, b = edges[e, 0], edges[e, 1]
+            lines[k, 0], lines[k, 1] = points[a, 0], points[a, 1]
+            lines[k, 2], lines[k, 3] = points[b, 0], points[b, 1]
+            line_weights[k] = weights[e]
+            ends[k, 0], ends[k, 1] = a, b
+            k += 1
+    return lines, line_weights, ends
+
+
+@njit(**_options)
+def outline(lines, line_weights):
+    """The parts of contour edges that bound the covered area.
+
+    Returns:
+        edge_of (S,) int64, index into `lines`, and part (S, 2), the interval of the edge's parameter
+        in [0, 1], from a to b, that is visible.
+    """
+    n = lines.shape[0]
+    edge_of = np.empty(2 * n + 8, dtype=np.int64)
+    part = np.empty((2 * n + 8, 2))
+    cuts = np.empty(n + 2)
+    found = 0
+    for e in range(n):
+        cut_count = _cut(lines, e, cuts)
+        for k in range(cut_count - 1):
+            low, high = cuts[k], cuts[k + 1]
+            if high <= low or not _bounds(lines, line_weights, e, 0.5 * (low + high)):
+                continue
+            if found > 0 and edge_of[found - 1] == e and part[found - 1, 1] == low:
+                part[found - 1, 1] = high
+                continue
+            if found == edge_of.shape[0]:
+                edge_of = np.concatenate((edge_of, np.empty_like(edge_of)))
+                part = np.concatenate((part, np.empty_like(part)))
+            edge_of[found] = e
+            part[found, 0], part[found, 1] = low, high
+            found += 1
+    return edge_of[:found].copy(), part[:found].copy()
+
+
+@njit(**_options)
+def _cut(lines, e, cuts):
+    """Sorted parameters of edge e, 0 and 1 included, at which other contour edges cross it."""
+    xa, ya, xb, yb = lines[e, 0], lines[e, 1], lines[e, 2], lines[e, 3]
+    dx, dy = xb - xa, yb - ya
+    left, right, top, bottom = min(xa, xb), max(xa, xb), min(ya, yb), max(ya, yb)
+    cuts[0], cuts[1] = 0.0, 1.0
+    count = 2
+    for f in range(lines.shape[0]):
+        xc, yc, xd, yd = lines[f, 0], lines[f, 1], lines[f, 2], lines[f, 3]
+        if min(xc, xd) > right or max(xc, xd) < left or min(yc, yd) > bottom or max(yc, yd) < top:
+            continue
+        side_c = dx * (yc - ya) - dy * (xc - xa)
+        side_d = dx * (yd - ya) - dy * (xd - xa)
+        if (side_c > 0.0) == (side_d > 0.0):
+            continue
+        along = side_c / (side_c - side_d)
+        x, y = xc + along * (xd - xc), yc + along * (yd - yc)
+        t = (x - xa) / dx if abs(dx) > abs(dy) else (y - ya) / dy
+        if 0.0 < t < 1.0:
+            cuts[count] = t
+            count += 1
+    cuts[:count].sort()
+    return count
+
+
+@njit(**_options)
+def _bounds(lines, line_weights, e, t):
+    """Whether edge e has covered image on one side and background on the other at parameter t.
+
+    Counts the layers on both sides with a ray along the axis that the edge crosses more steeply.
+    Of edges that lie on top of each other, the first is taken to lie before the others.
+    """
+    x = lines[e, 0] + t * (lines[e, 2] - lines[e, 0])
+    y = lines[e, 1] + t * (lines[e, 3] - lines[e, 1])
+    steep = abs(lines[e, 3] - lines[e, 1]) >= abs(lines[e, 2] - lines[e, 0])
+    across, along = (0, 1) if steep else (1, 0)
+    here, level = (x, y) if steep else (y, x)
+    layers = 0
+    for f in range(lines.shape[0]):
+        start, stop = lines[f, along], lines[f, along + 2]
+        if f == e or (start <= level) == (stop <= level):
+            continue
+        first, last = lines[f, across], lines[f, across + 2]
+        ahead = first + (last - first) * ((level - start) / (stop - start)) - here
+        if ahead < -_COINCIDENT_PX or (ahead <= _COINCIDENT_PX and f < e):
+            layers += -line_weights[f] if start < stop else line_weights[f]
+    own = -line_weights[e] if lines[e, along] < lines[e, along + 2] else line_weights[e]
+    if not steep:  # the mirrored picture: rays along y see every crossing with the other sign
+        layers, own = -layers, -own
+    return (layers > 0) != (layers + own > 0)
+
+
+@njit(**_options)
+def _nearest_on(lines, edge_of, part, s, x, y):
+    """Squared distance from (x, y) to outline part s, and the parameter of the nearest point."""
+    e = edge_of[s]
+    xa, ya = lines[e, 0], lines[e, 1]
+    dx, dy = lines[e, 2] - xa, lines[e, 3] - ya
+    t = ((x - xa) * dx + (y - ya) * dy) / (dx * dx + dy * dy)
+    t = min(max(t, part[s, 0]), part[s, 1])
+    rx, ry = x - (xa + t * dx), y - (ya + t * dy)
+    return rx * rx + ry * ry, t
+
+
+@njit(**_options)
+def _candidates(lines, edge_of, part, pool, pool_size, x, y, radius, chosen, distances):
+    """Parts of `pool` that can be nearest to some point within `radius` of (x, y).
+
+    Returns how many were written to `chosen`, and the distance from (x, y) to the nearest of them.
+    """
+    nearest = np.inf
+    for k in range(pool_size):
+        squared, _ = _nearest_on(lines, edge_of, part, pool[k], x, y)
+        distances[k] = math.sqrt(squared)
+        nearest = min(nearest, distances[k])
+    count = 0
+    for k in range(pool_size):
+        if distances[k] <= nearest + 2.0 * radius:
+            chosen[count] = pool[k]
+            count += 1
+    return count, nearest
+
+
+@njit(**_options)
+def pull(lines, line_weights, ends, edge_of, part, mask, upstream, softness, reach, gradient):
+    """Gradient of sum(upstream * S) with respect to the vertices, S the relaxed silhouette.
+
+    S = 1/2 + atan(d / softness) / pi, d the signed distance in pixels of the pixel's centre to the
+    outline, positive inside; pixels further than `reach` from it are constant.
+    mask, upstream (H, W); gradient (V, 2), added to.
+    """
+    height, width = mask.shape
+    everything = np.arange(edge_of.shape[0])
+    block_pool, tile_pool = np.empty_like(everything), np.empty_like(everything)
+    distances = np.empty(edge_of.shape[0])
+    for top in range(0, height, _BLOCK):
+        for left in range(0, width, _BLOCK):
+            bottom, right = min(top + _BLOCK, height), min(left + _BLOCK, width)
+            if not _any(upstream, top, bottom, left, right):
+                continue
+            radius = 0.5 * math.hypot(bottom - 1 - top, right - 1 - left)
+            block_size, nearest = _candidates(
+                lines, edge_of, part, everything, everything.shape[0],
+                0.5 * (left + right - 1), 0.5 * (top + bottom - 1), radius, block_pool, distances,
+            )  # fmt: skip
+            if nearest - radius > reach:
+                continue
+            for row in range(top, bottom, _TILE):
+                for column in range(left, right, _TILE):
+                    _pull_tile(
+                        lines, line_weights, ends, edge_of, part, mask, upstream, softness, reach,
+                        gradient, row, min(row + _TILE, bottom), column, min(column + _TILE, right),
+                        block_pool, block_size, tile_pool, distances,
+                    )  # fmt: skip
+
+
+@njit(**_options)
+def _any(image, top, bottom, left, right):
+    for i in range(top, bottom):
+        for j in range(left, right):
+            if image[i, j] != 0.0:
+                return True
+    return False
+
+
+@njit(**_options)
+def _pull_tile(
+    lines, line_weights, ends, edge_of, part, mask, upstream, softness, reach, gradient,
+    top, bottom, left, right, pool, pool_size, tile_pool, distances,
+):  # fmt: skip
+    if not _any(upstream, top, bottom, left, right):
+        return
+    radius = 0.5 * math.hypot(bottom - 1 - top, right - 1 - left)
+    tile_size, nearest = _candidates(
+        lines, edge_of, part, pool, pool_size,
+        0.5 * (left + right - 1), 0.5 * (top + bottom - 1), radius, tile_pool, distances,
+    )  # fmt: skip
+    if nearest - radius > reach:
+        return
+    for i in range(top, bottom):
+        for j in range(left, right):
+            if upstream[i, j] != 0.0:
+                _pull_pixel(
+                    lines, line_weights, ends, edge_of, part, i, j, mask[i, j] > 0.0, upstream[i, j],
+                    softness, reach, tile_pool, tile_size, gradient,
+                )  # fmt: skip
+
+
+@njit(**_options)
+def _pull_pixel(
+    lines, line_weights, ends, edge_of, part, i, j, inside, upstream, softness, reach,
+    pool, pool_size, gradient,
+):  # fmt: skip
+    best, t, s = np.inf, 0.0, -1
+    for k in range(pool_size):
+        squared, here = _nearest_on(lines, edge_of, part, pool[k], j, i)
+        if squared < best:
+            best, t, s = squared, here, pool[k]
+    if s < 0 or best > reach * reach:
+        return
+    e = edge_of[s]
+    out_x, out_y = _outward(lines, line_weights, e, t, i, j, inside)
+    slope = softness / (math.pi * (softness * softness + best))  # dS / dd
+    a, b = ends[e, 0], ends[e, 1]
+    gradient[a, 0] += (1.0 - t) * upstream * slope * out_x
+    gradient[a, 1] += (1.0 - t) * upstream * slope * out_y
+    gradient[b, 0] += t * upstream * slope * out_x
+    gradient[b, 1] += t * upstream * slope * out_y
+
+
+@njit(**_options)
+def _outward(lines, line_weights, e, t, i, j, inside):
+    """Unit vector, away from the covered area, between pixel (i, j) and its nearest point."""
+    dx, dy = lines[e, 2] - lines[e, 0], lines[e, 3] - lines[e, 1]
+    x, y = j - (lines[e, 0] + t * dx), i - (lines[e, 1] + t * dy)
+    outward = not inside
+    if math.hypot(x, y) < _COINCIDENT_PX:  # on the outline itself: the normal of the edge
+        x, y, outward = dy, -dx, line_weights[e] > 0
+    length = math.hypot(x, y) if outward else -math.hypot(x, y)
+    return x / length, y / length
