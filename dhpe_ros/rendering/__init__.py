@@ -1,5 +1,5 @@
 """The differentiable renderer for small meshes."""
 
-from dhpe_ros.rendering.silhouette import Fragments, rasterize, silhouette
+from dhpe_ros.rendering.coverage import Fragments, rasterize, silhouette
 
 __all__ = ["Fragments", "rasterize", "silhouette"]

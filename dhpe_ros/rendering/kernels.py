@@ -27,7 +27,7 @@ def _clamped_ceil(value: float, low: int, high: int) -> int:
         return low
     if value >= high:
         return high
-    return int(math.ceil(value))
+    return math.ceil(value)
 
 
 @njit(**_options)

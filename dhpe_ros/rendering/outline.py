@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 _options = {"nogil": True, "cache": True, "error_model": "numpy"}
-_TILE = 8
+_TILE = 8  # pixels; a block's candidates are looked up once and passed on to its tiles
 _BLOCK = 32
 _COINCIDENT_PX = 1e-9
 
@@ -122,67 +122,58 @@ def _bounds(lines, line_weights, e, t):
 
 
 @njit(**_options)
-def _nearest_on(lines, edge_of, part, s, x, y):
-    """Squared distance from (x, y) to outline part s, and the parameter of the nearest point."""
-    e = edge_of[s]
-    xa, ya = lines[e, 0], lines[e, 1]
-    dx, dy = lines[e, 2] - xa, lines[e, 3] - ya
-    t = ((x - xa) * dx + (y - ya) * dy) / (dx * dx + dy * dy)
-    t = min(max(t, part[s, 0]), part[s, 1])
-    rx, ry = x - (xa + t * dx), y - (ya + t * dy)
-    return rx * rx + ry * ry, t
-
-
-@njit(**_options)
-def _candidates(lines, edge_of, part, pool, pool_size, x, y, radius, chosen, distances):
-    """Parts of `pool` that can be nearest to some point within `radius` of (x, y).
-
-    Returns how many were written to `chosen`, and the distance from (x, y) to the nearest of them.
-    """
-    nearest = np.inf
-    for k in range(pool_size):
-        squared, _ = _nearest_on(lines, edge_of, part, pool[k], x, y)
-        distances[k] = math.sqrt(squared)
-        nearest = min(nearest, distances[k])
-    count = 0
-    for k in range(pool_size):
-        if distances[k] <= nearest + 2.0 * radius:
-            chosen[count] = pool[k]
-            count += 1
-    return count, nearest
-
-
-@njit(**_options)
-def pull(lines, line_weights, ends, edge_of, part, mask, upstream, softness, reach, gradient):
+def pull(
+    lines, line_weights, ends, edge_of, part, mask, upstream, softness, reach, rows, gradient
+):
     """Gradient of sum(upstream * S) with respect to the vertices, S the relaxed silhouette.
 
     S = 1/2 + atan(d / softness) / pi, d the signed distance in pixels of the pixel's centre to the
     outline, positive inside; pixels further than `reach` from it are constant.
-    mask, upstream (H, W); gradient (V, 2), added to.
+    mask, upstream (H, W); rows: the pixel rows [first, stop) to sum over; gradient (V, 2), added to.
     """
-    height, width = mask.shape
+    segments = _segments(lines, edge_of, part)
     everything = np.arange(edge_of.shape[0])
     block_pool, tile_pool = np.empty_like(everything), np.empty_like(everything)
     distances = np.empty(edge_of.shape[0])
-    for top in range(0, height, _BLOCK):
-        for left in range(0, width, _BLOCK):
-            bottom, right = min(top + _BLOCK, height), min(left + _BLOCK, width)
+    squared, nearest = np.empty(_TILE * _TILE), np.empty(_TILE * _TILE, dtype=np.int64)
+    for top in range(rows[0], rows[1], _BLOCK):
+        for left in range(0, mask.shape[1], _BLOCK):
+            bottom, right = min(top + _BLOCK, rows[1]), min(left + _BLOCK, mask.shape[1])
             if not _any(upstream, top, bottom, left, right):
                 continue
-            radius = 0.5 * math.hypot(bottom - 1 - top, right - 1 - left)
-            block_size, nearest = _candidates(
-                lines, edge_of, part, everything, everything.shape[0],
-                0.5 * (left + right - 1), 0.5 * (top + bottom - 1), radius, block_pool, distances,
+            block = _candidates(
+                segments, everything, len(everything), top, bottom, left, right, reach,
+                block_pool, distances,
             )  # fmt: skip
-            if nearest - radius > reach:
+            if block == 0:
                 continue
-            for row in range(top, bottom, _TILE):
-                for column in range(left, right, _TILE):
-                    _pull_tile(
-                        lines, line_weights, ends, edge_of, part, mask, upstream, softness, reach,
-                        gradient, row, min(row + _TILE, bottom), column, min(column + _TILE, right),
-                        block_pool, block_size, tile_pool, distances,
+            for i in range(top, bottom, _TILE):
+                for j in range(left, right, _TILE):
+                    below, beyond = min(i + _TILE, bottom), min(j + _TILE, right)
+                    if not _any(upstream, i, below, j, beyond):
+                        continue
+                    tile = _candidates(
+                        segments, block_pool, block, i, below, j, beyond, reach,
+                        tile_pool, distances,
                     )  # fmt: skip
+                    _nearest(segments, tile_pool, tile, i, j, squared, nearest)
+                    _pull_tile(
+                        lines, line_weights, ends, edge_of, segments, mask, upstream,
+                        softness, reach, i, below, j, beyond, squared, nearest, gradient,
+                    )  # fmt: skip
+
+
+@njit(**_options)
+def _segments(lines, edge_of, part):
+    """Outline parts as rows (xa, ya, dx, dy, first t, last t, 1 / squared length of the edge)."""
+    segments = np.empty((edge_of.shape[0], 7))
+    for s in range(edge_of.shape[0]):
+        xa, ya, xb, yb = lines[edge_of[s]]
+        dx, dy = xb - xa, yb - ya
+        segments[s, 0], segments[s, 1], segments[s, 2], segments[s, 3] = xa, ya, dx, dy
+        segments[s, 4], segments[s, 5] = part[s, 0], part[s, 1]
+        segments[s, 6] = 1.0 / (dx * dx + dy * dy)
+    return segments
 
 
 @njit(**_options)
@@ -195,48 +186,79 @@ def _any(image, top, bottom, left, right):
 
 
 @njit(**_options)
-def _pull_tile(
-    lines, line_weights, ends, edge_of, part, mask, upstream, softness, reach, gradient,
-    top, bottom, left, right, pool, pool_size, tile_pool, distances,
-):  # fmt: skip
-    if not _any(upstream, top, bottom, left, right):
-        return
-    radius = 0.5 * math.hypot(bottom - 1 - top, right - 1 - left)
-    tile_size, nearest = _candidates(
-        lines, edge_of, part, pool, pool_size,
-        0.5 * (left + right - 1), 0.5 * (top + bottom - 1), radius, tile_pool, distances,
-    )  # fmt: skip
-    if nearest - radius > reach:
-        return
-    for i in range(top, bottom):
-        for j in range(left, right):
-            if upstream[i, j] != 0.0:
-                _pull_pixel(
-                    lines, line_weights, ends, edge_of, part, i, j, mask[i, j] > 0.0, upstream[i, j],
-                    softness, reach, tile_pool, tile_size, gradient,
-                )  # fmt: skip
+def _candidates(segments, pool, pool_size, top, bottom, left, right, reach, chosen, distances):
+    """Segments of `pool` that can be nearest to some pixel of a rectangle; none if beyond reach.
+
+    Every pixel is within `radius` of the rectangle's centre. Returns how many went to `chosen`.
+    """
+    x, y = 0.5 * (left + right - 1), 0.5 * (top + bottom - 1)
+    radius = 0.5 * math.hypot(right - 1 - left, bottom - 1 - top)
+    nearest = np.inf
+    for k in range(pool_size):
+        distances[k] = math.sqrt(_closest(segments, pool[k], x, y)[0])
+        nearest = min(nearest, distances[k])
+    count = 0
+    if nearest - radius <= reach:
+        for k in range(pool_size):
+            if distances[k] <= nearest + 2.0 * radius:
+                chosen[count] = pool[k]
+                count += 1
+    return count
 
 
 @njit(**_options)
-def _pull_pixel(
-    lines, line_weights, ends, edge_of, part, i, j, inside, upstream, softness, reach,
-    pool, pool_size, gradient,
-):  # fmt: skip
-    best, t, s = np.inf, 0.0, -1
+def _closest(segments, s, x, y):
+    """Squared distance from (x, y) to segment s, and the edge's parameter at the nearest point."""
+    xa, ya, dx, dy, low, high, inverse = segments[s]
+    t = ((x - xa) * dx + (y - ya) * dy) * inverse
+    t = low if t < low else t
+    t = high if t > high else t
+    rx, ry = x - (xa + t * dx), y - (ya + t * dy)
+    return rx * rx + ry * ry, t
+
+
+@njit(**_options)
+def _nearest(segments, pool, pool_size, top, left, squared, nearest):
+    """Nearest segment to each pixel of a full tile, row by row, and its squared distance.
+
+    The inner loop has no branch, so that it compiles to vector instructions.
+    """
+    squared[:] = np.inf
+    nearest[:] = -1
     for k in range(pool_size):
-        squared, here = _nearest_on(lines, edge_of, part, pool[k], j, i)
-        if squared < best:
-            best, t, s = squared, here, pool[k]
-    if s < 0 or best > reach * reach:
-        return
-    e = edge_of[s]
-    out_x, out_y = _outward(lines, line_weights, e, t, i, j, inside)
-    slope = softness / (math.pi * (softness * softness + best))  # dS / dd
-    a, b = ends[e, 0], ends[e, 1]
-    gradient[a, 0] += (1.0 - t) * upstream * slope * out_x
-    gradient[a, 1] += (1.0 - t) * upstream * slope * out_y
-    gradient[b, 0] += t * upstream * slope * out_x
-    gradient[b, 1] += t * upstream * slope * out_y
+        s = pool[k]
+        xa, ya, dx, dy, low, high, inverse = segments[s]
+        for p in range(_TILE * _TILE):
+            x, y = left + (p % _TILE) - xa, top + (p // _TILE) - ya
+            t = (x * dx + y * dy) * inverse
+            t = low if t < low else t
+            t = high if t > high else t
+            rx, ry = x - t * dx, y - t * dy
+            found = rx * rx + ry * ry
+            nearest[p] = s if found < squared[p] else nearest[p]
+            squared[p] = found if found < squared[p] else squared[p]
+
+
+@njit(**_options)
+def _pull_tile(
+    lines, line_weights, ends, edge_of, segments, mask, upstream,
+    softness, reach, top, bottom, left, right, squared, nearest, gradient,
+):  # fmt: skip
+    for i in range(top, bottom):
+        for j in range(left, right):
+            p = (i - top) * _TILE + j - left
+            s = nearest[p]
+            if s < 0 or squared[p] > reach * reach or upstream[i, j] == 0.0:
+                continue
+            t = _closest(segments, s, j, i)[1]
+            e = edge_of[s]
+            out_x, out_y = _outward(lines, line_weights, e, t, i, j, mask[i, j] > 0.0)
+            slope = softness / (math.pi * (softness * softness + squared[p]))  # dS / dd
+            a, b = ends[e, 0], ends[e, 1]
+            gradient[a, 0] += (1.0 - t) * upstream[i, j] * slope * out_x
+            gradient[a, 1] += (1.0 - t) * upstream[i, j] * slope * out_y
+            gradient[b, 0] += t * upstream[i, j] * slope * out_x
+            gradient[b, 1] += t * upstream[i, j] * slope * out_y
 
 
 @njit(**_options)

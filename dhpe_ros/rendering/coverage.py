@@ -13,6 +13,8 @@ from dhpe_ros.rendering import kernels, outline
 from dhpe_ros.rendering.topology import Topology, topology_of
 from dhpe_ros.rendering.workers import for_each
 
+_BAND = 32  # rows of one unit of work in the gradient
+
 
 class Fragments(NamedTuple):
     """What lies nearest to the viewer at every pixel centre.
@@ -154,13 +156,7 @@ class _Silhouette(torch.autograd.Function):
         (vertices,) = ctx.saved_tensors
         points, topology, weights, masks = ctx.scene
         upstream = np.ascontiguousarray(as_array(upstream), dtype=masks.dtype)
-        pulls = np.zeros(points.shape)
-        for_each(
-            len(points),
-            lambda n: _pull(
-                points[n], topology, weights[n], masks[n], upstream[n], *ctx.relaxation, pulls[n]
-            ),
-        )
+        pulls = _pulls(points, topology, weights, masks, upstream, *ctx.relaxation)
         height, width = masks.shape[1:]
         gradient = torch.zeros_like(vertices)
         gradient[..., :2] = torch.from_numpy(pulls * [0.5 * width, 0.5 * height]).to(vertices)
@@ -175,18 +171,31 @@ def _cover(points: np.ndarray, topology: Topology, weights: np.ndarray, mask: np
     kernels.cover(points, topology.edges, weights, counts, mask)
 
 
-def _pull(
+def _pulls(
     points: np.ndarray,
     topology: Topology,
     weights: np.ndarray,
-    mask: np.ndarray,
+    masks: np.ndarray,
     upstream: np.ndarray,
     softness_px: float,
     reach_px: float,
-    gradient: np.ndarray,
-) -> None:
-    lines, line_weights, ends = outline.contours(points, topology.edges, weights)
-    edge_of, part = outline.outline(lines, line_weights)
-    outline.pull(
-        lines, line_weights, ends, edge_of, part, mask, upstream, softness_px, reach_px, gradient
-    )
+) -> np.ndarray:
+    """Gradient (B, V, 2) in pixel coordinates: outlines first, then bands of rows side by side."""
+    batch, height = masks.shape[:2]
+    bands = -(-height // _BAND)
+    outlines: list[tuple] = [()] * batch
+    pulls = np.zeros((batch, bands, *points.shape[1:]))
+
+    def trace(n: int) -> None:
+        lines, line_weights, ends = outline.contours(points[n], topology.edges, weights[n])
+        outlines[n] = (lines, line_weights, ends, *outline.outline(lines, line_weights))
+
+    def pull(index: int) -> None:
+        n, band = divmod(index, bands)
+        rows = band * _BAND, min((band + 1) * _BAND, height)
+        images = masks[n], upstream[n]
+        outline.pull(*outlines[n], *images, softness_px, reach_px, rows, pulls[n, band])
+
+    for_each(batch, trace)
+    for_each(batch * bands, pull)
+    return pulls.sum(axis=1)
