@@ -1,0 +1,138 @@
+"""The image topic of a rosbag2 recording as frames; no ROS needed, but the ``rosbags`` package."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from dhpe_ros.camera import Camera
+from dhpe_ros.media import Frame, MediaError
+from dhpe_ros.ros.image_conversion import compressed_to_rgb, image_to_rgb
+
+_DECODERS = {
+    "sensor_msgs/msg/Image": image_to_rgb,
+    "sensor_msgs/msg/CompressedImage": compressed_to_rgb,
+}
+_CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
+# Pictures, but not the ones a camera took in colour.
+_NOT_COLOUR = ("depth", "disparity", "mask", "overlay", "theora", "confidence")
+
+_log = logging.getLogger(__name__)
+
+
+class BagImages:
+    """One image topic of a bag folder, ``.mcap`` or ``.db3``, with its camera_info if recorded.
+
+    ``topic`` empty takes the colour topic with the most messages. Raises ``MediaError`` when the
+    bag cannot be read or has no such topic.
+    """
+
+    is_sequence = True
+
+    def __init__(self, path: Path, topic: str = "") -> None:
+        self.path = path
+        self.name = str(path)
+        with _open(path) as reader:
+            counts = {
+                name: info.msgcount
+                for name, info in reader.topics.items()
+                if info.msgtype in _DECODERS and info.msgcount
+            }
+            self.topic = topic or _most_likely(path, counts)
+            if self.topic not in counts:
+                raise MediaError(path, _no_topic(topic, counts))
+            self.count: int | None = counts[self.topic]
+            seconds = reader.duration / 1e9
+        self.rate_hz = (self.count - 1) / seconds if self.count > 1 and seconds > 0 else None
+
+    def frames(self) -> Iterator[Frame]:
+        with _open(self.path) as reader:
+            camera = self._camera(reader)
+            images = [c for c in reader.connections if c.topic == self.topic]
+            messages = _messages(reader, images, self.path)
+            start_ns = None
+            for index, (connection, stamp_ns, data) in enumerate(messages):
+                start_ns = stamp_ns if start_ns is None else start_ns
+                image = self._decode(
+                    reader.deserialize(data, connection.msgtype), connection.msgtype
+                )
+                name = f"{self.name} frame {index}"
+                yield Frame(image, name, index, (stamp_ns - start_ns) / 1e9, camera)
+
+    def _decode(self, message: Any, kind: str) -> np.ndarray:
+        try:
+            return _DECODERS[kind](message)
+        except ValueError as error:
+            raise MediaError(self.path, f"{self.topic}: {error}") from error
+
+    def _camera(self, reader: Any) -> Camera | None:
+        """From the camera_info beside the image topic; None without a usable one."""
+        beside = {str(folder / "camera_info") for folder in PurePosixPath(self.topic).parents}
+        connections = [
+            c for c in reader.connections if c.msgtype == _CAMERA_INFO and c.topic in beside
+        ]
+        for connection, _, data in _messages(reader, connections, self.path) if connections else ():
+            info = reader.deserialize(data, connection.msgtype)
+            if info.k[0] > 0 and info.k[4] > 0:
+                k = [float(value) for value in info.k]
+                return Camera(k[0], k[4], k[2], k[5], int(info.width), int(info.height))
+        return None
+
+
+def _open(path: Path) -> Any:
+    try:
+        from rosbags.highlevel import AnyReader
+        from rosbags.typesys import Stores, get_typestore
+    except ImportError as error:
+        raise MediaError(
+            path, "recordings need the rosbags package; install it with: pip install rosbags"
+        ) from error
+    try:
+        # Recordings from before Iron do not carry the definitions of their messages.
+        reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
+        reader.open()
+    except Exception as error:  # the package lets the errors of its storages through
+        raise MediaError(path, f"is not a recording that can be read: {error}") from error
+    return _Closing(reader)
+
+
+class _Closing:
+    """``with`` for a reader that is open already."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def __enter__(self) -> Any:
+        return self._reader
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+
+
+def _messages(reader: Any, connections: list[Any], path: Path) -> Iterator[tuple[Any, int, bytes]]:
+    try:
+        yield from reader.messages(connections)
+    except (ValueError, RuntimeError, OSError) as error:
+        raise MediaError(path, f"the recording is damaged: {error}") from error
+
+
+def _most_likely(path: Path, counts: dict[str, int]) -> str:
+    if not counts:
+        raise MediaError(path, _no_topic("", counts))
+    colour = {t: n for t, n in counts.items() if not any(word in t for word in _NOT_COLOUR)}
+    candidates = colour or counts
+    topic = max(candidates, key=lambda name: (candidates[name], -len(name)))
+    if len(counts) > 1:
+        others = ", ".join(sorted(set(counts) - {topic}))
+        _log.warning("%s: taking the images of %s; also there: %s", path, topic, others)
+    return topic
+
+
+def _no_topic(topic: str, counts: dict[str, int]) -> str:
+    if not counts:
+        return "the recording has no images (sensor_msgs/Image or CompressedImage)"
+    return f"the recording has no images on {topic}; it has {', '.join(sorted(counts))}"

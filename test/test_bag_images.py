@@ -1,0 +1,96 @@
+"""Recordings as inputs; written and read with the optional rosbags package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from dhpe_ros.media import MediaError, open_media
+
+rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the optional rosbags package is missing")
+from rosbags.typesys import Stores, get_typestore  # noqa: E402
+
+TYPES = get_typestore(Stores.ROS2_HUMBLE)
+
+
+def header(stamp_ns: int):
+    time = TYPES.types["builtin_interfaces/msg/Time"](stamp_ns // 10**9, stamp_ns % 10**9)
+    return TYPES.types["std_msgs/msg/Header"](time, "camera")
+
+
+def image(value: int, stamp_ns: int):
+    bgr = np.zeros((24, 32, 3), np.uint8)
+    bgr[..., 0] = value
+    kind = TYPES.types["sensor_msgs/msg/Image"]
+    return kind(header(stamp_ns), 24, 32, "bgr8", 0, 96, bgr.ravel())
+
+
+def compressed(value: int, stamp_ns: int):
+    png = cv2.imencode(".png", np.full((24, 32, 3), value, np.uint8))[1].ravel()
+    return TYPES.types["sensor_msgs/msg/CompressedImage"](header(stamp_ns), "png", png)
+
+
+def camera_info(stamp_ns: int):
+    matrix = np.array([30.0, 0, 15.5, 0, 31.0, 11.5, 0, 0, 1])
+    roi = TYPES.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+    kind = TYPES.types["sensor_msgs/msg/CameraInfo"]
+    zeros, eye = np.zeros(5), np.eye(3).ravel()
+    projection = np.zeros(12)
+    return kind(header(stamp_ns), 24, 32, "plumb_bob", zeros, matrix, eye, projection, 0, 0, roi)
+
+
+def record(path: Path, topics: dict, storage=rosbag2.StoragePlugin.SQLITE3) -> Path:
+    """Write ``topic -> (make message, count)`` at 10 Hz."""
+    with rosbag2.Writer(path, version=9, storage_plugin=storage) as writer:
+        for topic, (make, count) in topics.items():
+            stamps = [10**18 + index * 10**8 for index in range(count)]
+            kind = make(*(0,) * make.__code__.co_argcount).__msgtype__
+            connection = writer.add_connection(topic, kind, typestore=TYPES)
+            for index, stamp_ns in enumerate(stamps):
+                message = make(stamp_ns) if make is camera_info else make(index * 10, stamp_ns)
+                writer.write(connection, stamp_ns, TYPES.serialize_cdr(message, kind))
+    return path
+
+
+@pytest.mark.parametrize("storage", list(rosbag2.StoragePlugin))
+@pytest.mark.parametrize("whole_folder", [True, False])
+def test_frames_with_stamps_and_intrinsics(tmp_path, storage, whole_folder):
+    topics = {"/camera/image_raw": (image, 5), "/camera/camera_info": (camera_info, 5)}
+    bag = record(tmp_path / "bag", topics, storage)
+    if not whole_folder:
+        (bag,) = (p for p in bag.iterdir() if p.suffix in (".mcap", ".db3"))
+    media = open_media(bag)
+    frames = list(media.frames())
+    assert media.count == len(frames) == 5
+    assert media.rate_hz == pytest.approx(10)
+    assert [f.image[0, 0].tolist() for f in frames] == [[0, 0, 10 * k] for k in range(5)]
+    assert [f.stamp_s for f in frames] == pytest.approx([0.1 * k for k in range(5)])
+    assert (frames[0].camera.fx, frames[0].camera.fy) == (30.0, 31.0)
+    assert (frames[0].camera.cx, frames[0].camera.cy) == (15.5, 11.5)
+
+
+def test_compressed_images(tmp_path):
+    bag = record(tmp_path / "bag", {"/cam/image_raw/compressed": (compressed, 3)})
+    assert [f.image[0, 0, 0] for f in open_media(bag).frames()] == [0, 10, 20]
+
+
+def test_the_colour_topic_is_taken_unless_another_is_named(tmp_path, caplog):
+    bag = record(tmp_path / "bag", {"/front/image": (image, 2), "/depth/image": (image, 9)})
+    assert open_media(bag).count == 2
+    assert "taking the images of /front/image" in caplog.text
+    assert open_media(bag, "/depth/image").count == 9
+    with pytest.raises(MediaError, match=r"no images on /x; it has /depth/image, /front/image"):
+        open_media(bag, "/x")
+
+
+def test_recording_without_images_and_damaged_recording(tmp_path):
+    bag = record(tmp_path / "bag", {"/camera/camera_info": (camera_info, 1)})
+    with pytest.raises(MediaError, match="the recording has no images"):
+        open_media(bag)
+    damaged = tmp_path / "damaged.mcap"
+    damaged.write_bytes(b"\x89MCAP0\r\n" + b"\x00" * 30)
+    with pytest.raises(MediaError, match=r"damaged.mcap: is not a recording that can be read"):
+        open_media(damaged)
