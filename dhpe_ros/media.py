@@ -279,14 +279,14 @@ def _open_bag(path: Path, topic: str) -> Media:
 
 @contextmanager
 def _quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV and FFmpeg from writing lines of their own, which name no file, to the screen."""
+    """Keep OpenCV and FFmpeg from writing lines of their own, which name no file."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    level = cv2.getLogLevel()
+    cv2.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        cv2.setLogLevel(level)
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:
