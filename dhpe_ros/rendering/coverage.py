@@ -50,9 +50,8 @@ def silhouette(
     where d(p) is the signed distance in pixels, positive inside, from the centre p to the outline of
     the union of all triangles (hidden and interior edges are no part of it). The gradient of d is
     exact: the nearest outline point is q = (1 - t) a + t b on the edge of two vertices a and b, and
-    they receive the shares 1 - t and t of dd/dq, the unit outward normal. (One exception: where the
-    nearest point is a corner between two edges that cross without a common vertex, the corner counts
-    as fixed to one of them.) z receives no gradient.
+    they receive the shares 1 - t and t of dd/dq, the unit outward normal; where q is the corner between
+    two edges that cross, both edges receive their part. z receives no gradient.
 
     The kernel dS/dd is a Cauchy density: its integral across the outline is 1, so that the gradient of
     a sum of pixels is that of the area they cover, smoothed by `softness_px`; and its tail falls with
@@ -142,20 +141,19 @@ class _Silhouette(torch.autograd.Function):
         points = to_pixels(as_array(vertices), shape)
         batch = points.shape[0]
         weights = np.empty((batch, len(topology.edges)), np.int64)
-        dtype = np.float64 if vertices.dtype == torch.float64 else np.float32
-        masks = np.empty((batch, *shape), dtype)
+        masks = np.empty((batch, *shape), np.float32)
         for_each(batch, lambda n: _cover(points[n], topology, weights[n], masks[n]))
         ctx.save_for_backward(vertices)
-        ctx.scene = points, topology, weights, masks.copy()
+        ctx.scene = points, topology, weights, masks
         ctx.relaxation = softness_px, reach_px
-        return torch.from_numpy(masks).to(vertices)
+        return torch.tensor(masks, dtype=vertices.dtype, device=vertices.device)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, upstream):
         (vertices,) = ctx.saved_tensors
         points, topology, weights, masks = ctx.scene
-        upstream = np.ascontiguousarray(as_array(upstream), dtype=masks.dtype)
+        upstream = np.ascontiguousarray(as_array(upstream), dtype=np.float64)
         pulls = _pulls(points, topology, weights, masks, upstream, *ctx.relaxation)
         height, width = masks.shape[1:]
         gradient = torch.zeros_like(vertices)

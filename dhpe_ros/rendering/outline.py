@@ -14,6 +14,7 @@ _options = {"nogil": True, "cache": True, "error_model": "numpy"}
 _TILE = 8  # pixels; a block's candidates are looked up once and passed on to its tiles
 _BLOCK = 32
 _COINCIDENT_PX = 1e-9
+_SHARPEST = 20.0  # a notch's tip moves at most this much faster than its edges
 
 
 @njit(**_options)
@@ -42,42 +43,47 @@ def outline(lines, line_weights):
     """The parts of contour edges that bound the covered area.
 
     Returns:
-        edge_of (S,) int64, index into `lines`, and part (S, 2), the interval of the edge's parameter
-        in [0, 1], from a to b, that is visible.
+        edge_of (S,) int64, index into `lines`; part (S, 2), the interval of the edge's parameter in
+        [0, 1], from a to b, that is visible; crossed_by (S, 2) int64, the edges that end the part, -1
+        where it ends at a vertex.
     """
     n = lines.shape[0]
-    edge_of = np.empty(2 * n + 8, dtype=np.int64)
-    part = np.empty((2 * n + 8, 2))
-    cuts = np.empty(n + 2)
+    edge_of, part = np.empty(n + 8, dtype=np.int64), np.empty((n + 8, 2))
+    crossed_by = np.empty((n + 8, 2), dtype=np.int64)
+    cuts, cutters = np.empty(n + 2), np.empty(n + 2, dtype=np.int64)
     found = 0
     for e in range(n):
-        cut_count = _cut(lines, e, cuts)
-        for k in range(cut_count - 1):
+        count = _cut(lines, e, cuts, cutters)
+        previous = -1.0
+        for k in range(count - 1):
             low, high = cuts[k], cuts[k + 1]
             if high <= low or not _bounds(lines, line_weights, e, 0.5 * (low + high)):
                 continue
-            if found > 0 and edge_of[found - 1] == e and part[found - 1, 1] == low:
-                part[found - 1, 1] = high
-                continue
-            if found == edge_of.shape[0]:
-                edge_of = np.concatenate((edge_of, np.empty_like(edge_of)))
-                part = np.concatenate((part, np.empty_like(part)))
-            edge_of[found] = e
-            part[found, 0], part[found, 1] = low, high
-            found += 1
-    return edge_of[:found].copy(), part[:found].copy()
+            if previous != low:
+                if found == edge_of.shape[0]:
+                    edge_of = np.concatenate((edge_of, np.empty_like(edge_of)))
+                    part = np.concatenate((part, np.empty_like(part)))
+                    crossed_by = np.concatenate((crossed_by, np.empty_like(crossed_by)))
+                edge_of[found], part[found, 0], crossed_by[found, 0] = e, low, cutters[k]
+                found += 1
+            part[found - 1, 1], crossed_by[found - 1, 1] = high, cutters[k + 1]
+            previous = high
+    return edge_of[:found].copy(), part[:found].copy(), crossed_by[:found].copy()
 
 
 @njit(**_options)
-def _cut(lines, e, cuts):
-    """Sorted parameters of edge e, 0 and 1 included, at which other contour edges cross it."""
-    xa, ya, xb, yb = lines[e, 0], lines[e, 1], lines[e, 2], lines[e, 3]
+def _cut(lines, e, cuts, cutters):
+    """Sorted parameters of edge e, 0 and 1 included, at which other contour edges cross it.
+
+    `cutters` becomes the edges that do so, -1 for the two ends. Returns the number of cuts.
+    """
+    xa, ya, xb, yb = lines[e]
     dx, dy = xb - xa, yb - ya
     left, right, top, bottom = min(xa, xb), max(xa, xb), min(ya, yb), max(ya, yb)
-    cuts[0], cuts[1] = 0.0, 1.0
+    cuts[0], cuts[1], cutters[0], cutters[1] = 0.0, 1.0, -1, -1
     count = 2
     for f in range(lines.shape[0]):
-        xc, yc, xd, yd = lines[f, 0], lines[f, 1], lines[f, 2], lines[f, 3]
+        xc, yc, xd, yd = lines[f]
         if min(xc, xd) > right or max(xc, xd) < left or min(yc, yd) > bottom or max(yc, yd) < top:
             continue
         side_c = dx * (yc - ya) - dy * (xc - xa)
@@ -88,10 +94,19 @@ def _cut(lines, e, cuts):
         x, y = xc + along * (xd - xc), yc + along * (yd - yc)
         t = (x - xa) / dx if abs(dx) > abs(dy) else (y - ya) / dy
         if 0.0 < t < 1.0:
-            cuts[count] = t
+            _insert(cuts, cutters, count, t, f)
             count += 1
-    cuts[:count].sort()
     return count
+
+
+@njit(**_options)
+def _insert(cuts, cutters, count, t, f):
+    """Put a cut into its place among `count` sorted ones."""
+    k = count
+    while cuts[k - 1] > t:
+        cuts[k], cutters[k] = cuts[k - 1], cutters[k - 1]
+        k -= 1
+    cuts[k], cutters[k] = t, f
 
 
 @njit(**_options)
@@ -123,8 +138,9 @@ def _bounds(lines, line_weights, e, t):
 
 @njit(**_options)
 def pull(
-    lines, line_weights, ends, edge_of, part, mask, upstream, softness, reach, rows, gradient
-):
+    lines, line_weights, ends, edge_of, part, crossed_by, mask, upstream, softness, reach,
+    rows, gradient,
+):  # fmt: skip
     """Gradient of sum(upstream * S) with respect to the vertices, S the relaxed silhouette.
 
     S = 1/2 + atan(d / softness) / pi, d the signed distance in pixels of the pixel's centre to the
@@ -158,7 +174,7 @@ def pull(
                     )  # fmt: skip
                     _nearest(segments, tile_pool, tile, i, j, squared, nearest)
                     _pull_tile(
-                        lines, line_weights, ends, edge_of, segments, mask, upstream,
+                        lines, line_weights, ends, edge_of, crossed_by, segments, mask, upstream,
                         softness, reach, i, below, j, beyond, squared, nearest, gradient,
                     )  # fmt: skip
 
@@ -241,7 +257,7 @@ def _nearest(segments, pool, pool_size, top, left, squared, nearest):
 
 @njit(**_options)
 def _pull_tile(
-    lines, line_weights, ends, edge_of, segments, mask, upstream,
+    lines, line_weights, ends, edge_of, crossed_by, segments, mask, upstream,
     softness, reach, top, bottom, left, right, squared, nearest, gradient,
 ):  # fmt: skip
     for i in range(top, bottom):
@@ -250,15 +266,19 @@ def _pull_tile(
             s = nearest[p]
             if s < 0 or squared[p] > reach * reach or upstream[i, j] == 0.0:
                 continue
-            t = _closest(segments, s, j, i)[1]
-            e = edge_of[s]
+            e, t = edge_of[s], _closest(segments, s, j, i)[1]
             out_x, out_y = _outward(lines, line_weights, e, t, i, j, mask[i, j] > 0.0)
             slope = softness / (math.pi * (softness * softness + squared[p]))  # dS / dd
-            a, b = ends[e, 0], ends[e, 1]
-            gradient[a, 0] += (1.0 - t) * upstream[i, j] * slope * out_x
-            gradient[a, 1] += (1.0 - t) * upstream[i, j] * slope * out_y
-            gradient[b, 0] += t * upstream[i, j] * slope * out_x
-            gradient[b, 1] += t * upstream[i, j] * slope * out_y
+            pull_x, pull_y = upstream[i, j] * slope * out_x, upstream[i, j] * slope * out_y
+            f = -1
+            if t == segments[s, 4]:
+                f = crossed_by[s, 0]
+            elif t == segments[s, 5]:
+                f = crossed_by[s, 1]
+            if f < 0:
+                _move(gradient, ends, e, t, pull_x, pull_y)
+            else:
+                _move_corner(gradient, lines, ends, e, t, f, pull_x, pull_y)
 
 
 @njit(**_options)
@@ -271,3 +291,42 @@ def _outward(lines, line_weights, e, t, i, j, inside):
         x, y, outward = dy, -dx, line_weights[e] > 0
     length = math.hypot(x, y) if outward else -math.hypot(x, y)
     return x / length, y / length
+
+
+@njit(**_options)
+def _move(gradient, ends, e, t, pull_x, pull_y):
+    """A pull on the point (1 - t) a + t b of edge e is shared by its vertices."""
+    a, b = ends[e, 0], ends[e, 1]
+    gradient[a, 0] += (1.0 - t) * pull_x
+    gradient[a, 1] += (1.0 - t) * pull_y
+    gradient[b, 0] += t * pull_x
+    gradient[b, 1] += t * pull_y
+
+
+@njit(**_options)
+def _move_corner(gradient, lines, ends, e, t, f, pull_x, pull_y):
+    """A pull on the crossing of edges e and f: its components along their normals move each edge.
+
+    The crossing follows each edge along that edge's normal only. At a sharp notch, where the normals
+    are nearly opposite, the tip moves much faster than the edges; the factor is limited.
+    """
+    ex, ey = lines[e, 2] - lines[e, 0], lines[e, 3] - lines[e, 1]
+    fx, fy = lines[f, 2] - lines[f, 0], lines[f, 3] - lines[f, 1]
+    sine = ex * fy - ey * fx  # times both lengths
+    if sine == 0.0:
+        _move(gradient, ends, e, t, pull_x, pull_y)
+        return
+    x, y = lines[e, 0] + t * ex - lines[f, 0], lines[e, 1] + t * ey - lines[f, 1]
+    u = (x * fx + y * fy) / (fx * fx + fy * fy)
+    limit = _SHARPEST * math.hypot(pull_x, pull_y)
+    along_f = (pull_x * fx + pull_y * fy) / sine  # component along (-ey, ex), the normal of e
+    along_e = (pull_x * ex + pull_y * ey) / sine  # component along (fy, -fx), the normal of f
+    along_f = _limited(along_f, limit / math.hypot(ex, ey))
+    along_e = _limited(along_e, limit / math.hypot(fx, fy))
+    _move(gradient, ends, e, t, -ey * along_f, ex * along_f)
+    _move(gradient, ends, f, u, fy * along_e, -fx * along_e)
+
+
+@njit(**_options)
+def _limited(value, limit):
+    return min(max(value, -limit), limit)

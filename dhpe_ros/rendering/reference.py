@@ -25,53 +25,49 @@ def relaxed_silhouette(
     """S = 1/2 + atan(d / softness_px) / pi, (H, W), whose gradient `silhouette` returns.
 
     d is the signed distance in pixels from a pixel's centre to the outline, positive inside.
-    Differentiable in vertices (V, 2). An outline point that is the crossing of two edges is held at
-    its place along one of them, as the kernel does it.
+    Differentiable in vertices (V, 2).
     """
     points = _to_pixels(vertices, size)
     centres = _pixel_centres(size, vertices)
-    starts, steps, low, high = outline(points, triangles)
+    starts, stops = outline(points, triangles)
+    steps = stops - starts
     offsets = centres[..., None, :] - starts  # (H, W, S, 2)
-    along = (offsets * steps).sum(-1) / (steps * steps).sum(-1)
-    along = along.detach().clamp(low, high)  # fixed at the nearest point: the envelope theorem
+    along = ((offsets * steps).sum(-1) / (steps * steps).sum(-1)).clamp(0.0, 1.0)
     squared = (offsets - along[..., None] * steps).square().sum(-1)
     distance = squared.amin(-1).sqrt()
     inside = _covered(centres, points[triangles])
     return 0.5 + torch.atan(torch.where(inside, distance, -distance) / softness_px) / math.pi
 
 
-def outline(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Pieces of triangle edges with covered image on exactly one side.
+def outline(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:
+    """Pieces of triangle edges with covered image on exactly one side: their ends, (S, 2) each.
 
-    points (V, 2). Returns edge starts (S, 2), edge vectors (S, 2), and the interval (S,), (S,) of the
-    edge's parameter that each piece spans.
+    points (V, 2). An end is a vertex or the crossing of two edges, and differentiable as such.
     """
     edges = torch.cat([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     edges = edges.sort(dim=1).values.unique(dim=0)
     starts, steps = points[edges[:, 0]], points[edges[:, 1]] - points[edges[:, 0]]
-    piece_edges, lows, highs = [], [], []
-    for e in range(len(edges)):
-        cuts = _cuts(starts.detach(), steps.detach(), e)
-        piece_edges.append(torch.full((len(cuts) - 1,), e))
-        lows.append(cuts[:-1])
-        highs.append(cuts[1:])
-    edge, low, high = torch.cat(piece_edges), torch.cat(lows), torch.cat(highs)
+    cuts = [_cuts(starts, steps, e) for e in range(len(edges))]
+    edge = torch.cat([torch.full((len(t) - 1,), e) for e, t in enumerate(cuts)])
+    low, high = torch.cat([t[:-1] for t in cuts]), torch.cat([t[1:] for t in cuts])
     middles = starts[edge] + (0.5 * (low + high))[:, None] * steps[edge]
     normals = torch.stack([-steps[edge, 1], steps[edge, 0]], dim=-1)
     sidestep = 1e-6 * normals / normals.norm(dim=-1, keepdim=True)
     corners = points[triangles]
     bounds = _covered(middles + sidestep, corners) != _covered(middles - sidestep, corners)
-    return starts[edge[bounds]], steps[edge[bounds]], low[bounds], high[bounds]
+    edge, low, high = edge[bounds], low[bounds, None], high[bounds, None]
+    return starts[edge] + low * steps[edge], starts[edge] + high * steps[edge]
 
 
 def _cuts(starts: Tensor, steps: Tensor, e: int) -> Tensor:
     """Sorted parameters in [0, 1] at which other edges cross edge e, both ends included."""
     between = starts - starts[e]
     parallel = _cross(steps[e], steps)
-    t = _cross(between, steps) / parallel
-    u = _cross(between, steps[e].expand_as(steps)) / parallel
-    crossed = (parallel != 0) & (t > 0) & (t < 1) & (u >= 0) & (u <= 1)
-    return torch.cat([t.new_tensor([0.0, 1.0]), t[crossed]]).unique(sorted=True)
+    t = (_cross(between, steps) / parallel).detach()
+    u = (_cross(between, steps[e].expand_as(steps)) / parallel).detach()
+    crossed = (parallel != 0) & (t > 1e-12) & (t < 1 - 1e-12) & (u >= 0) & (u <= 1)
+    t = _cross(between[crossed], steps[crossed]) / parallel[crossed]
+    return torch.cat([t.new_zeros(1), t.sort().values, t.new_ones(1)])
 
 
 def _covered(where: Tensor, corners: Tensor) -> Tensor:
