@@ -281,8 +281,10 @@ def _open_bag(path: Path, topic: str) -> Media:
 def _quiet_opencv() -> Iterator[None]:
     """Keep OpenCV and FFmpeg from writing lines of their own, which name no file."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    level = cv2.getLogLevel()
-    cv2.setLogLevel(0)
+    if not hasattr(cv2, "setLogLevel"):  # not in every version
+        yield
+        return
+    level = cv2.setLogLevel(0)
     try:
         yield
     finally:
