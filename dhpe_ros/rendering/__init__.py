@@ -1,5 +1,28 @@
-"""The differentiable renderer for small meshes."""
+"""The renderer for small meshes.
+
+silhouette      differentiable mask of a batch of meshes: refinement, training, overlays
+rasterize       z-buffer with barycentric coordinates
+vertex_normals  differentiable normals
+render_hand     a coloured picture for synthesis, with `Skin` (`random_skin`) and `Lights`
+
+Vertices are in crop coordinates: x right, y down, the image spans [-1, 1] on both axes, z forward.
+"""
 
 from dhpe_ros.rendering.coverage import Fragments, rasterize, silhouette
+from dhpe_ros.rendering.lighting import Lights
+from dhpe_ros.rendering.normals import vertex_normals
+from dhpe_ros.rendering.shading import Rendering, render_hand
+from dhpe_ros.rendering.skin import Skin, random_skin, skin_tone
 
-__all__ = ["Fragments", "rasterize", "silhouette"]
+__all__ = [
+    "Fragments",
+    "Lights",
+    "Rendering",
+    "Skin",
+    "random_skin",
+    "rasterize",
+    "render_hand",
+    "silhouette",
+    "skin_tone",
+    "vertex_normals",
+]

@@ -1,0 +1,135 @@
+"""Lights for synthesis, and what of them arrives at each vertex past the rest of the mesh."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from dhpe_ros.rendering import kernels
+
+_SHADOW_MAP = 64  # pixels, side
+_OCCLUSION_MAP = 40
+_OPEN_SKY = np.array(
+    [[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
+    + [[0, 0, -1.7], [0, 1.7, 0], [0, -1.7, 0], [1.7, 0, 0], [-1.7, 0, 0]],
+    dtype=np.float64,
+) / math.sqrt(3.0)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Lights:
+    """Distant lights and a two-coloured surrounding, in crop coordinates (x right, y down, z forward).
+
+    directions: (L, 3) unit vectors towards the lights; the viewer's is (0, 0, -1).
+    colors: (L, 3) linear RGB; 1 lights a white surface that faces the light to full white.
+    up: (3,) unit vector towards the sky; sky, ground: (3,) linear RGB of the surrounding light.
+    """
+
+    directions: np.ndarray
+    colors: np.ndarray
+    up: np.ndarray
+    sky: np.ndarray
+    ground: np.ndarray
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> Lights:
+        """One to three lights, warm to cold, and a surrounding; the exposure varies too."""
+        count = int(rng.integers(1, 4))
+        directions = rng.normal(size=(count, 3))
+        directions[:, 2] = -np.abs(directions[:, 2]) - 0.2  # mostly from the viewer's side
+        directions[0, 2] += rng.uniform(0.0, 0.8)
+        exposure = np.exp(rng.normal(0.0, 0.3))
+        shares = rng.dirichlet(np.ones(count)) * rng.uniform(0.5, 1.1) * exposure
+        surrounding = rng.uniform(0.15, 0.6) * exposure
+        return cls(
+            directions=_unit(directions),
+            colors=shares[:, None] * _tint(rng, count),
+            up=_unit(np.array([0.0, -1.0, 0.0]) + 0.4 * rng.normal(size=3)),
+            sky=surrounding * _tint(rng, 1)[0],
+            ground=surrounding * rng.uniform(0.2, 0.9) * _tint(rng, 1)[0],
+        )
+
+
+def visibility(
+    vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray, lights: Lights
+) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each light and of the surrounding reaches each vertex, 0 to 1.
+
+    Shadow maps seen from every light, and from thirteen directions for the surrounding (ambient
+    occlusion), with percentage-closer filtering (Reeves et al., SIGGRAPH 1987). Evaluated at the
+    vertices and interpolated between them, which makes the shadows soft.
+
+    Returns:
+        (L, V) and (V,) float32.
+    """
+    if not np.isfinite(vertices).all():
+        return np.ones((len(lights.directions), len(vertices)), np.float32), np.ones(
+            len(vertices), np.float32
+        )
+    direct = _lit(vertices, triangles, normals, lights.directions, _SHADOW_MAP)
+    around = _lit(vertices, triangles, normals, _OPEN_SKY, _OCCLUSION_MAP)
+    facing = np.maximum(_OPEN_SKY @ normals.T, 0.0) + 1e-6
+    return direct, ((around * facing).sum(0) / facing.sum(0)).astype(np.float32)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def _tint(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Colours between lamp light and blue sky, (count, 3), green 1."""
+    warmth = rng.normal(0.0, 0.16, (count, 1))
+    return np.exp(warmth * np.array([1.0, 0.0, -1.2]) + rng.normal(0.0, 0.03, (count, 3)))
+
+
+@njit(nogil=True, cache=True)
+def _lit(vertices, triangles, normals, directions, resolution):
+    """(D, V) float32, the part of nine shadow map samples around each vertex that is in the light."""
+    lit = np.empty((directions.shape[0], vertices.shape[0]), dtype=np.float32)
+    points = np.empty((vertices.shape[0], 2))
+    depths = np.empty(vertices.shape[0])
+    face_index = np.empty((resolution, resolution), dtype=np.int32)
+    barycentric = np.empty((resolution, resolution, 3), dtype=np.float32)
+    depth = np.empty((resolution, resolution), dtype=np.float32)
+    centre = np.array([0.5 * (vertices[:, k].min() + vertices[:, k].max()) for k in range(3)])
+    radius = 1e-12
+    for v in range(vertices.shape[0]):
+        radius = max(radius, np.sqrt(((vertices[v] - centre) ** 2).sum()))
+    pixels = (0.5 * resolution - 1.0) / radius  # per unit of the vertices
+    for d in range(directions.shape[0]):
+        across, down = _basis(directions[d])
+        for v in range(vertices.shape[0]):
+            offset = vertices[v] - centre
+            points[v, 0] = (offset * across).sum() * pixels + 0.5 * (resolution - 1)
+            points[v, 1] = (offset * down).sum() * pixels + 0.5 * (resolution - 1)
+            depths[v] = -(offset * directions[d]).sum() * pixels
+        kernels.rasterize(points, depths, triangles, face_index, barycentric, depth)
+        for v in range(vertices.shape[0]):  # 1.5 pixels off the surface, against shadows on itself
+            x = points[v, 0] + 1.5 * (normals[v] * across).sum()
+            y = points[v, 1] + 1.5 * (normals[v] * down).sum()
+            z = depths[v] - 1.5 * (normals[v] * directions[d]).sum()
+            lit[d, v] = _light_around(depth, x, y, z - 1.0)
+    return lit
+
+
+@njit(nogil=True, cache=True)
+def _light_around(depth, x, y, z):
+    lit = 0
+    for i in range(int(round(y)) - 1, int(round(y)) + 2):
+        for j in range(int(round(x)) - 1, int(round(x)) + 2):
+            inside = 0 <= i < depth.shape[0] and 0 <= j < depth.shape[1]
+            lit += not inside or depth[i, j] >= z
+    return lit / 9.0
+
+
+@njit(nogil=True, cache=True)
+def _basis(direction):
+    """Two unit vectors across a unit vector."""
+    aside = np.zeros(3)
+    aside[np.argmin(np.abs(direction))] = 1.0
+    across = np.cross(direction, aside)
+    across /= np.sqrt((across * across).sum())
+    return across, np.cross(direction, across)
