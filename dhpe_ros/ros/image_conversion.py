@@ -1,0 +1,159 @@
+"""ROS images to ``(H, W, 3)`` uint8 RGB, and back for what the node publishes.
+
+Decoded here, with numpy and OpenCV's colour conversions: ``cv_bridge`` ignores ``is_bigendian`` and
+breaks with NumPy 2 on many machines. Messages are read by attribute only, so nothing of ROS is
+imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the bytes of one encoding lie: ``channels`` of ``depth`` bytes, and the way to RGB."""
+
+    channels: int
+    depth: int = 1
+    to_rgb: int | None = None  # OpenCV's colour conversion; None: it is RGB already
+    bayer: bool = False
+
+
+# OpenCV names a Bayer pattern by its second row, second column; ROS by the first row.
+_BAYER = {
+    "rggb": cv2.COLOR_BayerBG2RGB,
+    "bggr": cv2.COLOR_BayerRG2RGB,
+    "gbrg": cv2.COLOR_BayerGR2RGB,
+    "grbg": cv2.COLOR_BayerGB2RGB,
+}
+
+_LAYOUTS = {
+    "rgb8": _Layout(3),
+    "bgr8": _Layout(3, to_rgb=cv2.COLOR_BGR2RGB),
+    "8UC3": _Layout(3, to_rgb=cv2.COLOR_BGR2RGB),
+    "rgba8": _Layout(4, to_rgb=cv2.COLOR_RGBA2RGB),
+    "bgra8": _Layout(4, to_rgb=cv2.COLOR_BGRA2RGB),
+    "8UC4": _Layout(4, to_rgb=cv2.COLOR_BGRA2RGB),
+    "mono8": _Layout(1, to_rgb=cv2.COLOR_GRAY2RGB),
+    "8UC1": _Layout(1, to_rgb=cv2.COLOR_GRAY2RGB),
+    "mono16": _Layout(1, depth=2, to_rgb=cv2.COLOR_GRAY2RGB),
+    "rgb16": _Layout(3, depth=2),
+    "bgr16": _Layout(3, depth=2, to_rgb=cv2.COLOR_BGR2RGB),
+    "yuv422": _Layout(2, to_rgb=cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": _Layout(2, to_rgb=cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": _Layout(2, to_rgb=cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": _Layout(2, to_rgb=cv2.COLOR_YUV2RGB_YUY2),
+} | {
+    f"bayer_{pattern}{8 * depth}": _Layout(1, depth, code, bayer=True)
+    for pattern, code in _BAYER.items()
+    for depth in (1, 2)
+}
+
+ENCODINGS = tuple(_LAYOUTS)
+
+
+class UnknownEncodingError(ValueError):
+    """An encoding that is not decoded here; the message lists those that are."""
+
+
+def image_to_rgb(message: Any) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB of a ``sensor_msgs/Image``; any ``step``, either endianness.
+
+    16-bit channels keep their high byte. The result may share memory with the message. Raises
+    ``UnknownEncodingError``, or ``ValueError`` where size, step and data do not fit together.
+    """
+    layout = _LAYOUTS.get(message.encoding)
+    if layout is None:
+        raise UnknownEncodingError(_unknown_encoding(message.encoding))
+    pixels = _pixels(message, layout)
+    height, width = pixels.shape[:2]
+    if layout.channels == 2 and width % 2:
+        raise ValueError(f"{message.encoding} needs an even width, got {width}")
+    if layout.bayer and min(height, width) < 2:
+        raise ValueError(f"{message.encoding} needs at least 2x2 pixels, got {width}x{height}")
+    if layout.to_rgb is None:
+        return np.ascontiguousarray(pixels)
+    return cv2.cvtColor(np.ascontiguousarray(pixels), layout.to_rgb)
+
+
+def compressed_to_rgb(message: Any) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB of a ``sensor_msgs/CompressedImage`` (JPEG, PNG, what OpenCV reads).
+
+    The EXIF orientation is ignored: the intrinsics belong to the pixels as stored. Raises
+    ``ValueError`` for data that is no such image.
+    """
+    if "compressedDepth" in message.format:
+        raise UnknownEncodingError(
+            "this compressed topic carries depth (compressedDepth); give the colour image's topic"
+        )
+    data = np.frombuffer(message.data, np.uint8)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        bgr = cv2.imdecode(data, flags) if data.size else None
+    except cv2.error:
+        bgr = None
+    if bgr is None:
+        raise ValueError(
+            f"cannot decode a compressed image of {data.size} bytes (format {message.format!r}): "
+            "no JPEG or PNG, or cut off on the way"
+        )
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def fill_image(message: Any, pixels: np.ndarray, encoding: str) -> Any:
+    """Write ``(H, W)`` or ``(H, W, C)`` uint8 pixels into a ``sensor_msgs/Image``; returns it."""
+    pixels = np.ascontiguousarray(pixels)
+    message.height, message.width = pixels.shape[:2]
+    message.encoding = encoding
+    message.is_bigendian = sys.byteorder == "big"
+    message.step = pixels.nbytes // max(pixels.shape[0], 1)
+    data = array("B")
+    data.frombytes(memoryview(pixels).cast("B"))
+    message.data = data
+    return message
+
+
+def _pixels(message: Any, layout: _Layout) -> np.ndarray:
+    """``(H, W)`` or ``(H, W, C)`` uint8 view into the message's bytes, high bytes only."""
+    height, width, step = message.height, message.width, message.step
+    if height == 0 or width == 0:
+        raise ValueError(f"the image is empty: {width}x{height} pixels")
+    pixel_bytes = layout.channels * layout.depth
+    row_bytes = width * pixel_bytes
+    if step < row_bytes:
+        raise ValueError(
+            f"step {step} is too small for {width} pixels of {message.encoding}: "
+            f"at least {row_bytes}"
+        )
+    data = np.frombuffer(message.data, np.uint8)
+    needed = step * (height - 1) + row_bytes
+    if data.size < needed:
+        raise ValueError(
+            f"{data.size} bytes of data are too few for {width}x{height} {message.encoding} "
+            f"with step {step}: at least {needed}"
+        )
+    high_byte = layout.depth - 1 if not message.is_bigendian else 0
+    pixels = np.ndarray(
+        (height, width, layout.channels),
+        np.uint8,
+        buffer=data,
+        offset=high_byte,
+        strides=(step, pixel_bytes, layout.depth),
+    )
+    return pixels[..., 0] if layout.channels == 1 else pixels
+
+
+def _unknown_encoding(encoding: str) -> str:
+    if encoding in ("16UC1", "32FC1"):
+        return f"encoding {encoding!r} is a depth image; give the colour image's topic as 'image'"
+    return (
+        f"encoding {encoding!r} is not known here; known are {', '.join(ENCODINGS)}. "
+        "Set the camera driver to one of them or convert with image_proc"
+    )
