@@ -1,0 +1,44 @@
+"""The Fast DDS profile that ships, so that camera images get through without tuning.
+
+With Fast DDS's own settings best-effort images of 640x480 and more are lost on many machines: its
+shared-memory segment is too small for one. Node, launch file and demo all use this one.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+_FAST_DDS_2 = "FASTRTPS_DEFAULT_PROFILES_FILE"  # Humble, Jazzy
+_FAST_DDS_3 = "FASTDDS_DEFAULT_PROFILES_FILE"  # Kilted and later, which warn about the other
+
+
+def use_shipped_dds_profile() -> dict[str, str]:
+    """Set the profile in this process and its children; to be called before ``rclpy.init``.
+
+    Does nothing where the user has a profile or another middleware. Returns what was set.
+    """
+    middleware = os.environ.get("RMW_IMPLEMENTATION") or "rmw_fastrtps_cpp"
+    if "fastrtps" not in middleware or _FAST_DDS_2 in os.environ or _FAST_DDS_3 in os.environ:
+        return {}
+    # The events executor came to rclpy in Kilted; the wheels set no ROS_DISTRO to ask.
+    variable = _FAST_DDS_3 if find_spec("rclpy.experimental") else _FAST_DDS_2
+    os.environ[variable] = str(config_path("fastdds.xml"))
+    return {variable: os.environ[variable]}
+
+
+def config_path(name: str) -> Path:
+    """A file of ``config/``: in the source tree, or in the installed share folder.
+
+    Raises ``FileNotFoundError`` when neither has it.
+    """
+    here = Path(__file__).resolve()
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    places = [here.parents[2]]
+    places += [Path(prefix) / "share/dhpe_ros" for prefix in prefixes if prefix]
+    places += [parent / "share/dhpe_ros" for parent in here.parents]
+    for place in places:
+        if (place / "config" / name).is_file():
+            return place / "config" / name
+    raise FileNotFoundError(f"no config/{name} beside the sources or in share/dhpe_ros")

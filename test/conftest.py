@@ -1,0 +1,22 @@
+"""What all tests share: a ROS world of their own, so that nothing else on the network is heard.
+
+Set before anything of ROS is imported; the processes that tests start inherit it.
+"""
+
+import os
+import tempfile
+from importlib.util import find_spec
+
+for variable in (
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "ROS_LOCALHOST_ONLY",
+):
+    os.environ.pop(variable, None)
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)  # up to 101 is safe on every system
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="dhpe_ros_log_")
+if find_spec("rclpy"):
+    from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
+
+    use_shipped_dds_profile()
