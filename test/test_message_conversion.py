@@ -1,0 +1,227 @@
+"""Hands as messages and back, markers, camera_info, regions of interest."""
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
+
+from fake_tracker import make_hand
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker
+
+from dhpe_ros.ros.markers import NAMESPACES, MarkerBuilder
+from dhpe_ros.ros.message_conversion import (
+    HandArray,
+    HandMesh,
+    camera_from_info,
+    camera_info_message,
+    hand_array_message,
+    image_message,
+    mesh_message,
+    targets_from_detections,
+    targets_from_roi,
+)
+from dhpe_ros.types import Box, Side
+
+
+@pytest.fixture
+def header():
+    header = Header(frame_id="camera_optical")
+    header.stamp.sec, header.stamp.nanosec = 12, 34
+    return header
+
+
+def over_the_wire(message):
+    return deserialize_message(serialize_message(message), type(message))
+
+
+def quaternion_matrix(q):
+    x, y, z, w = q.x, q.y, q.z, q.w
+    return np.array(
+        (
+            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+        )
+    )
+
+
+def test_hands_survive_the_wire(header):
+    hands = [make_hand(track_id=7), make_hand(Box(-5, 3, 40, 40), Side.LEFT, 8, metric=False)]
+    received = over_the_wire(hand_array_message(hands, header))
+    assert isinstance(received, HandArray)
+    assert received.header == header
+    for message, hand in zip(received.hands, hands, strict=True):
+        assert (message.track_id, message.side) == (hand.track_id, hand.side)
+        assert message.metric == hand.metric
+        assert message.score == hand.score
+        np.testing.assert_array_equal(message.box_px, hand.box.as_array())
+        np.testing.assert_array_equal(message.joints_m.reshape(21, 3), hand.joints_m)
+        np.testing.assert_array_equal(message.joints_px.reshape(21, 2), hand.joints_px)
+        np.testing.assert_array_equal(message.joint_confidences, hand.joint_confidences)
+        np.testing.assert_array_equal(message.parameters, hand.parameters)
+        position = message.wrist_pose.position
+        np.testing.assert_allclose((position.x, position.y, position.z), hand.joints_m[0])
+        assert message.refinement_steps == 50
+        assert (message.residual_before_px, message.residual_after_px) == (4.0, 1.5)
+
+
+def test_the_constants_of_the_messages_are_those_of_side():
+    for kind in (type(hand_array_message([make_hand()], Header()).hands[0]), HandMesh):
+        assert (kind.LEFT, kind.RIGHT) == (Side.LEFT, Side.RIGHT)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-7, 0.5, 3.0, np.pi])
+def test_the_wrist_orientation_is_the_rotation(angle, header):
+    axis = np.array((0.6, -0.8, 0.0)) if angle < 3.1 else np.array((0.0, 0.0, 1.0))
+    rotation = cv2.Rodrigues(axis * angle)[0]
+    hand = make_hand()
+    object.__setattr__(hand, "wrist_rotation", rotation.astype(np.float32))
+    pose = hand_array_message([hand], header).hands[0].wrist_pose
+    np.testing.assert_allclose(quaternion_matrix(pose.orientation), rotation, atol=1e-6)
+
+
+def test_the_mesh_survives_the_wire(header):
+    hand = make_hand()
+    received = over_the_wire(mesh_message(hand, header))
+    assert received.header == header
+    np.testing.assert_array_equal(np.reshape(received.vertices, (-1, 3)), hand.vertices_m)
+    np.testing.assert_array_equal(np.reshape(received.normals, (-1, 3)), hand.normals)
+    np.testing.assert_array_equal(np.reshape(received.triangles, (-1, 3)), hand.triangles)
+
+
+def test_no_hand_is_an_empty_array_with_the_header(header):
+    received = over_the_wire(hand_array_message([], header))
+    assert received.header == header
+    assert received.hands == []
+
+
+def test_a_mask_has_the_image_s_size_and_header(header):
+    mask = np.zeros((48, 65), np.uint8)
+    mask[3, 4] = 255
+    received = over_the_wire(image_message(mask, "mono8", header))
+    assert (received.height, received.width, received.step) == (48, 65, 65)
+    assert received.encoding == "mono8"
+    np.testing.assert_array_equal(np.reshape(received.data, (48, 65)), mask)
+
+
+def test_markers_keep_their_ids_and_are_deleted_once(header):
+    builder = MarkerBuilder()
+    first = builder.update([make_hand(track_id=3), make_hand(track_id=4)], header, 1.5).markers
+    second = builder.update([make_hand(track_id=4)], header, 1.5).markers
+    assert {(m.ns, m.id) for m in first} == {(ns, t) for ns in NAMESPACES for t in (3, 4)}
+    deleted = {(m.ns, m.id) for m in second if m.action == Marker.DELETE}
+    assert deleted == {(ns, 3) for ns in NAMESPACES}
+    assert {(m.ns, m.id) for m in second if m.action == Marker.ADD} == {
+        (ns, 4) for ns in NAMESPACES
+    }
+    assert all(m.header == header for m in first + second)
+    assert builder.shows_any
+    builder.update([], header, 1.5)
+    assert not builder.shows_any
+    assert builder.update([], header, 1.5).markers == []
+
+
+def test_markers_are_what_rviz_accepts(header):
+    hand = make_hand()
+    markers = {m.ns: m for m in MarkerBuilder().update([hand], header, 1.5).markers}
+    mesh = markers["mesh"]
+    assert mesh.type == Marker.TRIANGLE_LIST
+    assert len(mesh.points) == 1538 * 3
+    corner = mesh.points[4]
+    vertex = hand.vertices_m[hand.triangles[1, 1]]
+    np.testing.assert_allclose((corner.x, corner.y, corner.z), vertex)
+    assert len(markers["skeleton"].points) == 2 * 20
+    assert len(markers["joints"].points) == 21
+    assert "right" in markers["label"].text
+    for marker in markers.values():
+        assert marker.pose.orientation.w == 1.0
+        assert min(marker.scale.x, marker.scale.y, marker.scale.z) > 0
+        assert marker.color.a > 0
+        assert (marker.lifetime.sec, marker.lifetime.nanosec) == (1, 500_000_000)
+
+
+def info(width=640, height=480, fx=500.0, **fields):
+    k = [fx, 0.0, 320.0, 0.0, fx, 240.0, 0.0, 0.0, 1.0]
+    return CameraInfo(width=width, height=height, k=k, **fields)
+
+
+def test_k_is_the_camera():
+    camera = camera_from_info(info(), 640, 480)
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (500, 500, 320, 240)
+    assert not camera.assumed
+
+
+def test_binning_and_roi_are_counted_in():
+    roi = RegionOfInterest(x_offset=100, y_offset=40, width=400, height=300)
+    camera = camera_from_info(info(binning_x=2, binning_y=2, roi=roi), 200, 150)
+    point = np.array((0.3, -0.2, 2.0))
+    full = camera_from_info(info(), 640, 480).project(point[None])[0]
+    corner = full - (100, 40) + 0.5  # from the corner of the region, where binning begins
+    np.testing.assert_allclose(camera.project(point[None])[0], corner / 2 - 0.5)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (info(fx=0.0), "zero K.*[Cc]alibrate"),
+        (CameraInfo(), "zero K"),
+        (info(width=320, height=240), "320x240.*640x480"),
+        (info(fx=float("nan")), "finite"),
+    ],
+)
+def test_an_unusable_camera_info_says_what_to_do(message, reason):
+    with pytest.raises(ValueError, match=reason):
+        camera_from_info(message, 640, 480)
+
+
+def test_the_mask_s_camera_info_is_the_camera_s_with_the_image_s_header(header):
+    original = info(distortion_model="plumb_bob", d=[0.1, 0.2, 0.0, 0.0, 0.0], binning_x=2)
+    copy = camera_info_message(original, header, 640, 480)
+    assert copy.header == header
+    copy.header = original.header
+    assert copy == original
+
+
+def test_without_intrinsics_the_camera_info_says_uncalibrated(header):
+    made = camera_info_message(None, header, 32, 24)
+    assert (made.width, made.height) == (32, 24)
+    assert not made.k.any()
+
+
+def test_a_region_of_interest_is_one_box_and_zero_is_the_whole_image():
+    roi = RegionOfInterest(x_offset=5, y_offset=6, width=70, height=80)
+    assert [target.box for target in targets_from_roi(roi)] == [Box(5, 6, 70, 80)]
+    assert targets_from_roi(RegionOfInterest()) == []
+    with pytest.raises(ValueError, match="positive width"):
+        targets_from_roi(RegionOfInterest(x_offset=5))
+
+
+def detection(x, y, width, height, class_id="hand"):
+    center = SimpleNamespace(position=SimpleNamespace(x=x, y=y))
+    return SimpleNamespace(
+        bbox=SimpleNamespace(center=center, size_x=width, size_y=height),
+        results=[SimpleNamespace(hypothesis=SimpleNamespace(class_id=class_id))],
+    )
+
+
+def test_detections_are_boxes_and_their_class_may_name_the_side():
+    boxes = [
+        detection(50, 60, 20, 40),
+        detection(10, 10, 8, 8, "left_hand"),
+        detection(10, 10, 8, 8, "Right"),
+    ]
+    targets = targets_from_detections(SimpleNamespace(detections=boxes))
+    assert targets[0].box == Box(40, 40, 20, 40)
+    assert [target.side for target in targets] == [None, Side.LEFT, Side.RIGHT]
+
+
+def test_a_detection_without_a_size_is_refused():
+    with pytest.raises(ValueError, match="box must"):
+        targets_from_detections(SimpleNamespace(detections=[detection(1, 1, float("nan"), 4)]))
