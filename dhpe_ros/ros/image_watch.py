@@ -1,0 +1,128 @@
+"""Looks after the incoming images: that they come, and that their stamps make sense."""
+
+from __future__ import annotations
+
+import time
+
+from rclpy.node import Node
+from rclpy.time import Time
+from std_msgs.msg import Header
+
+from dhpe_ros.config import NodeConfig
+from dhpe_ros.ros.diagnostics import Statistics
+from dhpe_ros.ros.troubles import Troubles
+
+CLOCK_APART_S = 60.0  # older than this is no lag: another clock, or a recording
+
+
+class ImageWatch:
+    """Reports silence and odd stamps with the remedy."""
+
+    def __init__(self, node: Node, topic: str, statistics: Statistics, troubles: Troubles) -> None:
+        self._node = node
+        self._topic = node.resolve_topic_name(topic)
+        self._statistics = statistics
+        self._troubles = troubles
+        self._ready_at = time.monotonic()
+        self._first_at: float | None = None
+
+    def image_arrived(self) -> None:
+        if self._first_at is None:
+            self._first_at = time.monotonic()
+        self._troubles.clear("silence", "images arrive")
+
+    def check(self, timeout_s: float, has_camera_info: bool) -> None:
+        """To be called regularly: no image, or no camera_info, for ``timeout_s`` seconds."""
+        silent_s = self._statistics.seconds_since_image()
+        if silent_s is None:
+            silent_s = time.monotonic() - self._ready_at
+        if silent_s > timeout_s:
+            self._troubles.report("silence", self._silence(silent_s))
+        if has_camera_info:
+            self._troubles.clear("no camera_info", "camera_info arrives")
+        elif self._first_at is not None and time.monotonic() - self._first_at > timeout_s:
+            self._troubles.report(
+                "no camera_info",
+                f"no camera_info on {self._node.resolve_topic_name('camera_info')}: a field of "
+                "view is assumed and distances are not metric; remap it with camera_info:=<topic>",
+                once=True,
+            )
+
+    def age_s(self, header: Header) -> float:
+        """Seconds from the stamp to now, by the node's clock."""
+        now = self._node.get_clock().now()
+        return (now - Time.from_msg(header.stamp, clock_type=now.clock_type)).nanoseconds * 1e-9
+
+    def fresh(self, header: Header, config: NodeConfig) -> bool:
+        """Whether to process an image of that stamp. What is odd is reported.
+
+        Images without a stamp and from the future are processed: their age means nothing.
+        """
+        if not header.frame_id and not config.frame_id:
+            self._troubles.report(
+                "frame_id",
+                "images have no frame_id: results have none either, and RViz and TF need one; set "
+                "it in the camera driver or by the parameter node.frame_id",
+                once=True,
+            )
+        age_s = self.age_s(header)
+        message = _oddity(header, age_s, config.max_age)
+        if message is None:
+            self._troubles.clear("stamp", "the images' stamps are fine again")
+            return True
+        self._troubles.report("stamp", message)
+        too_old = _has_stamp(header) and age_s > 0
+        self._statistics.counts["images too old"] += too_old
+        return not too_old
+
+    def _silence(self, silent_s: float) -> str:
+        said = f"no image on {self._topic} for {silent_s:.0f} s: "
+        publishers = self._node.count_publishers(self._topic)
+        if publishers:
+            return said + (
+                f"{publishers} publisher(s) there, but nothing arrives. Is the camera running, is "
+                "the QoS compatible (ros2 topic info -v), do large messages get through "
+                "(config/fastdds.xml on both sides)?"
+            )
+        others = self._image_topics()
+        seen = f"images are on {', '.join(others)}" if others else "there is no image topic at all"
+        return said + f"nobody publishes it; {seen}. Remap with image:=<topic>"
+
+    def _image_topics(self) -> list[str]:
+        """Topics on which others publish images."""
+        ours = self._node.get_fully_qualified_name() + "/"
+        return [
+            name
+            for name, types in self._node.get_topic_names_and_types()
+            if any(kind.endswith("Image") for kind in types)
+            and not name.startswith(ours)
+            and self._node.count_publishers(name)
+        ]
+
+
+def _has_stamp(header: Header) -> bool:
+    return bool(header.stamp.sec or header.stamp.nanosec)
+
+
+def _oddity(header: Header, age_s: float, max_age_s: float) -> str | None:
+    if not max_age_s:
+        return None
+    if not _has_stamp(header):
+        return "images have no stamp: old ones cannot be told; set it in the camera driver"
+    if age_s < -max_age_s:
+        return (
+            f"images come from {-age_s:.1f} s in the future: synchronise the clocks of both "
+            "machines; with use_sim_time, is there a /clock?"
+        )
+    if age_s > CLOCK_APART_S:
+        return (
+            f"images are {age_s:.0f} s old and not processed (node.max_age is {max_age_s:g} s). "
+            "A bag: play it with --clock and set use_sim_time, or set node.max_age to 0. "
+            "A camera of another machine: synchronise the clocks"
+        )
+    if age_s > max_age_s:
+        return (
+            f"an image is {age_s:.1f} s old and not processed (node.max_age is {max_age_s:g} "
+            "s): camera or network lag, or clocks that differ; node.max_age 0 takes all"
+        )
+    return None

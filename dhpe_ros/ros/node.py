@@ -1,0 +1,239 @@
+"""The node ``hand``: images in, hands out. It converts, calls the tracker and publishes.
+
+Callbacks store what comes in; one worker thread computes. Started by ``ros2 run dhpe_ros
+hand_node``, ``python -m dhpe_ros.ros.node`` or ``launch/hand.launch.py``.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ROSInterruptException
+from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
+
+from dhpe_ros.camera import Camera
+from dhpe_ros.config import Config
+from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
+from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
+from dhpe_ros.ros.image_conversion import compressed_to_rgb, image_to_rgb
+from dhpe_ros.ros.image_watch import ImageWatch
+from dhpe_ros.ros.message_conversion import camera_from_info
+from dhpe_ros.ros.outputs import HandOutputs
+from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
+from dhpe_ros.ros.qos import subscribe
+from dhpe_ros.ros.roi import RoiInput
+from dhpe_ros.ros.troubles import Troubles
+from dhpe_ros.ros.worker import LatestWorker
+from dhpe_ros.tracking import HandTracker
+
+
+def make_hand_tracker(config: Config) -> HandTracker:
+    """The tracker of a configuration, ready to run: weights loaded, first slow frame behind it."""
+    pipeline = HandPipeline(config)
+    pipeline.warm_up()
+    return HandTracker(pipeline)
+
+
+class HandNode(Node):
+    """Finds hands in ``image`` and publishes them; topics and behaviour are in the README.
+
+    ``make_tracker`` builds what finds the hands; when the constructor returns, everything heavy is
+    loaded. Raises ``ValueError`` or ``OSError`` with the remedy when that fails.
+    """
+
+    def __init__(self, make_tracker: Callable[[Config], HandTracker] = make_hand_tracker) -> None:
+        super().__init__("hand")
+        self._config = declare_parameters(self)
+        self._troubles = Troubles(self.get_logger())
+        for name in unknown_overrides(self):
+            self.get_logger().warning(f"parameter {name} is not known here and has no effect")
+        self._tracker = make_tracker(self._config)
+        self._statistics = Statistics()
+        self._enabled = True
+        self._camera_info: CameraInfo | None = None
+        self._worker = LatestWorker(self._process, self._on_failure)
+        self._outputs = HandOutputs(self, self._troubles)
+        follow_changes(self, lambda: self._config, self._take_over)
+        self._listen()
+        self._worker.start()
+        self.get_logger().info(
+            f"ready ({self._config.model.profile}, {self._tracker.pipeline.backend}): "
+            f"waiting for images on {self.resolve_topic_name(self._image_topic)}"
+        )
+
+    def stop(self) -> None:
+        """End the worker; the image at hand is finished first."""
+        if not self._worker.stop():
+            self.get_logger().warning("the image at hand did not finish in time, leaving it")
+
+    def _listen(self) -> None:
+        compressed = self._config.node.image_transport == "compressed"
+        self._image_topic = "image/compressed" if compressed else "image"
+        self._decode = compressed_to_rgb if compressed else image_to_rgb
+        kind = CompressedImage if compressed else Image
+        self._watch = ImageWatch(self, self._image_topic, self._statistics, self._troubles)
+        self._roi = RoiInput(self, self._troubles)
+        subscribe(self, kind, self._image_topic, self._on_image, self._troubles)
+        subscribe(self, CameraInfo, "camera_info", self._on_camera_info, self._troubles)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # Steady time: with simulated time and no /clock the node must still say so.
+        self.create_timer(1.0, self._every_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    # Callbacks of the executor: they store and return.
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        if self._enabled:
+            self._statistics.image_received()
+            self._watch.image_arrived()
+            self._worker.submit(message)
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._camera_info = message
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        if not self._enabled:
+            self._worker.discard()
+            self._worker.call(self._forget_hands)
+        response.success = True
+        response.message = "enabled" if self._enabled else "disabled: images are not looked at"
+        return response
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._roi.clear()
+        self._worker.call(self._forget_hands)
+        response.success = True
+        response.message = "all hands are forgotten, from the next image on"
+        return response
+
+    def _take_over(self, config: Config) -> None:
+        self._config = config
+        self._worker.call(lambda: self._tracker.pipeline.configure(config))
+
+    def _every_second(self) -> None:
+        self._roi.follow_publisher()
+        if self._enabled:
+            self._watch.check(self._config.node.image_timeout, self._camera_info is not None)
+        values = {
+            "backend": self._tracker.pipeline.backend,
+            "profile": self._config.model.profile,
+            **self._statistics.values(),
+            "images dropped (newer came)": str(self._worker.dropped),
+            "failures": str(self._worker.failures),
+        }
+        header = Header(stamp=self.get_clock().now().to_msg())
+        name, troubles = self.get_fully_qualified_name(), self._troubles.active()
+        self._diagnostics.publish(diagnostic_message(name, header, values, troubles, self._idle()))
+
+    def _idle(self) -> str:
+        """Why nothing is computed although nothing is wrong; empty otherwise."""
+        if not self._enabled:
+            return "disabled"
+        return "" if self._outputs.wanted() else "nobody listens"
+
+    # The worker's part: it alone touches tracker and outputs.
+
+    def _process(self, message: Image | CompressedImage) -> None:
+        begin = time.monotonic()
+        config = self._config.node
+        if not self._outputs.wanted() or not self._watch.fresh(message.header, config):
+            return
+        try:
+            image = self._decode(message)
+        except ValueError as error:
+            self._statistics.counts["images not readable"] += 1
+            self._troubles.report("image", f"image not readable: {error}")
+            return
+        self._troubles.clear("image", "images are readable again")
+        height, width = image.shape[:2]
+        info = self._camera_info
+        camera = self._camera(info, message.header.frame_id, width, height)
+        hands = self._tracker.process(image, camera, self._roi.take(width, height))
+        frame = config.frame_id or message.header.frame_id
+        header = Header(stamp=message.header.stamp, frame_id=frame)
+        self._outputs.publish_hands(hands, header)
+        latency_ms = self._watch.age_s(header) * 1e3
+        self._outputs.publish_images(hands, header, image, info if camera else None)
+        self._outputs.publish_markers(hands, header, config.marker_lifetime)
+        self._statistics.frame_published(len(hands), latency_ms, (time.monotonic() - begin) * 1e3)
+        self._troubles.clear("failure")
+
+    def _camera(
+        self, info: CameraInfo | None, frame_id: str, width: int, height: int
+    ) -> Camera | None:
+        """The camera of an image, or None where it has to be assumed: the reason is reported."""
+        if info is None:
+            return None
+        try:
+            camera = camera_from_info(info, width, height)
+        except ValueError as error:
+            assumed = f"{self._config.camera.field_of_view_deg:g} degrees are assumed, not metric"
+            self._troubles.report("camera_info", f"{error}; until then {assumed}", once=True)
+            return None
+        if info.header.frame_id != frame_id:
+            self._troubles.report(
+                "camera_info",
+                f"camera_info has frame {info.header.frame_id!r}, the image {frame_id!r}: is it "
+                "that of another camera? The image's is used",
+                once=True,
+            )
+        else:
+            self._troubles.clear("camera_info", "camera_info fits the images")
+        return camera
+
+    def _forget_hands(self) -> None:
+        self._tracker.reset()
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._outputs.publish_markers([], header, 0.0)
+
+    def _on_failure(self, error: Exception) -> None:
+        self._troubles.report(
+            "failure", f"an image failed ({type(error).__name__}: {error}); going on with the next"
+        )
+        self.get_logger().debug("".join(traceback.format_exception(error)))
+
+
+def main(
+    args: Sequence[str] | None = None,
+    make_tracker: Callable[[Config], HandTracker] = make_hand_tracker,
+) -> int:
+    """Run the node until SIGINT or SIGTERM; 0 then, 1 when it cannot start."""
+    use_shipped_dds_profile()
+    node = None
+    try:
+        rclpy.init(args=args)
+        node = HandNode(make_tracker)
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException, ROSInterruptException):
+        pass
+    except (ValueError, OSError) as error:
+        get_logger("hand").fatal(f"cannot start: {error}")
+        return 1
+    except RuntimeError as error:  # of rclpy and torch, whose words need the name
+        get_logger("hand").fatal(f"cannot start: {type(error).__name__}: {error}")
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the ending
+        if node is not None:
+            node.stop()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
