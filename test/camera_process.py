@@ -1,0 +1,76 @@
+"""A camera in a process of its own: publishes what it is told by JSON lines on its input.
+
+``{"kind": "noise", "count": 3, ...}``; each line is answered by the stamps that were sent, as JSON.
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+import rclpy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+
+from dhpe_ros.ros.image_conversion import fill_image
+
+WIDTH, HEIGHT = 320, 240
+
+
+def pixels_of(kind):
+    """``(HEIGHT, WIDTH, 3)``: black, or noise whose first pixel is the number in the kind."""
+    if kind == "black":
+        return np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(20, 235, (HEIGHT, WIDTH, 3), np.uint8)
+    if kind.isdigit():
+        pixels[0, 0] = int(kind)
+    return pixels
+
+
+class Camera:
+    def __init__(self, node):
+        sensor = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.node = node
+        self.images = node.create_publisher(Image, "image", sensor)
+        self.infos = node.create_publisher(CameraInfo, "camera_info", sensor)
+        self.rois = node.create_publisher(RegionOfInterest, "hand/roi", sensor)
+
+    def obey(self, kind="noise", count=1, period=0.1, info=True, focal=300.0, encoding="rgb8",
+             frame="camera", age=0.0, stamped=True, roi=None):  # fmt: skip
+        """Publish ``count`` images; the ``(sec, nanosec)`` stamps of them."""
+        stamps = []
+        if roi:
+            self.rois.publish(RegionOfInterest(**roi))
+            time.sleep(0.1)
+        for _ in range(count):
+            message = fill_image(Image(), pixels_of(kind), "rgb8")
+            message.encoding = encoding
+            message.header.frame_id = frame
+            if stamped:
+                nanoseconds = self.node.get_clock().now().nanoseconds - int(age * 1e9)
+                message.header.stamp.sec, message.header.stamp.nanosec = divmod(nanoseconds, 10**9)
+            if info:
+                self.infos.publish(self.info(message, focal))
+                time.sleep(0.03)
+            self.images.publish(message)
+            stamps.append((message.header.stamp.sec, message.header.stamp.nanosec))
+            time.sleep(period)
+        return stamps
+
+    def info(self, image, focal):
+        info = CameraInfo(header=image.header, width=WIDTH, height=HEIGHT)
+        info.k = [focal, 0.0, 160.0, 0.0, focal, 120.0, 0.0, 0.0, 1.0 if focal else 0.0]
+        return info
+
+
+def main():
+    rclpy.init()
+    camera = Camera(rclpy.create_node("camera"))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(json.dumps(camera.obey(**json.loads(line))), flush=True)
+    rclpy.shutdown()
+
+
+if __name__ == "__main__":
+    main()

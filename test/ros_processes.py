@@ -1,0 +1,157 @@
+"""The node and a camera as processes of their own, and ears in the test's."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import rclpy
+from dhpe_ros.msg import HandArray, HandMesh
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+from visualization_msgs.msg import MarkerArray
+
+HERE = Path(__file__).resolve().parent
+FAKE = (str(HERE / "fake_tracker.py"),)
+REAL = ("-m", "dhpe_ros.ros.node")
+TOPICS = {
+    "hands": HandArray,
+    "meshes": HandMesh,
+    "mask": Image,
+    "camera_info": CameraInfo,
+    "markers": MarkerArray,
+    "overlay": Image,
+}
+
+
+class NodeProcess:
+    """``python <program> --ros-args <arguments>``; what it says is in ``log()``."""
+
+    def __init__(self, folder, program, *arguments):
+        self._log = Path(folder) / "node.log"
+        with open(self._log, "w") as log:
+            command = [sys.executable, *program, "--ros-args", *arguments]
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, cwd=HERE.parent
+            )
+
+    def log(self):
+        return self._log.read_text()
+
+    def wait_for(self, words, timeout_s=60.0):
+        end = time.monotonic() + timeout_s
+        while words not in self.log():
+            assert self._process.poll() is None, f"the node ended:\n{self.log()}"
+            assert time.monotonic() < end, f"no {words!r} in:\n{self.log()}"
+            time.sleep(0.05)
+
+    def exit_code(self, timeout_s=60.0):
+        return self._process.wait(timeout_s)
+
+    def interrupt(self, sent=signal.SIGINT):
+        """Send the signal; the exit code."""
+        self._process.send_signal(sent)
+        return self.exit_code(20)
+
+    def close(self):
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+class CameraProcess:
+    """``camera_process.py``; ``send`` returns the stamps of the images sent."""
+
+    def __init__(self):
+        command = [sys.executable, str(HERE / "camera_process.py")]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE.parent
+        )
+        assert self._process.stdout.readline() == "ready\n"
+
+    def send(self, kind="noise", **orders):
+        self._process.stdin.write(json.dumps({"kind": kind, **orders}) + "\n")
+        self._process.stdin.flush()
+        return [tuple(stamp) for stamp in json.loads(self._process.stdout.readline())]
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(20)
+
+
+class Ears:
+    """Hears the topics of ``/hand`` and calls its services."""
+
+    def __init__(self, node_name="hand"):
+        self.node = rclpy.create_node("ears")
+        self.heard = {name: [] for name in (*TOPICS, "diagnostics")}
+        self._name = node_name
+        self._clients = {}
+        for name, kind in TOPICS.items():
+            self._listen(kind, f"{node_name}/{name}", self.heard[name])
+        self._listen(DiagnosticArray, "/diagnostics", self.heard["diagnostics"])
+
+    def _listen(self, kind, topic, heard):
+        self.node.create_subscription(kind, topic, heard.append, QoSProfile(depth=20))
+
+    def forget(self):
+        for heard in self.heard.values():
+            heard.clear()
+
+    def until(self, happened, timeout_s=20.0):
+        """Spin until ``happened()``; whether it did."""
+        end = time.monotonic() + timeout_s
+        while not happened() and time.monotonic() < end:
+            rclpy.spin_once(self.node, timeout_sec=0.05)
+        return happened()
+
+    def spin(self, seconds):
+        self.until(lambda: False, seconds)
+
+    def of(self, topic, stamp):
+        """The messages of ``topic`` that carry ``stamp``."""
+        return [m for m in self.heard[topic] if stamp_of(m) == stamp]
+
+    def hands_of(self, stamp, timeout_s=20.0):
+        """The HandArray of an image."""
+        arrived = self.until(lambda: self.of("hands", stamp), timeout_s)
+        assert arrived, f"no hands of {stamp}, only of {[stamp_of(m) for m in self.heard['hands']]}"
+        return self.of("hands", stamp)[0]
+
+    def call(self, kind, service, request):
+        """The response of ``~/service``."""
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, f"{self._name}/{service}")
+        client = self._clients[service]
+        assert client.wait_for_service(10.0)
+        future = client.call_async(request)
+        rclpy.spin_until_future_complete(self.node, future, timeout_sec=10.0)
+        return future.result()
+
+    def set(self, **values):
+        """Set parameters, ``__`` for the dot; the result with ``successful`` and ``reason``."""
+        request = SetParametersAtomically.Request()
+        for name, value in values.items():
+            parameter = Parameter(name=name.replace("__", "."), value=_value(value))
+            request.parameters.append(parameter)
+        return self.call(SetParametersAtomically, "set_parameters_atomically", request).result
+
+
+def stamp_of(message):
+    header = message.header if hasattr(message, "header") else message.markers[0].header
+    return header.stamp.sec, header.stamp.nanosec
+
+
+def _value(value):
+    field, kind = {
+        bool: ("bool_value", ParameterType.PARAMETER_BOOL),
+        int: ("integer_value", ParameterType.PARAMETER_INTEGER),
+        float: ("double_value", ParameterType.PARAMETER_DOUBLE),
+        str: ("string_value", ParameterType.PARAMETER_STRING),
+    }[type(value)]
+    return ParameterValue(type=kind, **{field: value})

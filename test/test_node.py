@@ -1,0 +1,279 @@
+"""The node as a process, a camera as another, and the test listening, over the real transport.
+
+What concerns the networks runs with the real tracker, what provokes trouble with the fake one.
+"""
+
+import signal
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
+
+import rclpy
+from ros_processes import FAKE, REAL, CameraProcess, Ears, NodeProcess
+from std_srvs.srv import SetBool, Trigger
+from visualization_msgs.msg import Marker
+
+SIZE = (240, 320)  # of camera_process.py
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ros():
+    rclpy.init()
+    yield
+    rclpy.shutdown()
+
+
+@pytest.fixture(scope="module")
+def camera():
+    camera = CameraProcess()
+    yield camera
+    camera.close()
+
+
+@pytest.fixture(scope="module")
+def shared_node(tmp_path_factory, camera):
+    """The node with the fake tracker, connected to camera and ears; one for all tests here."""
+    node = NodeProcess(tmp_path_factory.mktemp("fake"), FAKE, "-p", "node.image_timeout:=0.5")
+    node.wait_for("ready")
+    ears = Ears()
+    connect(camera, ears)
+    yield node, ears
+    ears.node.destroy_node()
+    node.close()
+
+
+@pytest.fixture
+def node(shared_node):
+    node, ears = shared_node
+    ears.spin(0.1)
+    ears.forget()
+    return node
+
+
+@pytest.fixture
+def ears(shared_node, node):
+    return shared_node[1]
+
+
+def connect(camera, ears):
+    """Send images until one comes back on every topic: everybody has found everybody."""
+    topics = [name for name in ears.heard if name != "diagnostics"]
+    for _ in range(100):
+        camera.send(period=0.0)
+        if ears.until(lambda: all(ears.heard[name] for name in topics), 0.2):
+            return
+    raise AssertionError(f"never heard: {[name for name in topics if not ears.heard[name]]}")
+
+
+def test_every_topic_carries_the_image_s_stamp_and_frame(camera, ears):
+    stamp = camera.send(frame="optical")[0]
+    for topic in ("hands", "meshes", "mask", "camera_info", "markers", "overlay"):
+        assert ears.until(lambda topic=topic: ears.of(topic, stamp)), topic
+        message = ears.of(topic, stamp)[0]
+        header = message.markers[0].header if topic == "markers" else message.header
+        assert header.frame_id == "optical"
+
+
+def test_the_arrays_have_the_sizes_of_the_contract(camera, ears):
+    stamp = camera.send()[0]
+    (hand,) = ears.hands_of(stamp).hands
+    sizes = {"joints_m": 63, "joints_px": 42, "joint_confidences": 21, "parameters": 63}
+    assert {name: len(getattr(hand, name)) for name in sizes} == sizes
+    assert ears.until(lambda: ears.of("overlay", stamp) and ears.of("meshes", stamp))
+    mesh = ears.of("meshes", stamp)[0]
+    assert (mesh.track_id, mesh.side) == (hand.track_id, hand.side)
+    assert (len(mesh.vertices), len(mesh.normals), len(mesh.triangles)) == (2334, 2334, 4614)
+    mask, overlay = ears.of("mask", stamp)[0], ears.of("overlay", stamp)[0]
+    assert (mask.height, mask.width, mask.encoding) == (*SIZE, "mono8")
+    assert set(np.unique(mask.data)) == {0, 255}
+    assert (overlay.height, overlay.width, overlay.encoding) == (*SIZE, "rgb8")
+    info = ears.of("camera_info", stamp)[0]
+    assert (info.height, info.width, info.k[0]) == (*SIZE, 300.0)
+
+
+def test_a_black_image_has_no_hand_and_its_markers_go(camera, ears):
+    track = ears.hands_of(camera.send()[0]).hands[0].track_id
+    stamp = camera.send("black")[0]
+    assert ears.hands_of(stamp).hands == []
+    assert ears.until(lambda: ears.of("mask", stamp) and ears.of("markers", stamp))
+    assert not np.any(ears.of("mask", stamp)[0].data)
+    markers = ears.of("markers", stamp)[0].markers
+    assert {m.id for m in markers} == {track}
+    assert {m.action for m in markers} == {Marker.DELETE}
+    assert not ears.of("meshes", stamp)
+
+
+def test_an_unknown_encoding_is_reported_and_survived(camera, node, ears):
+    camera.send(encoding="rgb48", count=5, period=0.02)
+    ears.spin(0.3)
+    assert ears.heard["hands"] == []
+    assert ears.hands_of(camera.send()[0]).hands
+    assert node.log().count("encoding 'rgb48' is not known") == 1
+
+
+def test_a_failing_image_is_reported_and_survived(camera, node, ears):
+    camera.send("13")
+    assert ears.hands_of(camera.send()[0]).hands
+    assert "RuntimeError: unlucky image" in node.log()
+
+
+def test_newer_images_replace_waiting_ones(camera, ears):
+    stamps = camera.send("14", count=8, period=0.05, info=False)
+    assert ears.hands_of(stamps[-1]).hands, "the newest is processed"
+    assert len(ears.heard["hands"]) < 5, "those between are dropped"
+
+
+def test_a_region_of_interest_counts_for_the_next_image(camera, ears):
+    roi = {"x_offset": 31, "y_offset": 17, "width": 64, "height": 48}
+    first = ears.hands_of(camera.send(roi=roi)[0]).hands[0]
+    second = ears.hands_of(camera.send()[0]).hands[0]
+    assert list(first.box_px) == [31, 17, 64, 48]
+    assert list(second.box_px) != [31, 17, 64, 48]
+
+
+def test_an_impossible_region_is_reported_and_survived(camera, node, ears):
+    camera.send(roi={"x_offset": 31, "y_offset": 17, "width": 0, "height": 48})
+    assert ears.hands_of(camera.send()[0]).hands
+    assert "~/roi is not used: box must have a positive width" in node.log()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"refinement__steps": -1}, "out of range"),
+        ({"refinement__steps": 2.5}, "type"),
+        ({"refinement__optimizer": "magic"}, "one of adam, gradient_descent"),
+        ({"tracking__box": "1,2,3"}, "x,y,width,height"),
+        ({"tracking__min_score": float("nan")}, "out of range"),
+        ({"model__profile": "full"}, "read-only"),
+        ({"refinement__speed": 1}, "undeclared"),
+    ],
+)
+def test_a_bad_parameter_is_refused_with_the_reason(ears, change, reason):
+    result = ears.set(**change)
+    assert not result.successful
+    assert reason in result.reason
+
+
+def test_a_refused_change_changes_nothing_and_a_good_one_does(camera, ears):
+    assert not ears.set(tracking__min_score=0.99, tracking__box="nowhere").successful
+    assert ears.hands_of(camera.send()[0]).hands
+    assert ears.set(tracking__min_score=0.99, node__frame_id="elsewhere").successful
+    lost = ears.hands_of(camera.send()[0])
+    assert (lost.hands, lost.header.frame_id) == ([], "elsewhere")
+    assert ears.set(tracking__min_score=0.35, node__frame_id="").successful
+    assert ears.hands_of(camera.send()[0]).hands
+
+
+def test_disabled_it_is_silent_and_deletes_its_markers(camera, ears):
+    ears.hands_of(camera.send()[0])
+    ears.until(lambda: ears.heard["markers"])
+    ears.forget()
+    assert ears.call(SetBool, "enable", SetBool.Request(data=False)).success
+    assert ears.until(lambda: ears.heard["markers"])
+    assert {m.action for m in ears.heard["markers"][0].markers} == {Marker.DELETE}
+    camera.send(count=3, period=0.02)
+    ears.spin(0.3)
+    assert ears.heard["hands"] == []
+    assert ears.call(SetBool, "enable", SetBool.Request(data=True)).success
+    assert ears.hands_of(camera.send()[0]).hands
+
+
+def test_reset_forgets_the_tracks(camera, ears):
+    before = ears.hands_of(camera.send()[0]).hands[0].track_id
+    assert ears.call(Trigger, "reset", Trigger.Request()).success
+    assert ears.hands_of(camera.send()[0]).hands[0].track_id != before
+
+
+def test_a_zero_k_is_reported_once_and_the_result_is_not_metric(camera, node, ears):
+    for _ in range(3):
+        stamp = camera.send(focal=0.0)[0]
+        assert not ears.hands_of(stamp).hands[0].metric
+    assert ears.until(lambda: ears.of("camera_info", stamp))
+    assert not ears.of("camera_info", stamp)[0].k.any()
+    assert node.log().count("zero K") == 1
+    assert ears.hands_of(camera.send()[0]).hands[0].metric
+    assert "camera_info fits the images" in node.log()
+
+
+def test_an_old_stamp_is_reported_with_the_remedy_and_not_processed(camera, node, ears):
+    camera.send(age=3600.0, count=3, period=0.02)
+    ears.spin(0.3)
+    assert ears.heard["hands"] == []
+    assert "play it with --clock" in node.log()
+    assert ears.set(node__max_age=0.0).successful
+    assert ears.hands_of(camera.send(age=3600.0)[0]).hands
+    assert ears.set(node__max_age=1.0).successful
+
+
+def test_an_image_without_a_stamp_is_processed(camera, ears):
+    assert ears.hands_of(camera.send(stamped=False)[0]).hands
+
+
+def test_silence_is_reported_and_its_end_too(camera, node, ears):
+    ears.spin(2.5)
+    status = ears.heard["diagnostics"][-1].status[0]
+    assert "no image on /image" in status.message
+    assert "publisher(s) there" in status.message
+    assert ears.hands_of(camera.send()[0]).hands
+    assert "images arrive" in node.log()
+
+
+def test_diagnostics_tell_backend_rates_and_latency(camera, ears):
+    camera.send(count=12)
+    ears.forget()
+    assert ears.until(lambda: ears.heard["diagnostics"])
+    status = ears.heard["diagnostics"][0].status[0]
+    values = {pair.key: pair.value for pair in status.values}
+    assert values["backend"] == "fake"
+    assert float(values["image rate (Hz)"]) > 1
+    assert 0 < float(values["latency from stamp p50 (ms)"]) < 60_000
+    assert int(values["images processed"]) > 0
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_an_image_ends_it_cleanly(sent, tmp_path, camera):
+    node = NodeProcess(tmp_path, FAKE, "-r", "__node:=second")
+    ears = Ears("second")
+    try:
+        node.wait_for("ready")
+        connect(camera, ears)
+        camera.send("14")
+        time.sleep(0.1)
+        assert node.interrupt(sent) == 0
+        assert "Traceback" not in node.log()
+        assert "ERROR" not in node.log()
+    finally:
+        ears.node.destroy_node()
+        node.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-p", "model.weights:=/not/there.safetensors"), "/not/there.safetensors"),
+        (("-p", "refinement.steps:=-3"), "refinement.steps"),
+    ],
+)
+def test_what_it_cannot_start_with_is_one_line_and_a_failure(arguments, words, tmp_path):
+    node = NodeProcess(tmp_path, REAL, *arguments)
+    try:
+        assert node.exit_code() == 1
+        assert "Traceback" not in node.log()
+        (line,) = [line for line in node.log().splitlines() if "FATAL" in line]
+        assert words in line
+    finally:
+        node.close()
+
+
+def test_a_misspelt_parameter_is_pointed_out(tmp_path):
+    node = NodeProcess(tmp_path, FAKE, "-p", "refinment.steps:=3")
+    try:
+        node.wait_for("ready")
+        assert "refinment.steps is not known" in node.log()
+    finally:
+        node.close()
