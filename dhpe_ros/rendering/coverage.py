@@ -21,7 +21,8 @@ class Fragments(NamedTuple):
 
     face_index: (B, H, W) int32, row of `triangles`, -1 where there is nothing.
     barycentric: (B, H, W, 3) float32, weights of the triangle's corners; 0 where there is nothing.
-    depth: (B, H, W) float32, the interpolated z in units of the vertices; inf where there is nothing.
+    depth: (B, H, W) float32, the interpolated z in units of the vertices; inf where there is
+        nothing.
     """
 
     face_index: np.ndarray
@@ -40,26 +41,28 @@ def silhouette(
     """Mask of a mesh under scaled orthographic projection, differentiable in its vertices.
 
     **Value.** Exact coverage: 1 where a pixel's centre lies in the projection of at least one
-    triangle, either side of it, else 0. A centre on a shared edge belongs to one of its triangles: the
-    one to the right, or below if the edge is horizontal.
+    triangle, either side of it, else 0. A centre on a shared edge belongs to one of its triangles:
+    the one to the right, or below if the edge is horizontal.
 
     **Gradient.** That of a relaxation of this value,
 
         S(p) = 1/2 + atan(d(p) / softness_px) / pi,
 
-    where d(p) is the signed distance in pixels, positive inside, from the centre p to the outline of
-    the union of all triangles (hidden and interior edges are no part of it). The gradient of d is
-    exact: the nearest outline point is q = (1 - t) a + t b on the edge of two vertices a and b, and
-    they receive the shares 1 - t and t of dd/dq, the unit outward normal; where q is the corner between
-    two edges that cross, both edges receive their part. z receives no gradient.
+    where d(p) is the signed distance in pixels, positive inside, from the centre p to the outline
+    of the union of all triangles (hidden and interior edges are no part of it). The gradient of d
+    is exact: the nearest outline point is q = (1 - t) a + t b on the edge of two vertices a and b,
+    and they receive the shares 1 - t and t of dd/dq, the unit outward normal; where q is the
+    corner between two edges that cross, both edges receive their part (limited at needle-sharp
+    notches). z receives no gradient.
 
-    The kernel dS/dd is a Cauchy density: its integral across the outline is 1, so that the gradient of
-    a sum of pixels is that of the area they cover, smoothed by `softness_px`; and its tail falls with
-    d^-2 only, so that pixels pull an outline they are far from. It joins two known relaxations:
-    the function of the signed distance of Soft Rasterizer (Liu et al., ICCV 2019), there a logistic
-    function per triangle, merged by a probabilistic union, here of the one outline; and the reach of
-    Neural 3D Mesh Renderer (Kato et al., CVPR 2018), whose gradient likewise belongs to an exact
-    forward value and falls with the distance that an edge would have to travel.
+    The kernel dS/dd is a Cauchy density: its integral across the outline is 1, so that the
+    gradient of a sum of pixels is that of the area they cover, smoothed by `softness_px`; and its
+    tail falls with d^-2 only, so that pixels pull an outline they are far from. It joins two known
+    relaxations: the function of the signed distance of Soft Rasterizer (Liu et al., ICCV 2019),
+    there a logistic function per triangle, merged by a probabilistic union, here of the one
+    outline; and the reach of Neural 3D Mesh Renderer (Kato et al., CVPR 2018), whose gradient
+    likewise belongs to an exact forward value and falls with the distance that an edge would have
+    to travel.
 
     Args:
         vertices: (B, V, 2 or more), crop coordinates: x right, y down, the image spans [-1, 1] on
@@ -92,7 +95,8 @@ def rasterize(
     Covers exactly the pixels of `silhouette`, except for triangles with a z that is not finite.
 
     Args:
-        vertices: (B, V, 3), crop coordinates as in `silhouette`; a smaller z is nearer to the viewer.
+        vertices: (B, V, 3), crop coordinates as in `silhouette`; a smaller z is nearer to the
+            viewer.
         triangles: (F, 3) integers.
         size: side of a square image, or (height, width), pixels.
     """
@@ -129,7 +133,7 @@ def as_array(values: np.ndarray | Tensor) -> np.ndarray:
 
 
 def to_pixels(vertices: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """(..., V, 2 or 3) crop coordinates -> (..., V, 2) float64, centre of pixel (i, j) at (j, i)."""
+    """(..., V, 2 or 3) crop coordinates -> (..., V, 2) float64, pixel (i, j) at (j, i)."""
     height, width = shape
     scale = np.array([0.5 * width, 0.5 * height])
     return (vertices[..., :2].astype(np.float64) + 1.0) * scale - 0.5
@@ -146,7 +150,7 @@ class _Silhouette(torch.autograd.Function):
         ctx.save_for_backward(vertices)
         ctx.scene = points, topology, weights, masks
         ctx.relaxation = softness_px, reach_px
-        return torch.tensor(masks, dtype=vertices.dtype, device=vertices.device)
+        return torch.from_numpy(masks.copy()).to(vertices)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

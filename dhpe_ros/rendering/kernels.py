@@ -8,8 +8,8 @@ indicator functions, and each indicator is a sum over the triangle's directed ed
 row from the left, crossing an edge that runs downwards (y grows) changes the count by -1 or +1. An
 edge inside a smooth patch of surface is walked once in either direction and drops out of the sum.
 What is left are the *contour edges*: rims of the mesh, and folds between triangles that face the
-viewer and triangles that face away. A few hundred integers and one running sum per row give the exact
-coverage of the whole mesh, and it does not depend on the orientation of the triangles.
+viewer and triangles that face away. A few hundred integers and one running sum per row give the
+exact coverage of the whole mesh, and it does not depend on the orientation of the triangles.
 """
 
 import math
@@ -53,9 +53,10 @@ def orientation(xa: float, ya: float, xb: float, yb: float, xc: float, yc: float
 def edge_weights(points, triangles, triangle_edges, triangle_edge_signs, weights):
     """How many more times each edge bounds covering surface than it cancels.
 
-    points (V, 2) pixels; weights (E,) int64, filled: 0 for an edge that is no contour, +-1 on a rim,
-    +-2 on a fold; positive when the surface lies to the right of the edge run from the smaller vertex
-    index to the larger one (right as seen in an image whose y points down, i.e. positive orientation).
+    points (V, 2) pixels; weights (E,) int64, filled: 0 for an edge that is no contour, +-1 on a
+    rim, +-2 on a fold; positive when the surface lies to the right of the edge run from the
+    smaller vertex index to the larger one (right as seen in an image whose y points down, i.e.
+    positive orientation).
     """
     weights[:] = 0
     for f in range(triangles.shape[0]):
@@ -106,9 +107,9 @@ def _add_edge(points, a, b, weight, changes):
 def rasterize(points, depths, triangles, face_index, barycentric, depth):
     """Nearest triangle, barycentric coordinates and depth of each pixel centre.
 
-    points (V, 2) pixels, depths (V,); face_index (H, W) int32, barycentric (H, W, 3) float32 and depth
-    (H, W) float32 are filled. Spans come from the same edge crossings as `cover`, so neighbouring
-    triangles neither overlap nor leave a gap. Equal depths: the first triangle stays.
+    points (V, 2) pixels, depths (V,); face_index (H, W) int32, barycentric (H, W, 3) float32 and
+    depth (H, W) float32 are filled. Spans come from the same edge crossings as `cover`, so
+    neighbouring triangles neither overlap nor leave a gap. Equal depths: the first triangle stays.
     """
     face_index[:, :] = -1
     barycentric[:, :, :] = 0.0

@@ -11,7 +11,10 @@ from numba import njit
 from dhpe_ros.rendering import kernels
 
 _SHADOW_MAP = 64  # pixels, side
-_OCCLUSION_MAP = 40
+_OCCLUSION_MAP = 32
+_CLEARANCE = 1.5  # map pixels off the surface at which a vertex looks for light
+_ORIGIN = np.zeros(3)
+_options = {"nogil": True, "cache": True}
 _OPEN_SKY = np.array(
     [[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
     + [[0, 0, -1.7], [0, 1.7, 0], [0, -1.7, 0], [1.7, 0, 0], [-1.7, 0, 0]],
@@ -21,7 +24,9 @@ _OPEN_SKY = np.array(
 
 @dataclass(frozen=True)
 class Lights:
-    """Distant lights and a two-coloured surrounding, in crop coordinates (x right, y down, z forward).
+    """Distant lights and a two-coloured surrounding.
+
+    Directions are in crop coordinates: x right, y down, z forward.
 
     directions: (L, 3) unit vectors towards the lights; the viewer's is (0, 0, -1).
     colors: (L, 3) linear RGB; 1 lights a white surface that faces the light to full white.
@@ -65,12 +70,15 @@ def visibility(
     Returns:
         (L, V) and (V,) float32.
     """
-    if not np.isfinite(vertices).all():
+    if not len(vertices) or not np.isfinite(vertices).all():
         return np.ones((len(lights.directions), len(vertices)), np.float32), np.ones(
             len(vertices), np.float32
         )
-    direct = _lit(vertices, triangles, normals, lights.directions, _SHADOW_MAP)
-    around = _lit(vertices, triangles, normals, _OPEN_SKY, _OCCLUSION_MAP)
+    centre = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
+    radius = max(np.linalg.norm(vertices - centre, axis=1).max(), 1e-12)
+    scene = vertices, triangles, normals
+    direct = _lit(*scene, lights.directions, centre, radius, _SHADOW_MAP)
+    around = _lit(*scene, _OPEN_SKY, centre, radius, _OCCLUSION_MAP)
     facing = np.maximum(_OPEN_SKY @ normals.T, 0.0) + 1e-6
     return direct, ((around * facing).sum(0) / facing.sum(0)).astype(np.float32)
 
@@ -85,51 +93,73 @@ def _tint(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.exp(warmth * np.array([1.0, 0.0, -1.2]) + rng.normal(0.0, 0.03, (count, 3)))
 
 
-@njit(nogil=True, cache=True)
-def _lit(vertices, triangles, normals, directions, resolution):
-    """(D, V) float32, the part of nine shadow map samples around each vertex that is in the light."""
+@njit(**_options)
+def _lit(vertices, triangles, normals, directions, centre, radius, resolution):
+    """(D, V) float32, the part of nine shadow map samples around each vertex that is in the light.
+
+    The maps show the sphere of `radius` around `centre` (3,).
+    """
     lit = np.empty((directions.shape[0], vertices.shape[0]), dtype=np.float32)
-    points = np.empty((vertices.shape[0], 2))
-    depths = np.empty(vertices.shape[0])
+    points, depths = np.empty((vertices.shape[0], 2)), np.empty(vertices.shape[0])
     face_index = np.empty((resolution, resolution), dtype=np.int32)
     barycentric = np.empty((resolution, resolution, 3), dtype=np.float32)
     depth = np.empty((resolution, resolution), dtype=np.float32)
-    centre = np.array([0.5 * (vertices[:, k].min() + vertices[:, k].max()) for k in range(3)])
-    radius = 1e-12
-    for v in range(vertices.shape[0]):
-        radius = max(radius, np.sqrt(((vertices[v] - centre) ** 2).sum()))
     pixels = (0.5 * resolution - 1.0) / radius  # per unit of the vertices
     for d in range(directions.shape[0]):
-        across, down = _basis(directions[d])
+        axes = _basis(directions[d])
         for v in range(vertices.shape[0]):
-            offset = vertices[v] - centre
-            points[v, 0] = (offset * across).sum() * pixels + 0.5 * (resolution - 1)
-            points[v, 1] = (offset * down).sum() * pixels + 0.5 * (resolution - 1)
-            depths[v] = -(offset * directions[d]).sum() * pixels
+            x, y, z = _turned(axes, vertices[v], centre)
+            points[v, 0] = x * pixels + 0.5 * (resolution - 1)
+            points[v, 1] = y * pixels + 0.5 * (resolution - 1)
+            depths[v] = z * pixels
         kernels.rasterize(points, depths, triangles, face_index, barycentric, depth)
-        for v in range(vertices.shape[0]):  # 1.5 pixels off the surface, against shadows on itself
-            x = points[v, 0] + 1.5 * (normals[v] * across).sum()
-            y = points[v, 1] + 1.5 * (normals[v] * down).sum()
-            z = depths[v] - 1.5 * (normals[v] * directions[d]).sum()
-            lit[d, v] = _light_around(depth, x, y, z - 1.0)
+        for v in range(vertices.shape[0]):
+            x, y, z = _turned(axes, normals[v], _ORIGIN)
+            lit[d, v] = _light_around(
+                depth,
+                points[v, 0] + _CLEARANCE * x,
+                points[v, 1] + _CLEARANCE * y,
+                depths[v] + _CLEARANCE * z - 1.0,
+            )
     return lit
 
 
-@njit(nogil=True, cache=True)
+@njit(**_options)
+def _turned(axes, point, origin):
+    """Coordinates of a point along three axes."""
+    x, y, z = point[0] - origin[0], point[1] - origin[1], point[2] - origin[2]
+    return (
+        axes[0, 0] * x + axes[0, 1] * y + axes[0, 2] * z,
+        axes[1, 0] * x + axes[1, 1] * y + axes[1, 2] * z,
+        axes[2, 0] * x + axes[2, 1] * y + axes[2, 2] * z,
+    )
+
+
+@njit(**_options)
 def _light_around(depth, x, y, z):
+    """Part of the 3 x 3 pixels around (x, y) where nothing is nearer to the light than z."""
+    row, column = math.floor(y + 0.5), math.floor(x + 0.5)
     lit = 0
-    for i in range(int(round(y)) - 1, int(round(y)) + 2):
-        for j in range(int(round(x)) - 1, int(round(x)) + 2):
+    for i in range(row - 1, row + 2):
+        for j in range(column - 1, column + 2):
             inside = 0 <= i < depth.shape[0] and 0 <= j < depth.shape[1]
             lit += not inside or depth[i, j] >= z
     return lit / 9.0
 
 
-@njit(nogil=True, cache=True)
+@njit(**_options)
 def _basis(direction):
-    """Two unit vectors across a unit vector."""
-    aside = np.zeros(3)
-    aside[np.argmin(np.abs(direction))] = 1.0
-    across = np.cross(direction, aside)
-    across /= np.sqrt((across * across).sum())
-    return across, np.cross(direction, across)
+    """Rows: two unit vectors across a unit vector, and its opposite, the way the light goes."""
+    x, y, z = direction[0], direction[1], direction[2]
+    axes = np.empty((3, 3))
+    if abs(z) < 0.9:
+        length = math.hypot(x, y)
+        axes[0, 0], axes[0, 1], axes[0, 2] = y / length, -x / length, 0.0
+    else:
+        length = math.hypot(y, z)
+        axes[0, 0], axes[0, 1], axes[0, 2] = 0.0, z / length, -y / length
+    axes[1, 0] = y * axes[0, 2] - z * axes[0, 1]
+    axes[1, 1] = z * axes[0, 0] - x * axes[0, 2]
+    axes[1, 2] = x * axes[0, 1] - y * axes[0, 0]
+    axes[2, 0], axes[2, 1], axes[2, 2] = -x, -y, -z
+    return axes

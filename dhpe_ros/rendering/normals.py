@@ -16,7 +16,8 @@ def vertex_normals(vertices: Tensor, triangles: Tensor | np.ndarray) -> Tensor:
             counter-clockwise, in a right-handed frame.
 
     Returns:
-        (B, V, 3), type and device of `vertices`. Zero, with a zero gradient, at a vertex without area.
+        (B, V, 3), type and device of `vertices`. Zero, with a zero gradient, at a vertex without
+        area.
     """
     if vertices.ndim != 3 or vertices.shape[2] != 3:
         raise ValueError(f"vertices must have shape (B, V, 3), got {tuple(vertices.shape)}")

@@ -1,8 +1,8 @@
 """Compiled kernels: the outline of a mesh in the image, and the gradient that pixels send to it.
 
 Pixel coordinates as in `kernels.py`. The outline is made of the parts of contour edges that have
-covered image on one side and background on the other. Contour edges are cut where others cross them;
-a part is on the outline if a ray from its middle meets no surface on one of the two sides.
+covered image on one side and background on the other. Contour edges are cut where others cross
+them; a part is on the outline if a ray from its middle meets no surface on one of the two sides.
 """
 
 import math
@@ -44,8 +44,8 @@ def outline(lines, line_weights):
 
     Returns:
         edge_of (S,) int64, index into `lines`; part (S, 2), the interval of the edge's parameter in
-        [0, 1], from a to b, that is visible; crossed_by (S, 2) int64, the edges that end the part, -1
-        where it ends at a vertex.
+        [0, 1], from a to b, that is visible; crossed_by (S, 2) int64, the edges that end the part,
+        -1 where it ends at a vertex.
     """
     n = lines.shape[0]
     edge_of, part = np.empty(n + 8, dtype=np.int64), np.empty((n + 8, 2))
@@ -145,7 +145,8 @@ def pull(
 
     S = 1/2 + atan(d / softness) / pi, d the signed distance in pixels of the pixel's centre to the
     outline, positive inside; pixels further than `reach` from it are constant.
-    mask, upstream (H, W); rows: the pixel rows [first, stop) to sum over; gradient (V, 2), added to.
+    mask, upstream (H, W); rows: the pixel rows [first, stop) to sum over; gradient (V, 2),
+    added to.
     """
     segments = _segments(lines, edge_of, part)
     everything = np.arange(edge_of.shape[0])
@@ -307,8 +308,8 @@ def _move(gradient, ends, e, t, pull_x, pull_y):
 def _move_corner(gradient, lines, ends, e, t, f, pull_x, pull_y):
     """A pull on the crossing of edges e and f: its components along their normals move each edge.
 
-    The crossing follows each edge along that edge's normal only. At a sharp notch, where the normals
-    are nearly opposite, the tip moves much faster than the edges; the factor is limited.
+    The crossing follows each edge along that edge's normal only. At a sharp notch, where the
+    normals are nearly opposite, the tip moves much faster than the edges; the factor is limited.
     """
     ex, ey = lines[e, 2] - lines[e, 0], lines[e, 3] - lines[e, 1]
     fx, fy = lines[f, 2] - lines[f, 0], lines[f, 3] - lines[f, 1]

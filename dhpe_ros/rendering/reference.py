@@ -1,7 +1,7 @@
 """The silhouette once more, slow and obvious, in plain torch: the oracle of the tests.
 
-Nothing is shared with the kernels. Coverage asks every pixel of every triangle, the outline asks both
-sides of every piece of every edge, and autograd differentiates the distance. Memory grows with
+Nothing is shared with the kernels. Coverage asks every pixel of every triangle, the outline asks
+both sides of every piece of every edge, and autograd differentiates the distance. Memory grows with
 pixels x triangles and with the square of the edges: for small meshes and images.
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def coverage(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> Tensor:
-    """Exact coverage (H, W), bool, of one mesh: vertices (V, 2) crop coordinates, triangles (F, 3)."""
+    """Exact coverage (H, W), bool, of one mesh: vertices (V, 2), crop coordinates."""
     corners = _to_pixels(vertices, size)[triangles]
     return _covered(_pixel_centres(size, vertices), corners)
 

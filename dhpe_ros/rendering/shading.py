@@ -20,7 +20,8 @@ _options = {"nogil": True, "cache": True}
 class Rendering(NamedTuple):
     """A picture of a mesh, to be laid over a background: rgb * mask + background * (1 - mask).
 
-    rgb: (H, W, 3) float32, sRGB, 0 to 1; the colour of the mesh in the pixel, not faded by the mask.
+    rgb: (H, W, 3) float32, sRGB, 0 to 1; the colour of the mesh in the pixel, not faded by the
+        mask.
     mask: (H, W) float32, the part of the pixel that the mesh covers.
     depth: (H, W) float32, mean z of the mesh in the pixel, units of the vertices; inf where none.
     """
@@ -43,19 +44,20 @@ def render_hand(
     """Render a mesh with skin under lights. Deterministic, releases the interpreter lock.
 
     Per light a diffuse term that reaches round into the shade, scaled to keep the energy (wrapped
-    diffuse, as in Green, GPU Gems, 2004), and a Blinn-Phong highlight (SIGGRAPH 1977); soft shadows;
-    hemisphere light with ambient occlusion; fine texture from value noise in space. Sides of triangles
-    seen from within (the open wrist) are lit as the inside of the surface.
+    diffuse, as in Green, GPU Gems, 2004), and a Blinn-Phong highlight (SIGGRAPH 1977); soft
+    shadows; hemisphere light with ambient occlusion; fine texture from value noise in space. Sides
+    of triangles seen from within (the open wrist) are lit as the inside of the surface.
 
     Args:
-        vertices: (V, 3) crop coordinates: x right, y down, the image spans [-1, 1]; smaller z nearer.
+        vertices: (V, 3) crop coordinates: x right, y down, the image spans [-1, 1]; smaller z
+            nearer.
         triangles: (F, 3) integers, counter-clockwise seen from outside (in the right-handed frame).
         size: side of a square image, or (height, width), pixels.
         skin: colour and surface of the same V vertices.
         lights: lights in the frame of the vertices.
         supersampling: samples per pixel along each axis.
-        texture_points: (V, 3) where the texture is looked up, e.g. the mesh at rest for a texture that
-            moves with the hand; the vertices themselves if not given.
+        texture_points: (V, 3) where the texture is looked up, e.g. the mesh at rest for a texture
+            that moves with the hand; the vertices themselves if not given.
     """
     vertices = np.ascontiguousarray(vertices, dtype=np.float64)
     if vertices.ndim != 2 or vertices.shape[1] != 3:
@@ -67,7 +69,7 @@ def render_hand(
         )
     triangles = topology_of(triangles, len(vertices)).triangles
     height, width = image_shape(size)
-    normals = area_normals(vertices, triangles)
+    normals, outer = area_normals(vertices, triangles)
     direct, around = visibility(vertices, triangles, normals, lights)
     samples = _rasterize(vertices, triangles, (height * supersampling, width * supersampling))
     picture = Rendering(
@@ -78,6 +80,7 @@ def render_hand(
     _shade(
         *samples,
         triangles,
+        outer,
         normals,
         _texture_points(vertices if texture_points is None else texture_points, skin.grain_scale),
         (skin.albedo, skin.gloss, skin.shininess, skin.softness, skin.grain),
@@ -105,25 +108,45 @@ def _texture_points(points: np.ndarray, cells: float) -> np.ndarray:
 
 @njit(**_options)
 def area_normals(vertices, triangles):
-    """Unit vertex normals (V, 3) weighted by area, zero where there is none; see `vertex_normals`."""
+    """Unit vertex normals (V, 3) weighted by area, zero where there is none; see `vertex_normals`.
+
+    Also whether each triangle turns its outer side to the viewer, (F,) bool.
+    """
     normals = np.zeros(vertices.shape)
+    outer = np.zeros(triangles.shape[0], dtype=np.bool_)
     for f in range(triangles.shape[0]):
         a, b, c = triangles[f]
-        normal = np.cross(vertices[b] - vertices[a], vertices[c] - vertices[a])
-        if np.isfinite(normal.sum()):
-            for v in triangles[f]:
-                normals[v] += normal
+        ux, uy, uz = _difference(vertices, b, a)
+        vx, vy, vz = _difference(vertices, c, a)
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        outer[f] = nz < 0.0
+        if math.isfinite(nx + ny + nz):
+            for k in range(3):
+                v = triangles[f, k]
+                normals[v, 0] += nx
+                normals[v, 1] += ny
+                normals[v, 2] += nz
     for v in range(vertices.shape[0]):
-        length = math.sqrt((normals[v] ** 2).sum())
+        x, y, z = normals[v]
+        length = math.sqrt(x * x + y * y + z * z)
         if length > 0.0:
-            normals[v] /= length
-    return normals
+            normals[v, 0], normals[v, 1], normals[v, 2] = x / length, y / length, z / length
+    return normals, outer
+
+
+@njit(**_options)
+def _difference(vertices, b, a):
+    return (
+        vertices[b, 0] - vertices[a, 0],
+        vertices[b, 1] - vertices[a, 1],
+        vertices[b, 2] - vertices[a, 2],
+    )
 
 
 @njit(**_options)
 def _shade(
-    face_index, barycentric, sample_depth, triangles, normals, texture_points, skin, lights, lit,
-    supersampling, rgb, mask, depth,
+    face_index, barycentric, sample_depth, triangles, outer, normals, texture_points, skin, lights,
+    lit, supersampling, rgb, mask, depth,
 ):  # fmt: skip
     """Mean colour, coverage and depth of the samples in every pixel."""
     color, total = np.empty(3), np.empty(3)
@@ -133,12 +156,14 @@ def _shade(
             total[:] = 0.0
             for y in range(i * supersampling, (i + 1) * supersampling):
                 for x in range(j * supersampling, (j + 1) * supersampling):
-                    if face_index[y, x] >= 0:
+                    f = face_index[y, x]
+                    if f >= 0:
                         _shade_sample(
-                            triangles[face_index[y, x]], barycentric[y, x], normals,
+                            triangles[f], barycentric[y, x], outer[f], normals,
                             texture_points, skin, lights, lit, color,
                         )  # fmt: skip
-                        total += color
+                        for c in range(3):
+                            total[c] += color[c]
                         z += sample_depth[y, x]
                         count += 1
             if count:
@@ -149,15 +174,15 @@ def _shade(
 
 
 @njit(**_options)
-def _shade_sample(corners, weights, normals, texture_points, skin, lights, lit, color):
+def _shade_sample(corners, weights, outer, normals, texture_points, skin, lights, lit, color):
+    """Linear RGB of one sample."""
     albedo, gloss, shininess, softness, grain = skin
     directions, light_colors, up, sky, ground = lights
     direct, around = lit
     nx, ny, nz = _mix(normals, corners, weights)
     length = math.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12
+    length = length if outer else -length
     nx, ny, nz = nx / length, ny / length, nz / length
-    if nz > 0.3:  # seen from within; smaller values are smooth outer surface that turns away
-        nx, ny, nz = -nx, -ny, -nz
     px, py, pz = _mix(texture_points, corners, weights)
     texture = 1.0 + grain * (_noise(px, py, pz) + 0.5 * _noise(0.23 * px, 0.23 * py, 0.23 * pz))
     a, b, c = corners
