@@ -1,0 +1,101 @@
+"""Start the hand node, and RViz when asked for. ``ros2 launch dhpe_ros hand.launch.py -s`` lists
+the arguments; one that is not given leaves the parameter file, or the default, as it is.
+"""
+
+import posixpath
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from dhpe_ros.ros.dds_profile import config_path, use_shipped_dds_profile
+from launch import LaunchContext, LaunchDescription
+
+ARGUMENTS = {
+    "namespace": ("", "namespace of the node and its topics"),
+    "image": ("", "image topic, e.g. /camera/image_raw; empty: image"),
+    "camera_info": ("", "its camera_info; empty: the one beside the image topic"),
+    "depth": ("", "depth topic, registered to the image; empty: depth"),
+    "params_file": (str(config_path("hand.yaml")), "YAML file of parameters"),
+    "backend": ("", "how the networks run: auto, tensorrt, compiled or eager"),
+    "device": ("", "torch device: auto, cpu, cuda, cuda:1"),
+    "profile": ("", "networks: full (the paper's) or lite (for CPUs)"),
+    "rviz": ("false", "also start RViz with config/hand.rviz: true or false"),
+    "fixed_frame": ("", "RViz's fixed frame, the images' frame_id; empty: as in hand.rviz"),
+    "log_level": ("info", "debug, info, warn, error or fatal"),
+    "respawn": ("false", "start the node again when it ends: true or false"),
+    "use_sim_time": ("", "take the time from /clock: true or false"),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    profile = use_shipped_dds_profile()
+    return LaunchDescription(
+        [SetEnvironmentVariable(name, value) for name, value in profile.items()]
+        + [
+            DeclareLaunchArgument(name, default_value=default, description=description)
+            for name, (default, description) in ARGUMENTS.items()
+        ]
+        + [OpaqueFunction(function=_start)]
+    )
+
+
+def _start(context: LaunchContext) -> list[Node]:
+    given = {name: LaunchConfiguration(name).perform(context).strip() for name in ARGUMENTS}
+    return [_hand_node(given)] + ([_rviz(given)] if _is_true("rviz", given["rviz"]) else [])
+
+
+def _hand_node(given: dict[str, str]) -> Node:
+    logger = ".".join([*filter(None, given["namespace"].split("/")), "hand"])
+    return Node(
+        package="dhpe_ros",
+        executable="hand_node",
+        name="hand",
+        namespace=given["namespace"],
+        output="screen",
+        emulate_tty=True,
+        parameters=[given["params_file"], _overrides(given)],
+        remappings=_remappings(given),
+        arguments=["--ros-args", "--log-level", f"{logger}:={given['log_level']}"],
+        respawn=_is_true("respawn", given["respawn"]),
+        respawn_delay=2.0,
+    )
+
+
+def _rviz(given: dict[str, str]) -> Node:
+    frame = ["-f", given["fixed_frame"]] if given["fixed_frame"] else []
+    topics = ("markers", "overlay")
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=given["namespace"],
+        arguments=["-d", str(config_path("hand.rviz")), *frame],
+        remappings=[(f"/hand/{topic}", f"hand/{topic}") for topic in topics],
+    )
+
+
+def _overrides(given: dict[str, str]) -> dict[str, str | bool]:
+    """Parameters from the arguments that were given; they come after the file."""
+    overrides = {
+        f"model.{name}": given[name] for name in ("backend", "device", "profile") if given[name]
+    }
+    if given["use_sim_time"]:
+        overrides["use_sim_time"] = _is_true("use_sim_time", given["use_sim_time"])
+    return overrides
+
+
+def _remappings(given: dict[str, str]) -> list[tuple[str, str]]:
+    remappings = [("depth", given["depth"])] if given["depth"] else []
+    image, camera_info = given["image"], given["camera_info"]
+    if image:
+        remappings += [("image", image), ("image/compressed", f"{image}/compressed")]
+        camera_info = camera_info or posixpath.join(posixpath.dirname(image), "camera_info")
+    if camera_info:
+        remappings.append(("camera_info", camera_info))
+    return remappings
+
+
+def _is_true(name: str, text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"launch argument {name} must be true or false, got {text!r}")
+    return text.lower() == "true"

@@ -1,0 +1,61 @@
+"""``hand.launch.py``: what its arguments turn into, and a start of it by launch itself."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("launch.actions", reason="needs launch, of a ROS 2 installation")
+pytest.importorskip("launch_ros", reason="needs launch_ros, of a ROS 2 installation")
+
+HERE = Path(__file__).resolve().parent
+FILE = runpy.run_path(str(HERE.parent / "launch" / "hand.launch.py"))
+CONTRACT = {
+    "namespace", "image", "camera_info", "depth", "params_file", "backend", "device", "profile",
+    "rviz", "log_level", "respawn", "use_sim_time",
+}  # fmt: skip
+
+
+def given(**arguments):
+    return {name: default for name, (default, _) in FILE["ARGUMENTS"].items()} | arguments
+
+
+def test_every_argument_of_the_contract_is_declared_with_a_description():
+    declared = FILE["generate_launch_description"]().get_launch_arguments()
+    assert {argument.name for argument in declared} >= CONTRACT
+    assert all(argument.description for argument in declared)
+
+
+def test_nothing_given_overrides_nothing():
+    assert FILE["_overrides"](given()) == {}
+    assert FILE["_remappings"](given()) == []
+
+
+def test_what_is_given_overrides_the_file():
+    overrides = FILE["_overrides"](given(backend="eager", use_sim_time="True"))
+    assert overrides == {"model.backend": "eager", "use_sim_time": True}
+
+
+def test_camera_info_is_looked_for_beside_the_image():
+    remappings = dict(FILE["_remappings"](given(image="/camera/image_raw")))
+    assert remappings == {
+        "image": "/camera/image_raw",
+        "image/compressed": "/camera/image_raw/compressed",
+        "camera_info": "/camera/camera_info",
+    }
+    chosen = FILE["_remappings"](given(image="/camera/image_raw", camera_info="/info"))
+    assert dict(chosen)["camera_info"] == "/info"
+
+
+def test_neither_true_nor_false_is_refused_by_name():
+    with pytest.raises(ValueError, match="respawn must be true or false, got 'maybe'"):
+        FILE["_is_true"]("respawn", "maybe")
+
+
+def test_it_starts_and_ends_under_launch():
+    pytest.importorskip("launch_testing", reason="needs launch_testing, of a ROS 2 installation")
+    command = [sys.executable, "-m", "launch_testing.launch_test", str(HERE / "launched_hand.py")]
+    run = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout + run.stderr
