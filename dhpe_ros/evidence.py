@@ -1,0 +1,164 @@
+"""f_Feat and f_J2D: what an image of a hand says before any hand model is asked.
+
+Two profiles with the same outputs: ``full`` is the paper's pair of networks, ``lite`` one small
+shared trunk for machines without a GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dhpe_ros.networks.lite_trunk import LiteTrunk
+from dhpe_ros.networks.posenet import PoseNet
+from dhpe_ros.networks.resnet import ResNet50
+from dhpe_ros.types import FEATURE_COUNT
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the evidence networks see in ``B`` crops."""
+
+    features: Tensor  # (B, 2048), F of the paper
+    joints: Tensor  # (B, 21, 2) crop coordinates, j2D of the paper
+    confidences: Tensor  # (B, 21) height of each heat map's peak, 0..1
+    right: Tensor  # (B,) probability that the hand, as it looks in the crop, is a right one
+
+    @property
+    def score(self) -> Tensor:
+        """``(B,)``: mean confidence of the joints, what speaks for there being a hand."""
+        return self.confidences.mean(dim=1)
+
+    def rows(self, index: Tensor) -> Evidence:
+        """The evidence of some of the crops."""
+        return Evidence(
+            self.features[index], self.joints[index], self.confidences[index], self.right[index]
+        )
+
+
+@dataclass(frozen=True)
+class EvidenceMaps:
+    """The networks' raw output, which training needs."""
+
+    features: Tensor  # (B, 2048)
+    heatmaps: tuple[Tensor, ...]  # (B, 21, 32, 32) each; the last stage counts
+    right_logit: Tensor  # (B,)
+
+
+class EvidenceNetwork(nn.Module):
+    """Crops ``(B, 3, 224, 224)`` in 0..1, RGB, to evidence. Subclasses bring the networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.right_head = nn.Linear(FEATURE_COUNT, 1)
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
+
+    def features(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
+        """F(x), or F(x * m) for ``mask`` ``(B, 224, 224)``: ``(B, 2048)``.
+
+        What the mask hides becomes the mean colour, which is zero to the network.
+        """
+        raise NotImplementedError
+
+    def maps(self, crops: Tensor) -> EvidenceMaps:
+        raise NotImplementedError
+
+    def forward(self, crops: Tensor) -> Evidence:
+        maps = self.maps(crops)
+        joints, confidences = read_joints(maps.heatmaps[-1])
+        return Evidence(maps.features, joints, confidences, maps.right_logit.sigmoid())
+
+    def _normalized(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = (crops - self.mean) / self.std
+        return x if mask is None else x * mask[:, None]
+
+
+class FullEvidence(EvidenceNetwork):
+    """ResNet-50 for the features, PoseNet for the joints (METHOD section 2)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.feature_network = ResNet50()
+        self.joint_network = PoseNet()
+
+    def features(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.feature_network(self._normalized(crops, mask))
+
+    def maps(self, crops: Tensor) -> EvidenceMaps:
+        features = self.features(crops)
+        resized = functional.interpolate(crops, (256, 256), mode="bilinear", align_corners=False)
+        heatmaps = self.joint_network(resized - 0.5)
+        return EvidenceMaps(features, heatmaps, self.right_head(features)[:, 0])
+
+
+class LiteEvidence(EvidenceNetwork):
+    """One trunk at 128 x 128 for both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = LiteTrunk()
+
+    def features(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.trunk.features(self._input(crops, mask))
+
+    def maps(self, crops: Tensor) -> EvidenceMaps:
+        features, heatmaps = self.trunk(self._input(crops))
+        return EvidenceMaps(features, (heatmaps,), self.right_head(features)[:, 0])
+
+    def _input(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = self._normalized(crops, mask)
+        if x.shape[-1] != 128:  # training hands over crops of this size already
+            x = functional.interpolate(
+                x, (128, 128), mode="bilinear", align_corners=False, antialias=True
+            )
+        return x.contiguous(memory_format=torch.channels_last)
+
+
+def build_evidence(profile: str) -> EvidenceNetwork:
+    """The evidence networks of ``lite`` or ``full``."""
+    return {"lite": LiteEvidence, "full": FullEvidence}[profile]()
+
+
+def read_joints(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+    """Peaks of ``(B, 21, S, S)``: joints ``(B, 21, 2)`` in crop coordinates, heights ``(B, 21)``.
+
+    The argmax [P], moved by less than a cell to the top of the Gaussian through its neighbours: for
+    the targets' ``exp(-d^2 / sigma^2)`` that is exact.
+    """
+    batch, count, size, _ = heatmaps.shape
+    height, index = heatmaps.reshape(batch, count, -1).max(dim=2)
+    row, column = index // size, index % size
+    log = heatmaps.clamp(min=1e-4).log().reshape(batch, count, -1)
+    x = column + _peak_offset(log, index, column, size, 1)
+    y = row + _peak_offset(log, index, row, size, size)
+    joints = (torch.stack((x, y), -1) + 0.5) * (2 / size) - 1
+    return joints, height.clamp(0, 1)
+
+
+def _peak_offset(log: Tensor, index: Tensor, place: Tensor, size: int, stride: int) -> Tensor:
+    """Offset of a parabola's top through a peak and its neighbours, in cells; 0 at the border."""
+    inside = (place > 0) & (place < size - 1)
+    step = torch.where(inside, stride, 0)
+    before = log.gather(2, (index - step)[..., None])[..., 0]
+    peak = log.gather(2, index[..., None])[..., 0]
+    after = log.gather(2, (index + step)[..., None])[..., 0]
+    curvature = (2 * peak - before - after).clamp(min=1e-6)
+    return torch.where(inside, (after - before) / (2 * curvature), 0.0).clamp(-0.5, 0.5)
+
+
+def heatmap_targets(joints: Tensor, size: int = 32, sigma: float = 25.0 / 256) -> Tensor:
+    """Eq. 3's targets ``(B, 21, size, size)``: ``exp(-d^2 / sigma^2)`` about ``(B, 21, 2)``.
+
+    ``joints`` in crop coordinates; ``sigma`` as a part of the crop's side.
+    """
+    cells = (torch.arange(size, device=joints.device) + 0.5) * (2 / size) - 1
+    distance = (joints[..., None] - cells) / (2 * sigma)
+    across, down = (-(distance**2)).exp().unbind(2)
+    return down[..., :, None] * across[..., None, :]

@@ -1,0 +1,51 @@
+"""The 63 numbers of one hand: ``[s (1), t (3), q (4: w x y z), theta (45), beta (10)]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dhpe_ros.types import PARAMETER_COUNT
+
+START_SCALE = 8.0  # crop half-sides per metre: a hand of 0.18 m fills 70 % of the crop
+_SIZES = (1, 3, 4, 45, 10)
+
+
+@dataclass(frozen=True)
+class HandParameters:
+    """Named views into ``(B, 63)``."""
+
+    scale: Tensor  # (B, 1) crop half-sides per metre
+    translation: Tensor  # (B, 3) crop coordinates
+    rotation: Tensor  # (B, 4) quaternion w x y z, not zero, any length
+    pose: Tensor  # (B, 45) components of the hand model
+    shape: Tensor  # (B, 10)
+
+    @staticmethod
+    def split(vector: Tensor) -> HandParameters:
+        """Views into ``vector``; raises ``ValueError`` if it is not ``(B, 63)``."""
+        if vector.ndim != 2 or vector.shape[1] != PARAMETER_COUNT:
+            raise ValueError(f"hand parameters must be (B, 63), got {tuple(vector.shape)}")
+        return HandParameters(*vector.split(_SIZES, dim=1))
+
+    def join(self) -> Tensor:
+        """Back to ``(B, 63)``."""
+        parts = (self.scale, self.translation, self.rotation, self.pose, self.shape)
+        return torch.cat(parts, dim=1)
+
+    @staticmethod
+    def start(batch: int, device: torch.device | str = "cpu") -> Tensor:
+        """h(0), ``(B, 63)``: mean pose and shape, no rotation, centred."""
+        vector = torch.zeros(batch, PARAMETER_COUNT, device=device)
+        vector[:, 0] = START_SCALE
+        vector[:, 4] = 1.0
+        return vector
+
+
+def normalize_parameters(vector: Tensor) -> Tensor:
+    """``(B, 63)`` with a unit quaternion and a scale that is a scale (at least 0.5)."""
+    p = HandParameters.split(vector)
+    rotation = torch.nn.functional.normalize(p.rotation, dim=1, eps=1e-6)
+    return torch.cat((p.scale.clamp(min=0.5), p.translation, rotation, p.pose, p.shape), dim=1)

@@ -1,0 +1,81 @@
+"""Looks for one hand in an image nobody has a box for.
+
+The evidence networks themselves are the detector: windows are judged by how sure the heat maps are,
+the best one is moved onto the joints it saw, and the crop is judged again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dhpe_ros.config import TrackingConfig
+from dhpe_ros.crop import Crop, crop_image
+from dhpe_ros.evidence import Evidence
+from dhpe_ros.types import Box, Side, Target
+
+See = Callable[[Sequence[Crop]], Evidence]
+_WINDOW_SIDES = (1.0, 0.6, 0.35)  # of the image's shorter side, coarse to fine
+_CANDIDATES = 3
+_ZOOMS = 2  # times that a window is moved onto the joints seen in it
+
+
+def find_hand(
+    image: np.ndarray, area: Target, see: See, config: TrackingConfig, everywhere: bool = False
+) -> Target | None:
+    """The surest hand in ``area``'s box, with its side decided and its box moved onto it.
+
+    ``everywhere`` also tries smaller windows all over the image. None where no window scores
+    ``config.min_score``: scores are means of joint confidences.
+    """
+    windows = [area.box]
+    if everywhere:
+        windows = _best(image, [area.box, *_windows(*image.shape[1::-1])], see)
+    candidates = [_zoom(image, replace(area, box=window), see, config) for window in windows]
+    score, target = max(candidates, key=lambda candidate: candidate[0])
+    return target if score >= config.min_score else None
+
+
+def joints_box(joints_px: np.ndarray, config: TrackingConfig) -> Box:
+    """The square crop about ``(21, 2)`` joints."""
+    return Box.around(joints_px).squared(config.crop_scale)
+
+
+def _windows(width: int, height: int) -> list[Box]:
+    """Overlapping squares over the whole image, at every scale."""
+    boxes = []
+    for part in _WINDOW_SIDES:
+        side = part * min(width, height)
+        across = _starts(width, side)
+        boxes += [Box(x, y, side, side) for y in _starts(height, side) for x in across]
+    return boxes
+
+
+def _starts(length: int, side: float) -> np.ndarray:
+    """Left edges of windows that overlap by half and cover ``length``."""
+    count = max(1, int(np.ceil(2 * (length - side) / side)) + 1)
+    return np.linspace(0, length - side, count)
+
+
+def _best(image: np.ndarray, windows: Sequence[Box], see: See) -> list[Box]:
+    """The few windows with the highest scores."""
+    scores = see([crop_image(image, window) for window in windows]).score
+    return [windows[i] for i in scores.argsort(descending=True)[:_CANDIDATES].tolist()]
+
+
+def _zoom(
+    image: np.ndarray, area: Target, see: See, config: TrackingConfig
+) -> tuple[float, Target]:
+    """Move a window onto the joints seen in it: the score there, and the target."""
+    told = {"left": Side.LEFT, "right": Side.RIGHT}.get(config.side, area.side)
+    box, mirrored = area.box, told is Side.LEFT
+    for _ in range(_ZOOMS):
+        crop = crop_image(image, box, mirrored)
+        evidence = see([crop])
+        if told is None and evidence.right[0] < 0.5:
+            mirrored = not mirrored
+        box = joints_box(crop.to_image(evidence.joints[0].cpu().numpy()), config)
+    score = float(see([crop_image(image, box, mirrored)]).score[0])
+    return score, replace(area, box=box, side=Side.LEFT if mirrored else Side.RIGHT)

@@ -1,0 +1,196 @@
+"""Reads a MANO-format hand from disk and says what is wrong with it, if anything is.
+
+Two kinds of file: ``.npz`` (the open hand, or a converted model) and the ``MANO_RIGHT.pkl`` that its
+licensees download. The pickle holds chumpy objects; it is read with an unpickler that knows numpy
+arrays, scipy's sparse matrices and inert stand-ins for chumpy's two classes, and refuses the rest.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+VERTEX_COUNT = 778
+TRIANGLE_COUNT = 1538
+BONE_COUNT = 16
+PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
+EXTRAS = ("tips", "wrist_loop", "theta_std", "pose_limits", "pose_axes", "licence")
+MANO_TIPS = (745, 333, 444, 555, 672)  # thumb, index, middle, ring, little: METHOD section 1
+
+SHAPES = {
+    "v_template": (VERTEX_COUNT, 3),
+    "f": (TRIANGLE_COUNT, 3),
+    "shapedirs": (VERTEX_COUNT, 3, 10),
+    "posedirs": (VERTEX_COUNT, 3, 135),
+    "J_regressor": (BONE_COUNT, VERTEX_COUNT),
+    "weights": (VERTEX_COUNT, BONE_COUNT),
+    "kintree_table": (2, BONE_COUNT),
+    "hands_components": (45, 45),
+    "hands_mean": (45,),
+}
+
+
+@dataclass(frozen=True)
+class ManoFile:
+    """The arrays of a MANO-format right hand; metres, float32 (``f`` and ``tips`` integer).
+
+    ``extras`` holds what the open hand has and MANO lacks (``theta_std``, ``pose_limits`` ...).
+    """
+
+    arrays: dict[str, np.ndarray]
+    tips: np.ndarray  # (5,) vertices of thumb, index, middle, ring and little finger tip
+    extras: dict[str, np.ndarray]
+
+
+def read_mano_file(path: str | Path) -> ManoFile:
+    """Read and check a hand model.
+
+    Raises ``FileNotFoundError`` for a missing file and ``ValueError`` that names the key, the shape
+    that was expected and the one that came, for a file that is not a right hand in MANO's format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no hand model at {path}")
+    raw = _read_npz(path) if path.suffix == ".npz" else _read_pickle(path)
+    arrays = {key: _checked(path, key, raw.get(key), shape) for key, shape in SHAPES.items()}
+    _check_topology(path, arrays)
+    extras = {k: np.asarray(v) for k, v in raw.items() if k in EXTRAS}
+    tips = np.asarray(extras.pop("tips", MANO_TIPS), np.int64)
+    if tips.shape != (5,) or tips.min() < 0 or tips.max() >= VERTEX_COUNT:
+        raise ValueError(f"{path}: 'tips' must be 5 vertex indices below {VERTEX_COUNT}")
+    return ManoFile(arrays, tips, extras)
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except Exception as error:  # zipfile, zlib, ValueError for pickled members: all mean one thing
+        raise ValueError(f"{path}: not a readable .npz file ({error})") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            loaded = _RestrictedUnpickler(file, encoding="latin1").load()
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except Exception as error:  # a broken pickle can raise nearly anything
+        raise ValueError(
+            f"{path}: not a readable pickle ({type(error).__name__}: {error}); expected "
+            "MANO_RIGHT.pkl or an .npz"
+        ) from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{path}: expected a dictionary of arrays, got {type(loaded).__name__}")
+    return loaded
+
+
+class _ChumpyStandIn:
+    """Holds the pickled state of a chumpy object, whose code never runs."""
+
+    def __init__(self, *_args: object) -> None:
+        self.state: dict[str, Any] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def resolve(self) -> np.ndarray:
+        if "x" in self.state:  # chumpy.ch.Ch: a plain array
+            return np.asarray(self.state["x"])
+        if "a" in self.state and "idxs" in self.state:  # chumpy.reordering.Select
+            picked = _as_array(self.state["a"]).ravel()[np.asarray(self.state["idxs"])]
+            return picked.reshape(self.state.get("preferred_shape", picked.shape))
+        raise ValueError("holds a chumpy expression this reader does not know")
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    """Finds only the classes that MANO's pickle is made of."""
+
+    _NUMPY = {"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"}
+    _NUMPY_MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}
+    _NUMPY_MODULES |= {"numpy.core.numeric", "numpy._core.numeric"}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module in self._NUMPY_MODULES and name in self._NUMPY:
+            return super().find_class(module, name)
+        if module.startswith("scipy.sparse") and name in ("csc_matrix", "csr_matrix"):
+            return _SparseStandIn
+        if module.startswith("chumpy") and name in ("Ch", "Select"):
+            return _ChumpyStandIn
+        if (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        if (module, name) in (("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")):
+            return _reconstruct_stand_in
+        if (module, name) in (("__builtin__", "object"), ("builtins", "object")):
+            return object
+        raise pickle.UnpicklingError(
+            f"refused to load {module}.{name}: a MANO pickle holds only numpy arrays, scipy sparse "
+            "matrices and chumpy arrays"
+        )
+
+
+class _SparseStandIn:
+    """The pickled state of a scipy.sparse compressed matrix; scipy is not needed to read it."""
+
+    def __init__(self, *_args: object) -> None:
+        self.state: dict[str, Any] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def resolve(self) -> np.ndarray:
+        data, indices, indptr = (np.asarray(self.state[k]) for k in ("data", "indices", "indptr"))
+        rows, columns = self.state.get("_shape", self.state.get("shape"))
+        by_column = self.state.get("format", "csc") == "csc"
+        dense = np.zeros((columns, rows) if by_column else (rows, columns))
+        major = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+        np.add.at(dense, (major, indices), data)
+        return dense.T if by_column else dense
+
+
+def _reconstruct_stand_in(cls: type, *_args: object) -> Any:
+    """Protocol-0 pickles build objects through ``copyreg``: only stand-ins may be built so."""
+    if cls not in (_ChumpyStandIn, _SparseStandIn):
+        raise pickle.UnpicklingError(f"refused to build a {cls.__name__}")
+    return cls()
+
+
+def _as_array(value: Any) -> np.ndarray:
+    return value.resolve() if hasattr(value, "resolve") else np.asarray(value)
+
+
+def _checked(path: Path, key: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    if value is None:
+        raise ValueError(f"{path}: key '{key}' is missing; is this a MANO hand (MANO_RIGHT.pkl)?")
+    try:
+        array = _as_array(value)
+        array = array.astype(np.int64 if key in ("f", "kintree_table") else np.float32)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise ValueError(f"{path}: key '{key}' is not a numeric array ({error})") from error
+    if key == "shapedirs" and array.ndim == 3 and array.shape[2] > shape[2]:
+        array = array[:, :, : shape[2]]  # some releases carry more components, by falling variance
+    if array.shape != shape:
+        raise ValueError(f"{path}: key '{key}' must have shape {shape}, got {array.shape}")
+    if key not in ("f", "kintree_table") and not np.isfinite(array).all():
+        raise ValueError(f"{path}: key '{key}' holds values that are not finite")
+    return array
+
+
+def _check_topology(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    triangles = arrays["f"]
+    if triangles.min() < 0 or triangles.max() >= VERTEX_COUNT:
+        raise ValueError(f"{path}: key 'f' holds vertex indices outside 0..{VERTEX_COUNT - 1}")
+    parents = tuple(int(p) for p in arrays["kintree_table"][0, 1:])
+    if parents != PARENTS[1:]:
+        raise ValueError(
+            f"{path}: key 'kintree_table' must hold MANO's tree {PARENTS[1:]}, got {parents}"
+        )
+    joints = arrays["J_regressor"] @ arrays["v_template"]
+    if joints[4, 0] > joints[0, 0]:  # a right hand's fingers point along -x in MANO's frame
+        raise ValueError(
+            f"{path}: this is a left hand; give the right one, left hands are made by mirroring it"
+        )

@@ -1,0 +1,77 @@
+"""The small shared trunk of the lite profile: one encoder for the features and the heat maps."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dhpe_ros.types import FEATURE_COUNT, JOINT_COUNT
+
+_WIDTHS = (32, 64, 128, 256, 320)  # at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input
+
+
+class _ConvBlock(nn.Sequential):
+    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        )
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _ConvBlock(width, width)
+        self.second = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.second(self.first(x)))
+
+
+class LiteTrunk(nn.Module):
+    """``(B, 3, 128, 128)`` to features ``(B, 2048)`` and heat maps ``(B, 21, 32, 32)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        w2, w4, w8, w16, w32 = _WIDTHS
+        self.down2 = nn.Sequential(_ConvBlock(3, w2, stride=2), _ConvBlock(w2, w2))
+        self.down4 = nn.Sequential(_ConvBlock(w2, w4, stride=2), _ResidualBlock(w4))
+        self.down8 = nn.Sequential(_ConvBlock(w4, w8, stride=2), _ResidualBlock(w8))
+        self.down16 = nn.Sequential(_ConvBlock(w8, w16, stride=2), _ResidualBlock(w16))
+        self.down32 = nn.Sequential(_ConvBlock(w16, w32, stride=2), _ResidualBlock(w32))
+        self.feature_head = _ConvBlock(w32, FEATURE_COUNT, kernel=1)
+        self.up16 = _ConvBlock(w32, w16, kernel=1)
+        self.up8 = nn.Sequential(_ConvBlock(w16, w8, kernel=1), _ResidualBlock(w8))
+        self.up4 = nn.Sequential(_ConvBlock(w8, w4, kernel=1), _ResidualBlock(w4))
+        self.heatmap_head = nn.Conv2d(w4, JOINT_COUNT, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.heatmap_head.weight, std=0.01)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self._features(self._encode(x)[-1])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        at4, at8, at16, at32 = self._encode(x)
+        x = at16 + _double(self.up16(at32))
+        x = at8 + _double(self.up8[0](x))
+        x = self.up8[1](x)
+        x = self.up4[1](at4 + _double(self.up4[0](x)))
+        return self._features(at32), self.heatmap_head(x)
+
+    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        at4 = self.down4(self.down2(x))
+        at8 = self.down8(at4)
+        at16 = self.down16(at8)
+        return at4, at8, at16, self.down32(at16)
+
+    def _features(self, at32: Tensor) -> Tensor:
+        return self.feature_head(at32).mean(dim=(2, 3))
+
+
+def _double(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2, mode="nearest")

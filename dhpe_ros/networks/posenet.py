@@ -1,0 +1,61 @@
+"""PoseNet of Zimmermann & Brox (ICCV 2017): 21 heat maps in three stages, after CPM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dhpe_ros.types import JOINT_COUNT
+
+_ENCODER = (
+    ("conv1_1", 3, 64), ("conv1_2", 64, 64), "pool",
+    ("conv2_1", 64, 128), ("conv2_2", 128, 128), "pool",
+    ("conv3_1", 128, 256), ("conv3_2", 256, 256), ("conv3_3", 256, 256), ("conv3_4", 256, 256),
+    "pool",
+    ("conv4_1", 256, 512), ("conv4_2", 512, 512), ("conv4_3", 512, 256), ("conv4_4", 256, 256),
+    ("conv4_5", 256, 256), ("conv4_6", 256, 256), ("conv4_7", 256, 128),
+)  # fmt: skip
+
+
+class PoseNet(nn.Module):
+    """``(B, 3, 256, 256)`` in [-0.5, 0.5] to three ``(B, 21, 32, 32)``, one per stage.
+
+    Parameter names are those of the published weights (``conv1_1`` ... ``conv7_7``). No batch
+    norm, leaky ReLU 0.01, zero padding that keeps the size (METHOD section 2).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        for step in _ENCODER:
+            if step != "pool":
+                name, inputs, outputs = step
+                setattr(self, name, nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.conv5_1 = nn.Conv2d(128, 512, 1)
+        self.conv5_2 = nn.Conv2d(512, JOINT_COUNT, 1)
+        for stage in (6, 7):
+            for k in range(1, 6):
+                inputs = JOINT_COUNT + 128 if k == 1 else 128
+                setattr(self, f"conv{stage}_{k}", nn.Conv2d(inputs, 128, 7, padding=3))
+            setattr(self, f"conv{stage}_6", nn.Conv2d(128, 128, 1))
+            setattr(self, f"conv{stage}_7", nn.Conv2d(128, JOINT_COUNT, 1))
+        self.activation = nn.LeakyReLU(0.01)
+        self.pool = nn.MaxPool2d(2)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=0.01)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        for step in _ENCODER:
+            x = self.pool(x) if step == "pool" else self._active(step[0], x)
+        encoding = x
+        scores = [self.conv5_2(self._active("conv5_1", encoding))]
+        for stage in (6, 7):
+            x = torch.cat((scores[-1], encoding), 1)
+            for k in range(1, 7):
+                x = self._active(f"conv{stage}_{k}", x)
+            scores.append(getattr(self, f"conv{stage}_7")(x))
+        return tuple(scores)
+
+    def _active(self, name: str, x: Tensor) -> Tensor:
+        return self.activation(getattr(self, name)(x))

@@ -1,0 +1,196 @@
+"""From an image to hands: the only file that knows the order of the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dhpe_ros.camera import Camera
+from dhpe_ros.config import Config
+from dhpe_ros.crop import Crop, crop_image
+from dhpe_ros.evidence import Evidence
+from dhpe_ros.hand_model import HandModel
+from dhpe_ros.hand_search import find_hand
+from dhpe_ros.placement import SeenHands, place_hand
+from dhpe_ros.projection import Projection
+from dhpe_ros.refinement import Observation, RefinedParameters, refine
+from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, Target
+from dhpe_ros.weights import hand_model_path, load_networks, weights_path
+
+_WRONG_SIDE = 0.25  # below this probability a crop is looked at again in the mirror
+
+
+class HandPipeline:
+    """METHOD section 1, from a whole image to hands in the camera's frame."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        """Load the hand model and the networks.
+
+        Raises ``FileNotFoundError`` or ``ValueError`` that name the file, or the setting, and the
+        remedy.
+        """
+        self.config = config or Config()
+        model = self.config.model
+        if model.threads:
+            torch.set_num_threads(model.threads)
+        self.device = _device(model.device)
+        self.backend = _backend(model.backend)
+        hand_model = HandModel(model.hand_model or hand_model_path())
+        networks = load_networks(model.weights or weights_path(model.profile), model.profile)
+        self.projection = Projection(hand_model).to(self.device).eval()
+        self.evidence = networks.evidence.to(self.device)
+        self.evidence.to(memory_format=torch.channels_last)
+        self.mesh_estimator = networks.mesh_estimator.to(self.device)
+
+    def configure(self, config: Config) -> None:
+        """Take over settings that may change while running.
+
+        Raises ``ValueError`` naming the first one that needs a new pipeline; then nothing changes.
+        """
+        now = self.config.as_mapping()
+        for name, field, value in config.items():
+            if value != now[name] and not field.metadata["live"]:
+                raise ValueError(f"{name} cannot change while running; restart with the new value")
+        self.config = config
+
+    def warm_up(self) -> None:
+        """Run every stage once, so that the first real frame is not the slow one."""
+        grey = np.full((CROP_SIZE, CROP_SIZE, 3), 127, np.uint8)
+        crops = [crop_image(grey, Box(0, 0, CROP_SIZE, CROP_SIZE))]
+        self._fit(crops, self.see(crops))
+        self.find(grey)
+
+    def estimate(
+        self,
+        image: np.ndarray,
+        camera: Camera | None = None,
+        targets: Sequence[Target] | None = None,
+    ) -> list[Hand]:
+        """The hands in ``image`` ``(H, W, 3)`` uint8 RGB, at most one per target.
+
+        Without ``targets`` a hand is searched for in the configured box. Without ``camera`` one is
+        assumed and ``metric`` is false. No hand, an empty list. Raises ``ValueError`` for an array
+        that is not an image.
+        """
+        _check_image(image)
+        targets = self.find(image) if targets is None else targets
+        crops, evidence = self._see_from_the_right_side(image, targets)
+        crops, evidence, targets = self._drop_unseen(crops, evidence, targets)
+        refined = self._fit(crops, evidence)
+        camera = camera or Camera.from_field_of_view(
+            image.shape[1], image.shape[0], self.config.camera.field_of_view_deg
+        )
+        return self._place(camera, targets, crops, evidence, refined)
+
+    def find(self, image: np.ndarray, boxes: Sequence[Target] | None = None) -> list[Target]:
+        """Search for one hand in each of ``boxes``, or in the configured box of ``image``."""
+        tracking = self.config.tracking
+        if boxes is None:
+            area = None if tracking.box == "full" else Box.parse(tracking.box)
+            boxes = [Target(area or Box(0, 0, image.shape[1], image.shape[0]))]
+            everywhere = area is None
+        return [
+            found
+            for target in boxes
+            if (found := find_hand(image, target, self.see, tracking, everywhere)) is not None
+        ]
+
+    @torch.no_grad()
+    def see(self, crops: Sequence[Crop]) -> Evidence:
+        """The evidence networks on crops, as one batch."""
+        return self.evidence(self._batch(crops))
+
+    def _see_from_the_right_side(
+        self, image: np.ndarray, targets: Sequence[Target]
+    ) -> tuple[list[Crop], Evidence]:
+        """Crops and their evidence, turned over where the network is sure of the other side."""
+        fixed = _SIDES[self.config.tracking.side]
+        sides = [fixed if fixed is not None else target.side for target in targets]
+        crops = [
+            crop_image(image, target.box, mirrored=side is Side.LEFT)
+            for target, side in zip(targets, sides, strict=True)
+        ]
+        evidence = self.see(crops)
+        wrong = evidence.right < _WRONG_SIDE
+        if fixed is not None or not wrong.any():
+            return crops, evidence
+        crops = [
+            crop_image(image, crop.box, mirrored=crop.mirrored != turn)
+            for crop, turn in zip(crops, wrong.tolist(), strict=True)
+        ]
+        return crops, self.see(crops)
+
+    def _drop_unseen(
+        self, crops: list[Crop], evidence: Evidence, targets: Sequence[Target]
+    ) -> tuple[list[Crop], Evidence, list[Target]]:
+        """Keep what scores as a hand."""
+        kept = (evidence.score >= self.config.tracking.min_score).nonzero()[:, 0]
+        rows = kept.tolist()
+        return [crops[i] for i in rows], evidence.rows(kept), [targets[i] for i in rows]
+
+    def _fit(self, crops: Sequence[Crop], evidence: Evidence) -> RefinedParameters:
+        with torch.no_grad():
+            estimate = self.mesh_estimator(evidence, self.projection)[-1]
+        observation = Observation(
+            self._batch(crops), evidence.features, estimate.joints_2d, evidence.confidences
+        )
+        return refine(
+            estimate.parameters, observation, self.projection, self.evidence, self.config.refinement
+        )
+
+    @torch.no_grad()
+    def _place(
+        self,
+        camera: Camera,
+        targets: Sequence[Target],
+        crops: Sequence[Crop],
+        evidence: Evidence,
+        refined: RefinedParameters,
+    ) -> list[Hand]:
+        projected = self.projection(refined.parameters)
+        seen = SeenHands(projected, evidence, refined)
+        triangles = self.projection.hand_model.triangles
+        return [
+            place_hand(seen, row, crop, target, camera, triangles)
+            for row, (crop, target) in enumerate(zip(crops, targets, strict=True))
+        ]
+
+    def _batch(self, crops: Sequence[Crop]) -> Tensor:
+        """``(B, 3, 224, 224)`` in 0..1 on the device."""
+        images = np.stack([c.image for c in crops]) if crops else _NO_CROPS
+        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+        return batch.float().div_(255)
+
+
+_SIDES = {"auto": None, "left": Side.LEFT, "right": Side.RIGHT}
+_NO_CROPS = np.zeros((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
+
+
+def _check_image(image: np.ndarray) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ValueError(
+            f"an image is (H, W, 3) uint8 RGB and not empty, got {image.shape} {image.dtype}"
+        )
+
+
+def _device(name: str) -> torch.device:
+    """The torch device of a setting; raises ``ValueError`` if it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"model.device {name!r} is not there ({reason}); use auto or cpu") from error
+    return device
+
+
+def _backend(name: str) -> str:
+    """The backend in use; only eager torch exists so far."""
+    if name not in ("auto", "eager"):
+        raise ValueError(f"model.backend {name!r} is not there yet; use auto or eager")
+    return "eager"

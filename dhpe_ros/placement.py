@@ -1,0 +1,112 @@
+"""From crop coordinates back to the image and into the camera's frame: the last stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dhpe_ros.camera import Camera
+from dhpe_ros.crop import Crop
+from dhpe_ros.evidence import Evidence
+from dhpe_ros.hand_model import rotation_from_quaternion
+from dhpe_ros.hand_parameters import HandParameters
+from dhpe_ros.projection import ProjectedHand
+from dhpe_ros.refinement import RefinedParameters
+from dhpe_ros.rendering import vertex_normals
+from dhpe_ros.types import MIDDLE_MCP, Hand, Refinement, Side, Target
+
+_MIRROR = np.diag((-1.0, 1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class SeenHands:
+    """What the stages found in a batch of crops."""
+
+    projected: ProjectedHand
+    evidence: Evidence
+    refined: RefinedParameters
+
+
+def place_hand(
+    seen: SeenHands, row: int, crop: Crop, target: Target, camera: Camera, triangles: Tensor
+) -> Hand:
+    """One hand of the batch, undone from its crop: pixels, metres, and the right way round."""
+    p = HandParameters.split(seen.refined.parameters[row : row + 1])
+    scale = float(p.scale)
+    vertices = _numpy(seen.projected.vertices[row])
+    joints = _numpy(seen.projected.joints[row])
+    view = _turn_to_ray(camera, crop.to_image(joints[MIDDLE_MCP : MIDDLE_MCP + 1, :2])[0])
+    to_camera = view @ _MIRROR if crop.mirrored else view
+    root_cam_m = _root_m(camera, crop, joints[MIDDLE_MCP, :2], scale)
+
+    def metric(points: np.ndarray) -> np.ndarray:
+        return (points - joints[MIDDLE_MCP]) / scale @ to_camera.T + root_cam_m
+
+    vertices_m = metric(vertices)
+    faces = triangles[:, [0, 2, 1]] if crop.mirrored else triangles
+    normals = vertex_normals(torch.from_numpy(vertices_m)[None].float(), faces.cpu())[0]
+    wrist = to_camera @ _numpy(rotation_from_quaternion(p.rotation)[0])
+    return Hand(
+        side=Side.LEFT if crop.mirrored else Side.RIGHT,
+        score=float(seen.evidence.score[row]),
+        box=crop.box,
+        joints_px=_float32(crop.to_image(joints[:, :2])),
+        joints_m=_float32(metric(joints)),
+        joint_confidences=_float32(_numpy(seen.evidence.confidences[row])),
+        vertices_px=_float32(_pixels(vertices, joints[MIDDLE_MCP, 2], crop)),
+        vertices_m=_float32(vertices_m),
+        normals=normals.numpy(),
+        triangles=faces.cpu().numpy().astype(np.int32),
+        wrist_rotation=_float32(wrist @ _MIRROR if crop.mirrored else wrist),
+        parameters=_float32(_numpy(seen.refined.parameters[row])),
+        metric=False,
+        refinement=_refinement(seen.refined, row, crop),
+        track_id=target.track_id,
+    )
+
+
+def _root_m(camera: Camera, crop: Crop, root: np.ndarray, scale: float) -> np.ndarray:
+    """``(3,)``: METHOD section 1, one metre spans ``scale * side / 2`` pixels at the root."""
+    depth_m = camera.fx / (scale * crop.box.width / 2)
+    return camera.back_project(crop.to_image(root[None])[0], depth_m)
+
+
+def _turn_to_ray(camera: Camera, pixel: np.ndarray) -> np.ndarray:
+    """``(3, 3)``: the smallest rotation that takes the optical axis to the ray through a pixel.
+
+    A crop shows the hand as seen along its own ray; without this turn a hand at the image's edge
+    would be published as if the camera had looked straight at it.
+    """
+    ray = camera.back_project(pixel, 1.0)
+    ray = ray / np.linalg.norm(ray)
+    axis = np.array((-ray[1], ray[0], 0.0))  # z x ray; its length is the angle's sine
+    cross = np.array(
+        ((0, -axis[2], axis[1]), (axis[2], 0, -axis[0]), (-axis[1], axis[0], 0)), dtype=float
+    )
+    return np.eye(3) + cross + cross @ cross / (1 + ray[2])
+
+
+def _pixels(vertices: np.ndarray, root_depth: float, crop: Crop) -> np.ndarray:
+    depth = (vertices[:, 2:] - root_depth) * (crop.box.width / 2)
+    return np.concatenate((crop.to_image(vertices[:, :2]), depth), axis=1)
+
+
+def _refinement(refined: RefinedParameters, row: int, crop: Crop) -> Refinement:
+    to_px = crop.box.width / 2
+    return Refinement(
+        steps=refined.steps,
+        residual_before_px=float(refined.residual_before[row]) * to_px,
+        residual_after_px=float(refined.residual_after[row]) * to_px,
+        accepted=bool(refined.accepted[row]),
+    )
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.cpu().double().numpy()
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, np.float32)

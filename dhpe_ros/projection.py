@@ -1,0 +1,61 @@
+"""f_Proj: the 63 parameters to a mesh in the crop, its skeleton and its silhouette.
+
+Fixed, never trained (METHOD section 1); refinement and training share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
+from dhpe_ros.hand_parameters import HandParameters
+from dhpe_ros.rendering import silhouette
+from dhpe_ros.types import CROP_SIZE
+
+
+@dataclass(frozen=True)
+class ProjectedHand:
+    """Mesh and joints in crop coordinates (x right, y down, z away; half-sides of the crop)."""
+
+    vertices: Tensor  # (B, 778, 3)
+    joints: Tensor  # (B, 21, 3)
+
+
+class Projection(nn.Module):
+    """f_Reg and f_Ren of the paper over one hand model."""
+
+    def __init__(self, hand_model: HandModel) -> None:
+        super().__init__()
+        self.hand_model = hand_model
+        self.register_buffer("laplacian", _uniform_laplacian(hand_model), persistent=False)
+
+    def forward(self, parameters: Tensor) -> ProjectedHand:
+        """``(B, 63)`` to mesh and joints: ``p = s * R(q) v + t``."""
+        p = HandParameters.split(parameters)
+        posed = self.hand_model(self.hand_model.pose_from_theta(p.pose), p.shape)
+        rotation = rotation_from_quaternion(p.rotation)
+        turned = posed @ rotation.transpose(1, 2)
+        vertices = p.scale[:, None] * turned + p.translation[:, None]
+        return ProjectedHand(vertices, self.hand_model.skeleton(vertices))
+
+    def silhouette(self, hand: ProjectedHand, size: int = CROP_SIZE) -> Tensor:
+        """f_Ren: ``(B, size, size)`` in 0..1."""
+        return silhouette(hand.vertices, self.hand_model.triangles, size)
+
+    def smoothness(self, hand: ProjectedHand) -> Tensor:
+        """L_Lap (Eqs. 10-11): mean norm of the uniform mesh Laplacian, ``(B,)``."""
+        return (self.laplacian @ hand.vertices).norm(dim=-1).mean(dim=1)
+
+
+def _uniform_laplacian(hand_model: HandModel) -> Tensor:
+    """``(778, 778)``: each vertex minus the mean of its neighbours."""
+    count = hand_model.v_template.shape[0]
+    triangles = hand_model.triangles
+    adjacency = torch.zeros(count, count)
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        adjacency[triangles[:, a], triangles[:, b]] = 1.0
+        adjacency[triangles[:, b], triangles[:, a]] = 1.0
+    return torch.eye(count) - adjacency / adjacency.sum(1, keepdim=True).clamp(min=1.0)

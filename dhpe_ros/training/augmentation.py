@@ -1,0 +1,213 @@
+"""A labelled picture in, a network input with exact labels out: view, background, light, damage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from dhpe_ros.training.samples import Sample
+from dhpe_ros.types import JOINT_COUNT, Box
+
+INPUT_SIZE = 128  # what the lite trunk sees
+
+
+@dataclass(frozen=True)
+class Example:
+    """One input and its targets, in crop coordinates of the augmented crop."""
+
+    image: np.ndarray  # (128, 128, 3) uint8 RGB
+    hand: bool  # False: background only
+    right: bool  # as it looks in the crop; the mesh losses apply to these
+    joints: np.ndarray  # (21, 2)
+    depth: np.ndarray  # (21,) relative to the middle MCP
+    depth_trust: float  # 1 exact, 0 unknown, between: a hint
+    mask: np.ndarray  # (128, 128) uint8
+    mask_known: bool
+    synthetic: bool  # rotation, pose and shape are known
+    rotation: np.ndarray  # (3, 3)
+    pose: np.ndarray  # (15, 3)
+    shape: np.ndarray  # (10,)
+
+
+@dataclass(frozen=True)
+class _View:
+    """Crop coordinates ``c = linear @ (p - center)`` of pixels ``p``."""
+
+    linear: np.ndarray  # (2, 2)
+    center: np.ndarray  # (2,)
+    turn: float  # radians, in the crop
+    scale: float  # crop half-sides per pixel
+    mirrored: bool
+
+    def points(self, points_px: np.ndarray) -> np.ndarray:
+        return (points_px - self.center) @ self.linear.T
+
+    def warp(self, image: np.ndarray, size: int = INPUT_SIZE) -> np.ndarray:
+        linear = self.linear * size / 2
+        offset = (size - 1) / 2 - linear @ self.center
+        matrix = np.concatenate((linear, offset[:, None]), axis=1)
+        return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+
+
+def augment(
+    sample: Sample, backgrounds: Sequence[np.ndarray], rng: np.random.Generator
+) -> Example:
+    """A random view of ``sample``, over another background where its mask is known."""
+    view = _random_view(sample, rng)
+    image, mask = _compose(sample, view, backgrounds, rng)
+    image = _damage(_occlude(image, backgrounds, rng), rng)
+    right = sample.right != view.mirrored
+    zeros = np.zeros
+    depth = sample.relative_depth_px
+    rotation = np.eye(3)
+    if sample.rotation is not None:
+        rotation = _about_z(view.turn) @ sample.rotation
+    return Example(
+        image=image,
+        hand=True,
+        right=right,
+        joints=view.points(sample.joints_px).astype(np.float32),
+        depth=(zeros(JOINT_COUNT) if depth is None else depth * view.scale).astype(np.float32),
+        depth_trust=0.0 if depth is None else (1.0 if sample.synthetic else 0.2),
+        mask=zeros((INPUT_SIZE, INPUT_SIZE), np.uint8) if mask is None else mask,
+        mask_known=mask is not None,
+        synthetic=sample.synthetic and right,
+        rotation=rotation.astype(np.float32),
+        pose=(zeros((15, 3)) if sample.pose is None else sample.pose).astype(np.float32),
+        shape=(zeros(10) if sample.shape is None else sample.shape).astype(np.float32),
+    )
+
+
+def background_example(backgrounds: Sequence[np.ndarray], rng: np.random.Generator) -> Example:
+    """A crop without a hand."""
+    nothing = np.zeros((INPUT_SIZE, INPUT_SIZE), np.uint8)
+    image = _damage(_random_background(backgrounds, rng), rng)
+    joints, depth = np.zeros((JOINT_COUNT, 2), np.float32), np.zeros(JOINT_COUNT, np.float32)
+    rotation, pose, shape = np.eye(3, dtype=np.float32), np.zeros((15, 3)), np.zeros(10)
+    return Example(
+        image, False, False, joints, depth, 0.0, nothing, False, False,
+        rotation, pose.astype(np.float32), shape.astype(np.float32),
+    )  # fmt: skip
+
+
+def _random_view(sample: Sample, rng: np.random.Generator) -> _View:
+    box = Box.around(sample.joints_px)
+    longest = max(box.width, box.height)
+    widest = 5.0 if sample.source == "frames" else 2.6
+    margin = rng.uniform(1.3, 2.6) if rng.random() < 0.7 else rng.uniform(1.3, widest)
+    side = longest * margin
+    # The joints stay inside, most of the time.
+    slack = max(side - longest, 0.15 * side) / 2
+    center = np.array(box.center) - 0.5 + rng.uniform(-1, 1, 2) * slack
+    turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.5 else rng.normal(0, 0.5)
+    mirrored = bool(rng.random() < 0.75) != sample.right  # three of four look like right hands
+    stretch = np.exp(rng.normal(0, 0.03)) if not sample.synthetic else 1.0
+    flip = np.diag((-1.0 if mirrored else 1.0, 1.0))
+    scale = 2 / side
+    linear = scale * _about_z(turn)[:2, :2] @ np.diag((stretch, 1 / stretch)) @ flip
+    return _View(linear, center, turn, scale, mirrored)
+
+
+def _about_z(angle: float) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array(((c, -s, 0), (s, c, 0), (0, 0, 1.0)))
+
+
+def _compose(
+    sample: Sample, view: _View, backgrounds: Sequence[np.ndarray], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The warped picture; what it lacks, and maybe all around the hand, is filled in."""
+    image = view.warp(sample.image)
+    mask = None if sample.mask is None else view.warp(sample.mask)
+    if sample.opacity is not None and (sample.synthetic or rng.random() < 0.7):
+        alpha = view.warp(sample.opacity)
+        if rng.random() < 0.7:
+            alpha = cv2.GaussianBlur(alpha, (0, 0), rng.uniform(0.4, 0.9))
+        hand = _tint(image, rng) if rng.random() < 0.5 else image
+    else:
+        alpha = view.warp(np.full(sample.image.shape[:2], 255, np.uint8))
+        if alpha.min() == 255:
+            return image, mask
+        hand = image
+    behind = _fill(backgrounds, rng)
+    share = alpha[..., None].astype(np.uint16)
+    blended = (hand * share + behind * (255 - share) + 127) // 255
+    return blended.astype(np.uint8), mask
+
+
+def _fill(backgrounds: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    if rng.random() < 0.2:
+        plain = rng.integers(0, 256, 3) if rng.random() < 0.5 else np.full(3, 127)
+        return np.broadcast_to(plain.astype(np.uint8), (INPUT_SIZE, INPUT_SIZE, 3))
+    return _random_background(backgrounds, rng)
+
+
+def _random_background(backgrounds: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    picture = backgrounds[rng.integers(len(backgrounds))]
+    height, width = picture.shape[:2]
+    side = int(rng.uniform(0.3, 1.0) * min(height, width))
+    y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
+    piece = cv2.resize(picture[y : y + side, x : x + side], (INPUT_SIZE, INPUT_SIZE))
+    return np.ascontiguousarray(np.rot90(piece, rng.integers(4))[:, :: rng.choice((-1, 1))])
+
+
+def _occlude(
+    image: np.ndarray, backgrounds: Sequence[np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
+    """Sometimes something in front: a patch of another picture, a bar, an ellipse."""
+    if rng.random() > 0.2:
+        return image
+    shape = np.zeros((INPUT_SIZE, INPUT_SIZE), np.uint8)
+    center = tuple(int(v) for v in rng.integers(10, INPUT_SIZE - 10, 2))
+    axes = tuple(int(v) for v in rng.uniform(4, 24, 2))
+    cv2.ellipse(shape, center, axes, rng.uniform(0, 360), 0, 360, 255, -1)
+    front = _random_background(backgrounds, rng)
+    return np.where(shape[..., None] > 0, front, image)
+
+
+def _damage(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What lenses, sensors and codecs do."""
+    if rng.random() < 0.85:
+        image = _tint(image, rng)
+    if rng.random() < 0.15:  # few pixels
+        small = int(rng.uniform(32, 100))
+        image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
+    if rng.random() < 0.25:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.6))
+    if rng.random() < 0.12:
+        image = cv2.filter2D(image, -1, _motion_kernel(rng))
+    if rng.random() < 0.3:
+        noise = rng.normal(0, rng.uniform(2, 12), image.shape[:2] + (1,)).astype(np.float32)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    if rng.random() < 0.2:
+        quality = (cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(20, 80)))
+        image = cv2.imdecode(cv2.imencode(".jpg", image, quality)[1], cv2.IMREAD_COLOR)
+    return image
+
+
+def _tint(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Exposure, contrast, gamma and colour cast by one look-up table per channel."""
+    ramp = np.linspace(0, 1, 256)[:, None]
+    gamma = np.exp(rng.normal(0, 0.25))
+    gain = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.08, 3))
+    table = np.clip((ramp**gamma - 0.5) * np.exp(rng.normal(0, 0.15)) + 0.5, 0, 1) * gain
+    table = np.clip(table + rng.normal(0, 0.05), 0, 1)
+    image = cv2.LUT(image, (table * 255).astype(np.uint8)[:, None])
+    if rng.random() < 0.3:  # towards grey, sometimes all the way
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, 2)
+        image = cv2.addWeighted(image, keep := rng.random(), grey, 1 - keep, 0)
+    return image
+
+
+def _motion_kernel(rng: np.random.Generator) -> np.ndarray:
+    size = int(rng.integers(3, 10))
+    kernel = np.zeros((size, size), np.float32)
+    angle, center = rng.uniform(0, np.pi), (size - 1) / 2
+    reach = np.array((np.cos(angle), np.sin(angle))) * center
+    ends = [tuple(int(round(v)) for v in center + sign * reach) for sign in (-1, 1)]
+    cv2.line(kernel, *ends, 1.0, 1)
+    return kernel / kernel.sum()

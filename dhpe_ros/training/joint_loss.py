@@ -1,0 +1,81 @@
+"""All losses of Eqs. 2-12 on one batch, weighted."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dhpe_ros.evidence import Evidence, EvidenceMaps, EvidenceNetwork, read_joints
+from dhpe_ros.projection import ProjectedHand, Projection
+from dhpe_ros.training import losses
+from dhpe_ros.training.batches import Batch
+from dhpe_ros.weights import Networks
+
+SILHOUETTE_SIZE = 56
+SOME = 6  # hands of a batch for the two terms that cost most: masked features and silhouettes
+
+
+def joint_loss(networks: Networks, projection: Projection, batch: Batch) -> dict[str, Tensor]:
+    """Each term's mean over the instances it concerns, weighted; their sum is the loss.
+
+    The mesh terms are for hands that look like right hands: left ones are mirrored before the
+    mesh networks ever see them.
+    """
+    maps = _maps(networks.evidence, batch)
+    estimates = networks.mesh_estimator(_evidence(maps), projection)
+    terms = {
+        "heatmaps": losses.joint_heatmaps(maps, batch).mean(),
+        "side": 0.5 * losses.side(maps, batch).mean(),
+        "features": _masked_features(networks.evidence, maps, batch),
+    }
+    right = (batch.right & batch.hand).float()
+    for estimate in estimates:
+        hand = projection(estimate.parameters)
+        model = projection.hand_model
+        per_hand = {
+            "skeleton": 10 * losses.skeleton(hand, batch),
+            "refined": 10 * losses.refined_joints(estimate, batch),
+            "parameters": losses.model_parameters(estimate, batch, model),
+            "prior": 0.01 * losses.plausibility(estimate, model.theta_std),
+            "laplacian": projection.smoothness(hand),
+        }
+        for name, value in per_hand.items():
+            mean = (value * right).sum() / right.sum().clamp(min=1) / len(estimates)
+            terms[name] = terms.get(name, 0.0) + mean
+    terms["silhouette"] = _silhouettes(projection, hand, batch)
+    return terms
+
+
+def _maps(network: EvidenceNetwork, batch: Batch) -> EvidenceMaps:
+    with torch.autocast(batch.images.device.type, torch.bfloat16):
+        maps = network.maps(batch.images)
+    heatmaps = tuple(stage.float() for stage in maps.heatmaps)
+    return EvidenceMaps(maps.features.float(), heatmaps, maps.right_logit.float())
+
+
+def _evidence(maps: EvidenceMaps) -> Evidence:
+    with torch.no_grad():
+        joints, confidences = read_joints(maps.heatmaps[-1])
+    return Evidence(maps.features, joints, confidences, maps.right_logit.sigmoid())
+
+
+def _masked_features(network: EvidenceNetwork, maps: EvidenceMaps, batch: Batch) -> Tensor:
+    rows = batch.mask_known.nonzero()[:SOME, 0]
+    if len(rows) < 2:  # batch statistics need two
+        return maps.features.new_zeros(())
+    with torch.autocast(batch.images.device.type, torch.bfloat16):
+        masked = network.features(batch.images[rows], batch.mask[rows])
+    return losses.masked_features(maps.features[rows], masked.float()).mean()
+
+
+def _silhouettes(projection: Projection, hand: ProjectedHand, batch: Batch) -> Tensor:
+    """Eqs. 9 and 12; only synthetic masks end at the wrist as the mesh does."""
+    rows = batch.synthetic.nonzero()[:SOME, 0]
+    if len(rows) == 0:
+        return batch.mask.new_zeros(())
+    some = ProjectedHand(hand.vertices[rows], hand.joints[rows])
+    gate = losses.shape_gate(some, batch.joints[rows])
+    rendered = projection.silhouette(some, SILHOUETTE_SIZE)
+    truth = functional.interpolate(batch.mask[rows, None], SILHOUETTE_SIZE, mode="area")[:, 0]
+    return (gate * losses.silhouettes(rendered, truth)).mean()

@@ -1,0 +1,93 @@
+"""The losses of joint training (METHOD section 3, Eqs. 2-12), each per instance ``(B,)``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dhpe_ros.evidence import EvidenceMaps, heatmap_targets
+from dhpe_ros.hand_model import HandModel, rotation_from_axis_angle, rotation_from_quaternion
+from dhpe_ros.hand_parameters import HandParameters
+from dhpe_ros.mesh_estimator import MeshEstimate
+from dhpe_ros.projection import ProjectedHand
+from dhpe_ros.training.batches import Batch
+from dhpe_ros.types import CROP_SIZE, MIDDLE_MCP
+
+GATE_PX = 15.0  # tau of Eq. 12, in the 224 crop
+
+
+def joint_heatmaps(maps: EvidenceMaps, batch: Batch) -> Tensor:
+    """Eq. 3, every stage: squared distance to the targets, summed over a map, mean over joints.
+
+    Joints outside the crop, and all of a crop without a hand, have empty targets.
+    """
+    size = maps.heatmaps[-1].shape[-1]
+    inside = (batch.joints.abs() < 1).all(-1) & batch.hand[:, None]
+    targets = heatmap_targets(batch.joints, size) * inside[..., None, None]
+    stages = [((stage - targets) ** 2).sum((2, 3)).mean(1) for stage in maps.heatmaps]
+    return torch.stack(stages).mean(0)
+
+
+def side(maps: EvidenceMaps, batch: Batch) -> Tensor:
+    """Cross entropy of left against right, where there is a hand."""
+    return batch.hand * functional.binary_cross_entropy_with_logits(
+        maps.right_logit, batch.right.float(), reduction="none"
+    )
+
+
+def masked_features(features: Tensor, masked: Tensor) -> Tensor:
+    """Eq. 2: squared distance of F(x) and F(x * m), mean over the features."""
+    return ((features - masked) ** 2).mean(1)
+
+
+def skeleton(hand: ProjectedHand, batch: Batch) -> Tensor:
+    """L_Art, Eq. 8: squared distance of the normalised skeletons, summed over the joints.
+
+    Normalised by the paper's ``l = 1.5 max(w, h)`` of the true joints' box; x and y from the true
+    root, so that the translation counts, z each from its own. Depth weighs as far as it is trusted.
+    """
+    length = box_length(batch.joints)[:, None]
+    flat = ((hand.joints[..., :2] - batch.joints) ** 2).sum(-1)
+    depth = hand.joints[..., 2] - hand.joints[:, MIDDLE_MCP, None, 2]
+    deep = (depth - batch.depth) ** 2 * batch.depth_trust[:, None]
+    return ((flat + deep) / length**2).sum(1)
+
+
+def refined_joints(estimate: MeshEstimate, batch: Batch) -> Tensor:
+    """L_Ref, Eq. 6: squared distance of the refined 2D joints, normalised alike."""
+    length = box_length(batch.joints)
+    return ((estimate.joints_2d - batch.joints) ** 2).sum((1, 2)) / length**2
+
+
+def silhouettes(rendered: Tensor, truth: Tensor) -> Tensor:
+    """L_Sh, Eq. 9: mean squared distance of rendered and true mask."""
+    return ((rendered - truth) ** 2).mean((1, 2))
+
+
+def shape_gate(hand: ProjectedHand, joints: Tensor) -> Tensor:
+    """Eq. 12: align first, then shape. 1 once the mean 2D joint error is at most tau, else 0."""
+    error = (hand.joints[..., :2] - joints).norm(dim=-1).mean(1) * (CROP_SIZE / 2)
+    return (error <= GATE_PX).float()
+
+
+def model_parameters(estimate: MeshEstimate, batch: Batch, model: HandModel) -> Tensor:
+    """Squared distance to the known rotation, pose and shape of synthetic hands, else 0."""
+    p = HandParameters.split(estimate.parameters)
+    turned = ((rotation_from_quaternion(p.rotation) - batch.rotation) ** 2).sum((1, 2))
+    rotations = rotation_from_axis_angle(model.pose_from_theta(p.pose).reshape(-1, 3))
+    true_rotations = rotation_from_axis_angle(batch.pose.reshape(-1, 3))
+    bent = ((rotations - true_rotations) ** 2).sum((1, 2)).reshape(-1, 15).sum(1)
+    shaped = ((p.shape - batch.shape) ** 2).sum(1)
+    return batch.synthetic * (0.5 * turned + 0.1 * bent + 0.02 * shaped)
+
+
+def plausibility(estimate: MeshEstimate, theta_std: Tensor) -> Tensor:
+    """Gaussian prior on pose and shape, for pictures whose labels leave them open."""
+    p = HandParameters.split(estimate.parameters)
+    return ((p.pose / theta_std) ** 2).mean(1) + (p.shape**2).mean(1)
+
+
+def box_length(joints: Tensor) -> Tensor:
+    """The paper's ``l``, ``(B,)``: 1.5 times the longer side of the joints' tight box."""
+    return 1.5 * (joints.amax(1) - joints.amin(1)).amax(1).clamp(min=0.05)

@@ -1,0 +1,112 @@
+"""Real photographs with labels: the folder format of ``docs/training.md``.
+
+A folder holds ``signs/`` and ``wild/`` (one labelled hand per picture) and ``frames/`` (whole
+pictures with every hand in them), each with a ``labels.json``. The labels are MediaPipe's, not ground
+truth; their depth is used as a hint only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dhpe_ros.training.samples import Sample
+from dhpe_ros.types import MIDDLE_MCP, Box
+
+
+def load_real_hands(folder: Path, split: str) -> list[Sample]:
+    """All labelled hands of ``split`` ("train" or "val") in ``signs`` and ``wild``.
+
+    Raises ``FileNotFoundError`` for a folder without labels and ``ValueError`` for a picture that
+    cannot be read.
+    """
+    return [*_signs(folder / "signs", split), *_wild(folder / "wild", split)]
+
+
+def load_frames(folder: Path, split: str) -> tuple[list[Sample], list[np.ndarray]]:
+    """Hands in whole pictures, and hand-free pieces of the same pictures for backgrounds."""
+    samples, backgrounds = [], []
+    for frame in _labels(folder / "frames")["frames"]:
+        if frame["split"] != split:
+            continue
+        image = _read(folder / "frames" / frame["file"])
+        hands = [np.asarray(hand["joints_px"], np.float32) for hand in frame["hands"]]
+        backgrounds += _hand_free_pieces(image, [Box.around(joints) for joints in hands])
+        samples += [
+            Sample(image, joints, hand["side"] == "right", "frames")
+            for joints, hand in zip(hands, frame["hands"], strict=True)
+        ]
+    return samples, backgrounds
+
+
+def _signs(folder: Path, split: str) -> Iterator[Sample]:
+    for hand in _labels(folder)["hands"]:
+        if hand["split"] == split:
+            joints = np.asarray(hand["joints_px"], np.float32)
+            image = cv2.resize(_read(folder / "images" / f"{hand['name']}.jpg"), (200, 200))
+            joints = joints * 2 + 0.5
+            mask = _read_mask(folder / "masks" / f"{hand['name']}.png")
+            yield Sample(image, joints, True, "signs", mask, mask, _depth_hint(joints, hand))
+
+
+def _wild(folder: Path, split: str) -> Iterator[Sample]:
+    for hand in _labels(folder)["hands"]:
+        if hand["split"] == split:
+            joints = np.asarray(hand["joints_px"], np.float32)
+            mask_file = (folder / "masks" / hand["file"]).with_suffix(".png")
+            mask = _read_mask(mask_file) if mask_file.is_file() else None
+            image = _read(folder / hand["file"])
+            right = hand["side"] == "right"
+            depth = _depth_hint(joints, hand)
+            yield Sample(image, joints, right, hand["set"], mask, mask, depth)
+
+
+def _depth_hint(joints_px: np.ndarray, hand: dict) -> np.ndarray:
+    """MediaPipe's metric depth in pixels of this picture, relative to the middle MCP."""
+    joints_m = np.asarray(hand["joints_m"], np.float32)
+    spread_px = np.linalg.norm(joints_px - joints_px.mean(0))
+    spread_m = np.linalg.norm(joints_m[:, :2] - joints_m[:, :2].mean(0))
+    depth = joints_m[:, 2] * (spread_px / max(spread_m, 1e-4))
+    return depth - depth[MIDDLE_MCP]
+
+
+def _hand_free_pieces(image: np.ndarray, hands: list[Box]) -> list[np.ndarray]:
+    """Squares of the picture that keep clear of every hand, largest first, at most two."""
+    height, width = image.shape[:2]
+    pieces = []
+    for side in (min(height, width), min(height, width) // 2):
+        for y in range(0, height - side + 1, max(side // 2, 1)):
+            for x in range(0, width - side + 1, max(side // 2, 1)):
+                piece = Box(x, y, side, side)
+                if all(_clear(piece, hand.squared(1.5)) for hand in hands):
+                    pieces.append(image[y : y + side, x : x + side])
+    return pieces[:2]
+
+
+def _clear(a: Box, b: Box) -> bool:
+    return a.overlap(b) == 0.0
+
+
+def _labels(folder: Path) -> dict:
+    path = folder / "labels.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no labels at {path}; see docs/training.md for the folder format")
+    return json.loads(path.read_text())
+
+
+def _read(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path}: not a readable picture")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _read_mask(path: Path) -> np.ndarray:
+    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise ValueError(f"{path}: not a readable mask")
+    return mask

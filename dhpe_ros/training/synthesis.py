@@ -1,0 +1,199 @@
+"""Synthetic hands: random pose, shape, view, skin and light, rendered with every label exact.
+
+Pictures are rendered ahead and kept in a folder; backgrounds are laid under them by augmentation.
+``python -m dhpe_ros.training.synthesis --count 16000 --output FOLDER``
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
+from dhpe_ros.rendering import Lights, Skin, random_skin, rasterize, render_hand
+from dhpe_ros.training.forearm import Forearm, random_forearm
+from dhpe_ros.training.hand_poses import sample_poses
+from dhpe_ros.training.samples import Sample
+from dhpe_ros.types import MIDDLE_MCP
+from dhpe_ros.weights import hand_model_path
+
+RENDER_SIZE = 160  # pixels
+HAND_PART = 0.52  # of the picture that the longer side of the joints' box takes
+_POSE_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class SyntheticHand:
+    """What is drawn: a posed right hand in front of a camera, before it is drawn."""
+
+    vertices_m: np.ndarray  # (778, 3) model frame, posed
+    joints_m: np.ndarray  # (21, 3)
+    rotation: np.ndarray  # (3, 3) model frame to camera: x right, y down, z away
+    distance_m: float  # of the middle MCP from the camera; perspective grows as it falls
+    pose: np.ndarray  # (15, 3)
+    shape: np.ndarray  # (10,)
+
+    def project(self, points_m: np.ndarray, size: int = RENDER_SIZE) -> np.ndarray:
+        """``(N, 3)`` model points to pixels, with depth relative to the middle MCP in pixels."""
+        scale, center = self._framing(size)
+        seen = self._perspective(points_m)
+        return np.concatenate((seen[:, :2] * scale + center, seen[:, 2:] * scale), axis=1)
+
+    def _framing(self, size: int) -> tuple[float, np.ndarray]:
+        seen = self._perspective(self.joints_m)[:, :2]
+        low, high = seen.min(0), seen.max(0)
+        scale = HAND_PART * size / max((high - low).max(), 1e-3)
+        return scale, (size - 1) / 2 - scale * (low + high) / 2
+
+    def _perspective(self, points_m: np.ndarray) -> np.ndarray:
+        turned = (points_m - self.joints_m[MIDDLE_MCP]) @ self.rotation.T
+        nearness = self.distance_m / (self.distance_m + turned[:, 2:])
+        return np.concatenate((turned[:, :2] * nearness, turned[:, 2:]), axis=1)
+
+
+def random_hands(model: HandModel, count: int, rng: np.random.Generator) -> Iterator[SyntheticHand]:
+    """``count`` hands; poses from ``hand_poses``, shapes normal, views over the whole sphere."""
+    axes = np.asarray(model.extras["pose_axes"], np.float64)
+    for start in range(0, count, _POSE_CHUNK):
+        chunk = min(_POSE_CHUNK, count - start)
+        poses = sample_poses(rng, chunk, axes).astype(np.float32)
+        shapes = np.clip(rng.normal(0, 1, (chunk, 10)), -2.5, 2.5).astype(np.float32)
+        with torch.no_grad():
+            vertices = model(torch.from_numpy(poses), torch.from_numpy(shapes))
+            joints = model.skeleton(vertices).double().numpy()
+        vertices = vertices.double().numpy()
+        for k in range(chunk):
+            rotation = rotation_from_quaternion(torch.from_numpy(rng.normal(size=(1, 4))))[0]
+            distance = 1 / rng.uniform(1 / 2.0, 1 / 0.3)
+            yield SyntheticHand(
+                vertices[k], joints[k], rotation.numpy(), distance, poses[k], shapes[k]
+            )
+
+
+def render_sample(hand: SyntheticHand, model: HandModel, rng: np.random.Generator) -> Sample:
+    """Draw one hand with its forearm."""
+    forearm = random_forearm(hand.vertices_m, model.extras["wrist_loop"], rng)
+    triangles = model.triangles.numpy()
+    skin = _dress(random_skin(rng, 778 + len(forearm.vertices_m)), forearm, rng)
+    points_m = np.concatenate((hand.vertices_m, forearm.vertices_m))
+    faces = np.concatenate((triangles, forearm.triangles))
+    crop = hand.project(points_m) * (2 / RENDER_SIZE)
+    crop[:, :2] += 1 / RENDER_SIZE - 1
+    lights = Lights.random(rng)
+    whole = render_hand(crop, faces, RENDER_SIZE, skin, lights, texture_points=points_m)
+    visible = _hand_share(crop, faces, len(triangles))
+    joints = hand.project(hand.joints_m)
+    return Sample(
+        image=_bytes(whole.rgb),
+        joints_px=joints[:, :2].astype(np.float32),
+        right=True,
+        source="synthetic",
+        mask=_bytes(whole.mask * visible),
+        opacity=_bytes(whole.mask),
+        relative_depth_px=joints[:, 2].astype(np.float32),
+        rotation=hand.rotation.astype(np.float32),
+        pose=hand.pose,
+        shape=hand.shape,
+    )
+
+
+def _dress(skin: Skin, forearm: Forearm, rng: np.random.Generator) -> Skin:
+    """Cloth instead of skin where the sleeve is."""
+    sleeve = np.concatenate((np.zeros(len(skin.albedo) - len(forearm.sleeve), bool), forearm.sleeve))
+    albedo = np.where(sleeve[:, None], rng.uniform(0.02, 0.8, 3), skin.albedo)
+    gloss = np.where(sleeve, 0.0, skin.gloss)
+    return replace(skin, albedo=albedo.astype(np.float32), gloss=gloss.astype(np.float32))
+
+
+def _hand_share(crop: np.ndarray, faces: np.ndarray, hand_faces: int) -> np.ndarray:
+    """``(H, W)``: 1 where the hand is nearest to the viewer, its rim included, else 0."""
+    nearest = rasterize(crop[None], faces, RENDER_SIZE).face_index[0]
+    hand = ((nearest >= 0) & (nearest < hand_faces)).astype(np.float32)
+    return cv2.dilate(hand, np.ones((3, 3), np.uint8)) * (nearest < hand_faces)
+
+
+def _bytes(image: np.ndarray) -> np.ndarray:
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+_LABELS = ("joints_px", "relative_depth_px", "rotation", "pose", "shape")
+
+
+def write_synthetic(folder: Path, count: int, seed: int, hand_model: str = "") -> None:
+    """Render ``count`` hands into ``folder``: ``pictures.npy`` (N, 160, 160, 5) and ``labels.npz``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = HandModel(hand_model or hand_model_path())
+    shape = (count, RENDER_SIZE, RENDER_SIZE, 5)
+    pictures = np.lib.format.open_memmap(folder / "pictures.npy", "w+", np.uint8, shape)
+    hands = random_hands(model, count, np.random.default_rng(seed))
+    labels: dict[str, list[np.ndarray]] = {name: [] for name in _LABELS}
+
+    def draw(job: tuple[int, SyntheticHand]) -> Sample:
+        index, hand = job
+        return render_sample(hand, model, np.random.default_rng((seed, index)))
+
+    with ThreadPoolExecutor(2) as pool:
+        for chunk in tqdm(batched(enumerate(hands), 64), total=-(-count // 64), unit="x64"):
+            for (index, _), sample in zip(chunk, pool.map(draw, chunk), strict=True):
+                layers = (sample.image, sample.mask[..., None], sample.opacity[..., None])
+                pictures[index] = np.concatenate(layers, axis=2)
+                for name in _LABELS:
+                    labels[name].append(getattr(sample, name))
+    pictures.flush()
+    np.savez(folder / "labels.npz", **{name: np.stack(rows) for name, rows in labels.items()})
+
+
+def load_synthetic(folder: Path) -> list[Sample]:
+    """The samples that ``write_synthetic`` left in ``folder``; pictures stay on disk until used.
+
+    Raises ``FileNotFoundError`` with the remedy where there are none.
+    """
+    if not (folder / "labels.npz").is_file():
+        raise FileNotFoundError(
+            f"no synthetic hands in {folder}; render them with "
+            "python -m dhpe_ros.training.synthesis --output FOLDER"
+        )
+    pictures = np.load(folder / "pictures.npy", mmap_mode="r")
+    with np.load(folder / "labels.npz") as archive:
+        labels = {name: archive[name] for name in _LABELS}
+    return [
+        Sample(
+            image=picture[..., :3],
+            mask=picture[..., 3],
+            opacity=picture[..., 4],
+            right=True,
+            source="synthetic",
+            **{name: rows[index] for name, rows in labels.items()},
+        )
+        for index, picture in enumerate(pictures)
+    ]
+
+
+def batched(items: Iterable, size: int) -> Iterator[list]:
+    """Lists of up to ``size`` consecutive items."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Render synthetic hands for training.")
+    parser.add_argument("--count", type=int, default=16000, help="pictures")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other hands")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--hand-model", default="", help="MANO-format hand; the open hand if not given")
+    options = parser.parse_args()
+    write_synthetic(options.output, options.count, options.seed, options.hand_model)
+
+
+if __name__ == "__main__":
+    main()

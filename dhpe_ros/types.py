@@ -1,0 +1,137 @@
+"""The nouns of the pipeline: what one stage hands to the next.
+
+Coordinates (see ``docs/conventions.md``): image pixels have their origin at the centre of the top
+left pixel, x to the right and y down; crop coordinates are x and y in [-1, 1] over the square crop,
+y down; camera coordinates are the optical frame in metres, x right, y down, z forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+CROP_SIZE = 224  # pixels, METHOD section 1
+JOINT_COUNT = 21
+PARAMETER_COUNT = 63
+FEATURE_COUNT = 2048
+
+JOINT_NAMES = ("wrist",) + tuple(
+    f"{finger}{k}" for finger in ("thumb", "index", "middle", "ring", "little") for k in (1, 2, 3, 4)
+)
+BONES = tuple(
+    (0 if k == 0 else 4 * finger + k, 4 * finger + k + 1) for finger in range(5) for k in range(4)
+)
+MIDDLE_MCP = JOINT_NAMES.index("middle1")  # the root of the paper's normalisation
+
+
+class Side(IntEnum):
+    """Which hand; the numbers are those of ``dhpe_ros/msg/Hand``."""
+
+    LEFT = 0
+    RIGHT = 1
+
+
+@dataclass(frozen=True)
+class Box:
+    """An axis-aligned box in image pixels; may reach outside the image.
+
+    Boxes are measured from the image's corner, so that ``Box(0, 0, width, height)`` is the whole
+    image, while points are measured from the centre of the first pixel.
+    """
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def __post_init__(self) -> None:
+        if not all(np.isfinite((self.x, self.y, self.width, self.height))):
+            raise ValueError(f"box must be finite, got {self}")
+        if self.width <= 0 or self.height <= 0:
+            raise ValueError(f"box must have a positive width and height, got {self}")
+
+    @property
+    def center(self) -> tuple[float, float]:
+        return self.x + self.width / 2, self.y + self.height / 2
+
+    def squared(self, scale: float = 1.0) -> Box:
+        """The square about the same centre whose side is ``scale`` times the longer side."""
+        side = max(self.width, self.height) * scale
+        cx, cy = self.center
+        return Box(cx - side / 2, cy - side / 2, side, side)
+
+    def overlap(self, other: Box) -> float:
+        """Intersection over union, 0..1."""
+        across = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
+        down = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
+        shared = max(across, 0.0) * max(down, 0.0)
+        return shared / (self.width * self.height + other.width * other.height - shared)
+
+    def as_array(self) -> np.ndarray:
+        """``(4,)`` float32: x, y, width, height."""
+        return np.array((self.x, self.y, self.width, self.height), np.float32)
+
+    @staticmethod
+    def around(points_px: np.ndarray) -> Box:
+        """The tight box of ``(N, 2)`` points, at least one pixel wide."""
+        low, high = points_px.min(0), points_px.max(0)
+        width, height = np.maximum(high - low, 1.0)
+        return Box(float(low[0]) + 0.5, float(low[1]) + 0.5, float(width), float(height))
+
+    @staticmethod
+    def parse(text: str) -> Box:
+        """``"x,y,width,height"`` in pixels. Raises ``ValueError`` naming what is wrong."""
+        parts = text.split(",")
+        try:
+            values = [float(part) for part in parts]
+        except ValueError:
+            values = []
+        if len(values) != 4:
+            raise ValueError(f"a box is 'x,y,width,height' in pixels or 'full', got {text!r}")
+        return Box(*values)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to look for one hand: a box and, where it is known, the side and the last fit."""
+
+    box: Box
+    side: Side | None = None
+    track_id: int = 0
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What the test-time refinement did to one hand."""
+
+    steps: int
+    residual_before_px: float  # mean joint distance, mesh to 2D evidence, in image pixels
+    residual_after_px: float
+    accepted: bool = True  # False: it ended worse or not finite, and the start was kept
+
+
+@dataclass(frozen=True)
+class Hand:
+    """One hand, placed in the image and in the camera. Arrays are float32, joints OpenPose's.
+
+    ``parameters`` are those of METHOD section 1 for the square ``box`` as the network saw it: for a
+    left hand, the mirrored crop.
+    """
+
+    side: Side
+    score: float  # mean confidence of the 2D joints, 0..1
+    box: Box  # the square crop the hand was estimated in
+    joints_px: np.ndarray  # (21, 2)
+    joints_m: np.ndarray  # (21, 3), camera optical frame
+    joint_confidences: np.ndarray  # (21,), 0..1
+    vertices_px: np.ndarray  # (778, 3): image pixels, and depth relative to the root in pixels
+    vertices_m: np.ndarray  # (778, 3), camera optical frame
+    normals: np.ndarray  # (778, 3), unit, outward
+    triangles: np.ndarray  # (1538, 3) int32, outward for this side
+    wrist_rotation: np.ndarray  # (3, 3), the wrist's axes in the camera optical frame
+    parameters: np.ndarray  # (63,)
+    metric: bool  # True: absolute scale known; False: a mean hand and, maybe, lens was assumed
+    refinement: Refinement
+    track_id: int = 0

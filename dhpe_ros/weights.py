@@ -1,0 +1,149 @@
+"""Where weights and hand models are, and how networks are saved and loaded.
+
+A weights file is safetensors; its metadata holds the configuration that the tensors belong to. It is
+loaded strictly: no missing, unexpected or misshapen tensor passes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from dhpe_ros.evidence import EvidenceNetwork, build_evidence
+from dhpe_ros.mesh_estimator import MeshEstimator
+
+FORMAT_VERSION = 1
+
+
+@dataclass
+class Networks:
+    """The trained networks of a profile and what is known of their training."""
+
+    evidence: EvidenceNetwork
+    mesh_estimator: MeshEstimator
+    profile: str
+    training: dict[str, object]
+
+    def modules(self) -> tuple[EvidenceNetwork, MeshEstimator]:
+        return self.evidence, self.mesh_estimator
+
+
+def build_networks(profile: str) -> Networks:
+    """Untrained networks: ``full`` with the paper's single layers, ``lite`` with small heads."""
+    hidden = {"full": 0, "lite": 256}[profile]
+    return Networks(build_evidence(profile), MeshEstimator(hidden), profile, {})
+
+
+def asset_path(name: str) -> Path:
+    """A file of ``weights/``: in the source tree, or in the installed share folder.
+
+    Raises ``FileNotFoundError`` that says where it was looked for.
+    """
+    places = [Path(__file__).resolve().parents[1] / "weights"]
+    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    places += [Path(p) / "share/dhpe_ros/weights" for p in prefixes if p]
+    places += [p / "share/dhpe_ros/weights" for p in Path(__file__).resolve().parents]
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    looked = ", ".join(str(place) for place in places[:1] + places[1:3])
+    raise FileNotFoundError(f"no {name} in {looked}")
+
+
+def hand_model_path() -> Path:
+    """The open hand that ships."""
+    return asset_path("open_hand.npz")
+
+
+def weights_path(profile: str) -> Path:
+    """The weights that ship for a profile; raises ``FileNotFoundError`` with the remedy."""
+    try:
+        return asset_path(f"{profile}.safetensors")
+    except FileNotFoundError as error:
+        remedy = "choose the lite profile, or name your own file with the setting model.weights"
+        raise FileNotFoundError(f"the {profile} profile has no weights: {error}; {remedy}") from None
+
+
+def save_networks(networks: Networks, path: str | Path, training: Mapping[str, object]) -> None:
+    """Write the tensors in half precision, with profile and ``training`` notes, atomically."""
+    path = Path(path)
+    tensors = {name: t.contiguous() for name, t in _tensors(networks).items()}
+    tensors = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items()}
+    about = {
+        "format_version": FORMAT_VERSION,
+        "profile": networks.profile,
+        "hidden": networks.mesh_estimator.hidden,
+        "training": dict(training),
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata={"dhpe_ros": json.dumps(about)})
+    partial.replace(path)
+
+
+def load_networks(path: str | Path, profile: str) -> Networks:
+    """Load the networks of ``profile``, ready for inference, in float32.
+
+    Raises ``FileNotFoundError`` or ``ValueError`` that names the file and what is wrong with it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    about, tensors = _read(path)
+    if about.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: weights of format {about.get('format_version')}, this version reads "
+            f"{FORMAT_VERSION}; get the weights that belong to it"
+        )
+    if about["profile"] != profile:
+        raise ValueError(
+            f"{path}: weights of the {about['profile']} profile, but {profile} was asked for"
+        )
+    evidence = build_evidence(profile)
+    networks = Networks(evidence, MeshEstimator(about["hidden"]), profile, about["training"])
+    _load_strictly(networks, tensors, path)
+    for module in networks.modules():
+        module.eval().requires_grad_(False)
+    return networks
+
+
+def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("dhpe_ros", "{}"))
+            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise ValueError(
+            f"{path}: not a readable weights file ({error}); fetch or train it again"
+        ) from error
+
+
+def _tensors(networks: Networks) -> dict[str, torch.Tensor]:
+    return {
+        f"{prefix}.{name}": tensor
+        for prefix, module in zip(("evidence", "mesh_estimator"), networks.modules(), strict=True)
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def _load_strictly(networks: Networks, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    expected = _tensors(networks)
+    for kind, names in (
+        ("lacks", expected.keys() - tensors.keys()),
+        ("has the unknown tensor", tensors.keys() - expected.keys()),
+    ):
+        if names:
+            raise ValueError(f"{path}: {kind} {min(names)} ({len(names)} in all)")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise ValueError(
+                f"{path}: {name} must have shape {tuple(expected[name].shape)}, "
+                f"got {tuple(tensor.shape)}"
+            )
+        expected[name].copy_(tensor)
