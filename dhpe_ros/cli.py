@@ -1,0 +1,71 @@
+"""The command line ``dhpe``: finds the command, runs it, and turns its errors into exit codes.
+
+0: done; 1: done, but some inputs failed; 2: the request itself cannot be met; 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from dhpe_ros import __version__
+from dhpe_ros.commands import CommandError, convert_mano, one_line, predict
+
+COMMANDS = (predict, convert_mano)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line instead of repeating the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CommandError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of ``dhpe`` with all its commands."""
+    parser = _Parser(prog="dhpe", description="Dense 3D hand pose from colour images.")
+    parser.add_argument("--version", action="version", version=f"dhpe {__version__}")
+    parser.add_argument(
+        "--log-level",
+        default="warning",
+        choices=("debug", "info", "warning", "error"),
+        help="how much the library tells (default: %(default)s)",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command_parser = commands.add_parser(
+            command.NAME, help=command.SUMMARY, description=command.SUMMARY
+        )
+        command.add_arguments(command_parser)
+        command_parser.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        arguments = build_parser().parse_args(argv)
+        logging.basicConfig(
+            level=arguments.log_level.upper(), format="dhpe: %(levelname)s: %(message)s"
+        )
+        return arguments.run(arguments)
+    except CommandError as error:
+        print(f"dhpe: error: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("dhpe: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left (`dhpe ... | head`); nothing may be flushed to it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except SystemExit as finished:  # argparse, after --help and --version
+        return int(finished.code or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""The work of ``dhpe predict``: from inputs to files, and what to say about it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from dhpe_ros.camera import Camera
+from dhpe_ros.clips import ClipWriter
+from dhpe_ros.commands import one_line
+from dhpe_ros.commands.predict_files import (
+    OVERLAY_SUFFIX,
+    OutputNames,
+    hand_as_mapping,
+    write_json,
+    write_mesh,
+    write_overlay,
+)
+from dhpe_ros.drawing import draw_overlay
+from dhpe_ros.intrinsics import Intrinsics
+from dhpe_ros.media import Frame, Media, MediaError, is_bag, list_folder, open_media
+from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.tracking import HandTracker
+from dhpe_ros.types import Box, Hand
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Tally:
+    """What has been done so far."""
+
+    frames: int = 0
+    hands: int = 0
+    without_hand: int = 0
+    failed: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, hands: list[Hand]) -> None:
+        self.frames += 1
+        self.hands += len(hands)
+        self.without_hand += not hands
+
+    def summary(self, output: Path) -> str:
+        seconds = time.perf_counter() - self.started
+        parts = [_counted(self.frames, "image"), _counted(self.hands, "hand")]
+        if self.without_hand:
+            parts.append(f"{self.without_hand} without a hand")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        each = f" ({seconds / self.frames:.2f} s each)" if self.frames else ""
+        return f"{', '.join(parts)} in {seconds:.1f} s{each} -> {output}"
+
+
+class Prediction:
+    """One run over all inputs."""
+
+    def __init__(
+        self,
+        pipeline: HandPipeline,
+        output: Path,
+        *,
+        intrinsics: Intrinsics | None = None,
+        topic: str = "",
+        frame_limit: int | None = None,
+        every_mesh: bool = False,
+    ) -> None:
+        """``intrinsics`` hold for all inputs; everything else as the options of the command."""
+        self.tally = Tally()
+        self._pipeline = pipeline
+        self._output = output
+        self._intrinsics = intrinsics
+        self._topic = topic
+        self._frame_limit = frame_limit
+        self._every_mesh = every_mesh
+        self._bar = tqdm(disable=True)
+
+    def run(self, inputs: Iterable[Path]) -> None:
+        """Do all inputs; what fails is reported and counted. Raises ``OSError`` from writing."""
+        media = list(self._open_inputs(inputs))
+        names = OutputNames(self._output, (Path(one.name) for one in media))
+        counts = [self._expected(one) for one in media]
+        total = sum(counts) if None not in counts else None
+        with tqdm(total=total, unit="image", disable=total == 1) as self._bar:
+            for one in media:
+                self._predict(one, names.claim(Path(one.name), is_sequence=one.is_sequence))
+
+    def _open_inputs(self, paths: Iterable[Path]) -> Iterator[Media]:
+        for path in paths:
+            try:
+                if path.is_dir() and not is_bag(path):
+                    yield from self._open_inputs(list_folder(path))
+                else:
+                    yield open_media(path, self._topic)
+            except MediaError as error:
+                self._report(error)
+
+    def _expected(self, media: Media) -> int | None:
+        limit = self._frame_limit
+        if not media.is_sequence or limit is None:
+            return media.count
+        return limit if media.count is None else min(limit, media.count)
+
+    def _predict(self, media: Media, stem: str) -> None:
+        if stem != Path(media.name).stem:
+            self._tell(f"dhpe: {media.name}: written as {stem}, so that nothing is replaced")
+        try:
+            if media.is_sequence:
+                self._predict_sequence(media, stem)
+            else:
+                self._predict_image(media, stem)
+        except MediaError as error:
+            self._report(error)
+        except OSError:
+            raise
+        except Exception as error:  # one bad input must not cost the user the other thousand
+            _log.debug("%s", media.name, exc_info=True)
+            self._report(f"{media.name}: {type(error).__name__}: {error}")
+
+    def _predict_image(self, media: Media, stem: str) -> None:
+        (frame,) = media.frames()
+        self._check_box(frame)
+        hands = self._pipeline.estimate(frame.image, self._camera(frame))
+        found = [hand_as_mapping(hand) for hand in hands]
+        write_json(self._output / f"{stem}.json", {"image": media.name, "hands": found})
+        write_overlay(self._output / f"{stem}{OVERLAY_SUFFIX}", frame.image, hands)
+        for k, hand in enumerate(hands):
+            write_mesh(self._output / f"{stem}_{k}.obj", hand, frame.name)
+        self._done(hands)
+
+    def _predict_sequence(self, media: Media, stem: str) -> None:
+        tracker = HandTracker(self._pipeline)
+        best: dict[int, tuple[Hand, str]] = {}
+        with ClipWriter(self._output / f"{stem}_overlay.mp4", media.rate_hz) as clip:
+            for frame in islice(media.frames(), self._frame_limit):
+                self._check_box(frame)
+                hands = tracker.process(frame.image, self._camera(frame))
+                frame_stem = f"{stem}_{frame.index:06d}"
+                write_json(self._output / f"{frame_stem}.json", _frame_content(media, frame, hands))
+                clip.write(draw_overlay(frame.image, hands))
+                self._keep_meshes(best, hands, frame, frame_stem)
+                self._done(hands)
+        for k, (_, (hand, name)) in enumerate(sorted(best.items())):
+            write_mesh(self._output / f"{stem}_{k}.obj", hand, name)
+
+    def _keep_meshes(
+        self, best: dict[int, tuple[Hand, str]], hands: list[Hand], frame: Frame, frame_stem: str
+    ) -> None:
+        for k, hand in enumerate(hands):
+            if self._every_mesh:
+                write_mesh(self._output / f"{frame_stem}_{k}.obj", hand, frame.name)
+            elif hand.track_id not in best or hand.score > best[hand.track_id][0].score:
+                best[hand.track_id] = (hand, frame.name)
+
+    def _camera(self, frame: Frame) -> Camera | None:
+        if self._intrinsics is None:
+            return frame.camera
+        height, width = frame.image.shape[:2]
+        return self._intrinsics.camera(width, height)
+
+    def _check_box(self, frame: Frame) -> None:
+        text = self._pipeline.config.tracking.box
+        if text == "full":
+            return
+        box, (height, width) = Box.parse(text), frame.image.shape[:2]
+        inside_x = box.x < width and box.x + box.width > 0
+        inside_y = box.y < height and box.y + box.height > 0
+        if not (inside_x and inside_y):
+            raise MediaError(frame.name, f"the box {text} is outside its {width}x{height} pixels")
+
+    def _done(self, hands: list[Hand]) -> None:
+        self.tally.add(hands)
+        self._bar.update()
+
+    def _report(self, error: Exception | str) -> None:
+        self.tally.failed += 1
+        self._tell(f"dhpe: error: {one_line(error)}")
+
+    def _tell(self, text: str) -> None:
+        tqdm.write(text, file=sys.stderr)
+
+
+def _frame_content(media: Media, frame: Frame, hands: list[Hand]) -> dict[str, Any]:
+    found = [{"track_id": hand.track_id, **hand_as_mapping(hand)} for hand in hands]
+    return {
+        "image": media.name,
+        "frame": frame.index,
+        "stamp_s": round(frame.stamp_s, 6),
+        "hands": found,
+    }
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
