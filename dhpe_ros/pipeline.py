@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dhpe_ros.camera import Camera
-from dhpe_ros.config import Config
+from dhpe_ros.config import Config, RefinementConfig
 from dhpe_ros.crop import Crop, crop_image
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_model import HandModel
@@ -60,7 +61,8 @@ class HandPipeline:
         """Run every stage once, so that the first real frame is not the slow one."""
         grey = np.full((CROP_SIZE, CROP_SIZE, 3), 127, np.uint8)
         crops = [crop_image(grey, Box(0, 0, CROP_SIZE, CROP_SIZE))]
-        self._fit(crops, self.see(crops))
+        short = replace(self.config.refinement, steps=min(2, self.config.refinement.steps))
+        self._fit(crops, self.see(crops), short)
         self.find(grey)
 
     def estimate(
@@ -79,7 +81,7 @@ class HandPipeline:
         targets = self.find(image) if targets is None else targets
         crops, evidence = self._see_from_the_right_side(image, targets)
         crops, evidence, targets = self._drop_unseen(crops, evidence, targets)
-        refined = self._fit(crops, evidence)
+        refined = self._fit(crops, evidence, self.config.refinement)
         camera = camera or Camera.from_field_of_view(
             image.shape[1], image.shape[0], self.config.camera.field_of_view_deg
         )
@@ -131,15 +133,15 @@ class HandPipeline:
         rows = kept.tolist()
         return [crops[i] for i in rows], evidence.rows(kept), [targets[i] for i in rows]
 
-    def _fit(self, crops: Sequence[Crop], evidence: Evidence) -> RefinedParameters:
+    def _fit(
+        self, crops: Sequence[Crop], evidence: Evidence, config: RefinementConfig
+    ) -> RefinedParameters:
         with torch.no_grad():
             estimate = self.mesh_estimator(evidence, self.projection)[-1]
         observation = Observation(
             self._batch(crops), evidence.features, estimate.joints_2d, evidence.confidences
         )
-        return refine(
-            estimate.parameters, observation, self.projection, self.evidence, self.config.refinement
-        )
+        return refine(estimate.parameters, observation, self.projection, self.evidence, config)
 
     @torch.no_grad()
     def _place(

@@ -1,0 +1,106 @@
+"""Pictures of results: overlays and masks in the whole image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from dhpe_ros.rendering import rasterize, silhouette
+from dhpe_ros.types import BONES, Hand, Side
+
+_FINGER_COLORS = (  # thumb, index, middle, ring, little: apart also for colour-blind readers
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167),
+)  # fmt: skip
+_MESH_COLOR = np.array((120, 190, 255), np.float32)
+_MESH_OPACITY = 0.55
+
+
+def draw_overlay(image: np.ndarray, hands: Sequence[Hand]) -> np.ndarray:
+    """A copy of ``(H, W, 3)`` uint8 RGB with each hand's mesh, skeleton and label on it."""
+    picture = image.copy()
+    for hand in hands:
+        _draw_mesh(picture, hand)
+    for hand in hands:
+        _draw_skeleton(picture, hand)
+        _draw_label(picture, hand)
+    return picture
+
+
+def hand_mask(hands: Sequence[Hand], height: int, width: int) -> np.ndarray:
+    """``(H, W)`` uint8: 255 where a hand's mesh covers the pixel's centre, else 0."""
+    mask = np.zeros((height, width), np.uint8)
+    for hand in hands:
+        vertices = torch.from_numpy(_unit_square(hand.vertices_px, height, width))[None]
+        with torch.no_grad():
+            covered = silhouette(vertices, hand.triangles, (height, width))[0].numpy()
+        mask[covered > 0] = 255
+    return mask
+
+
+def _draw_mesh(picture: np.ndarray, hand: Hand) -> None:
+    """Lay the mesh over ``picture``, lit from the viewer."""
+    window = _window(hand, picture.shape)
+    if window is None:
+        return
+    rows, columns = window
+    part = picture[rows, columns]
+    height, width = part.shape[:2]
+    vertices = hand.vertices_px - (columns.start, rows.start, 0)
+    unit = _unit_square(vertices, height, width)
+    face = rasterize(unit[None], hand.triangles, (height, width)).face_index[0]
+    a, b, c = (hand.normals[hand.triangles[:, k]] for k in range(3))
+    facing = np.abs((a + b + c)[:, 2]) / 3
+    shade = (0.35 + 0.65 * facing)[face][..., None] * _MESH_COLOR
+    blended = (1 - _MESH_OPACITY) * part + _MESH_OPACITY * shade
+    part[face >= 0] = blended[face >= 0].astype(np.uint8)
+
+
+def _window(hand: Hand, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
+    """The part of the image that the mesh's box covers, or None."""
+    low = np.maximum(np.floor(hand.vertices_px[:, :2].min(0)), 0).astype(int)
+    high = np.minimum(np.ceil(hand.vertices_px[:, :2].max(0)) + 1, shape[1::-1]).astype(int)
+    if (high <= low).any():
+        return None
+    return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+def _draw_skeleton(picture: np.ndarray, hand: Hand) -> None:
+    length = float(np.ptp(hand.joints_px, axis=0).max())
+    thickness = max(1, round(length / 120))
+    points = [_point(joint) for joint in hand.joints_px]
+    for index, (start, end) in enumerate(BONES):
+        color = _FINGER_COLORS[index // 4]
+        cv2.line(picture, points[start], points[end], color, thickness, cv2.LINE_AA, _SHIFT)
+    radius = (thickness + 1) << _SHIFT
+    for index, point in enumerate(points):
+        color = (255, 255, 255) if index == 0 else _FINGER_COLORS[(index - 1) // 4]
+        cv2.circle(picture, point, radius, color, -1, cv2.LINE_AA, _SHIFT)
+
+
+_SHIFT = 4  # OpenCV's fixed-point bits: joints are not rounded to pixels
+
+
+def _point(joint: np.ndarray) -> tuple[int, int]:
+    x, y = np.clip(joint, -1e6, 1e6) * (1 << _SHIFT)
+    return round(float(x)), round(float(y))
+
+
+def _draw_label(picture: np.ndarray, hand: Hand) -> None:
+    text = f"{'left' if hand.side is Side.LEFT else 'right'} {hand.score:.2f}"
+    scale = max(picture.shape[0] / 900, 0.4)
+    (width, height), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    x = int(np.clip(hand.vertices_px[:, 0].min(), 0, max(picture.shape[1] - width, 0)))
+    y = int(np.clip(hand.vertices_px[:, 1].min() - 4, height + 2, picture.shape[0] - baseline))
+    cv2.rectangle(picture, (x, y - height - 2), (x + width, y + baseline), (0, 0, 0), -1)
+    where, font = (x, y), cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(picture, text, where, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def _unit_square(vertices_px: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Image pixels ``(N, 3)`` to the renderer's [-1, 1], depth kept."""
+    scale = np.array((2 / width, 2 / height, 1.0), np.float32)
+    offset = np.array((1 / width - 1, 1 / height - 1, 0.0), np.float32)
+    return (vertices_px * scale + offset).astype(np.float32)
