@@ -150,7 +150,9 @@ class _Silhouette(torch.autograd.Function):
         ctx.save_for_backward(vertices)
         ctx.scene = points, topology, weights, masks
         ctx.relaxation = softness_px, reach_px
-        return torch.from_numpy(masks.copy()).to(vertices)
+        # NumPy converts: torch would wake its threads, which hang in a process forked after them.
+        dtype = np.float64 if vertices.dtype == torch.float64 else np.float32
+        return torch.from_numpy(masks.astype(dtype)).to(vertices)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
