@@ -25,11 +25,11 @@ REST_SLOPE_DEG = 3.0
 """The straight fingers of the rest hand point this much out of the palm's plane, palmwards."""
 
 LOCAL_CHANGES = {
-    "r-hand-fingers-length-incr": 0.25,
-    "r-hand-fingers-diameter-incr": 0.35,
-    "r-hand-fingers-distance-incr": 0.30,
-    "r-hand-scale-incr": 0.15,
-    "measure-wrist-circ-incr": 0.30,
+    "r-hand-fingers-length-incr": 0.40,
+    "r-hand-fingers-diameter-incr": 0.50,
+    "r-hand-fingers-distance-incr": 0.40,
+    "r-hand-scale-incr": 0.10,
+    "measure-wrist-circ-incr": 0.45,
 }
 """Standard deviation of each local change over the population; zero mean, cut at 2.5 sigma."""
 
@@ -37,7 +37,7 @@ MEAN_LENGTH_M = 0.186
 """Mean wrist joint to middle finger tip of the population, adults of both sexes."""
 
 CHILD_SHARE = 0.10
-_ADULT_AGE, _CHILD_AGE = (0.58, 1.0), (0.36, 0.58)
+_ADULT_AGE, _CHILD_AGE = (0.60, 1.0), (0.45, 0.60)
 """Anny's age scale: 1/3 child, 2/3 young adult, 1 old."""
 
 
@@ -92,14 +92,14 @@ def _sample_raw(model, n, seed):
     rng = np.random.default_rng(seed)
     child = rng.random(n) < CHILD_SHARE
     phenotype = {
-        "gender": rng.beta(0.5, 0.5, n),
+        "gender": rng.uniform(0.1, 0.9, n),
         "age": np.where(child, rng.uniform(*_CHILD_AGE, n), rng.uniform(*_ADULT_AGE, n)),
         "african": rng.random(n),
         "asian": rng.random(n),
         "caucasian": rng.random(n),
     }
     for name in ("muscle", "weight", "height", "proportions"):
-        phenotype[name] = rng.beta(8.0, 8.0, n)
+        phenotype[name] = rng.beta(10.0, 10.0, n)
     local = {
         name: sigma * np.clip(rng.normal(0.0, 1.0, n), -2.5, 2.5)
         for name, sigma in LOCAL_CHANGES.items()
@@ -149,7 +149,7 @@ def _unit(vector):
 
 
 def _to_mano_frame(vertices, joints, weights):
-    """Rotate the mean hand into MANO's frame, then register every palm on the mean palm, rigidly."""
+    """Rotate the mean hand into MANO's frame, then register each palm on the mean one, rigidly."""
     mean = joints.mean(axis=0)
     x = _unit(mean[0] - mean[CHAINS["middle"]])
     across = mean[CHAINS["index"]] - mean[CHAINS["little"]]
@@ -237,7 +237,7 @@ def _flatten(vertices, joints, weights):
     return turned + np.einsum("vk,ski->svi", weights, shift), placed
 
 
-KNUCKLE_SHIFT = {"index": 0.50, "middle": 0.36, "ring": 0.32, "little": 0.34, "thumb": 0.30}
+KNUCKLE_SHIFT = {"index": 0.50, "middle": 0.36, "ring": 0.32, "little": 0.34, "thumb": 0.55}
 """Anny bends the fingers at the web; the knuckle lies this share of the bone nearer to the wrist.
 
 So that proximal to middle phalanx is about 1.65 (Buryanov and Kotiuk 2010, bone lengths); for the
@@ -251,19 +251,22 @@ _KNUCKLE_DEPTH = {"index": 0.58, "middle": 0.58, "ring": 0.58, "little": 0.58, "
 def _anatomical_joints(vertices, joints, weights):
     """Move each joint to where the anatomy has it; the same vertex sets serve every hand."""
     joints = joints.copy()
-    mean, mean_joints = vertices.mean(axis=0), joints.mean(axis=0)
+    mean = vertices.mean(axis=0)
+    cuff = mean[:, 0] > joints[:, 0, 0].mean() - 0.012
+    joints[:, 0] = vertices[:, cuff].mean(axis=1)
     for finger, first in CHAINS.items():
         for joint in (first + 1, first + 2):
-            joints[:, joint] = _centre_in_finger(vertices, joints, mean, mean_joints, weights, joint)
-        bone = joints[:, first + 1] - joints[:, first]
-        joints[:, first] -= KNUCKLE_SHIFT[finger] * bone
-        knuckle = joints.mean(axis=0)[first]
-        joints[:, first, 1] = _knuckle_height(vertices, mean, knuckle, _KNUCKLE_DEPTH[finger])
+            joints[:, joint] = _centre_in_finger(vertices, joints, weights, joint)
+        start, stop = joints[:, [first, first + 1]].mean(axis=0)
+        base = start - KNUCKLE_SHIFT[finger] * (stop - start)
+        base[1] = _knuckle_height(mean, base, _KNUCKLE_DEPTH[finger])
+        joints[:, first] = _carried_along(vertices, mean, base)
     return joints
 
 
-def _centre_in_finger(vertices, joints, mean, mean_joints, weights, joint):
+def _centre_in_finger(vertices, joints, weights, joint):
     """Keep the joint's place along its bone, centre it across the finger."""
+    mean, mean_joints = vertices.mean(axis=0), joints.mean(axis=0)
     axis = _unit(mean_joints[joint] - mean_joints[PARENTS[joint]])
     along = np.abs((mean - mean_joints[joint]) @ axis)
     ring = (along < 0.005) & (weights[:, [PARENTS[joint], joint]].sum(axis=1) > 0.7)
@@ -271,10 +274,19 @@ def _centre_in_finger(vertices, joints, mean, mean_joints, weights, joint):
     return joints[:, joint] + across - (across @ axis)[:, None] * axis
 
 
-def _knuckle_height(vertices, mean, knuckle, depth):
-    """(S,) y of a base joint's axis, between the skin above and below it."""
-    near = np.hypot(mean[:, 0] - knuckle[0], mean[:, 2] - knuckle[2]) < 0.012
-    above = near & (mean[:, 1] > knuckle[1])
-    below = near & (mean[:, 1] <= knuckle[1])
-    top, bottom = vertices[:, above, 1].mean(axis=1), vertices[:, below, 1].mean(axis=1)
+def _knuckle_height(mean, knuckle, depth):
+    """y of a base joint's axis, between the skin above and below it."""
+    near = mean[np.hypot(mean[:, 0] - knuckle[0], mean[:, 2] - knuckle[2]) < 0.012, 1]
+    top, bottom = near[near > knuckle[1]].mean(), near[near <= knuckle[1]].mean()
     return bottom + depth * (top - bottom)
+
+
+def _carried_along(vertices, mean, point, reach=0.028):
+    """(S, 3) where ``point`` of the mean hand goes in each hand: affine fit of the skin around."""
+    offset = mean - point
+    distance = np.linalg.norm(offset, axis=1)
+    near = distance < reach
+    basis = np.concatenate([np.ones((near.sum(), 1)), offset[near]], axis=1)
+    trust = np.exp(-((distance[near] / (0.6 * reach)) ** 2))
+    share = np.linalg.solve(basis.T @ (trust[:, None] * basis), (trust[:, None] * basis).T)[0]
+    return np.einsum("v,svi->si", share, vertices[:, near])

@@ -62,7 +62,7 @@ def rotation_from_axis_angle(axis_angle):
     x, y, z = np.moveaxis(axis_angle, -1, 0)
     zero = np.zeros_like(x)
     skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1)
-    skew = skew.reshape(axis_angle.shape[:-1] + (3, 3))
+    skew = skew.reshape((*axis_angle.shape[:-1], 3, 3))
     half = np.sinc(angle / (2 * np.pi))  # sin(a/2) / (a/2), finite at zero
     return np.eye(3) + np.sinc(angle / np.pi) * skew + 0.5 * half**2 * (skew @ skew)
 
@@ -221,15 +221,31 @@ def _pointing(rng, n):
     return angles
 
 
+_TOUCH = {
+    "index": (52, 52, (12, 11, 15), 12, 22),
+    "middle": (59, 55, (26, 17, 14), 19, 20),
+    "ring": (70, 55, (35, 19, 21), 29, 37),
+    "little": (73, 47, (35, 22, 8), 45, 35),
+}
+"""Finger MCP, PIP; thumb CMC, MCP, IP in degrees at which the two pads meet on the mean open hand
+(found by minimising the distance of the pads)."""
+
+
 def _pinch(rng, n):
-    """Thumb towards index (and, as the pinch turns into a grasp, the other fingers along)."""
-    angles = np.zeros((n, JOINTS, 3))
-    closed = rng.uniform(0.5, 1.0, n)
-    along = rng.random(n)
-    _curl(angles, "index", 52 * closed, 52 * closed)
-    for lag, finger in enumerate(["middle", "ring", "little"], start=1):
-        _curl(angles, finger, (52 - 3 * lag) * closed * along, 50 * closed * along + 5)
-    _thumb(angles, (20 * closed, 30 * closed, 24 * closed), 14 * closed, 28 * closed)
+    """Thumb to a finger's pad, from open to touching; the other fingers stay or come along."""
+    angles = np.repeat(relaxed_angles()[None], n, axis=0)
+    partner = rng.choice(list(_TOUCH), size=n, p=[0.6, 0.2, 0.1, 0.1])
+    along = np.where(rng.random(n) < 0.4, rng.uniform(0.7, 1.0, n), rng.uniform(0.0, 0.3, n))
+    closed = np.minimum(rng.uniform(0.3, 1.3, n), 1.0)
+    for finger, (mcp, pip, cmc, thumb_mcp, thumb_ip) in _TOUCH.items():
+        rows = partner == finger
+        part = np.zeros((rows.sum(), JOINTS, 3))
+        for other in _KNUCKLE:
+            follows = 1.0 if other == finger else along[rows]
+            _curl(part, other, mcp * follows, pip * follows)
+        _thumb(part, cmc, thumb_mcp, thumb_ip)
+        start = angles[rows] * np.where(np.arange(JOINTS) < FINGERS["thumb"], 0.3, 1.0)[:, None]
+        angles[rows] = start + closed[rows, None, None] * (part - start)
     return angles
 
 

@@ -2,10 +2,10 @@
 
 ``python -m dhpe_ros.training.open_hand --output weights/open_hand.npz``
 
-Steps: sample a population of hands in one flat rest pose (:mod:`anny_hands`), simplify the mean hand
-to MANO's 778 vertices and 1,538 triangles (:mod:`mesh_simplification`), principal components of
-shape, a local joint regressor, skinning weights along the five rays of the hand, and the statistics
-of random poses (:mod:`hand_poses`). Deterministic: fixed seeds.
+Steps: sample a population of hands in one flat rest pose (:mod:`anny_hands`); simplify the mean
+hand to MANO's 778 vertices and 1,538 triangles (:mod:`mesh_simplification`); principal components
+of shape; a local joint regressor; skinning weights along the five rays of the hand; correctives of
+poses (:mod:`pose_correctives`); statistics of random poses (:mod:`hand_poses`). Fixed seeds.
 """
 
 import argparse
@@ -25,11 +25,12 @@ from dhpe_ros.training.mesh_simplification import (
     split_quads,
     triangle_quality,
 )
+from dhpe_ros.training.pose_correctives import fit_posedirs
 
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-LICENCE = "Geometry from Anny 0.6.2 (code Apache-2.0, MakeHuman assets CC0-1.0); this file Apache-2.0"
+LICENCE = "Apache-2.0; geometry from Anny 0.6.2 (code Apache-2.0, MakeHuman assets CC0-1.0)"
 
 N_VERTICES, N_RIM, N_SHAPES = 778, 16, 10
 N_HANDS, POPULATION_SEED = 1000, 20190604
@@ -45,7 +46,11 @@ def build():
     onto_source, faces = _simplify(population)
     vertices = np.einsum("vs,nsi->nvi", onto_source, population.vertices, optimize=True)
     template, joints = vertices.mean(axis=0), population.joints.mean(axis=0)
+    # The folds around the nails change unevenly with shape, which makes needles of triangles.
+    vertices = template + _smooth(vertices - template, faces, rounds=2)
     shapedirs, explained = _shape_components(vertices)
+    length = population.joints[:, 0, 0] - population.vertices[:, :, 0].min(axis=1)
+    log.info("length %.1f mm, standard deviation %.1f", 1e3 * length.mean(), 1e3 * length.std())
     log.info("variance explained by %d shapes: %s", N_SHAPES, np.round(np.cumsum(explained), 4))
     tips = finger_tips(template, joints)
     weights = ray_weights(template, faces, joints, template[tips])
@@ -55,7 +60,7 @@ def build():
         "v_template": template,
         "f": faces.astype(np.int32),
         "shapedirs": shapedirs,
-        "posedirs": np.zeros((N_VERTICES, 3, 135)),
+        "posedirs": fit_posedirs(template, joints, weights, axes),
         "J_regressor": _fit_regressor(vertices, population.joints),
         "weights": weights,
         "kintree_table": np.stack([np.where(PARENTS < 0, 2**32 - 1, PARENTS), np.arange(16)]),
@@ -74,6 +79,10 @@ def build():
 def _stored(value):
     value = np.asarray(value)
     return value.astype(np.float32) if value.dtype == np.float64 else value
+
+
+def _unit(vector):
+    return vector / np.linalg.norm(vector)
 
 
 def _simplify(population):
@@ -100,8 +109,7 @@ def _importance(mean, population):
     importance = np.ones(len(mean))
     for finger, first in CHAINS.items():
         for joint, factor in [(first + (finger == "thumb"), 2.0), (first + 2, 4.0)]:
-            bone = joints[first + 2] - joints[first + 1]
-            bone = bone / np.linalg.norm(bone)
+            bone = _unit(joints[first + 2] - joints[first + 1])
             beyond = (mean - joints[joint]) @ bone > 0.0
             sideways = np.linalg.norm(np.cross(mean - joints[joint], bone), axis=1) < 0.016
             importance[beyond & sideways] = factor
@@ -137,31 +145,34 @@ def _fit_regressor(vertices, joints, reach=48, hands=200):
         solution = nnls(system, wanted)[0]
         regressor[joint, near] = solution / solution.sum()
     error = np.linalg.norm(np.einsum("jv,nvi->nji", regressor, vertices) - joints, axis=2)
-    log.info("joint regressor: mean error %.2f mm, worst %.2f", 1e3 * error.mean(), 1e3 * error.max())
+    mean_mm, worst_mm = 1e3 * error.mean(), 1e3 * error.max()
+    log.info("joint regressor: mean error %.2f mm, worst %.2f mm", mean_mm, worst_mm)
     return regressor
 
 
 def finger_tips(template, joints):
-    """(5,) vertex at the end of each finger, on the side of the pad."""
+    """(5,) vertex at the end of each finger."""
     tips = []
     for finger in TIP_FINGERS:
         last = CHAINS[finger] + 2
-        along = joints[last] - joints[last - 1]
-        along = along / np.linalg.norm(along)
-        offset = template - joints[last]
-        reach = offset @ along
-        sideways = np.linalg.norm(offset - reach[:, None] * along, axis=1)
-        tips.append(int(np.argmax(np.where(sideways < 0.015, reach - 0.3 * sideways, -1.0))))
+        along = _unit(joints[last] - joints[last - 1])
+        for _ in range(2):  # then along the last phalanx itself, which may lean a little
+            offset = template - joints[last]
+            reach = offset @ along
+            sideways = np.linalg.norm(offset - reach[:, None] * along, axis=1)
+            phalanx = (sideways < 0.015) & (reach > 0.0)
+            along = _unit(offset[phalanx].mean(axis=0))
+        tips.append(int(np.argmax(np.where(phalanx, reach - 0.6 * sideways, -1.0))))
     return np.array(tips, dtype=np.int32)
 
 
 # Half of the length, in metres, over which the skin passes from one bone to the next.
 _BLEND_M = {
     "finger": (0.011, 0.0065, 0.0055),
-    "thumb": (0.018, 0.010, 0.008),
+    "thumb": (0.015, 0.010, 0.008),
 }
 _RAY_WIDTH_M = 0.0045
-_SMOOTHING_ROUNDS = 3
+_CUFF_M = 0.018
 
 
 def ray_weights(template, faces, joints, tip_points):
@@ -193,7 +204,11 @@ def ray_weights(template, faces, joints, tip_points):
     for ray, first in enumerate(CHAINS.values()):
         weights[:, 0] += membership[:, ray] * chains[ray][:, 0]
         weights[:, first : first + 3] += membership[:, ray, None] * chains[ray][:, 1:]
-    return _four_strongest(_smooth(weights, faces))
+    # The cuff stays with the forearm, whatever the ball of the thumb does beside it.
+    free = np.clip((joints[0, 0] - template[:, 0]) / _CUFF_M, 0.0, 1.0)
+    weights[:, 1:] *= free[:, None]
+    weights[:, 0] = 1.0 - weights[:, 1:].sum(axis=1)
+    return _four_strongest(_smooth(weights, faces, rounds=3))
 
 
 def _distance_to_segment(points, start, stop):
@@ -203,26 +218,26 @@ def _distance_to_segment(points, start, stop):
 
 
 def _chain_weights(template, points, blend):
-    """(778, 4): shares of wrist and the ray's three joints; ``points`` wrist, joints, tip (5, 3)."""
+    """(778, 4) shares of wrist and three joints; ``points`` (5, 3): wrist, the joints, tip."""
     passed = [np.ones(len(template))]
     for k in range(3):
         before, after = points[k + 1] - points[k], points[k + 2] - points[k + 1]
-        middle = before / np.linalg.norm(before) + after / np.linalg.norm(after)
-        along = (template - points[k + 1]) @ (middle / np.linalg.norm(middle))
+        along = (template - points[k + 1]) @ _unit(_unit(before) + _unit(after))
         t = np.clip(0.5 + 0.5 * along / blend[k], 0.0, 1.0)
         passed.append(np.minimum(t * t * (3.0 - 2.0 * t), passed[-1]))
     passed.append(np.zeros(len(template)))
     return np.stack([passed[k] - passed[k + 1] for k in range(4)], axis=1)
 
 
-def _smooth(weights, faces):
-    near = np.zeros((len(weights), len(weights)))
+def _smooth(values, faces, rounds):
+    """Laplacian smoothing over the surface of (..., 778, k) values."""
+    near = np.zeros((N_VERTICES, N_VERTICES))
     for a, b in [(0, 1), (1, 2), (2, 0)]:
         near[faces[:, a], faces[:, b]] = near[faces[:, b], faces[:, a]] = 1.0
     near /= near.sum(axis=1, keepdims=True)
-    for _ in range(_SMOOTHING_ROUNDS):
-        weights = 0.6 * weights + 0.4 * near @ weights
-    return weights
+    for _ in range(rounds):
+        values = 0.6 * values + 0.4 * near @ values
+    return values
 
 
 def _four_strongest(weights):
@@ -242,11 +257,9 @@ def pose_axes(joints, tip_points, thumb_axis):
         tip = tip_points[TIP_FINGERS.index(finger)]
         points = np.concatenate([joints[first : first + 3], tip[None]])
         for k in range(3):
-            twist = points[k + 1] - points[k]
-            twist = twist / np.linalg.norm(twist)
+            twist = _unit(points[k + 1] - points[k])
             hinge = thumb_axis if finger == "thumb" else np.array([0.0, 0.0, 1.0])
-            flexion = hinge - (hinge @ twist) * twist
-            flexion = flexion / np.linalg.norm(flexion)
+            flexion = _unit(hinge - (hinge @ twist) * twist)
             axes[first - 1 + k] = [flexion, np.cross(twist, flexion), twist]
     return axes
 
