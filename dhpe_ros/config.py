@@ -233,7 +233,7 @@ class Config:
         loaded = yaml.safe_load(Path(path).read_text()) or {}
         if not isinstance(loaded, dict):
             raise ValueError(f"{path}: expected a mapping of settings, got {type(loaded).__name__}")
-        while len(loaded) == 1 and not hasattr(Config(), next(iter(loaded))):
+        while len(loaded) == 1 and not hasattr(Config(), next(iter(loaded)).split(".")[0]):
             (loaded,) = loaded.values()
             if not isinstance(loaded, dict):
                 raise ValueError(f"{path}: expected a mapping of settings")

@@ -1,0 +1,80 @@
+"""Imports run one way: ros -> pipeline -> stages -> types, config. Checked in fresh interpreters."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "dhpe_ros"
+OFFLINE = ("dhpe_ros.training", "dhpe_ros.evaluation")
+FACES = ("dhpe_ros.ros", "dhpe_ros.cli", "dhpe_ros.commands")
+
+
+def _modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        relative = path.relative_to(PACKAGE.parent).with_suffix("")
+        yield ".".join(relative.parts).removesuffix(".__init__"), path
+
+
+def _imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _starts(name, prefixes):
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
+
+
+def test_only_the_ros_layer_knows_ros():
+    ros = ("rclpy", "sensor_msgs", "std_msgs", "geometry_msgs", "visualization_msgs", "dhpe_ros.msg")
+    for module, path in _modules():
+        if not _starts(module, ("dhpe_ros.ros",)):
+            bad = [name for name in _imports(path) if _starts(name, ros)]
+            assert not bad, f"{module} imports {bad}"
+
+
+def test_stages_know_neither_the_faces_nor_training():
+    for module, path in _modules():
+        if not _starts(module, (*FACES, *OFFLINE)):
+            bad = [name for name in _imports(path) if _starts(name, (*FACES, *OFFLINE))]
+            assert not bad, f"{module} imports {bad}"
+
+
+def test_only_pipeline_and_above_know_the_order_of_the_stages():
+    above = (*FACES, *OFFLINE, "dhpe_ros.pipeline", "dhpe_ros.tracking")
+    for module, path in _modules():
+        if not _starts(module, above):
+            assert "dhpe_ros.pipeline" not in set(_imports(path)), module
+
+
+def _run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_pipeline_and_the_command_line_run_without_ros():
+    _run(
+        "import sys; sys.modules['rclpy'] = None\n"
+        "import dhpe_ros.pipeline, dhpe_ros.cli\n"
+        "assert not any(m.startswith('dhpe_ros.training') for m in sys.modules)\n"
+    )
+
+
+def test_the_node_loads_no_training_module():
+    pytest.importorskip("rclpy", reason="no ROS 2 here")
+    _run(
+        "import sys, dhpe_ros.ros.node\n"
+        f"loaded = [m for m in sys.modules if m.startswith({OFFLINE!r})]\n"
+        "assert not loaded, loaded\n"
+    )
+
+
+def test_the_package_itself_imports_without_torch():
+    _run("import sys; sys.modules['torch'] = None; import dhpe_ros; assert dhpe_ros.__version__")
