@@ -1,6 +1,7 @@
 """The node and a camera as processes of their own, and ears in the test's."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -8,7 +9,6 @@ import time
 from pathlib import Path
 
 import rclpy
-from dhpe_ros.msg import HandArray, HandMesh
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
@@ -16,7 +16,15 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from visualization_msgs.msg import MarkerArray
 
+import dhpe_ros
+from dhpe_ros.msg import HandArray, HandMesh
+
 HERE = Path(__file__).resolve().parent
+SOURCES = Path(dhpe_ros.__file__).resolve().parents[1]  # the same for all processes
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": os.pathsep.join(filter(None, (str(SOURCES), os.environ.get("PYTHONPATH")))),
+}
 FAKE = (str(HERE / "fake_tracker.py"),)
 REAL = ("-m", "dhpe_ros.ros.node")
 TOPICS = {
@@ -37,7 +45,7 @@ class NodeProcess:
         with open(self._log, "w") as log:
             command = [sys.executable, *program, "--ros-args", *arguments]
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, cwd=HERE.parent
+                command, stdout=log, stderr=subprocess.STDOUT, cwd=HERE.parent, env=ENVIRONMENT
             )
 
     def log(self):
@@ -70,7 +78,12 @@ class CameraProcess:
     def __init__(self):
         command = [sys.executable, str(HERE / "camera_process.py")]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE.parent
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=HERE.parent,
+            env=ENVIRONMENT,
         )
         assert self._process.stdout.readline() == "ready\n"
 

@@ -34,14 +34,12 @@ class RoiInput:
         self._node = node
         self._troubles = troubles
         self._waiting: deque[list[Target]] = deque(maxlen=1)
+        callbacks = {RegionOfInterest: self._on_region, Detection2DArray: self._on_detections}
         self._kinds: dict[str, tuple[type, Callable[[Any], None]]] = {
-            "sensor_msgs/msg/RegionOfInterest": (RegionOfInterest, self._on_region)
+            _type_name(kind): (kind, callback)
+            for kind, callback in callbacks.items()
+            if kind is not None
         }
-        if Detection2DArray is not None:
-            self._kinds["vision_msgs/msg/Detection2DArray"] = (
-                Detection2DArray,
-                self._on_detections,
-            )
         self._type = next(iter(self._kinds))
         self._subscription = self._subscribe()
 
@@ -96,3 +94,8 @@ class RoiInput:
         self._troubles.clear("roi")
         if targets:
             self._waiting.append(targets)
+
+
+def _type_name(kind: type) -> str:
+    """As the graph has it: ``sensor_msgs/msg/RegionOfInterest``."""
+    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 REPEAT_S = 10.0
+
+
+@dataclass
+class _Trouble:
+    """One kind of trouble: what was reported last, and what the log knows of it."""
+
+    message: str = ""
+    active_until: float = -math.inf
+    logged_at: float = -math.inf
+    logged_message: str = ""
+    announced: bool = False  # the log says that it is there, and not yet that it is over
 
 
 class Troubles:
@@ -17,27 +30,37 @@ class Troubles:
         self._logger = logger
         self._clock = clock
         self._lock = threading.Lock()
-        self._active: dict[str, str] = {}
-        self._logged: dict[str, tuple[float, str]] = {}  # also of those that are over
+        self._troubles: dict[str, _Trouble] = {}
 
-    def report(self, key: str, message: str, once: bool = False) -> None:
-        """There is trouble. ``once``: do not repeat the same words, however long it lasts."""
+    def report(self, key: str, message: str, once: bool = False, lasts_s: float = math.inf) -> None:
+        """There is trouble, until it is cleared or for ``lasts_s`` seconds.
+
+        ``once``: do not repeat the same words in the log, however long it lasts.
+        """
         with self._lock:
-            self._active[key] = message
-            logged_at, words = self._logged.get(key, (-REPEAT_S, ""))
-            if (once and words == message) or self._clock() - logged_at < REPEAT_S:
+            trouble = self._troubles.setdefault(key, _Trouble())
+            now = self._clock()
+            trouble.message, trouble.active_until = message, now + lasts_s
+            known = once and message == trouble.logged_message
+            if known or now - trouble.logged_at < REPEAT_S:
                 return
-            self._logged[key] = (self._clock(), message)
+            trouble.logged_at, trouble.logged_message = now, message
+            trouble.announced = True
         self._logger.warning(message)
 
     def clear(self, key: str, note: str = "") -> None:
-        """It is over; ``note`` goes to the log if it was there."""
+        """It is over; ``note`` goes to the log if the log had said that it was there."""
         with self._lock:
-            was_active = self._active.pop(key, None) is not None
-        if was_active and note:
+            trouble = self._troubles.get(key)
+            if trouble is None or trouble.active_until == -math.inf:
+                return
+            trouble.active_until = -math.inf
+            announced, trouble.announced = trouble.announced, False
+        if announced and note:
             self._logger.info(note)
 
     def active(self) -> list[str]:
-        """The messages of what is wrong now, oldest first."""
+        """The messages of what is wrong now."""
         with self._lock:
-            return list(self._active.values())
+            now = self._clock()
+            return [t.message for t in self._troubles.values() if t.active_until > now]

@@ -1,0 +1,226 @@
+"""The parts of the node that need no second process: worker, troubles, the two types of ~/roi."""
+
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
+
+import rclpy
+from geometry_msgs.msg import PolygonStamped
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import RegionOfInterest
+
+from dhpe_ros.config import Config
+from dhpe_ros.ros import roi
+from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
+from dhpe_ros.ros.troubles import Troubles
+from dhpe_ros.ros.worker import LatestWorker
+from dhpe_ros.types import Box, Target
+
+
+class Log(list):
+    def warning(self, message):
+        self.append(("warning", message))
+
+    def info(self, message):
+        self.append(("info", message))
+
+
+class SlowWork:
+    """A worker whose items wait for ``go``."""
+
+    def __init__(self):
+        self.done, self.errors = [], []
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.worker = LatestWorker(self.handle, self.errors.append)
+        self.worker.start()
+
+    def handle(self, item):
+        self.begun.set()
+        assert self.go.wait(10)
+        if item == "bad":
+            raise RuntimeError(item)
+        self.done.append(item)
+
+    def until(self, happened):
+        end = time.monotonic() + 10
+        while not happened():
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def slow():
+    slow = SlowWork()
+    yield slow
+    slow.go.set()
+    assert slow.worker.stop()
+
+
+def test_the_newest_replaces_what_waits_and_is_counted(slow):
+    slow.worker.submit(1)
+    assert slow.begun.wait(10)
+    for item in (2, 3, 4):
+        slow.worker.submit(item)
+    slow.go.set()
+    slow.until(lambda: slow.done == [1, 4])
+    assert slow.worker.dropped == 2
+
+
+def test_tasks_run_before_the_waiting_item_and_none_is_lost(slow):
+    slow.worker.submit(1)
+    assert slow.begun.wait(10)
+    slow.worker.submit(2)
+    for name in "ab":
+        slow.worker.call(lambda name=name: slow.done.append(name))
+    slow.go.set()
+    slow.until(lambda: slow.done == [1, "a", "b", 2])
+
+
+def test_an_exception_is_handed_on_counted_and_survived(slow):
+    slow.go.set()
+    slow.worker.submit("bad")
+    slow.until(lambda: slow.errors)
+    slow.worker.submit(2)
+    slow.until(lambda: slow.done == [2])
+    assert slow.worker.failures == 1
+
+
+def test_stopping_finishes_the_item_at_hand_and_drops_the_next(slow):
+    slow.worker.submit(1)
+    assert slow.begun.wait(10)
+    slow.worker.submit(2)
+    slow.go.set()
+    assert slow.worker.stop()
+    assert slow.done == [1]
+
+
+@pytest.fixture
+def told():
+    now, log = [0.0], Log()
+    return Troubles(log, clock=lambda: now[0]), log, now
+
+
+def test_a_trouble_is_logged_at_most_every_ten_seconds(told):
+    troubles, log, now = told
+    for now[0] in range(25):
+        troubles.report("key", "broken")
+    assert log == [("warning", "broken")] * 3
+    assert troubles.active() == ["broken"]
+
+
+def test_once_means_the_same_words_once(told):
+    troubles, log, now = told
+    for now[0] in range(0, 100, 20):
+        troubles.report("key", "broken", once=True)
+    troubles.report("key", "broken differently", once=True)
+    assert [message for _, message in log] == ["broken", "broken differently"]
+
+
+def test_a_flickering_trouble_does_not_flood_the_log(told):
+    troubles, log, _ = told
+    for _ in range(20):
+        troubles.report("key", "broken")
+        troubles.clear("key", "fine")
+    assert log == [("warning", "broken"), ("info", "fine")]
+    assert troubles.active() == []
+
+
+def test_an_event_is_over_after_its_time(told):
+    troubles, _, now = told
+    troubles.report("key", "broken", lasts_s=60)
+    now[0] = 61
+    assert troubles.active() == []
+
+
+@pytest.fixture
+def ros():
+    rclpy.init()
+    yield
+    rclpy.shutdown()
+
+
+def node_with(**overrides):
+    overrides = [Parameter(k.replace("__", "."), value=v) for k, v in overrides.items()]
+    return rclpy.create_node("hand", parameter_overrides=overrides)
+
+
+def test_parameters_are_the_configuration_with_descriptions_and_ranges(ros):
+    node = node_with(refinement__steps=7)
+    assert declare_parameters(node) == Config().replace({"refinement.steps": 7})
+    for name, setting, default in Config().items():
+        descriptor = node.describe_parameter(name)
+        assert descriptor.description
+        assert descriptor.read_only != setting.metadata["live"]
+        if type(default) in (int, float):
+            assert descriptor.integer_range or descriptor.floating_point_range, name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ({"refinement__steps": -3}, "refinement.steps out of range"),
+        ({"tracking__crop_scale": 2}, "tracking.crop_scale.*decimal point"),
+        ({"tracking__box": 3}, "tracking.box.*write it as 'full'"),
+        ({"tracking__side": "both"}, "tracking.side must be one of auto, left, right"),
+    ],
+)
+def test_bad_overrides_are_refused_with_the_remedy(ros, overrides, reason):
+    with pytest.raises(ValueError, match=reason):
+        declare_parameters(node_with(**overrides))
+
+
+def test_overrides_of_nothing_are_named(ros):
+    node = node_with(refinment__steps=3, use_sim_time=False)
+    declare_parameters(node)
+    assert unknown_overrides(node) == ["refinment.steps"]
+
+
+def test_a_good_change_is_applied_and_a_bad_one_leaves_all_as_it_was(ros):
+    node, configs = node_with(), []
+    configs.append(declare_parameters(node))
+    follow_changes(node, lambda: configs[-1], configs.append)
+    good = [Parameter("refinement.steps", value=5), Parameter("tracking.box", value="1,2,3,4")]
+    assert node.set_parameters_atomically(good).successful
+    assert configs[-1] == Config().replace({"refinement.steps": 5, "tracking.box": "1,2,3,4"})
+    bad = [Parameter("refinement.steps", value=6), Parameter("tracking.box", value="1,2,3")]
+    assert not node.set_parameters_atomically(bad).successful
+    assert len(configs) == 2
+    assert node.get_parameter("refinement.steps").value == 5
+
+
+def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):
+    """Another message stands for Detection2DArray, which is not on every machine."""
+    box = Target(Box(1, 2, 3, 4))
+    monkeypatch.setattr(roi, "Detection2DArray", PolygonStamped)
+    monkeypatch.setattr(roi, "targets_from_detections", lambda _: [box])
+    elsewhere = rclpy.Context()  # within one, a topic has one type
+    rclpy.init(context=elsewhere)
+    node = rclpy.create_node("hand")
+    detector = rclpy.create_node("detector", context=elsewhere)
+    spinner = rclpy.executors.SingleThreadedExecutor()
+    spinner.add_node(node)
+    boxes = roi.RoiInput(node, Troubles(Log()))
+
+    def first_of(message):
+        publisher = detector.create_publisher(type(message), "/hand/roi", 1)
+        taken = None
+        for _ in range(200):
+            boxes.follow_publisher()
+            publisher.publish(message)
+            spinner.spin_once(timeout_sec=0.05)
+            taken = boxes.take(640, 480)
+            if taken:
+                break
+        detector.destroy_publisher(publisher)
+        boxes.clear()
+        return taken
+
+    try:
+        assert first_of(PolygonStamped()) == [box]
+        assert first_of(RegionOfInterest()) == [Target(Box(0, 0, 640, 480))]
+    finally:
+        rclpy.shutdown(context=elsewhere)
