@@ -36,7 +36,7 @@ setup:
 	@PYTHON="$(PYTHON)" tools/setup
 
 demo: setup
-	@$(RUN) -m dhpe_ros.ros.demo $(if $(INPUT),--input "$(INPUT)") $(ARGS)
+	@$(RUN) -m dhpe_ros.ros.demo $(if $(INPUT),"$(INPUT)") $(ARGS)
 
 test: setup
 	@$(RUN) -m pytest -q $(TESTS) $(ARGS)
