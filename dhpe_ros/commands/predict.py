@@ -102,7 +102,9 @@ def build_config(arguments: argparse.Namespace) -> Config:
         return base.replace(changes)
     except OSError as error:
         raise CommandError(f"cannot read {arguments.config}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except yaml.YAMLError as error:
+        raise CommandError(f"{arguments.config}: {one_line(error)}") from error
+    except ValueError as error:
         raise CommandError(one_line(error)) from error
 
 
