@@ -152,7 +152,8 @@ def _prepare_environment(arguments: argparse.Namespace) -> None:
     """A ROS domain of the demo's own, on this machine only; for this process and the node."""
     os.environ["ROS_DOMAIN_ID"] = str(arguments.domain)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    os.environ["ROS_LOCALHOST_ONLY"] = "1"  # the same for Humble
+    if os.environ.get("ROS_DISTRO") == "humble":  # which knows only the older variable
+        os.environ["ROS_LOCALHOST_ONLY"] = "1"
     if "HOME" not in os.environ:  # where ROS wants to log
         os.environ.setdefault("ROS_LOG_DIR", str(arguments.output.resolve()))
     use_shipped_dds_profile()
