@@ -49,9 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
         arguments = build_parser().parse_args(argv)
-        logging.basicConfig(
-            level=arguments.log_level.upper(), format="dhpe: %(levelname)s: %(message)s"
-        )
+        logging.basicConfig(format="dhpe: %(levelname)s: %(message)s")
+        logging.getLogger("dhpe_ros").setLevel(arguments.log_level.upper())
         return arguments.run(arguments)
     except CommandError as error:
         print(f"dhpe: error: {one_line(error)}", file=sys.stderr)

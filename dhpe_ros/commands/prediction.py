@@ -89,7 +89,7 @@ class Prediction:
         names = OutputNames(self._output, (Path(one.name) for one in media))
         counts = [self._expected(one) for one in media]
         total = sum(counts) if None not in counts else None
-        with tqdm(total=total, unit="image", disable=total == 1) as self._bar:
+        with tqdm(total=total, unit="image", disable=total in (0, 1)) as self._bar:
             for one in media:
                 self._predict(one, names.claim(Path(one.name), is_sequence=one.is_sequence))
 
