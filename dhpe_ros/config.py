@@ -230,7 +230,10 @@ class Config:
     @staticmethod
     def from_yaml(path: str | Path) -> Config:
         """From a YAML file: plain sections, or a ROS parameter file (``ros__parameters``)."""
-        loaded = yaml.safe_load(Path(path).read_text()) or {}
+        try:
+            loaded = yaml.safe_load(Path(path).read_text()) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not readable as YAML: {error}") from error
         if not isinstance(loaded, dict):
             raise ValueError(f"{path}: expected a mapping of settings, got {type(loaded).__name__}")
         while len(loaded) == 1 and not hasattr(Config(), next(iter(loaded)).split(".")[0]):

@@ -132,10 +132,10 @@ def read_joints(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     The argmax [P], moved by less than a cell to the top of the Gaussian through its neighbours: for
     the targets' ``exp(-d^2 / sigma^2)`` that is exact.
     """
-    batch, count, size, _ = heatmaps.shape
-    height, index = heatmaps.reshape(batch, count, -1).max(dim=2)
+    size = heatmaps.shape[-1]
+    height, index = heatmaps.flatten(2).max(dim=2)
     row, column = index // size, index % size
-    log = heatmaps.clamp(min=1e-4).log().reshape(batch, count, -1)
+    log = heatmaps.clamp(min=1e-4).log().flatten(2)
     x = column + _peak_offset(log, index, column, size, 1)
     y = row + _peak_offset(log, index, row, size, size)
     joints = (torch.stack((x, y), -1) + 0.5) * (2 / size) - 1

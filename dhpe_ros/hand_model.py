@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dhpe_ros.mano_file import BONE_COUNT, PARENTS, VERTEX_COUNT, read_mano_file
 
@@ -30,8 +31,9 @@ class HandModel(nn.Module):
         arrays = {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in file.arrays.items()}
         self.register_buffer("v_template", arrays["v_template"])
         self.register_buffer("triangles", arrays["f"])
-        self.register_buffer("shapedirs", arrays["shapedirs"])
-        self.register_buffer("posedirs", arrays["posedirs"])
+        blend_shapes = torch.cat((arrays["shapedirs"], arrays["posedirs"]), 2)
+        # (3 * 778, 10 + 135), coordinate by coordinate, as the skinning wants it
+        self.register_buffer("blend_shapes", blend_shapes.transpose(0, 1).reshape(-1, 145))
         self.register_buffer("weights", arrays["weights"])
         self.register_buffer("hands_components", arrays["hands_components"])
         self.register_buffer("hands_mean", arrays["hands_mean"])
@@ -67,22 +69,27 @@ class HandModel(nn.Module):
         """``(B, 15, 3)`` axis-angle and ``(B, 10)`` shape to ``(B, 778, 3)`` vertices, wrist fixed."""
         batch = pose.shape[0]
         rotations = rotation_from_axis_angle(pose.reshape(-1, 3)).reshape(batch, 15, 3, 3)
-        v_shaped = self.v_template + torch.einsum("vcs,bs->bvc", self.shapedirs, shape)
         joints = self.joint_template + torch.einsum("jcs,bs->bjc", self.jointdirs, shape)
         bend = (rotations - torch.eye(3, dtype=pose.dtype, device=pose.device)).reshape(batch, 135)
-        posedirs = self.posedirs.reshape(VERTEX_COUNT * 3, 135)
-        v_posed = v_shaped + (bend @ posedirs.T).reshape(batch, VERTEX_COUNT, 3)
+        offsets = functional.linear(torch.cat((shape, bend), 1), self.blend_shapes)
+        v_posed = self.v_template.T + offsets.reshape(batch, 3, VERTEX_COUNT)
         return self._skin(v_posed, *_bone_transforms(rotations, joints))
 
     def skeleton(self, vertices: Tensor) -> Tensor:
         """``(B, 778, 3)`` posed vertices to ``(B, 21, 3)`` joints, OpenPose's order."""
-        return self.skeleton_regressor @ vertices
+        return linear_over_vertices(vertices, self.skeleton_regressor)
 
     def _skin(self, v_posed: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
+        """Linear blend skinning of ``(B, 3, 778)``: vertices last, no product of tiny matrices."""
         batch = v_posed.shape[0]
-        blended = self.weights @ rotation.reshape(batch, BONE_COUNT, 9)
-        moved = blended.reshape(batch, VERTEX_COUNT, 3, 3) @ v_posed[..., None]
-        return moved[..., 0] + self.weights @ translation
+        blended = functional.linear(rotation.reshape(batch, BONE_COUNT, 9).mT.contiguous(), self.weights)
+        turned = (blended.reshape(batch, 3, 3, VERTEX_COUNT) * v_posed[:, None]).sum(2)
+        return (turned + functional.linear(translation.mT.contiguous(), self.weights)).mT
+
+
+def linear_over_vertices(vertices: Tensor, matrix: Tensor) -> Tensor:
+    """``(B, V, 3)`` and ``(N, V)`` to ``(B, N, 3)``, as one product for the whole batch."""
+    return functional.linear(vertices.mT.contiguous(), matrix).mT
 
 
 def _skeleton_regressor(joint_regressor: Tensor, tips: np.ndarray) -> Tensor:
@@ -131,7 +138,7 @@ def rotation_from_axis_angle(vector: Tensor) -> Tensor:
 
 def rotation_from_quaternion(quaternion: Tensor) -> Tensor:
     """``(B, 4)`` w x y z, of any length but zero, to ``(B, 3, 3)``."""
-    w, x, y, z = torch.nn.functional.normalize(quaternion, dim=-1, eps=1e-6).unbind(-1)
+    w, x, y, z = functional.normalize(quaternion, dim=-1, eps=1e-6).unbind(-1)
     rows = (
         (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
         (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),

@@ -18,7 +18,8 @@ from dhpe_ros.types import Box, Side, Target
 
 See = Callable[[Sequence[Crop]], Evidence]
 _WINDOW_SIDES = (1.0, 0.6, 0.35)  # of the image's shorter side, coarse to fine
-_CANDIDATES = 3
+_CANDIDATES = 3  # windows worth a closer look
+_AT_ONCE = 16  # crops of one batch
 _ZOOMS = 2  # times that a window is moved onto the joints seen in it
 
 
@@ -44,10 +45,13 @@ def joints_box(joints_px: np.ndarray, config: TrackingConfig) -> Box:
 
 
 def _windows(width: int, height: int) -> list[Box]:
-    """Overlapping squares over the whole image, at every scale."""
+    """Overlapping squares over the whole image, coarse to fine.
+
+    None is smaller than a tenth of the longer side: a panorama gets no thousands of windows.
+    """
     boxes = []
     for part in _WINDOW_SIDES:
-        side = part * min(width, height)
+        side = max(part * min(width, height), 0.1 * max(width, height))
         across = _starts(width, side)
         boxes += [Box(x, y, side, side) for y in _starts(height, side) for x in across]
     return boxes
@@ -55,14 +59,19 @@ def _windows(width: int, height: int) -> list[Box]:
 
 def _starts(length: int, side: float) -> np.ndarray:
     """Left edges of windows that overlap by half and cover ``length``."""
-    count = max(1, int(np.ceil(2 * (length - side) / side)) + 1)
-    return np.linspace(0, length - side, count)
+    if side >= length:
+        return np.array([(length - side) / 2])
+    return np.linspace(0, length - side, int(np.ceil(2 * (length - side) / side)) + 1)
 
 
 def _best(image: np.ndarray, windows: Sequence[Box], see: See) -> list[Box]:
     """The few windows with the highest scores."""
-    scores = see([crop_image(image, window) for window in windows]).score
-    return [windows[i] for i in scores.argsort(descending=True)[:_CANDIDATES].tolist()]
+    scores = []
+    for start in range(0, len(windows), _AT_ONCE):
+        crops = [crop_image(image, window) for window in windows[start : start + _AT_ONCE]]
+        scores += see(crops).score.tolist()
+    best = sorted(range(len(windows)), key=lambda index: -scores[index])
+    return [windows[index] for index in best[:_CANDIDATES]]
 
 
 def _zoom(

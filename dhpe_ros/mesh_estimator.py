@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
-from dhpe_ros.projection import Projection
+from dhpe_ros.projection import ProjectedHand, Projection
 from dhpe_ros.types import FEATURE_COUNT, JOINT_COUNT, PARAMETER_COUNT
 
 ITERATIONS = 3
@@ -23,6 +23,7 @@ class MeshEstimate:
     """One iteration's result."""
 
     parameters: Tensor  # (B, 63)
+    hand: ProjectedHand  # what the parameters look like
     joints_2d: Tensor  # (B, 21, 2) refined 2D joints, crop coordinates
 
 
@@ -47,11 +48,11 @@ class MeshEstimator(nn.Module):
         for _ in range(ITERATIONS):
             step = self.regressor(torch.cat((features, joints_2d.flatten(1), parameters), 1))
             parameters = normalize_parameters(parameters + step)
-            joints_3d = projection(parameters).joints
-            seen = (parameters, features, joints_3d.flatten(1), joints_2d.flatten(1))
+            hand = projection(parameters)
+            seen = (parameters, features, hand.joints.flatten(1), joints_2d.flatten(1))
             refined = self.refiner(torch.cat(seen, 1)).reshape(-1, JOINT_COUNT, 2)
             joints_2d = joints_2d + refined if self.hidden else refined
-            estimates.append(MeshEstimate(parameters, joints_2d))
+            estimates.append(MeshEstimate(parameters, hand, joints_2d))
         return estimates
 
 

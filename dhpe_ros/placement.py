@@ -62,7 +62,7 @@ def place_hand(
         triangles=faces.cpu().numpy().astype(np.int32),
         wrist_rotation=_float32(wrist @ _MIRROR if crop.mirrored else wrist),
         parameters=_float32(_numpy(seen.refined.parameters[row])),
-        metric=False,
+        metric=not camera.assumed,
         refinement=_refinement(seen.refined, row, crop),
         track_id=target.track_id,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
+from dhpe_ros.hand_model import HandModel, linear_over_vertices, rotation_from_quaternion
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.rendering import silhouette
 from dhpe_ros.types import CROP_SIZE
@@ -37,7 +37,7 @@ class Projection(nn.Module):
         p = HandParameters.split(parameters)
         posed = self.hand_model(self.hand_model.pose_from_theta(p.pose), p.shape)
         rotation = rotation_from_quaternion(p.rotation)
-        turned = posed @ rotation.transpose(1, 2)
+        turned = (rotation @ posed.mT).mT
         vertices = p.scale[:, None] * turned + p.translation[:, None]
         return ProjectedHand(vertices, self.hand_model.skeleton(vertices))
 
@@ -47,7 +47,7 @@ class Projection(nn.Module):
 
     def smoothness(self, hand: ProjectedHand) -> Tensor:
         """L_Lap (Eqs. 10-11): mean norm of the uniform mesh Laplacian, ``(B,)``."""
-        return (self.laplacian @ hand.vertices).norm(dim=-1).mean(dim=1)
+        return linear_over_vertices(hand.vertices, self.laplacian).norm(dim=-1).mean(dim=1)
 
 
 def _uniform_laplacian(hand_model: HandModel) -> Tensor:

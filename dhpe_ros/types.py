@@ -132,6 +132,6 @@ class Hand:
     triangles: np.ndarray  # (1538, 3) int32, outward for this side
     wrist_rotation: np.ndarray  # (3, 3), the wrist's axes in the camera optical frame
     parameters: np.ndarray  # (63,)
-    metric: bool  # True: absolute scale known; False: a mean hand and, maybe, lens was assumed
+    metric: bool  # True: the camera is known, its lens was not assumed
     refinement: Refinement
     track_id: int = 0

@@ -26,7 +26,7 @@ def test_rest_pose_is_the_template(model):
 def test_shape_moves_the_template_linearly(model):
     pose, shape = _zeros()
     shape[0, 3] = 1.5
-    expected = model.v_template + 1.5 * model.shapedirs[..., 3]
+    expected = model.v_template + 1.5 * model.blend_shapes[:, 3].reshape(3, 778).T
     assert torch.allclose(model(pose, shape)[0], expected, atol=1e-9)
 
 
@@ -35,7 +35,7 @@ def test_a_bone_turns_what_hangs_on_it_and_nothing_else(model, bone):
     pose, shape = _zeros()
     pose[0, bone - 1] = torch.tensor((0.3, -0.5, 0.2))
     rigid = HandModel(hand_model_path()).double()
-    rigid.posedirs.zero_()
+    rigid.blend_shapes.zero_()
     descendants, chain = {bone}, [bone]
     while chain:
         parent = chain.pop()

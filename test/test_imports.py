@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "dhpe_ros"
 OFFLINE = ("dhpe_ros.training", "dhpe_ros.evaluation")
-FACES = ("dhpe_ros.ros", "dhpe_ros.cli", "dhpe_ros.commands")
+FACES = ("dhpe_ros.ros", "dhpe_ros.cli", "dhpe_ros.commands", "dhpe_ros.media")
 
 
 def _modules():

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from dhpe_ros.types import FEATURE_COUNT, JOINT_COUNT
 
-_WIDTHS = (32, 64, 128, 256, 320)  # at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input
+_WIDTHS = (24, 48, 96, 192, 320)  # at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input
 
 
 class _ConvBlock(nn.Sequential):

@@ -30,20 +30,19 @@ def joint_loss(networks: Networks, projection: Projection, batch: Batch) -> dict
         "features": _masked_features(networks.evidence, maps, batch),
     }
     right = (batch.right & batch.hand).float()
+    model = projection.hand_model
     for estimate in estimates:
-        hand = projection(estimate.parameters)
-        model = projection.hand_model
         per_hand = {
-            "skeleton": 10 * losses.skeleton(hand, batch),
+            "skeleton": 10 * losses.skeleton(estimate.hand, batch),
             "refined": 10 * losses.refined_joints(estimate, batch),
             "parameters": losses.model_parameters(estimate, batch, model),
             "prior": 0.01 * losses.plausibility(estimate, model.theta_std),
-            "laplacian": projection.smoothness(hand),
+            "laplacian": projection.smoothness(estimate.hand),
         }
         for name, value in per_hand.items():
             mean = (value * right).sum() / right.sum().clamp(min=1) / len(estimates)
             terms[name] = terms.get(name, 0.0) + mean
-    terms["silhouette"] = _silhouettes(projection, hand, batch)
+    terms["silhouette"] = _silhouettes(projection, estimates[-1].hand, batch)
     return terms
 
 

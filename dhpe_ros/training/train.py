@@ -1,6 +1,7 @@
 """Joint training of a profile's networks: one visible loop (METHOD section 3).
 
-``python -m dhpe_ros.training.train --real FOLDER --synthetic FOLDER --minutes 60 --output FILE``
+``python -m dhpe_ros.training.train --real FOLDER --synthetic FOLDER --minutes 60 --output FILE``,
+or ``torchrun --nproc-per-node 2 -m dhpe_ros.training.train ...`` for several processes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.projection import Projection
+from dhpe_ros.training import processes
 from dhpe_ros.training.batches import MixedBatches
 from dhpe_ros.training.joint_loss import joint_loss
 from dhpe_ros.training.real_hands import load_frames, load_real_hands
@@ -36,31 +38,32 @@ CLIP_NORM = 20.0
 
 def train(options: argparse.Namespace) -> None:
     """Train until the minutes are up; a usable checkpoint stands at ``output`` all the while."""
+    rank, count = processes.join()
     torch.manual_seed(options.seed)
     samples, backgrounds, held_back = load_data(options.real, options.synthetic)
-    networks = build_networks(options.profile)
-    if options.start:
-        networks = load_networks(options.start, options.profile)
-    projection = Projection(HandModel(hand_model_path())).eval()
-    averaged = copy.deepcopy(networks)
-    parameters = [p.requires_grad_(True) for module in networks.modules() for p in module.parameters()]
+    start = load_networks(options.start, options.profile) if options.start else None
+    networks = start or build_networks(options.profile)
     for module in networks.modules():
-        module.train().to(memory_format=torch.channels_last)
+        module.train().requires_grad_(True).to(memory_format=torch.channels_last)
+    processes.start_equal(networks.modules())
+    averaged = copy.deepcopy(networks)
+    projection = Projection(HandModel(hand_model_path())).eval()
+    parameters = [p for module in networks.modules() for p in module.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=1e-4)
-    stream = MixedBatches(samples, backgrounds, options.batch, options.seed)
-    batches = iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=6))
+    stream = MixedBatches(samples, backgrounds, options.batch, options.seed * count + rank)
+    batches = iter(DataLoader(stream, batch_size=None, num_workers=options.workers))
 
-    begun, checked, running, step = time.monotonic(), 0, {}, 0
-    bar = tqdm(total=round(60 * options.minutes), unit="s", smoothing=0)
-    while (elapsed := time.monotonic() - begun) < 60 * options.minutes:
+    budget = 60 * options.minutes
+    begun, checked, running, step = time.monotonic(), 0.0, {}, 0
+    bar = tqdm(total=round(budget), unit="s", smoothing=0, disable=rank > 0)
+    while (elapsed := processes.agree(time.monotonic() - begun)) < budget:
         for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * schedule(step, elapsed / (60 * options.minutes))
+            group["lr"] = options.learning_rate * schedule(step, elapsed / budget)
         terms = joint_loss(networks, projection, next(batches))
-        total = sum(terms.values())
         optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
-        if not norm.isfinite():
+        sum(terms.values()).backward()
+        processes.average_gradients(parameters)
+        if not torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM).isfinite():
             _LOG.warning("step %d: gradient not finite, batch left out", step)
             continue
         optimizer.step()
@@ -68,12 +71,13 @@ def train(options: argparse.Namespace) -> None:
         follow(averaged, networks, min(EMA_DECAY, step / (step + 10)))
         note(running, terms)
         bar.update(int(elapsed) - bar.n)
-        if elapsed - checked > 60 * options.check_minutes:
+        if rank == 0 and elapsed - checked > 60 * options.check_minutes:
             checked = elapsed
             check(averaged, projection, held_back, running, step, options)
-            running = {}
     bar.close()
-    check(averaged, projection, held_back, running, step, options)
+    if rank == 0:
+        check(averaged, projection, held_back, running, step, options)
+    processes.leave()
 
 
 def schedule(step: int, done: float) -> float:
@@ -108,7 +112,7 @@ def follow(averaged: Networks, networks: Networks, decay: float) -> None:
 def note(running: dict[str, float], terms: dict[str, Tensor]) -> None:
     """Smooth the terms for the log."""
     for name, value in terms.items():
-        running[name] = 0.98 * running.get(name, float(value)) + 0.02 * float(value)
+        running[name] = 0.98 * running.get(name, float(value.detach())) + 0.02 * float(value.detach())
 
 
 def check(
@@ -146,7 +150,8 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="weights to go on from")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--check-minutes", type=float, default=4.0)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=32, help="per process")
+    parser.add_argument("--workers", type=int, default=1, help="that make batches; 0: none extra")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

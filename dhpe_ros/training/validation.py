@@ -33,8 +33,7 @@ def validate(
         crops, truth, length = _inputs(some)
         evidence = networks.evidence(crops)
         mesh = networks.mesh_estimator(evidence, projection)[-1]
-        joints = projection(mesh.parameters).joints[..., :2]
-        for k, found in enumerate((evidence.joints, joints)):
+        for k, found in enumerate((evidence.joints, mesh.hand.joints[..., :2])):
             error = (found - truth).norm(dim=-1).mean(1) / length
             sums[k] += float(error.sum())
         sums[2] += float((evidence.right < 0.5).sum())

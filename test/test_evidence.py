@@ -1,0 +1,85 @@
+"""The evidence networks' shapes and names, and the read-out of heat maps."""
+
+import pytest
+import torch
+
+from dhpe_ros.evidence import build_evidence, heatmap_targets, read_joints
+from dhpe_ros.networks.lite_trunk import LiteTrunk
+from dhpe_ros.networks.posenet import PoseNet
+from dhpe_ros.networks.resnet import ResNet50
+
+
+@pytest.mark.parametrize(("profile", "stages"), [("lite", 1), ("full", 3)])
+def test_both_profiles_have_the_same_outputs(profile, stages):
+    network = build_evidence(profile).eval()
+    crops = torch.rand(2, 3, 224, 224)
+    with torch.no_grad():
+        maps = network.maps(crops)
+        evidence = network(crops)
+    assert maps.features.shape == evidence.features.shape == (2, 2048)
+    assert [stage.shape for stage in maps.heatmaps] == [(2, 21, 32, 32)] * stages
+    assert evidence.joints.shape == (2, 21, 2)
+    assert evidence.confidences.shape == (2, 21)
+    assert evidence.right.shape == (2,)
+    assert torch.allclose(network.features(crops), maps.features, atol=1e-5)
+
+
+def test_a_full_mask_changes_nothing_and_an_empty_one_hides_the_image():
+    network = build_evidence("lite").eval()
+    crops = torch.rand(2, 3, 224, 224)
+    with torch.no_grad():
+        open_, plain = network.features(crops, torch.ones(2, 224, 224)), network.features(crops)
+        hidden = network.features(crops, torch.zeros(2, 224, 224))
+    assert torch.allclose(open_, plain)
+    assert torch.allclose(hidden[0], hidden[1], atol=1e-6)
+    assert not torch.allclose(plain[0], plain[1])
+
+
+def test_the_lite_trunk_is_small():
+    assert sum(p.numel() for p in LiteTrunk().parameters()) <= 6_000_000
+
+
+def test_resnet_has_torchvisions_parameters():
+    state = ResNet50().state_dict()
+    assert state["conv1.weight"].shape == (64, 3, 7, 7)
+    assert state["layer1.0.downsample.0.weight"].shape == (256, 64, 1, 1)
+    assert state["layer1.0.downsample.1.running_mean"].shape == (256,)
+    assert state["layer4.2.conv3.weight"].shape == (2048, 512, 1, 1)
+    assert state["layer3.5.bn2.weight"].shape == (256,)
+    # torchvision's resnet50 has 25,557,032 parameters, 2,049,000 of them in the classifier.
+    assert sum(p.numel() for p in ResNet50().parameters()) == 25_557_032 - 2_049_000
+
+
+def test_posenet_has_the_published_layers():
+    state = PoseNet().state_dict()
+    assert state["conv1_1.weight"].shape == (64, 3, 3, 3)
+    assert state["conv4_7.weight"].shape == (128, 256, 3, 3)
+    assert state["conv5_2.weight"].shape == (21, 512, 1, 1)
+    assert state["conv6_1.weight"].shape == state["conv7_1.weight"].shape == (128, 149, 7, 7)
+    assert state["conv7_7.bias"].shape == (21,)
+
+
+def test_read_out_inverts_the_targets():
+    torch.manual_seed(0)
+    joints = torch.rand(3, 21, 2) * 1.8 - 0.9
+    found, heights = read_joints(heatmap_targets(joints))
+    assert torch.allclose(found, joints, atol=1e-3)
+    assert (heights > 0.95).all()
+
+
+def test_targets_are_the_stated_gaussians():
+    joints = torch.full((1, 21, 2), 1 / 32)  # the centre of cell 16
+    target = heatmap_targets(joints)[0, 0]
+    assert float(target[16, 16]) == pytest.approx(1.0)
+    distance_px, sigma_px = 3 * 8, 25  # three cells of eight pixels at 256
+    assert float(target[16, 19]) == pytest.approx(
+        torch.tensor(-((distance_px / sigma_px) ** 2)).exp().item(), rel=1e-5
+    )
+
+
+def test_read_out_of_nothing_is_finite_and_unsure():
+    joints, heights = read_joints(torch.zeros(1, 21, 32, 32))
+    assert joints.isfinite().all()
+    assert (heights == 0).all()
+    joints, _ = read_joints(heatmap_targets(torch.full((1, 21, 2), 3.0)))
+    assert (joints.abs() <= 1).all()
