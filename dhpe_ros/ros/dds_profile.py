@@ -7,7 +7,7 @@ shared-memory segment is too small for one. Node, launch file and demo all use t
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
+import sys
 from pathlib import Path
 
 _FAST_DDS_2 = "FASTRTPS_DEFAULT_PROFILES_FILE"  # Humble, Jazzy
@@ -22,8 +22,9 @@ def use_shipped_dds_profile() -> dict[str, str]:
     middleware = os.environ.get("RMW_IMPLEMENTATION") or "rmw_fastrtps_cpp"
     if "fastrtps" not in middleware or _FAST_DDS_2 in os.environ or _FAST_DDS_3 in os.environ:
         return {}
-    # The events executor came to rclpy in Kilted; the wheels set no ROS_DISTRO to ask.
-    variable = _FAST_DDS_3 if find_spec("rclpy.experimental") else _FAST_DDS_2
+    # Fast DDS 2 is the package fastrtps. ROS_DISTRO is not asked: the wheels do not set it.
+    has_fast_dds_2 = any((prefix / "share/fastrtps").is_dir() for prefix in _prefixes())
+    variable = _FAST_DDS_2 if has_fast_dds_2 else _FAST_DDS_3
     os.environ[variable] = str(config_path("fastdds.xml"))
     return {variable: os.environ[variable]}
 
@@ -33,12 +34,14 @@ def config_path(name: str) -> Path:
 
     Raises ``FileNotFoundError`` when neither has it.
     """
-    here = Path(__file__).resolve()
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    places = [here.parents[2]]
-    places += [Path(prefix) / "share/dhpe_ros" for prefix in prefixes if prefix]
-    places += [parent / "share/dhpe_ros" for parent in here.parents]
-    for place in places:
+    source_tree = Path(__file__).resolve().parents[2]
+    for place in (source_tree, *(prefix / "share/dhpe_ros" for prefix in _prefixes())):
         if (place / "config" / name).is_file():
             return place / "config" / name
     raise FileNotFoundError(f"no config/{name} beside the sources or in share/dhpe_ros")
+
+
+def _prefixes() -> list[Path]:
+    """Where packages are installed: the sourced workspaces, the Python environment."""
+    sourced = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
+    return [Path(prefix) for prefix in (*sourced, sys.prefix) if prefix]
