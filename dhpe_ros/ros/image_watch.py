@@ -70,7 +70,7 @@ class ImageWatch:
         if message is None:
             self._troubles.clear("stamp", "the images' stamps are fine again")
             return True
-        self._troubles.report("stamp", message)
+        self._troubles.report("stamp", message, once=not _has_stamp(header))
         too_old = _has_stamp(header) and age_s > 0
         self._statistics.counts["images too old"] += too_old
         return not too_old
@@ -122,7 +122,8 @@ def _oddity(header: Header, age_s: float, max_age_s: float) -> str | None:
         )
     if age_s > max_age_s:
         return (
-            f"an image is {age_s:.1f} s old and not processed (node.max_age is {max_age_s:g} "
-            "s): camera or network lag, or clocks that differ; node.max_age 0 takes all"
+            f"an image is {age_s:.1f} s old and not processed (node.max_age is {max_age_s:g} s): "
+            "this computer is too slow for it, camera or network lag, or the clocks of two "
+            "machines differ; node.max_age 0 takes all"
         )
     return None

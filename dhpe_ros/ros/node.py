@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ROSInterruptException
 from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -216,16 +215,12 @@ def main(
     use_shipped_dds_profile()
     node = None
     try:
-        rclpy.init(args=args)
-        node = HandNode(make_tracker)
+        node = _start(args, make_tracker)
         rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException, ROSInterruptException):
+    except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except (ValueError, OSError) as error:
+    except _CannotStartError as error:
         get_logger("hand").fatal(f"cannot start: {error}")
-        return 1
-    except RuntimeError as error:  # of rclpy and torch, whose words need the name
-        get_logger("hand").fatal(f"cannot start: {type(error).__name__}: {error}")
         return 1
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the ending
@@ -233,6 +228,25 @@ def main(
             node.stop()
         rclpy.try_shutdown()
     return 0
+
+
+class _CannotStartError(Exception):
+    """What the user has to change before the node starts."""
+
+
+def _start(args: Sequence[str] | None, make_tracker: Callable[[Config], HandTracker]) -> HandNode:
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # what rclpy makes of wrong arguments, by name
+        raise _CannotStartError(f"{type(error).__name__}: {error}") from error
+    try:
+        return HandNode(make_tracker)
+    except (ValueError, OSError) as error:
+        raise _CannotStartError(str(error)) from error
+    except RuntimeError as error:  # torch: no memory, another CUDA
+        if not rclpy.ok():
+            raise ExternalShutdownException from error  # a signal came while it was loading
+        raise _CannotStartError(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":
