@@ -65,10 +65,12 @@ class Camera:
 
 def main():
     rclpy.init()
-    camera = Camera(rclpy.create_node("camera"))
+    node = rclpy.create_node("camera")
+    camera = Camera(node)
     print("ready", flush=True)
     for line in sys.stdin:
         print(json.dumps(camera.obey(**json.loads(line))), flush=True)
+    node.destroy_node()  # or it lives on for the others, until its lease ends
     rclpy.shutdown()
 
 

@@ -67,7 +67,12 @@ class NodeProcess:
         return self.exit_code(20)
 
     def close(self):
-        if self._process.poll() is None:
+        """End it, gently: a killed one leaves its shared memory behind."""
+        if self._process.poll() is not None:
+            return
+        try:
+            self.interrupt()
+        except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 

@@ -5,6 +5,7 @@ What concerns the networks runs with the real tracker, what provokes trouble wit
 
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 
 import rclpy
 from rclpy.qos import ReliabilityPolicy
-from ros_processes import FAKE, REAL, CameraProcess, Ears, NodeProcess
+from ros_processes import FAKE, REAL, TOPICS, CameraProcess, Ears, NodeProcess
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import Marker
 
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "lite.safetensors"
 SIZE = (240, 320)  # of camera_process.py
 
 
@@ -60,9 +62,8 @@ def ears(shared_node, node):
     return shared_node[1]
 
 
-def connect(camera, ears):
+def connect(camera, ears, topics=tuple(TOPICS)):
     """Send images until one comes back on every topic: everybody has found everybody."""
-    topics = [name for name in ears.heard if name != "diagnostics"]
     for _ in range(100):
         camera.send(period=0.0)
         if ears.until(lambda: all(ears.heard[name] for name in topics), 0.2):
@@ -241,6 +242,59 @@ def test_diagnostics_tell_backend_rates_and_latency(camera, ears):
     assert float(values["image rate (Hz)"]) > 1
     assert 0 < float(values["latency from stamp p50 (ms)"]) < 60_000
     assert int(values["images processed"]) > 0
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory, camera):
+    """The node as users start it, with the weights that ship; and ears."""
+    if not WEIGHTS.is_file():
+        pytest.skip(f"needs {WEIGHTS.name}, which the training makes")
+    node = NodeProcess(tmp_path_factory.mktemp("real"), REAL, "-r", "__node:=real")
+    node.wait_for("ready", timeout_s=120)
+    ears = Ears("real")
+    assert ears.set(node__max_age=0.0, refinement__steps=2).successful
+    connect(camera, ears, topics=("hands", "mask", "camera_info"))
+    yield node, ears
+    ears.node.destroy_node()
+    node.close()
+
+
+def test_the_real_tracker_finds_nothing_in_a_black_image(camera, real):
+    _, ears = real
+    stamp = camera.send("black", frame="optical")[0]
+    answer = ears.hands_of(stamp, timeout_s=60)
+    assert (answer.hands, answer.header.frame_id) == ([], "optical")
+
+
+def test_the_real_tracker_s_hands_keep_the_contract(camera, real):
+    """With no score asked for, anything is a hand: what counts here are shapes, not positions."""
+    _, ears = real
+    assert ears.set(tracking__min_score=0.0).successful
+    try:
+        stamp = camera.send(frame="optical")[0]
+        hands = ears.hands_of(stamp, timeout_s=60).hands
+        topics = ("meshes", "mask", "markers", "overlay")
+        assert ears.until(lambda: all(ears.of(topic, stamp) for topic in topics))
+    finally:
+        assert ears.set(tracking__min_score=0.35).successful
+    assert hands
+    for hand in hands:
+        numbers = (hand.joints_m, hand.joints_px, hand.joint_confidences, hand.parameters)
+        assert [len(values) for values in numbers] == [63, 42, 21, 63]
+        assert all(np.isfinite(values).all() for values in numbers)
+        assert hand.refinement_steps == 2
+        q = hand.wrist_pose.orientation
+        np.testing.assert_allclose(q.x**2 + q.y**2 + q.z**2 + q.w**2, 1, atol=1e-5)
+    mesh = ears.of("meshes", stamp)[0]
+    assert (len(mesh.vertices), len(mesh.triangles), max(mesh.triangles)) == (2334, 4614, 777)
+    normals = np.reshape(mesh.normals, (-1, 3))
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-3)
+
+
+def test_the_real_node_ends_cleanly(real):
+    node, _ = real
+    assert node.interrupt() == 0
+    assert "Traceback" not in node.log()
 
 
 def test_ctrl_c_in_the_middle_of_an_image_ends_it_cleanly(tmp_path, camera):

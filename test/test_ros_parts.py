@@ -199,14 +199,14 @@ def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):
     monkeypatch.setattr(roi, "targets_from_detections", lambda _: [box])
     elsewhere = rclpy.Context()  # within one, a topic has one type
     rclpy.init(context=elsewhere)
-    node = rclpy.create_node("hand")
+    node = rclpy.create_node("takes_both")
     detector = rclpy.create_node("detector", context=elsewhere)
     spinner = rclpy.executors.SingleThreadedExecutor()
     spinner.add_node(node)
     boxes = roi.RoiInput(node, Troubles(Log()))
 
     def first_of(message):
-        publisher = detector.create_publisher(type(message), "/hand/roi", 1)
+        publisher = detector.create_publisher(type(message), "/takes_both/roi", 1)
         taken = None
         for _ in range(200):
             boxes.follow_publisher()
