@@ -48,4 +48,3 @@ class Camera:
         """``(N, 3)`` metres to ``(N, 2)`` pixels; the points must lie before the camera."""
         focal = np.array((self.fx, self.fy))
         return points_m[:, :2] / points_m[:, 2:] * focal + (self.cx, self.cy)
-

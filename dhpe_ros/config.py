@@ -104,9 +104,7 @@ class RefinementConfig:
     """Eq. 13: gradient steps on the 63 parameters at test time."""
 
     steps: int = setting(50, "gradient steps; 0 turns it off", at_least=0, at_most=1000, live=True)
-    step_size: float = setting(
-        1e-2, "gamma of Eq. 13", at_least=1e-6, at_most=1.0, live=True
-    )
+    step_size: float = setting(1e-2, "gamma of Eq. 13", at_least=1e-6, at_most=1.0, live=True)
     optimizer: str = setting(
         "adam", "how the steps are taken", one_of=("adam", "gradient_descent"), live=True
     )
@@ -161,9 +159,7 @@ class NodeConfig:
     marker_lifetime: float = setting(
         1.0, "seconds that RViz keeps a marker", at_least=0.0, at_most=60.0, live=True
     )
-    frame_id: str = setting(
-        "", "frame of the results; empty: the image's own", live=True
-    )
+    frame_id: str = setting("", "frame of the results; empty: the image's own", live=True)
 
 
 @dataclass(frozen=True)
@@ -213,10 +209,7 @@ class Config:
         return Config(
             **{
                 section: sections[section](
-                    **{
-                        f.name: merged[f"{section}.{f.name}"]
-                        for f in fields(sections[section])
-                    }
+                    **{f.name: merged[f"{section}.{f.name}"] for f in fields(sections[section])}
                 )
                 for section in sections
             }

@@ -56,7 +56,11 @@ def crop_image(image: np.ndarray, box: Box, mirrored: bool = False, size: int = 
         source = ((source + 0.5) * np.divide(reduced, (width, height)) - 0.5).astype(np.float32)
     matrix = cv2.getAffineTransform(source, target)
     pixels = cv2.warpAffine(
-        image, matrix, (size, size), flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT, borderValue=(127, 127, 127),
+        image,
+        matrix,
+        (size, size),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(127, 127, 127),
     )
     return Crop(pixels, square, mirrored)

@@ -40,7 +40,9 @@ class HandModel(nn.Module):
         # Joints are linear in the vertices, so at rest they are linear in the shape.
         regressor = arrays["J_regressor"]
         self.register_buffer("joint_template", regressor @ arrays["v_template"])
-        self.register_buffer("jointdirs", torch.einsum("jv,vcs->jcs", regressor, arrays["shapedirs"]))
+        self.register_buffer(
+            "jointdirs", torch.einsum("jv,vcs->jcs", regressor, arrays["shapedirs"])
+        )
         self.register_buffer("skeleton_regressor", _skeleton_regressor(regressor, file.tips))
         # MANO has no statistics of its pose components; half a radian is a wide guess.
         theta_std = file.extras.get("theta_std", np.full(45, 0.5))
@@ -66,7 +68,7 @@ class HandModel(nn.Module):
         return (pose.reshape(-1, 45) - self.hands_mean) @ self.hands_components.T
 
     def forward(self, pose: Tensor, shape: Tensor) -> Tensor:
-        """``(B, 15, 3)`` axis-angle and ``(B, 10)`` shape to ``(B, 778, 3)`` vertices, wrist fixed."""
+        """``(B, 15, 3)`` axis-angle and ``(B, 10)`` shape to ``(B, 778, 3)``, the wrist fixed."""
         batch = pose.shape[0]
         rotations = rotation_from_axis_angle(pose.reshape(-1, 3)).reshape(batch, 15, 3, 3)
         joints = self.joint_template + torch.einsum("jcs,bs->bjc", self.jointdirs, shape)
@@ -82,7 +84,9 @@ class HandModel(nn.Module):
     def _skin(self, v_posed: Tensor, rotation: Tensor, translation: Tensor) -> Tensor:
         """Linear blend skinning of ``(B, 3, 778)``: vertices last, no product of tiny matrices."""
         batch = v_posed.shape[0]
-        blended = functional.linear(rotation.reshape(batch, BONE_COUNT, 9).mT.contiguous(), self.weights)
+        blended = functional.linear(
+            rotation.reshape(batch, BONE_COUNT, 9).mT.contiguous(), self.weights
+        )
         turned = (blended.reshape(batch, 3, 3, VERTEX_COUNT) * v_posed[:, None]).sum(2)
         return (turned + functional.linear(translation.mT.contiguous(), self.weights)).mT
 

@@ -1,8 +1,8 @@
 """Reads a MANO-format hand from disk and says what is wrong with it, if anything is.
 
-Two kinds of file: ``.npz`` (the open hand, or a converted model) and the ``MANO_RIGHT.pkl`` that its
-licensees download. The pickle holds chumpy objects; it is read with an unpickler that knows numpy
-arrays, scipy's sparse matrices and inert stand-ins for chumpy's two classes, and refuses the rest.
+Two kinds of file: ``.npz`` (the open hand, or a converted model) and the ``MANO_RIGHT.pkl`` that
+its licensees download. The pickle holds chumpy objects; it is read with an unpickler that knows
+numpy arrays, scipy's sparse matrices and inert stand-ins for chumpy's classes, and nothing else.
 """
 
 from __future__ import annotations
@@ -107,15 +107,17 @@ class _ChumpyStandIn:
         raise ValueError("holds a chumpy expression this reader does not know")
 
 
+_NUMPY_NAMES = frozenset(("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"))
+_NUMPY_MODULES = frozenset(
+    f"numpy{core}" for core in ("", ".core.multiarray", "._core.multiarray", "._core.numeric")
+)
+
+
 class _RestrictedUnpickler(pickle.Unpickler):
     """Finds only the classes that MANO's pickle is made of."""
 
-    _NUMPY = {"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"}
-    _NUMPY_MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}
-    _NUMPY_MODULES |= {"numpy.core.numeric", "numpy._core.numeric"}
-
     def find_class(self, module: str, name: str) -> Any:
-        if module in self._NUMPY_MODULES and name in self._NUMPY:
+        if module in _NUMPY_MODULES and name in _NUMPY_NAMES:
             return super().find_class(module, name)
         if module.startswith("scipy.sparse") and name in ("csc_matrix", "csr_matrix"):
             return _SparseStandIn

@@ -28,7 +28,7 @@ class MeshEstimate:
 
 
 class MeshEstimator(nn.Module):
-    """``h(t) = h(t-1) + f_E3D(F, j2D(t-1), h(t-1))``, ``j2D(t) = f_Ref(h(t), F, j3D(t), j2D(t-1))``.
+    """``h(t) = h(t-1) + f_E3D(F, j2D(t-1), h(t-1))``, ``j2D(t) = f_Ref(h(t), F, j3D(t), j2D(t-1))``
 
     ``hidden`` 0 makes both single layers, as in the paper; otherwise each is a small network with
     two hidden layers of that width, and the refiner is residual, as in the authors' later code.

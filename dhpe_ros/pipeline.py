@@ -187,7 +187,9 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"model.device {name!r} is not there ({reason}); use auto or cpu") from error
+        raise ValueError(
+            f"model.device {name!r} is not there ({reason}); use auto or cpu"
+        ) from error
     return device
 
 

@@ -1,13 +1,12 @@
 """Where weights and hand models are, and how networks are saved and loaded.
 
-A weights file is safetensors; its metadata holds the configuration that the tensors belong to. It is
-loaded strictly: no missing, unexpected or misshapen tensor passes.
+A weights file is safetensors; its metadata holds the configuration that the tensors belong to. It
+is loaded strictly: no missing, unexpected or misshapen tensor passes.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 
 from dhpe_ros.evidence import EvidenceNetwork, build_evidence
 from dhpe_ros.mesh_estimator import MeshEstimator
+from dhpe_ros.shared_files import shared_file
 
 FORMAT_VERSION = 1
 
@@ -41,34 +41,20 @@ def build_networks(profile: str) -> Networks:
     return Networks(build_evidence(profile), MeshEstimator(hidden), profile, {})
 
 
-def asset_path(name: str) -> Path:
-    """A file of ``weights/``: in the source tree, or in the installed share folder.
-
-    Raises ``FileNotFoundError`` that says where it was looked for.
-    """
-    places = [Path(__file__).resolve().parents[1] / "weights"]
-    prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    places += [Path(p) / "share/dhpe_ros/weights" for p in prefixes if p]
-    places += [p / "share/dhpe_ros/weights" for p in Path(__file__).resolve().parents]
-    for place in places:
-        if (place / name).is_file():
-            return place / name
-    looked = ", ".join(str(place) for place in places[:1] + places[1:3])
-    raise FileNotFoundError(f"no {name} in {looked}")
-
-
 def hand_model_path() -> Path:
     """The open hand that ships."""
-    return asset_path("open_hand.npz")
+    return shared_file("weights/open_hand.npz")
 
 
 def weights_path(profile: str) -> Path:
     """The weights that ship for a profile; raises ``FileNotFoundError`` with the remedy."""
     try:
-        return asset_path(f"{profile}.safetensors")
+        return shared_file(f"weights/{profile}.safetensors")
     except FileNotFoundError as error:
         remedy = "choose the lite profile, or name your own file with the setting model.weights"
-        raise FileNotFoundError(f"the {profile} profile has no weights: {error}; {remedy}") from None
+        raise FileNotFoundError(
+            f"the {profile} profile has no weights: {error}; {remedy}"
+        ) from None
 
 
 def save_networks(networks: Networks, path: str | Path, training: Mapping[str, object]) -> None:

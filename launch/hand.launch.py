@@ -8,7 +8,8 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from dhpe_ros.ros.dds_profile import config_path, use_shipped_dds_profile
+from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
+from dhpe_ros.shared_files import shared_file
 from launch import LaunchContext, LaunchDescription
 
 ARGUMENTS = {
@@ -16,7 +17,7 @@ ARGUMENTS = {
     "image": ("", "image topic, e.g. /camera/image_raw; empty: image"),
     "camera_info": ("", "its camera_info; empty: the one beside the image topic"),
     "depth": ("", "depth topic, registered to the image; empty: depth"),
-    "params_file": (str(config_path("hand.yaml")), "YAML file of parameters"),
+    "params_file": (str(shared_file("config/hand.yaml")), "YAML file of parameters"),
     "backend": ("", "how the networks run: auto, tensorrt, compiled or eager"),
     "device": ("", "torch device: auto, cpu, cuda, cuda:1"),
     "profile": ("", "networks: full (the paper's) or lite (for CPUs)"),
@@ -69,7 +70,7 @@ def _rviz(given: dict[str, str]) -> Node:
         package="rviz2",
         executable="rviz2",
         namespace=given["namespace"],
-        arguments=["-d", str(config_path("hand.rviz")), *frame],
+        arguments=["-d", str(shared_file("config/hand.rviz")), *frame],
         remappings=[(f"/hand/{topic}", f"hand/{topic}") for topic in topics],
     )
 

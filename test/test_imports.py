@@ -1,4 +1,4 @@
-"""Imports run one way: ros -> pipeline -> stages -> types, config. Checked in fresh interpreters."""
+"""Imports run one way: ros -> pipeline -> stages -> types, config; seen in fresh interpreters."""
 
 import ast
 import subprocess
@@ -33,7 +33,14 @@ def _starts(name, prefixes):
 
 
 def test_only_the_ros_layer_knows_ros():
-    ros = ("rclpy", "sensor_msgs", "std_msgs", "geometry_msgs", "visualization_msgs", "dhpe_ros.msg")
+    ros = (
+        "rclpy",
+        "sensor_msgs",
+        "std_msgs",
+        "geometry_msgs",
+        "visualization_msgs",
+        "dhpe_ros.msg",
+    )
     for module, path in _modules():
         if not _starts(module, ("dhpe_ros.ros",)):
             bad = [name for name in _imports(path) if _starts(name, ros)]

@@ -50,7 +50,9 @@ def chumpy(monkeypatch):
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_pickle_like_manos_is_read_without_chumpy(tmp_path, arrays, chumpy, monkeypatch, protocol):
+def test_a_pickle_like_manos_is_read_without_chumpy(
+    tmp_path, arrays, chumpy, monkeypatch, protocol
+):
     raw = dict(arrays)
     raw["v_template"] = Ch(arrays["v_template"].astype(np.float64))
     order = np.arange(arrays["shapedirs"].size)[::-1]

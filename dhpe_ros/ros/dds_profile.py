@@ -7,8 +7,8 @@ shared-memory segment is too small for one. Node, launch file and demo all use t
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
+
+from dhpe_ros.shared_files import install_prefixes, shared_file
 
 _FAST_DDS_2 = "FASTRTPS_DEFAULT_PROFILES_FILE"  # Humble, Jazzy
 _FAST_DDS_3 = "FASTDDS_DEFAULT_PROFILES_FILE"  # Kilted and later, which warn about the other
@@ -23,25 +23,7 @@ def use_shipped_dds_profile() -> dict[str, str]:
     if "fastrtps" not in middleware or _FAST_DDS_2 in os.environ or _FAST_DDS_3 in os.environ:
         return {}
     # Fast DDS 2 is the package fastrtps. ROS_DISTRO is not asked: the wheels do not set it.
-    has_fast_dds_2 = any((prefix / "share/fastrtps").is_dir() for prefix in _prefixes())
+    has_fast_dds_2 = any((prefix / "share/fastrtps").is_dir() for prefix in install_prefixes())
     variable = _FAST_DDS_2 if has_fast_dds_2 else _FAST_DDS_3
-    os.environ[variable] = str(config_path("fastdds.xml"))
+    os.environ[variable] = str(shared_file("config/fastdds.xml"))
     return {variable: os.environ[variable]}
-
-
-def config_path(name: str) -> Path:
-    """A file of ``config/``: in the source tree, or in the installed share folder.
-
-    Raises ``FileNotFoundError`` when neither has it.
-    """
-    source_tree = Path(__file__).resolve().parents[2]
-    for place in (source_tree, *(prefix / "share/dhpe_ros" for prefix in _prefixes())):
-        if (place / "config" / name).is_file():
-            return place / "config" / name
-    raise FileNotFoundError(f"no config/{name} beside the sources or in share/dhpe_ros")
-
-
-def _prefixes() -> list[Path]:
-    """Where packages are installed: the sourced workspaces, the Python environment."""
-    sourced = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    return [Path(prefix) for prefix in (*sourced, sys.prefix) if prefix]

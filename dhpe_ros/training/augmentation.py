@@ -52,9 +52,7 @@ class _View:
         return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
 
 
-def augment(
-    sample: Sample, backgrounds: Sequence[np.ndarray], rng: np.random.Generator
-) -> Example:
+def augment(sample: Sample, backgrounds: Sequence[np.ndarray], rng: np.random.Generator) -> Example:
     """A random view of ``sample``, over another background where its mask is known."""
     view = _random_view(sample, rng)
     image, mask = _compose(sample, view, backgrounds, rng)
@@ -181,7 +179,7 @@ def _damage(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.12:
         image = cv2.filter2D(image, -1, _motion_kernel(rng))
     if rng.random() < 0.3:
-        noise = rng.normal(0, rng.uniform(2, 12), image.shape[:2] + (1,)).astype(np.float32)
+        noise = rng.normal(0, rng.uniform(2, 12), (*image.shape[:2], 1)).astype(np.float32)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.2:
         quality = (cv2.IMWRITE_JPEG_QUALITY, int(rng.uniform(20, 80)))
@@ -208,6 +206,6 @@ def _motion_kernel(rng: np.random.Generator) -> np.ndarray:
     kernel = np.zeros((size, size), np.float32)
     angle, center = rng.uniform(0, np.pi), (size - 1) / 2
     reach = np.array((np.cos(angle), np.sin(angle))) * center
-    ends = [tuple(int(round(v)) for v in center + sign * reach) for sign in (-1, 1)]
+    ends = [tuple(round(float(v)) for v in center + sign * reach) for sign in (-1, 1)]
     cv2.line(kernel, *ends, 1.0, 1)
     return kernel / kernel.sum()

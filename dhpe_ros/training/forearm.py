@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def _tube(loop: np.ndarray, first: int, vertices_m: np.ndarray, center: np.ndarr
     count = len(loop)
     rows = [loop] + [first + k * count + np.arange(count) for k in range(_RINGS)]
     triangles = []
-    for near, far in zip(rows, rows[1:], strict=False):
+    for near, far in pairwise(rows):
         near_next, far_next = np.roll(near, -1), np.roll(far, -1)
         triangles.append(np.stack((near, far, near_next), 1))
         triangles.append(np.stack((near_next, far, far_next), 1))

@@ -1,4 +1,4 @@
-"""Training in several processes, started by ``torchrun``; with one process all of this is nothing."""
+"""Training in several processes, started by ``torchrun``; with one it is all nothing."""
 
 from __future__ import annotations
 

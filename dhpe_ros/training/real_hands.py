@@ -1,8 +1,8 @@
 """Real photographs with labels: the folder format of ``docs/training.md``.
 
 A folder holds ``signs/`` and ``wild/`` (one labelled hand per picture) and ``frames/`` (whole
-pictures with every hand in them), each with a ``labels.json``. The labels are MediaPipe's, not ground
-truth; their depth is used as a hint only.
+pictures with every hand in them), each with a ``labels.json``. The labels are MediaPipe's, not
+ground truth; their depth is used as a hint only.
 """
 
 from __future__ import annotations

@@ -108,7 +108,9 @@ def render_sample(hand: SyntheticHand, model: HandModel, rng: np.random.Generato
 
 def _dress(skin: Skin, forearm: Forearm, rng: np.random.Generator) -> Skin:
     """Cloth instead of skin where the sleeve is."""
-    sleeve = np.concatenate((np.zeros(len(skin.albedo) - len(forearm.sleeve), bool), forearm.sleeve))
+    sleeve = np.concatenate(
+        (np.zeros(len(skin.albedo) - len(forearm.sleeve), bool), forearm.sleeve)
+    )
     albedo = np.where(sleeve[:, None], rng.uniform(0.02, 0.8, 3), skin.albedo)
     gloss = np.where(sleeve, 0.0, skin.gloss)
     return replace(skin, albedo=albedo.astype(np.float32), gloss=gloss.astype(np.float32))
@@ -129,7 +131,7 @@ _LABELS = ("joints_px", "relative_depth_px", "rotation", "pose", "shape")
 
 
 def write_synthetic(folder: Path, count: int, seed: int, hand_model: str = "") -> None:
-    """Render ``count`` hands into ``folder``: ``pictures.npy`` (N, 160, 160, 5) and ``labels.npz``."""
+    """Render into ``folder``: ``pictures.npy`` (``count``, 160, 160, 5) and ``labels.npz``."""
     folder.mkdir(parents=True, exist_ok=True)
     model = HandModel(hand_model or hand_model_path())
     shape = (count, RENDER_SIZE, RENDER_SIZE, 5)
@@ -190,7 +192,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16000, help="pictures")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other hands")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    parser.add_argument("--hand-model", default="", help="MANO-format hand; the open hand if not given")
+    parser.add_argument(
+        "--hand-model", default="", help="MANO-format hand; the open hand if not given"
+    )
     options = parser.parse_args()
     write_synthetic(options.output, options.count, options.seed, options.hand_model)
 

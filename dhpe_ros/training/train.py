@@ -112,7 +112,9 @@ def follow(averaged: Networks, networks: Networks, decay: float) -> None:
 def note(running: dict[str, float], terms: dict[str, Tensor]) -> None:
     """Smooth the terms for the log."""
     for name, value in terms.items():
-        running[name] = 0.98 * running.get(name, float(value.detach())) + 0.02 * float(value.detach())
+        running[name] = 0.98 * running.get(name, float(value.detach())) + 0.02 * float(
+            value.detach()
+        )
 
 
 def check(

@@ -49,7 +49,9 @@ def _inputs(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, torc
         if sample.synthetic:
             image = np.where(sample.opacity[..., None] > 127, image, 127).astype(np.uint8)
         crop = crop_image(image, box, mirrored=not sample.right)
-        images.append(cv2.resize(crop.image, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA))
+        images.append(
+            cv2.resize(crop.image, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA)
+        )
         joints.append(crop.to_crop(sample.joints_px))
     truth = torch.from_numpy(np.stack(joints)).float()
     crops = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255

@@ -1,0 +1,99 @@
+"""Augmentation: labels move with the pixels."""
+
+import numpy as np
+import pytest
+
+from dhpe_ros.training.augmentation import INPUT_SIZE, augment, background_example
+from dhpe_ros.training.batches import Batch, source_shares
+from dhpe_ros.training.samples import Sample
+
+BACKGROUNDS = [np.zeros((140, 160, 3), np.uint8)]
+
+
+def _dotted(right=True, **labels):
+    """A dark picture with a bright blob at every joint; joints on a ring around a middle."""
+    angles = np.linspace(0, 2 * np.pi, 21, endpoint=False)
+    joints = np.stack((80 + 40 * np.cos(angles), 75 + 40 * np.sin(angles)), 1).astype(np.float32)
+    image = np.zeros((150, 160, 3), np.uint8)
+    rows, columns = np.mgrid[:150, :160]
+    near = ((columns - joints[8, 0]) ** 2 + (rows - joints[8, 1]) ** 2) < 30
+    image[near] = 255
+    return Sample(image, joints, right, "test", **labels)
+
+
+def test_joints_follow_the_pixels():
+    found = 0
+    for seed in range(40):
+        example = augment(_dotted(), BACKGROUNDS, np.random.default_rng(seed))
+        place = (example.joints[8] + 1) / 2 * INPUT_SIZE - 0.5
+        if not (place > 8).all() or not (place < INPUT_SIZE - 8).all():
+            continue
+        bright = example.image.astype(float).sum(2)
+        x, y = place.round().astype(int)
+        patch = bright[y - 2 : y + 3, x - 2 : x + 3].mean()
+        found += patch > np.median(bright) + 60
+    assert found >= 20  # tint, occluders and noise hide some
+
+
+def test_a_hand_turned_in_the_mirror_changes_sides():
+    sides = [augment(_dotted(), BACKGROUNDS, np.random.default_rng(s)).right for s in range(60)]
+    assert 30 < sum(sides) < 58  # three of four look like right hands
+    ring = augment(_dotted(), BACKGROUNDS, np.random.default_rng(0)).joints
+    for seed in range(10):
+        example = augment(_dotted(), BACKGROUNDS, np.random.default_rng(seed))
+        ring = example.joints
+        a, b = ring[0] - ring.mean(0), ring[5] - ring.mean(0)
+        assert (a[0] * b[1] - a[1] * b[0] > 0) == example.right
+
+
+def test_rotation_labels_turn_with_the_picture():
+    axis = np.array((1.0, 0.0, 0.0))
+    labels = {"rotation": np.eye(3, dtype=np.float32), "pose": np.zeros((15, 3), np.float32)}
+    labels["shape"] = np.zeros(10, np.float32)
+    for seed in range(20):
+        example = augment(_dotted(**labels), BACKGROUNDS, np.random.default_rng(seed))
+        if not example.right:
+            assert not example.synthetic
+            continue
+        across = example.joints[0] - example.joints.mean(0)  # joint 0 lies along +x
+        turned = (example.rotation @ axis)[:2]
+        assert np.allclose(across / np.linalg.norm(across), turned, atol=1e-3)
+
+
+def test_depth_scales_with_the_picture():
+    depth = np.linspace(-10, 10, 21).astype(np.float32)
+    example = augment(_dotted(relative_depth_px=depth), BACKGROUNDS, np.random.default_rng(0))
+    scale = np.linalg.norm(example.joints[0] - example.joints[10]) / 80
+    assert np.allclose(example.depth, depth * scale, rtol=0.1)
+    assert 0 < example.depth_trust < 1
+
+
+def test_a_background_claims_no_hand():
+    example = background_example(BACKGROUNDS, np.random.default_rng(0))
+    assert not example.hand
+    assert example.image.shape == (INPUT_SIZE, INPUT_SIZE, 3)
+
+
+def test_batches_stack_everything():
+    rng = np.random.default_rng(0)
+    examples = [augment(_dotted(), BACKGROUNDS, rng), background_example(BACKGROUNDS, rng)]
+    batch = Batch.stack(examples)
+    assert batch.images.shape == (2, 3, INPUT_SIZE, INPUT_SIZE)
+    assert batch.images.max() <= 1
+    assert batch.hand.tolist() == [True, False]
+
+
+def test_shares_do_not_follow_the_number_of_pictures():
+    shares = source_shares(["synthetic", "signs", "rock_paper"])
+    assert shares.sum() == pytest.approx(1)
+    assert shares[0] == pytest.approx(0.45)
+    assert shares[1] > shares[2]
+    assert source_shares(["signs"]).tolist() == [1.0]
+
+
+def test_samples_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"joints_px must be \(21, 2\)"):
+        Sample(np.zeros((5, 5, 3), np.uint8), np.zeros((20, 2)), True, "x")
+    with pytest.raises(ValueError, match="mask must be as large"):
+        mask = np.zeros((4, 5), np.uint8)
+        Sample(np.zeros((5, 5, 3), np.uint8), np.zeros((21, 2)), True, "x", mask)
