@@ -15,7 +15,7 @@ from torch.nn import functional
 from dhpe_ros.networks.lite_trunk import LiteTrunk
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
-from dhpe_ros.types import FEATURE_COUNT
+from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -54,18 +54,30 @@ class EvidenceMaps:
 class EvidenceNetwork(nn.Module):
     """Crops ``(B, 3, 224, 224)`` in 0..1, RGB, to evidence. Subclasses bring the networks."""
 
+    feature_size: int  # side in pixels of what the feature network sees
+
     def __init__(self) -> None:
         super().__init__()
         self.right_head = nn.Linear(FEATURE_COUNT, 1)
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
 
-    def features(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
-        """F(x), or F(x * m) for ``mask`` ``(B, 224, 224)``: ``(B, 2048)``.
+    def features(self, x: Tensor) -> Tensor:
+        """F of ``(B, 3, feature_size, feature_size)`` from ``feature_input``: ``(B, 2048)``.
 
-        What the mask hides becomes the mean colour, which is zero to the network.
+        F(x * m) is that of the product with a mask: what it hides becomes the mean colour, zero.
         """
         raise NotImplementedError
+
+    def feature_input(self, crops: Tensor) -> Tensor:
+        """Crops of any size, normalised and brought to ``feature_size``."""
+        x = (crops - self.mean) / self.std
+        size = (self.feature_size, self.feature_size)
+        if x.shape[-2:] != size:
+            x = functional.interpolate(
+                x, size, mode="bilinear", align_corners=False, antialias=True
+            )
+        return x.contiguous(memory_format=torch.channels_last)
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
         raise NotImplementedError
@@ -75,24 +87,22 @@ class EvidenceNetwork(nn.Module):
         joints, confidences = read_joints(maps.heatmaps[-1])
         return Evidence(maps.features, joints, confidences, maps.right_logit.sigmoid())
 
-    def _normalized(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
-        x = (crops - self.mean) / self.std
-        return x if mask is None else x * mask[:, None]
-
 
 class FullEvidence(EvidenceNetwork):
     """ResNet-50 for the features, PoseNet for the joints (METHOD section 2)."""
+
+    feature_size = CROP_SIZE
 
     def __init__(self) -> None:
         super().__init__()
         self.feature_network = ResNet50()
         self.joint_network = PoseNet()
 
-    def features(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.feature_network(self._normalized(crops, mask))
+    def features(self, x: Tensor) -> Tensor:
+        return self.feature_network(x)
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
-        features = self.features(crops)
+        features = self.features(self.feature_input(crops))
         resized = functional.interpolate(crops, (256, 256), mode="bilinear", align_corners=False)
         heatmaps = self.joint_network(resized - 0.5)
         return EvidenceMaps(features, heatmaps, self.right_head(features)[:, 0])
@@ -101,24 +111,18 @@ class FullEvidence(EvidenceNetwork):
 class LiteEvidence(EvidenceNetwork):
     """One trunk at 128 x 128 for both."""
 
+    feature_size = 128
+
     def __init__(self) -> None:
         super().__init__()
         self.trunk = LiteTrunk()
 
-    def features(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self.trunk.features(self._input(crops, mask))
+    def features(self, x: Tensor) -> Tensor:
+        return self.trunk.features(x)
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
-        features, heatmaps = self.trunk(self._input(crops))
+        features, heatmaps = self.trunk(self.feature_input(crops))
         return EvidenceMaps(features, (heatmaps,), self.right_head(features)[:, 0])
-
-    def _input(self, crops: Tensor, mask: Tensor | None = None) -> Tensor:
-        x = self._normalized(crops, mask)
-        if x.shape[-1] != 128:  # training hands over crops of this size already
-            x = functional.interpolate(
-                x, (128, 128), mode="bilinear", align_corners=False, antialias=True
-            )
-        return x.contiguous(memory_format=torch.channels_last)
 
 
 def build_evidence(profile: str) -> EvidenceNetwork:

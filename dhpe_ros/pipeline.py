@@ -138,8 +138,9 @@ class HandPipeline:
     ) -> RefinedParameters:
         with torch.no_grad():
             estimate = self.mesh_estimator(evidence, self.projection)[-1]
+            image = self.evidence.feature_input(self._batch(crops))
         observation = Observation(
-            self._batch(crops), evidence.features, estimate.joints_2d, evidence.confidences
+            image, evidence.features, estimate.joints_2d, evidence.confidences
         )
         return refine(estimate.parameters, observation, self.projection, self.evidence, config)
 

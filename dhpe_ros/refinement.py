@@ -17,7 +17,7 @@ from dhpe_ros.projection import ProjectedHand, Projection
 class Observation:
     """What the parameters are fitted to; none of it moves."""
 
-    crops: Tensor  # (B, 3, 224, 224) in 0..1
+    image: Tensor  # (B, 3, S, S), x as the feature network sees it
     features: Tensor  # (B, 2048), F(x)
     joints: Tensor  # (B, 21, 2), the refined 2D joints, crop coordinates
     confidences: Tensor  # (B, 21)
@@ -49,7 +49,8 @@ def objective(
     hand = projection(parameters)
     total = config.joints_weight * _joint_term(hand, observation, config)
     if config.features_weight > 0:
-        masked = evidence.features(observation.crops, projection.silhouette(hand))
+        mask = projection.silhouette(hand, observation.image.shape[-1])
+        masked = evidence.features(observation.image * mask[:, None])
         distance = ((observation.features - masked) ** 2).mean(dim=1)
         total = total + config.features_weight * distance
     if config.laplacian_weight > 0:

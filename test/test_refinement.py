@@ -38,8 +38,9 @@ def _scene(projection, evidence, batch=2):
         hand = projection(truth)
         mask = projection.silhouette(hand)
         crops = 0.3 + 0.6 * mask[:, None].expand(-1, 3, -1, -1)
-        features = evidence.features(crops)
-    return truth, Observation(crops, features, hand.joints[..., :2], torch.ones(batch, 21))
+        image = evidence.feature_input(crops)
+        features = evidence.features(image)
+    return truth, Observation(image, features, hand.joints[..., :2], torch.ones(batch, 21))
 
 
 def _perturbed(truth):

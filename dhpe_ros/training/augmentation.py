@@ -12,6 +12,7 @@ from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import JOINT_COUNT, Box
 
 INPUT_SIZE = 128  # what the lite trunk sees
+WIDEST_MESH = 2.6  # crops wider than so many joint boxes only train the finding of hands
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Example:
 
     image: np.ndarray  # (128, 128, 3) uint8 RGB
     hand: bool  # False: background only
-    right: bool  # as it looks in the crop; the mesh losses apply to these
+    right: bool  # as it looks in the crop
+    near: bool  # a right hand, as large as in the crops that the mesh networks get
     joints: np.ndarray  # (21, 2)
     depth: np.ndarray  # (21,) relative to the middle MCP
     depth_trust: float  # 1 exact, 0 unknown, between: a hint
@@ -38,6 +40,7 @@ class _View:
 
     linear: np.ndarray  # (2, 2)
     center: np.ndarray  # (2,)
+    margin: float  # side of the crop over the longer side of the joints' box
     turn: float  # radians, in the crop
     scale: float  # crop half-sides per pixel
     mirrored: bool
@@ -67,6 +70,7 @@ def augment(sample: Sample, backgrounds: Sequence[np.ndarray], rng: np.random.Ge
         image=image,
         hand=True,
         right=right,
+        near=right and view.margin < WIDEST_MESH,
         joints=view.points(sample.joints_px).astype(np.float32),
         depth=(zeros(JOINT_COUNT) if depth is None else depth * view.scale).astype(np.float32),
         depth_trust=0.0 if depth is None else (1.0 if sample.synthetic else 0.2),
@@ -86,7 +90,7 @@ def background_example(backgrounds: Sequence[np.ndarray], rng: np.random.Generat
     joints, depth = np.zeros((JOINT_COUNT, 2), np.float32), np.zeros(JOINT_COUNT, np.float32)
     rotation, pose, shape = np.eye(3, dtype=np.float32), np.zeros((15, 3)), np.zeros(10)
     return Example(
-        image, False, False, joints, depth, 0.0, nothing, False, False,
+        image, False, False, False, joints, depth, 0.0, nothing, False, False,
         rotation, pose.astype(np.float32), shape.astype(np.float32),
     )  # fmt: skip
 
@@ -94,8 +98,8 @@ def background_example(backgrounds: Sequence[np.ndarray], rng: np.random.Generat
 def _random_view(sample: Sample, rng: np.random.Generator) -> _View:
     box = Box.around(sample.joints_px)
     longest = max(box.width, box.height)
-    widest = 5.0 if sample.source == "frames" else 2.6
-    margin = rng.uniform(1.3, 2.6) if rng.random() < 0.7 else rng.uniform(1.3, widest)
+    widest = 5.0 if sample.source == "frames" else WIDEST_MESH
+    margin = rng.uniform(1.3, WIDEST_MESH) if rng.random() < 0.7 else rng.uniform(1.3, widest)
     side = longest * margin
     # The joints stay inside, most of the time.
     slack = max(side - longest, 0.15 * side) / 2
@@ -106,7 +110,7 @@ def _random_view(sample: Sample, rng: np.random.Generator) -> _View:
     flip = np.diag((-1.0 if mirrored else 1.0, 1.0))
     scale = 2 / side
     linear = scale * _about_z(turn)[:2, :2] @ np.diag((stretch, 1 / stretch)) @ flip
-    return _View(linear, center, turn, scale, mirrored)
+    return _View(linear, center, margin, turn, scale, mirrored)
 
 
 def _about_z(angle: float) -> np.ndarray:

@@ -26,6 +26,7 @@ class Batch:
     images: Tensor  # (B, 3, 128, 128) float in 0..1
     hand: Tensor  # (B,) bool
     right: Tensor  # (B,) bool
+    near: Tensor  # (B,) bool
     joints: Tensor  # (B, 21, 2)
     depth: Tensor  # (B, 21)
     depth_trust: Tensor  # (B,)

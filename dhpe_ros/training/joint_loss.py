@@ -16,32 +16,36 @@ SILHOUETTE_SIZE = 56
 SOME = 6  # hands of a batch for the two terms that cost most: masked features and silhouettes
 
 
-def joint_loss(networks: Networks, projection: Projection, batch: Batch) -> dict[str, Tensor]:
+def joint_loss(
+    networks: Networks, projection: Projection, batch: Batch, *, evidence_only: bool = False
+) -> dict[str, Tensor]:
     """Each term's mean over the instances it concerns, weighted; their sum is the loss.
 
     The mesh terms are for hands that look like right hands: left ones are mirrored before the
-    mesh networks ever see them.
+    mesh networks ever see them. ``evidence_only`` is the first stage, without the mesh terms.
     """
     maps = _maps(networks.evidence, batch)
-    estimates = networks.mesh_estimator(_evidence(maps), projection)
     terms = {
         "heatmaps": losses.joint_heatmaps(maps, batch).mean(),
         "side": 0.5 * losses.side(maps, batch).mean(),
-        "features": _masked_features(networks.evidence, maps, batch),
     }
-    right = (batch.right & batch.hand).float()
+    if evidence_only:
+        return terms
     model = projection.hand_model
+    near = batch.near.float()
+    estimates = networks.mesh_estimator(_evidence(maps), projection)
     for estimate in estimates:
         per_hand = {
-            "skeleton": 10 * losses.skeleton(estimate.hand, batch),
-            "refined": 10 * losses.refined_joints(estimate, batch),
+            "skeleton": 5 * losses.skeleton(estimate.hand, batch),
+            "refined": 5 * losses.refined_joints(estimate, batch),
             "parameters": losses.model_parameters(estimate, batch, model),
             "prior": 0.01 * losses.plausibility(estimate, model.theta_std),
             "laplacian": projection.smoothness(estimate.hand),
         }
         for name, value in per_hand.items():
-            mean = (value * right).sum() / right.sum().clamp(min=1) / len(estimates)
+            mean = (value * near).sum() / near.sum().clamp(min=1) / len(estimates)
             terms[name] = terms.get(name, 0.0) + mean
+    terms["features"] = _masked_features(networks.evidence, maps, batch)
     terms["silhouette"] = _silhouettes(projection, estimates[-1].hand, batch)
     return terms
 
@@ -64,7 +68,9 @@ def _masked_features(network: EvidenceNetwork, maps: EvidenceMaps, batch: Batch)
     if len(rows) < 2:  # batch statistics need two
         return maps.features.new_zeros(())
     with torch.autocast(batch.images.device.type, torch.bfloat16):
-        masked = network.features(batch.images[rows], batch.mask[rows])
+        image = network.feature_input(batch.images[rows])
+        mask = functional.interpolate(batch.mask[rows, None], network.feature_size, mode="area")
+        masked = network.features(image * mask)
     return losses.masked_features(maps.features[rows], masked.float()).mean()
 
 

@@ -41,7 +41,7 @@ def train(options: argparse.Namespace) -> None:
     rank, count = processes.join()
     torch.manual_seed(options.seed)
     samples, backgrounds, held_back = load_data(options.real, options.synthetic)
-    start = load_networks(options.start, options.profile) if options.start else None
+    start = load_networks(options.initial, options.profile) if options.initial else None
     networks = start or build_networks(options.profile)
     for module in networks.modules():
         module.train().requires_grad_(True).to(memory_format=torch.channels_last)
@@ -59,7 +59,8 @@ def train(options: argparse.Namespace) -> None:
     while (elapsed := processes.agree(time.monotonic() - begun)) < budget:
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * schedule(step, elapsed / budget)
-        terms = joint_loss(networks, projection, next(batches))
+        first = elapsed < options.evidence_share * budget
+        terms = joint_loss(networks, projection, next(batches), evidence_only=first)
         optimizer.zero_grad(set_to_none=True)
         sum(terms.values()).backward()
         processes.average_gradients(parameters)
@@ -111,10 +112,9 @@ def follow(averaged: Networks, networks: Networks, decay: float) -> None:
 
 def note(running: dict[str, float], terms: dict[str, Tensor]) -> None:
     """Smooth the terms for the log."""
-    for name, value in terms.items():
-        running[name] = 0.98 * running.get(name, float(value.detach())) + 0.02 * float(
-            value.detach()
-        )
+    for name, term in terms.items():
+        value = float(term.detach())
+        running[name] = 0.98 * running.get(name, value) + 0.02 * value
 
 
 def check(
@@ -149,8 +149,11 @@ def main() -> None:
     parser.add_argument("--synthetic", type=Path, required=True, help="folder of rendered hands")
     parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
     parser.add_argument("--profile", choices=("lite", "full"), default="lite")
-    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--initial", type=Path, help="weights to go on from")
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument(
+        "--evidence-share", type=float, default=0.3, help="part of the time before the mesh joins"
+    )
     parser.add_argument("--check-minutes", type=float, default=4.0)
     parser.add_argument("--batch", type=int, default=32, help="per process")
     parser.add_argument("--workers", type=int, default=1, help="that make batches; 0: none extra")
