@@ -90,15 +90,13 @@ class HandPipeline:
     def find(self, image: np.ndarray, boxes: Sequence[Target] | None = None) -> list[Target]:
         """Search for one hand in each of ``boxes``, or in the configured box of ``image``."""
         tracking = self.config.tracking
-        if boxes is None:
-            area = None if tracking.box == "full" else Box.parse(tracking.box)
-            boxes = [Target(area or Box(0, 0, image.shape[1], image.shape[0]))]
-            everywhere = area is None
-        return [
-            found
-            for target in boxes
-            if (found := find_hand(image, target, self.see, tracking, everywhere)) is not None
-        ]
+        everywhere = boxes is None and tracking.box == "full"
+        if everywhere:
+            boxes = [Target(Box(0, 0, image.shape[1], image.shape[0]))]
+        elif boxes is None:
+            boxes = [Target(Box.parse(tracking.box))]
+        found = (find_hand(image, area, self.see, tracking, everywhere) for area in boxes)
+        return [target for target in found if target is not None]
 
     @torch.no_grad()
     def see(self, crops: Sequence[Crop]) -> Evidence:

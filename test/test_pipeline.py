@@ -1,0 +1,168 @@
+"""The whole way from an image to hands, with networks that ship and with untrained ones."""
+
+import numpy as np
+import pytest
+
+from dhpe_ros.camera import Camera
+from dhpe_ros.config import Config
+from dhpe_ros.drawing import draw_overlay, hand_mask
+from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.tracking import HandTracker
+from dhpe_ros.types import Box, Side, Target
+from dhpe_ros.weights import build_networks, load_networks, save_networks
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory):
+    """Weights of networks that have seen nothing: the geometry must hold all the same."""
+    path = tmp_path_factory.mktemp("weights") / "untrained.safetensors"
+    save_networks(build_networks("lite"), path, {})
+    return str(path)
+
+
+@pytest.fixture
+def make(untrained):
+    def build(**changes):
+        base = {"model.weights": untrained, "tracking.min_score": 0.0, "refinement.steps": 2}
+        return HandPipeline(Config().replace({**base, **changes}))
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+
+
+TARGET = [Target(Box(90, 60, 180, 180))]
+
+
+def test_a_hand_has_everything(make, image):
+    (hand,) = make().estimate(image, targets=TARGET)
+    assert hand.joints_px.shape == (21, 2)
+    assert hand.joints_m.shape == (21, 3)
+    assert hand.vertices_m.shape == hand.normals.shape == hand.vertices_px.shape == (778, 3)
+    assert hand.triangles.shape == (1538, 3)
+    assert hand.parameters.shape == (63,)
+    assert hand.refinement.steps == 2
+    assert np.allclose(np.linalg.norm(hand.normals, axis=1), 1, atol=1e-4)
+    assert np.linalg.det(hand.wrist_rotation) == pytest.approx(1, abs=1e-4)
+
+
+def test_metres_project_onto_the_pixels(make, image):
+    camera = Camera(500, 500, 199.5, 149.5, 400, 300)
+    (hand,) = make().estimate(image, camera, TARGET)
+    assert hand.metric
+    difference = np.linalg.norm(camera.project(hand.joints_m) - hand.joints_px, axis=1)
+    assert difference[9] < 1e-2  # the root exactly, the others but for perspective
+    assert difference.max() < 0.15 * np.ptp(hand.joints_px, axis=0).max()
+    length_m = np.linalg.norm(hand.joints_m[9] - hand.joints_m[0])
+    assert 0.05 < length_m < 0.15
+
+
+def test_a_nearer_camera_sees_the_same_hand_nearer(make, image):
+    far, near = (Camera(f, f, 199.5, 149.5, 400, 300) for f in (800, 400))
+    (a,), (b,) = (make().estimate(image, camera, TARGET) for camera in (far, near))
+    assert a.joints_m[9, 2] == pytest.approx(2 * b.joints_m[9, 2], rel=1e-4)
+    assert np.allclose(a.joints_px, b.joints_px, atol=1e-3)
+
+
+def test_without_intrinsics_nothing_is_metric(make, image):
+    (hand,) = make().estimate(image, targets=TARGET)
+    assert not hand.metric
+
+
+def test_a_left_hand_is_a_right_hand_in_the_mirror(make, image):
+    width = image.shape[1]
+    box = TARGET[0].box
+    turned = [Target(Box(width - box.x - box.width, box.y, box.width, box.height))]
+    (right,) = make(**{"tracking.side": "right"}).estimate(image, targets=TARGET)
+    (left,) = make(**{"tracking.side": "left"}).estimate(image[:, ::-1].copy(), targets=turned)
+    assert (right.side, left.side) == (Side.RIGHT, Side.LEFT)
+    assert np.allclose(left.joints_px[:, 0], width - 1 - right.joints_px[:, 0], atol=0.02)
+    assert np.allclose(left.joints_px[:, 1], right.joints_px[:, 1], atol=0.02)
+    assert np.allclose(left.vertices_m, right.vertices_m * (-1, 1, 1), atol=1e-4)
+    assert np.allclose(left.normals, right.normals * (-1, 1, 1), atol=1e-2)
+    assert np.linalg.det(left.wrist_rotation) == pytest.approx(1, abs=1e-4)
+
+
+def test_scores_below_the_bar_are_no_hands(make, image):
+    assert make(**{"tracking.min_score": 1.0}).estimate(image) == []
+    assert make(**{"tracking.min_score": 1.0}).estimate(image, targets=TARGET) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 900), (700, 9), (17, 23)])
+def test_odd_images_are_searched_without_complaint(make, shape):
+    image = np.full((*shape, 3), 90, np.uint8)
+    for hand in make().estimate(image):
+        assert np.isfinite(hand.vertices_m).all()
+
+
+@pytest.mark.parametrize("bad", [np.zeros((5, 5)), np.zeros((5, 5, 3)), np.zeros((0, 5, 3), "u1")])
+def test_what_is_no_image_is_refused(make, bad):
+    with pytest.raises(ValueError, match="an image is"):
+        make().estimate(bad)
+
+
+def test_live_settings_change_and_others_are_refused(make):
+    pipeline = make()
+    pipeline.configure(pipeline.config.replace({"refinement.steps": 0}))
+    assert pipeline.config.refinement.steps == 0
+    with pytest.raises(ValueError, match=r"model\.profile cannot change while running"):
+        pipeline.configure(pipeline.config.replace({"model.profile": "full"}))
+    assert pipeline.config.model.profile == "lite"
+
+
+def test_impossible_devices_and_backends_are_named(make):
+    with pytest.raises(ValueError, match="model.device 'cuda:99' is not there"):
+        make(**{"model.device": "cuda:99"})
+    with pytest.raises(ValueError, match="model.backend 'tensorrt' is not there yet"):
+        make(**{"model.backend": "tensorrt"})
+
+
+def test_the_full_profile_without_weights_says_what_to_do():
+    with pytest.raises(FileNotFoundError, match="choose the lite profile"):
+        HandPipeline(Config().replace({"model.profile": "full"}))
+
+
+def test_boxes_from_outside_keep_their_identity(make, image):
+    tracker = HandTracker(make())
+    (first,) = tracker.process(image, boxes=TARGET)
+    (second,) = tracker.process(image)
+    assert first.track_id == second.track_id
+    tracker.reset()
+    (third,) = tracker.process(image)
+    assert third.track_id > second.track_id
+    assert tracker.process(image, boxes=[]) == []
+
+
+def test_pictures_of_a_hand(make, image):
+    hands = make().estimate(image, targets=TARGET)
+    before = image.copy()
+    picture, mask = draw_overlay(image, hands), hand_mask(hands, 300, 400)
+    assert np.array_equal(image, before)
+    assert picture.shape == image.shape
+    assert (picture != image).any()
+    assert set(np.unique(mask)) == {0, 255}
+    joints = hands[0].joints_px.round().astype(int)
+    inside = (joints >= 0).all(1) & (joints < (400, 300)).all(1)
+    assert (mask[joints[inside, 1], joints[inside, 0]] == 255).mean() > 0.5
+    assert np.array_equal(draw_overlay(image, []), image)
+
+
+def test_weights_survive_saving_and_wrong_ones_are_refused(tmp_path, untrained):
+    networks = load_networks(untrained, "lite")
+    copy = tmp_path / "copy.safetensors"
+    save_networks(networks, copy, {"note": 1})
+    again = load_networks(copy, "lite")
+    for a, b in zip(networks.modules(), again.modules(), strict=True):
+        for name, tensor in a.state_dict().items():
+            assert tensor.equal(b.state_dict()[name]), name
+    assert again.training == {"note": 1}
+    with pytest.raises(ValueError, match="weights of the lite profile, but full was asked for"):
+        load_networks(copy, "full")
+    copy.write_bytes(copy.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"copy\.safetensors: not a readable weights file"):
+        load_networks(copy, "lite")
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        load_networks(tmp_path / "none.safetensors", "lite")
