@@ -114,9 +114,9 @@ def test_live_settings_change_and_others_are_refused(make):
 
 
 def test_impossible_devices_and_backends_are_named(make):
-    with pytest.raises(ValueError, match="model.device 'cuda:99' is not there"):
+    with pytest.raises(ValueError, match=r"model\.device 'cuda:99' is not there"):
         make(**{"model.device": "cuda:99"})
-    with pytest.raises(ValueError, match="model.backend 'tensorrt' is not there yet"):
+    with pytest.raises(ValueError, match=r"model\.backend 'tensorrt' is not there yet"):
         make(**{"model.backend": "tensorrt"})
 
 

@@ -1,0 +1,172 @@
+"""The training loop, for seconds, on a folder of pictures in the documented format."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from dhpe_ros.crop import image_to_crop
+from dhpe_ros.evidence import EvidenceMaps, heatmap_targets
+from dhpe_ros.hand_model import HandModel
+from dhpe_ros.projection import Projection
+from dhpe_ros.training.augmentation import augment
+from dhpe_ros.training.batches import Batch
+from dhpe_ros.training.joint_loss import joint_loss
+from dhpe_ros.training.real_hands import load_frames, load_real_hands
+from dhpe_ros.training.synthesis import load_synthetic, write_synthetic
+from dhpe_ros.training.validation import CROP_SCALE, validate
+from dhpe_ros.types import Box
+from dhpe_ros.weights import build_networks, hand_model_path, load_networks
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Random pictures with labels in the folder format of docs/training.md."""
+    folder = tmp_path_factory.mktemp("real")
+    rng = np.random.default_rng(0)
+
+    def picture(path, height, width):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (height, width, 3), np.uint8))
+
+    def joints(size):
+        return (rng.uniform(0.3, 0.7, (21, 2)) * size).tolist()
+
+    def hand(size):
+        return {"joints_px": joints(size), "joints_m": rng.normal(0, 0.05, (21, 3)).tolist()}
+
+    signs, wild, frames = [], [], []
+    for k, split in enumerate(("train", "train", "val")):
+        picture(folder / f"signs/images/{k}.jpg", 100, 100)
+        picture(folder / f"signs/masks/{k}.png", 200, 200)
+        signs.append({"name": str(k), "split": split, **hand(100)})
+        picture(folder / f"wild/room/{k}.jpg", 96, 96)
+        side = ("left", "right")[k % 2]
+        file = f"room/{k}.jpg"
+        wild.append({"set": "room", "file": file, "split": split, "side": side, **hand(96)})
+        picture(folder / f"frames/room/{k}.jpg", 120, 200)
+        hands = [{"side": "right", "joints_px": joints(60)}]
+        frames.append({"file": f"room/{k}.jpg", "split": split, "hands": hands})
+    for name, content in (("signs", {"hands": signs}), ("wild", {"hands": wild})):
+        (folder / name / "labels.json").write_text(json.dumps(content))
+    (folder / "frames/labels.json").write_text(json.dumps({"frames": frames}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def synthetic(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic")
+    write_synthetic(folder, 8, seed=0)
+    return folder
+
+
+def test_real_hands_are_read_by_split(real):
+    train, val = load_real_hands(real, "train"), load_real_hands(real, "val")
+    assert [sample.source for sample in train] == ["signs", "signs", "room", "room"]
+    assert [sample.right for sample in train] == [True, True, False, True]
+    assert len(val) == 2
+    assert train[0].mask.shape == train[0].image.shape[:2] == (200, 200)
+    assert train[2].mask is None
+    assert train[0].relative_depth_px[9] == 0
+    with pytest.raises(FileNotFoundError, match=r"no labels at .*labels\.json"):
+        load_real_hands(real / "nowhere", "train")
+
+
+def test_hand_free_pieces_keep_clear_of_hands(real):
+    samples, pieces = load_frames(real, "train")
+    assert len(samples) == 2
+    for piece in pieces:
+        assert piece.shape[0] == piece.shape[1]
+    whole = cv2.cvtColor(cv2.imread(str(real / "frames/room/0.jpg")), cv2.COLOR_BGR2RGB)
+    clear = whole[:, 60:]  # the joints lie within 42 pixels of the left edge
+    assert any(_is_part_of(piece, clear) for piece in pieces)
+
+
+def _is_part_of(piece, image):
+    if piece.shape[0] > image.shape[0] or piece.shape[1] > image.shape[1]:
+        return False
+    return cv2.matchTemplate(image, piece, cv2.TM_SQDIFF).min() < 1e-3 * piece.size
+
+
+def _one_batch(synthetic):
+    rng = np.random.default_rng(3)
+    backgrounds = [np.full((64, 64, 3), 90, np.uint8)]
+    samples = load_synthetic(synthetic)[:4]
+    return Batch.stack([augment(sample, backgrounds, rng) for sample in samples * 2])
+
+
+def test_every_term_of_the_loss_reaches_the_networks(synthetic):
+    torch.manual_seed(0)
+    networks, batch = build_networks("lite"), _one_batch(synthetic)
+    projection = Projection(HandModel(hand_model_path()))
+    terms = joint_loss(networks, projection, batch)
+    assert all(term.isfinite() for term in terms.values())
+    sum(terms.values()).backward()
+    for module in networks.modules():
+        for name, parameter in module.named_parameters():
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+    first = joint_loss(networks, projection, batch, evidence_only=True)
+    assert set(first) == {"heatmaps", "side"}
+
+
+def test_one_batch_can_be_learnt_by_heart(synthetic):
+    torch.manual_seed(0)
+    networks, batch = build_networks("lite"), _one_batch(synthetic)
+    projection = Projection(HandModel(hand_model_path()))
+    parameters = [p for module in networks.modules() for p in module.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    history = []
+    for _ in range(30):
+        terms = joint_loss(networks, projection, batch)
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 20.0)
+        optimizer.step()
+        history.append({name: float(term.detach()) for name, term in terms.items()})
+    for name in ("heatmaps", "skeleton", "refined"):
+        assert history[-1][name] < 0.6 * history[0][name], name
+
+
+def test_validation_measures_in_percent_of_the_box(real):
+    samples = load_real_hands(real, "val")
+    networks = build_networks("lite")
+    networks.evidence.maps = _maps_that_know(samples)
+    for module in networks.modules():
+        module.eval()
+    projection = Projection(HandModel(hand_model_path()))
+    measured = validate(networks, projection, samples)
+    assert measured["evidence"] < 0.5
+    assert measured["side"] == 0
+    assert 1 < measured["mesh"] < 300
+
+
+def _maps_that_know(samples):
+    """Heat maps at the labels, as a network without error would give them."""
+    truth = []
+    for sample in samples:
+        square = Box.around(sample.joints_px).squared(CROP_SCALE)
+        truth.append(image_to_crop(sample.joints_px, square, mirrored=not sample.right))
+    joints = torch.from_numpy(np.stack(truth)).float()
+
+    def maps(crops):
+        sure = torch.full((len(crops),), 9.0)
+        return EvidenceMaps(torch.zeros(len(crops), 2048), (heatmap_targets(joints),), sure)
+
+    return maps
+
+
+def test_training_for_seconds_leaves_a_checkpoint(real, synthetic, tmp_path):
+    output = tmp_path / "out.safetensors"
+    command = [sys.executable, "-m", "dhpe_ros.training.train", "--real", str(real)]
+    command += ["--synthetic", str(synthetic), "--output", str(output), "--batch", "4"]
+    command += ["--minutes", "0.08", "--workers", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    networks = load_networks(output, "lite")
+    assert networks.training["steps"] > 0
+    assert {"signs", "room"} == set(networks.training["validation"])
