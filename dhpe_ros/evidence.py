@@ -89,7 +89,7 @@ class EvidenceNetwork(nn.Module):
 
 
 class FullEvidence(EvidenceNetwork):
-    """ResNet-50 for the features, PoseNet for the joints (METHOD section 2)."""
+    """ResNet-50 for the features, PoseNet for the joints (docs/method.md, section 2)."""
 
     feature_size = CROP_SIZE
 

@@ -19,7 +19,7 @@ TRIANGLE_COUNT = 1538
 BONE_COUNT = 16
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 EXTRAS = ("tips", "wrist_loop", "theta_std", "pose_limits", "pose_axes", "licence")
-MANO_TIPS = (745, 333, 444, 555, 672)  # thumb, index, middle, ring, little: METHOD section 1
+MANO_TIPS = (745, 333, 444, 555, 672)  # thumb, index, middle, ring, little
 
 SHAPES = {
     "v_template": (VERTEX_COUNT, 3),

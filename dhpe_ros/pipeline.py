@@ -25,7 +25,7 @@ _WRONG_SIDE = 0.25  # below this probability a crop is looked at again in the mi
 
 
 class HandPipeline:
-    """METHOD section 1, from a whole image to hands in the camera's frame."""
+    """The method (docs/method.md), from a whole image to hands in the camera's frame."""
 
     def __init__(self, config: Config | None = None) -> None:
         """Load the hand model and the networks.

@@ -69,7 +69,7 @@ def place_hand(
 
 
 def _root_m(camera: Camera, crop: Crop, root: np.ndarray, scale: float) -> np.ndarray:
-    """``(3,)``: METHOD section 1, one metre spans ``scale * side / 2`` pixels at the root."""
+    """``(3,)``: one metre spans ``scale * side / 2`` pixels at the root (docs/method.md)."""
     depth_m = camera.fx / (scale * crop.box.width / 2)
     return camera.back_project(crop.to_image(root[None])[0], depth_m)
 

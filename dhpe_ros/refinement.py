@@ -1,4 +1,4 @@
-"""Eq. 13: gradient steps on the 63 parameters, for the image at hand (METHOD section 5)."""
+"""Eq. 13: gradient steps on the 63 parameters, for the image at hand (docs/method.md)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
-CROP_SIZE = 224  # pixels, METHOD section 1
+CROP_SIZE = 224  # pixels; the paper's
 JOINT_COUNT = 21
 PARAMETER_COUNT = 63
 FEATURE_COUNT = 2048
@@ -115,7 +115,7 @@ class Refinement:
 class Hand:
     """One hand, placed in the image and in the camera. Arrays are float32, joints OpenPose's.
 
-    ``parameters`` are those of METHOD section 1 for the square ``box`` as the network saw it: for a
+    ``parameters`` are the 63 of docs/method.md, for the square ``box`` as the network saw it: for a
     left hand, the mirrored crop.
     """
 

@@ -21,7 +21,7 @@ class PoseNet(nn.Module):
     """``(B, 3, 256, 256)`` in [-0.5, 0.5] to three ``(B, 21, 32, 32)``, one per stage.
 
     Parameter names are those of the published weights (``conv1_1`` ... ``conv7_7``). No batch
-    norm, leaky ReLU 0.01, zero padding that keeps the size (METHOD section 2).
+    norm, leaky ReLU 0.01, zero padding that keeps the size (docs/method.md, section 2).
     """
 
     def __init__(self) -> None:

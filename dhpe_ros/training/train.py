@@ -1,4 +1,4 @@
-"""Joint training of a profile's networks: one visible loop (METHOD section 3).
+"""Joint training of a profile's networks: one visible loop (docs/method.md, section 3).
 
 ``python -m dhpe_ros.training.train --real FOLDER --synthetic FOLDER --minutes 60 --output FILE``,
 or ``torchrun --nproc-per-node 2 -m dhpe_ros.training.train ...`` for several processes.
