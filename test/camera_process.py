@@ -12,7 +12,7 @@ import rclpy
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 
-from dhpe_ros.ros.image_conversion import fill_image
+from dhpe_ros.media.image_messages import fill_image
 
 WIDTH, HEIGHT = 320, 240
 

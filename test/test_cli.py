@@ -15,11 +15,11 @@ import pytest
 
 from dhpe_ros import __version__
 from dhpe_ros.cli import main
-from dhpe_ros.clips import ClipWriter
 from dhpe_ros.commands import prediction
 from dhpe_ros.commands.predict_files import OutputNames, write_json
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.media import open_media
+from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.ros.demo_report import Findings, Truth
 from dhpe_ros.weights import build_networks, hand_model_path, save_networks
 

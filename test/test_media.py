@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dhpe_ros.clips import ClipWriter
-from dhpe_ros.media import MediaError, list_folder, open_media, read_image, to_rgb8
+from dhpe_ros.media import MediaError, list_folder, open_media
+from dhpe_ros.media.clips import ClipWriter
+from dhpe_ros.media.pictures import read_image, to_rgb8
 
 
 def quadrants(height: int = 40, width: int = 60) -> np.ndarray:

@@ -14,7 +14,6 @@ from typing import Any
 from tqdm import tqdm
 
 from dhpe_ros.camera import Camera
-from dhpe_ros.clips import ClipWriter
 from dhpe_ros.commands import one_line
 from dhpe_ros.commands.predict_files import (
     OVERLAY_SUFFIX,
@@ -27,6 +26,7 @@ from dhpe_ros.commands.predict_files import (
 from dhpe_ros.drawing import draw_overlay
 from dhpe_ros.intrinsics import Intrinsics
 from dhpe_ros.media import Frame, Media, MediaError, is_bag, list_folder, open_media
+from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.tracking import HandTracker
 from dhpe_ros.types import Box, Hand

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dhpe_ros.clips import ClipWriter
+from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.mesh_io import write_obj
 from dhpe_ros.ros.demo_player import Answer
 from dhpe_ros.types import Side

@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.media import Frame
-from dhpe_ros.ros.image_conversion import fill_image, image_to_rgb
+from dhpe_ros.media.image_messages import fill_image, image_to_rgb
 from dhpe_ros.ros.message_conversion import HandArray, HandMesh
 
 IMAGE_TOPIC = "/camera/image_raw"

@@ -13,7 +13,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from dhpe_ros.camera import Camera
-from dhpe_ros.ros.image_conversion import fill_image
+from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.types import Box, Hand, Side, Target
 
 try:

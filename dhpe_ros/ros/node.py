@@ -24,10 +24,10 @@ from std_srvs.srv import SetBool, Trigger
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
+from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
-from dhpe_ros.ros.image_conversion import compressed_to_rgb, image_to_rgb
 from dhpe_ros.ros.image_watch import ImageWatch
 from dhpe_ros.ros.message_conversion import camera_from_info
 from dhpe_ros.ros.outputs import HandOutputs

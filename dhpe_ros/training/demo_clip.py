@@ -18,8 +18,8 @@ import torch
 from tqdm import tqdm
 
 from dhpe_ros.camera import Camera
-from dhpe_ros.clips import ClipWriter
 from dhpe_ros.hand_model import HandModel
+from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.rendering import Lights, Skin, random_skin, render_hand
 from dhpe_ros.rendering.shading import area_normals
 from dhpe_ros.training.forearm import random_forearm

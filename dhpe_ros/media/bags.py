@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from dhpe_ros.camera import Camera
-from dhpe_ros.media import Frame, MediaError
-from dhpe_ros.ros.image_conversion import compressed_to_rgb, image_to_rgb
+from dhpe_ros.media.frames import Frame, MediaError
+from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 
 _DECODERS = {
     "sensor_msgs/msg/Image": image_to_rgb,

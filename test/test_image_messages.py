@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhpe_ros.ros.image_conversion import (
+from dhpe_ros.media.image_messages import (
     ENCODINGS,
     UnknownEncodingError,
     compressed_to_rgb,

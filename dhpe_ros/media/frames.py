@@ -1,0 +1,48 @@
+"""What every reader of pictures gives: frames, with what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from dhpe_ros.camera import Camera
+
+
+class MediaError(ValueError):
+    """An input that cannot be read; the text names it and says why."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of an input."""
+
+    image: np.ndarray  # (H, W, 3) uint8 RGB, upright
+    name: str  # for messages: the file, and the frame number where there are several
+    index: int = 0
+    stamp_s: float = 0.0  # seconds since the input's first frame
+    camera: Camera | None = None  # where the input itself says (a bag's camera_info)
+
+
+class Media(Protocol):
+    """An input that can be read from its beginning, as often as wanted (a camera: from now on)."""
+
+    name: str
+    count: int | None  # frames, None where nobody knows; a video's own claim may be off
+    rate_hz: float | None  # None: no rate of its own
+    is_sequence: bool  # True: neighbouring frames show the same scene
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames in order. Raises ``MediaError``."""
+        ...
+
+
+def reason(error: OSError) -> str:
+    """The system's words for what went wrong, for a message."""
+    return (error.strerror or str(error)).lower()
