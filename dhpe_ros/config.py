@@ -117,6 +117,9 @@ class RefinementConfig:
     laplacian_weight: float = setting(
         1.0, "weight of the mesh Laplacian term", at_least=0.0, at_most=1e6, live=True
     )
+    align_camera: bool = setting(
+        True, "start from the scale, shift and turn that fit the 2D joints best", live=True
+    )
     confidence_weighting: bool = setting(
         True, "weigh each joint of the 2D term by its confidence", live=True
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dhpe_ros.camera_alignment import align_camera
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_parameters import normalize_parameters
@@ -76,21 +77,25 @@ def refine(
 
     A hand whose objective is not lower at the end, or not finite, gets its start back.
     """
-    parameters = start.detach().clone().requires_grad_(True)
+    if config.steps == 0:
+        distance = residual(start, observation, projection)
+        unchanged = torch.ones_like(distance, dtype=torch.bool)
+        return RefinedParameters(start, 0, distance, distance, unchanged)
+
+    def value(parameters: Tensor) -> Tensor:
+        return objective(parameters, observation, projection, evidence, config)
+
+    begin = _aligned(start, observation, projection) if config.align_camera else start
+    parameters = begin.detach().clone().requires_grad_(True)
     optimizer = _optimizer(parameters, config)
-    before = None
     for _ in range(config.steps):
-        value = objective(parameters, observation, projection, evidence, config)
-        before = value.detach() if before is None else before
-        (parameters.grad,) = torch.autograd.grad(value.sum(), parameters)
+        (parameters.grad,) = torch.autograd.grad(value(parameters).sum(), parameters)
         optimizer.step()
         with torch.no_grad():
             parameters.copy_(normalize_parameters(parameters))
     with torch.no_grad():
-        accepted = torch.ones(len(start), dtype=torch.bool, device=start.device)
-        if before is not None:
-            after = objective(parameters, observation, projection, evidence, config)
-            accepted = after.isfinite() & (after <= before)
+        after = value(parameters)
+        accepted = after.isfinite() & (after <= value(start))
         result = torch.where(accepted[:, None], parameters, start)
         return RefinedParameters(
             result,
@@ -99,6 +104,12 @@ def refine(
             residual(result, observation, projection),
             accepted,
         )
+
+
+@torch.no_grad()
+def _aligned(start: Tensor, observation: Observation, projection: Projection) -> Tensor:
+    joints = projection(start).joints[..., :2]
+    return align_camera(start, joints, observation.joints, observation.confidences)
 
 
 def residual(parameters: Tensor, observation: Observation, projection: Projection) -> Tensor:
