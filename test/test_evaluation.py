@@ -13,7 +13,7 @@ from dhpe_ros.types import Side
 def test_the_error_is_a_part_of_the_longer_side():
     joints = np.zeros((21, 2), np.float32)
     joints[3], joints[5] = (200, 10), (0, 80)
-    hand = SimpleNamespace(joints_px=joints + (6, 8), side=Side.LEFT)
+    hand = SimpleNamespace(joints_px=joints + np.array((6, 8)), side=Side.LEFT)
     row = compare(hand, joints, right=False)
     assert row.error_pct == pytest.approx(5.0)  # 10 pixels of 200
     assert row.found

@@ -1,1 +1,1 @@
-"""Offline: how far off the whole pipeline is on pictures with labels. Never imported by the node."""
+"""Offline: how far off the whole pipeline is. Never imported by the node."""

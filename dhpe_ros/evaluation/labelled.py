@@ -1,7 +1,7 @@
 """The whole pipeline on labelled pictures: 2D error of the mesh's joints, in percent of the hand.
 
-``python -m dhpe_ros.evaluation.labelled --real FOLDER --set signs`` (or ``wild``, or ``clip``, a video
-with a ``labels.json`` beside it). The folder format is that of ``docs/training.md``.
+``python -m dhpe_ros.evaluation.labelled --real FOLDER --set signs`` (or ``wild``, or ``clip``, a
+video with a ``labels.json`` beside it). The folder format is that of ``docs/training.md``.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def compare(hand: Hand | None, joints_px: np.ndarray, right: bool | None) -> Com
 def pictures(
     pipeline: HandPipeline, real: Path, name: str, label_boxes: bool
 ) -> Iterator[Comparison]:
-    """The ``val`` hands of ``signs`` or ``wild``: searched in the picture, or in the label's box."""
+    """The ``val`` hands of ``signs`` or ``wild``: searched for, or in the label's box."""
     both = load_real_hands(real, "val")
     samples = [sample for sample in both if (sample.source == "signs") == (name == "signs")]
     for sample in tqdm(samples, unit="hand"):
