@@ -179,7 +179,10 @@ class Config:
         for name, setting_field, value in self.items():
             _check(name, setting_field.metadata, value)
         if self.tracking.box != "full":
-            Box.parse(self.tracking.box)
+            try:
+                Box.parse(self.tracking.box)
+            except ValueError as error:
+                raise ValueError(f"tracking.box: {error}") from error
 
     def items(self) -> Iterator[tuple[str, Any, Any]]:
         """``(dotted name, dataclass field, value)`` of every setting, in order."""

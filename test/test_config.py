@@ -26,7 +26,7 @@ def test_nested_and_dotted_mappings_mean_the_same():
         ("refinement.step_size", float("nan"), "refinement.step_size must be finite"),
         ("model.profile", "huge", "model.profile must be one of lite, full, got 'huge'"),
         ("tracking.min_score", 1.5, "tracking.min_score must be <= 1.0"),
-        ("tracking.box", "1,2,3", "x,y,width,height"),
+        ("tracking.box", "1,2,3", "tracking.box: a box is 'x,y,width,height'"),
         ("tracking.box", "0,0,-5,5", "positive width"),
         ("refinement.step", 3, "did you mean refinement.steps"),
         ("nonsense", 3, "unknown setting 'nonsense'"),

@@ -27,7 +27,7 @@ def joint_loss(
     maps = _maps(networks.evidence, batch)
     terms = {
         "heatmaps": losses.joint_heatmaps(maps, batch).mean(),
-        "side": 0.5 * losses.side(maps, batch).mean(),
+        "side": 2 * losses.side(maps, batch).mean(),
     }
     if evidence_only:
         return terms
