@@ -6,13 +6,11 @@ large in the image as a hand in its crop.
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from timing import median_ms, show
 
 from dhpe_ros.rendering import Lights, random_skin, rasterize, render_hand, silhouette
 from dhpe_ros.rendering.workers import for_each
@@ -25,8 +23,7 @@ COLOR_IMAGES = 100
 
 
 def main() -> None:
-    for key, value, unit in measure():
-        print(f"{key:40s} {value:10.3f} {unit}")
+    show(measure())
 
 
 def measure() -> list[tuple[str, float, str]]:
@@ -76,17 +73,6 @@ def color_images_per_s(vertices: torch.Tensor, triangles: np.ndarray) -> float:
         render_hand(meshes[n % len(meshes)], triangles, COLOR_SIZE, skin, lights)
 
     return 1000 * COLOR_IMAGES / median_ms(lambda: for_each(COLOR_IMAGES, render), repeats=5)
-
-
-def median_ms(call: Callable[[], object], repeats: int = 50) -> float:
-    """Median time of a call in milliseconds, after one to warm up."""
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
 
 
 def _turn(angle: float) -> torch.Tensor:
