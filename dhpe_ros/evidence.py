@@ -15,7 +15,7 @@ from torch.nn import functional
 from dhpe_ros.networks.lite_trunk import LiteTrunk
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
-from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT
+from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -58,7 +58,13 @@ class EvidenceNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.right_head = nn.Linear(FEATURE_COUNT, 1)
+        # A right palm and a left back look alike but for their surface: it takes the joints' layout
+        # and the features together to tell them apart.
+        self.right_head = nn.Sequential(
+            nn.Linear(FEATURE_COUNT + 2 * JOINT_COUNT, 128),
+            nn.ReLU(inplace=True),
+            nn.Linear(128, 1),
+        )
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
 
@@ -81,6 +87,14 @@ class EvidenceNetwork(nn.Module):
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
         raise NotImplementedError
+
+    def right_logit(self, features: Tensor, heatmaps: Tensor) -> Tensor:
+        """``(B,)``: for a right hand positive, from F and where the joints lie to each other."""
+        joints = read_joints(heatmaps.detach().float())[0]
+        layout = joints - joints.mean(1, keepdim=True)
+        layout = layout / layout.abs().amax((1, 2), keepdim=True).clamp(min=0.01)
+        seen = torch.cat((features, layout.flatten(1).to(features.dtype)), 1)
+        return self.right_head(seen)[:, 0]
 
     def forward(self, crops: Tensor) -> Evidence:
         maps = self.maps(crops)
@@ -105,7 +119,7 @@ class FullEvidence(EvidenceNetwork):
         features = self.features(self.feature_input(crops))
         resized = functional.interpolate(crops, (256, 256), mode="bilinear", align_corners=False)
         heatmaps = self.joint_network(resized - 0.5)
-        return EvidenceMaps(features, heatmaps, self.right_head(features)[:, 0])
+        return EvidenceMaps(features, heatmaps, self.right_logit(features, heatmaps[-1]))
 
 
 class LiteEvidence(EvidenceNetwork):
@@ -122,7 +136,7 @@ class LiteEvidence(EvidenceNetwork):
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
         features, heatmaps = self.trunk(self.feature_input(crops))
-        return EvidenceMaps(features, (heatmaps,), self.right_head(features)[:, 0])
+        return EvidenceMaps(features, (heatmaps,), self.right_logit(features, heatmaps))
 
 
 def build_evidence(profile: str) -> EvidenceNetwork:
