@@ -48,12 +48,15 @@ def hand_model_path() -> Path:
 
 def weights_path(profile: str) -> Path:
     """The weights that ship for a profile; raises ``FileNotFoundError`` with the remedy."""
+    remedies = {
+        "lite": "install the package again",
+        "full": "choose the lite profile, or name your own file with the setting model.weights",
+    }
     try:
         return shared_file(f"weights/{profile}.safetensors")
     except FileNotFoundError as error:
-        remedy = "choose the lite profile, or name your own file with the setting model.weights"
         raise FileNotFoundError(
-            f"the {profile} profile has no weights: {error}; {remedy}"
+            f"the {profile} profile has no weights: {error}; {remedies[profile]}"
         ) from None
 
 
