@@ -15,6 +15,7 @@ from dhpe_ros.crop import Crop, crop_image
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_search import find_hand
+from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import Observation, RefinedParameters, refine
@@ -42,8 +43,8 @@ class HandPipeline:
         hand_model = HandModel(model.hand_model or hand_model_path())
         networks = load_networks(model.weights or weights_path(model.profile), model.profile)
         self.projection = Projection(hand_model).to(self.device).eval()
-        self.evidence = networks.evidence.to(self.device)
-        self.evidence.to(memory_format=torch.channels_last)
+        fuse_batch_norms(networks.evidence)
+        self.evidence = networks.evidence.to(self.device, memory_format=torch.channels_last)
         self.mesh_estimator = networks.mesh_estimator.to(self.device)
 
     def configure(self, config: Config) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dhpe_ros.evidence import build_evidence, heatmap_targets, read_joints
+from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.networks.lite_trunk import LiteTrunk
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
@@ -30,6 +31,22 @@ def test_what_a_mask_hides_is_the_mean_colour():
     mean = network.mean.expand(1, 3, 224, 224)
     assert network.feature_input(mean).abs().max() < 1e-5
     assert network.feature_input(torch.rand(2, 3, 300, 300)).shape == (2, 3, 128, 128)
+
+
+@pytest.mark.parametrize("profile", ["lite", "full"])
+def test_fused_batch_norms_change_nothing(profile):
+    torch.manual_seed(0)
+    network = build_evidence(profile)
+    with torch.no_grad():
+        network.maps(torch.rand(2, 3, 224, 224))  # batch statistics that are not 0 and 1
+        network.eval()
+        crops = torch.rand(1, 3, 224, 224)
+        before = network.maps(crops)
+        fuse_batch_norms(network)
+        after = network.maps(crops)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    assert torch.allclose(before.features, after.features, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(before.heatmaps[-1], after.heatmaps[-1], rtol=1e-3, atol=1e-4)
 
 
 def test_the_lite_trunk_is_small():
