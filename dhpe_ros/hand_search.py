@@ -79,12 +79,15 @@ def _zoom(
 ) -> tuple[float, Target]:
     """Move a window onto the joints seen in it: the score there, and the target."""
     told = {"left": Side.LEFT, "right": Side.RIGHT}.get(config.side, area.side)
-    box, mirrored = area.box, told is Side.LEFT
+    sides = (told,) if told is not None else (Side.RIGHT, Side.LEFT)
+    target = area
     for _ in range(_ZOOMS):
-        crop = crop_image(image, box, mirrored)
-        evidence = see([crop])
-        if told is None and evidence.right[0] < 0.5:
-            mirrored = not mirrored
-        box = joints_box(crop.to_image(evidence.joints[0].cpu().numpy()), config)
-    score = float(see([crop_image(image, box, mirrored)]).score[0])
-    return score, replace(area, box=box, side=Side.LEFT if mirrored else Side.RIGHT)
+        crops = [crop_image(image, target.box, mirrored=side is Side.LEFT) for side in sides]
+        evidence = see(crops)
+        # A right hand and a left one in the mirror look alike: the side is where the crop looks
+        # more like a right hand than its mirror image does.
+        best = int(evidence.right.argmax())
+        joints_px = crops[best].to_image(evidence.joints[best].cpu().numpy())
+        target = replace(area, box=joints_box(joints_px, config), side=sides[best])
+    crop = crop_image(image, target.box, mirrored=target.side is Side.LEFT)
+    return float(see([crop]).score[0]), target

@@ -22,7 +22,8 @@ from dhpe_ros.refinement import Observation, RefinedParameters, refine
 from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, Target
 from dhpe_ros.weights import hand_model_path, load_networks, weights_path
 
-_WRONG_SIDE = 0.25  # below this probability a crop is looked at again in the mirror
+_SURE_OF_SIDE = 0.7  # below this probability a crop is also looked at in the mirror
+_SIDE_MARGIN = 0.2  # by so much the mirror image must look more like a right hand
 
 
 class HandPipeline:
@@ -82,6 +83,8 @@ class HandPipeline:
         targets = self.find(image) if targets is None else targets
         crops, evidence = self._see_from_the_right_side(image, targets)
         crops, evidence, targets = self._drop_unseen(crops, evidence, targets)
+        if not crops:
+            return []
         refined = self._fit(crops, evidence, self.config.refinement)
         camera = camera or Camera.from_field_of_view(
             image.shape[1], image.shape[0], self.config.camera.field_of_view_deg
@@ -107,7 +110,7 @@ class HandPipeline:
     def _see_from_the_right_side(
         self, image: np.ndarray, targets: Sequence[Target]
     ) -> tuple[list[Crop], Evidence]:
-        """Crops and their evidence, turned over where the network is sure of the other side."""
+        """Crops and their evidence, turned over where the mirror image looks more like a right hand."""
         fixed = _SIDES[self.config.tracking.side]
         sides = [fixed if fixed is not None else target.side for target in targets]
         crops = [
@@ -115,14 +118,14 @@ class HandPipeline:
             for target, side in zip(targets, sides, strict=True)
         ]
         evidence = self.see(crops)
-        wrong = evidence.right < _WRONG_SIDE
-        if fixed is not None or not wrong.any():
+        unsure = evidence.right < _SURE_OF_SIDE
+        if fixed is not None or not unsure.any():
             return crops, evidence
-        crops = [
-            crop_image(image, crop.box, mirrored=crop.mirrored != turn)
-            for crop, turn in zip(crops, wrong.tolist(), strict=True)
-        ]
-        return crops, self.see(crops)
+        mirrored = [crop_image(image, crop.box, mirrored=not crop.mirrored) for crop in crops]
+        other = self.see(mirrored)
+        turn = (unsure & (other.right > evidence.right + _SIDE_MARGIN)).tolist()
+        crops = [m if turned else c for c, m, turned in zip(crops, mirrored, turn, strict=True)]
+        return crops, self.see(crops) if any(turn) else evidence
 
     def _drop_unseen(
         self, crops: list[Crop], evidence: Evidence, targets: Sequence[Target]
