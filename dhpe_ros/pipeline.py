@@ -110,7 +110,7 @@ class HandPipeline:
     def _see_from_the_right_side(
         self, image: np.ndarray, targets: Sequence[Target]
     ) -> tuple[list[Crop], Evidence]:
-        """Crops and their evidence, turned over where the mirror image looks more like a right hand."""
+        """Crops and evidence, turned over where the mirror image looks more like a right hand."""
         fixed = _SIDES[self.config.tracking.side]
         sides = [fixed if fixed is not None else target.side for target in targets]
         crops = [
