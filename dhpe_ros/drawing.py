@@ -40,6 +40,15 @@ def hand_mask(hands: Sequence[Hand], height: int, width: int) -> np.ndarray:
     return mask
 
 
+def warm_up() -> None:
+    """Compile what draws, so that the first real picture does not wait for it."""
+    corners = np.array(((-1, -1, 0), (1, -1, 0), (0, 1, 0)), np.float32)[None]
+    triangle = np.array(((0, 1, 2),))
+    with torch.no_grad():
+        silhouette(torch.from_numpy(corners), triangle, (8, 8))
+    rasterize(corners, triangle, (8, 8))
+
+
 def _draw_mesh(picture: np.ndarray, hand: Hand) -> None:
     """Lay the mesh over ``picture``, lit from the viewer."""
     window = _window(hand, picture.shape)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dhpe_ros import drawing
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config, RefinementConfig
 from dhpe_ros.crop import Crop, crop_image
@@ -60,7 +61,8 @@ class HandPipeline:
         self.config = config
 
     def warm_up(self) -> None:
-        """Run every stage once, so that the first real frame is not the slow one."""
+        """Run everything once, drawing too, so that the first real frame is not the slow one."""
+        drawing.warm_up()
         grey = np.full((CROP_SIZE, CROP_SIZE, 3), 127, np.uint8)
         crops = [crop_image(grey, Box(0, 0, CROP_SIZE, CROP_SIZE))]
         short = replace(self.config.refinement, steps=min(2, self.config.refinement.steps))

@@ -12,6 +12,8 @@ from dhpe_ros.hand_search import joints_box
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.types import Hand, Target
 
+SAME_HAND_OVERLAP = 0.3  # of crops, intersection over union
+
 
 class HandTracker:
     """Follows hands: the next frame's box is the last mesh's, a lost hand is searched for anew."""
@@ -38,7 +40,8 @@ class HandTracker:
         """
         if boxes is not None or not self._targets:
             found = self.pipeline.find(image, boxes)
-            self._targets = [self._identify(target) for target in found]
+            known = list(self._targets)
+            self._targets = [self._identify(target, known) for target in found]
         hands = self.pipeline.estimate(image, camera, self._targets)
         self._targets = [self._follow(hand) for hand in hands]
         return hands
@@ -47,10 +50,11 @@ class HandTracker:
         box = joints_box(hand.joints_px, self.pipeline.config.tracking)
         return Target(box, hand.side, hand.track_id)
 
-    def _identify(self, target: Target) -> Target:
-        overlaps = [(target.box.overlap(known.box), known) for known in self._targets]
-        best, known = max(overlaps, key=lambda pair: pair[0], default=(0.0, None))
-        if known is not None and best > 0.3:
-            return replace(target, track_id=known.track_id, side=known.side)
+    def _identify(self, target: Target, known: list[Target]) -> Target:
+        """Give a found target the identity of the hand it overlaps, which then is taken."""
+        last = max(known, key=lambda one: target.box.overlap(one.box), default=None)
+        if last is not None and target.box.overlap(last.box) > SAME_HAND_OVERLAP:
+            known.remove(last)
+            return replace(target, track_id=last.track_id)
         self._next_id += 1
         return replace(target, track_id=self._next_id - 1)

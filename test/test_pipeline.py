@@ -166,3 +166,11 @@ def test_weights_survive_saving_and_wrong_ones_are_refused(tmp_path, untrained):
         load_networks(copy, "lite")
     with pytest.raises(FileNotFoundError, match="no weights at"):
         load_networks(tmp_path / "none.safetensors", "lite")
+
+
+def test_two_boxes_never_share_an_identity(make, image):
+    tracker = HandTracker(make())
+    (first,) = tracker.process(image, boxes=TARGET)
+    both = tracker.process(image, boxes=TARGET * 2)
+    assert len({hand.track_id for hand in both}) == 2
+    assert first.track_id in {hand.track_id for hand in both}
