@@ -1,8 +1,11 @@
 """Augmentation: labels move with the pixels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from dhpe_ros.training import augmentation
 from dhpe_ros.training.augmentation import INPUT_SIZE, augment, background_example
 from dhpe_ros.training.batches import Batch, source_shares
 from dhpe_ros.training.samples import Sample
@@ -66,6 +69,32 @@ def test_depth_scales_with_the_picture():
     scale = np.linalg.norm(example.joints[0] - example.joints[10]) / 80
     assert np.allclose(example.depth, depth * scale, rtol=0.1)
     assert 0 < example.depth_trust < 1
+
+
+def test_a_cut_out_hand_leaves_no_rim():
+    rows, columns = np.mgrid[:150, :160]
+    disc = (((columns - 80) ** 2 + (rows - 75) ** 2) < 1600).astype(np.uint8)
+    image = disc[..., None] * np.full(3, 200, np.uint8)
+    sample = _dotted(opacity=disc * 255)
+    sample = dataclasses.replace(sample, image=image, rotation=np.eye(3, dtype=np.float32))
+    grey = [np.full((140, 160, 3), 200, np.uint8)]
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        view = augmentation._random_view(sample, rng)
+        rng = _NoPlainBackground(seed)
+        picture, _ = augmentation._compose(sample, view, grey, rng)
+        assert picture.min() >= 196, seed
+        assert picture.max() <= 201, seed
+
+
+class _NoPlainBackground(np.random.Generator):
+    """Draws 0.6: no tint, no plain background, the rim blurred."""
+
+    def __init__(self, seed):
+        super().__init__(np.random.PCG64(seed))
+
+    def random(self, *args, **kwargs):
+        return 0.6
 
 
 def test_a_background_claims_no_hand():

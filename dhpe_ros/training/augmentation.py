@@ -49,8 +49,15 @@ class _View:
         return (points_px - self.center) @ self.linear.T
 
     def warp(self, image: np.ndarray, size: int = INPUT_SIZE) -> np.ndarray:
-        linear = self.linear * size / 2
-        offset = (size - 1) / 2 - linear @ self.center
+        linear, center = self.linear, self.center
+        reduction = 2 / (self.scale * size)
+        if reduction > 1.5:  # as in crop.py: bilinear sampling alone would skip pixels
+            small = tuple(max(1, round(side / reduction)) for side in image.shape[1::-1])
+            factors = np.divide(small, image.shape[1::-1])
+            image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+            linear, center = linear / factors, (center + 0.5) * factors - 0.5
+        linear = linear * size / 2
+        offset = (size - 1) / 2 - linear @ center
         matrix = np.concatenate((linear, offset[:, None]), axis=1)
         return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
 
@@ -121,29 +128,31 @@ def _about_z(angle: float) -> np.ndarray:
 def _compose(
     sample: Sample, view: _View, backgrounds: Sequence[np.ndarray], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The warped picture; what it lacks, and maybe all around the hand, is filled in."""
-    image = view.warp(sample.image)
+    """The warped picture; what it lacks, and maybe all around the hand, is filled in.
+
+    Colours are multiplied by their opacity before they are resampled: what lies outside the hand in
+    the source must not leave a rim around it.
+    """
     mask = None if sample.mask is None else view.warp(sample.mask)
+    picture, opacity = sample.image, np.full(sample.image.shape[:2], 255, np.uint8)
     if sample.opacity is not None and (sample.synthetic or rng.random() < 0.7):
-        alpha = view.warp(sample.opacity)
-        if rng.random() < 0.7:
-            alpha = cv2.GaussianBlur(alpha, (0, 0), rng.uniform(0.4, 0.9))
-        hand = _tint(image, rng) if rng.random() < 0.5 else image
-    else:
-        alpha = view.warp(np.full(sample.image.shape[:2], 255, np.uint8))
-        if alpha.min() == 255:
-            return image, mask
-        hand = image
-    behind = _fill(backgrounds, rng)
-    share = alpha[..., None].astype(np.uint16)
-    blended = (hand * share + behind * (255 - share) + 127) // 255
-    return blended.astype(np.uint8), mask
+        opacity = sample.opacity
+        picture = _tint(picture, rng) if rng.random() < 0.5 else picture
+        picture = cv2.multiply(picture, cv2.merge((opacity,) * 3), scale=1 / 255)
+    hand, share = view.warp(picture), view.warp(opacity)
+    if share.min() == 255:
+        return hand, mask
+    if opacity is sample.opacity and rng.random() < 0.7:
+        sigma = rng.uniform(0.4, 0.9)
+        hand, share = (cv2.GaussianBlur(layer, (0, 0), sigma) for layer in (hand, share))
+    behind = cv2.multiply(_fill(backgrounds, rng), cv2.merge((255 - share,) * 3), scale=1 / 255)
+    return cv2.add(hand, behind), mask
 
 
 def _fill(backgrounds: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.2:
         plain = rng.integers(0, 256, 3) if rng.random() < 0.5 else np.full(3, 127)
-        return np.broadcast_to(plain.astype(np.uint8), (INPUT_SIZE, INPUT_SIZE, 3))
+        return np.tile(plain.astype(np.uint8), (INPUT_SIZE, INPUT_SIZE, 1))
     return _random_background(backgrounds, rng)
 
 
@@ -194,8 +203,8 @@ def _damage(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _tint(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Exposure, contrast, gamma and colour cast by one look-up table per channel."""
     ramp = np.linspace(0, 1, 256)[:, None]
-    gamma = np.exp(rng.normal(0, 0.25))
-    gain = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.08, 3))
+    gamma = np.exp(rng.normal(0, 0.2))
+    gain = np.exp(rng.normal(0, 0.15) + rng.normal(0, 0.07, 3))
     table = np.clip((ramp**gamma - 0.5) * np.exp(rng.normal(0, 0.15)) + 0.5, 0, 1) * gain
     table = np.clip(table + rng.normal(0, 0.05), 0, 1)
     image = cv2.LUT(image, (table * 255).astype(np.uint8)[:, None])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dhpe_ros.evidence import Evidence, EvidenceMaps, EvidenceNetwork, read_joints
@@ -67,11 +70,25 @@ def _masked_features(network: EvidenceNetwork, maps: EvidenceMaps, batch: Batch)
     rows = batch.mask_known.nonzero()[:SOME, 0]
     if len(rows) < 2:  # batch statistics need two
         return maps.features.new_zeros(())
-    with torch.autocast(batch.images.device.type, torch.bfloat16):
+    with torch.autocast(batch.images.device.type, torch.bfloat16), frozen_statistics(network):
         image = network.feature_input(batch.images[rows])
         mask = functional.interpolate(batch.mask[rows, None], network.feature_size, mode="area")
         masked = network.features(image * mask)
     return losses.masked_features(maps.features[rows], masked.float()).mean()
+
+
+@contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Leave the batch norms' running statistics alone: masked crops are not what they are of."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def _silhouettes(projection: Projection, hand: ProjectedHand, batch: Batch) -> Tensor:

@@ -13,7 +13,7 @@ def join() -> tuple[int, int]:
     """Join the others, if there are any: our rank and how many we are."""
     if "RANK" not in os.environ:
         return 0, 1
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    distributed.init_process_group("gloo")  # training runs on CPUs so far
     return distributed.get_rank(), distributed.get_world_size()
 
 

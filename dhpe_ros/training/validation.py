@@ -1,21 +1,20 @@
-"""How good the networks are on hands with labels, without refinement: what picks a checkpoint."""
+"""How good the networks are on hands with labels, without refinement: what a checkpoint is watched by."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 
+from dhpe_ros.config import TrackingConfig
 from dhpe_ros.crop import crop_image
 from dhpe_ros.projection import Projection
-from dhpe_ros.training.augmentation import INPUT_SIZE
 from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import Box
 from dhpe_ros.weights import Networks
 
-CROP_SCALE = 1.8
+CROP_SCALE = TrackingConfig().crop_scale
 
 
 @torch.no_grad()
@@ -49,9 +48,7 @@ def _inputs(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, torc
         if sample.synthetic:
             image = np.where(sample.opacity[..., None] > 127, image, 127).astype(np.uint8)
         crop = crop_image(image, box, mirrored=not sample.right)
-        images.append(
-            cv2.resize(crop.image, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA)
-        )
+        images.append(crop.image)
         joints.append(crop.to_crop(sample.joints_px))
     truth = torch.from_numpy(np.stack(joints)).float()
     crops = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
