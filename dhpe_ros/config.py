@@ -167,7 +167,10 @@ class NodeConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that can be set. Nested names are dotted: ``refinement.steps``."""
+    """Everything that can be set. A setting has one name everywhere, also as a ROS parameter.
+
+    It is dotted, ``refinement.steps``, but for the node's own settings, as ``max_age``.
+    """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -185,37 +188,35 @@ class Config:
                 raise ValueError(f"tracking.box: {error}") from error
 
     def items(self) -> Iterator[tuple[str, Any, Any]]:
-        """``(dotted name, dataclass field, value)`` of every setting, in order."""
+        """``(name, dataclass field, value)`` of every setting, in order."""
         for section in fields(self):
             values = getattr(self, section.name)
             for setting_field in fields(values):
                 yield (
-                    f"{section.name}.{setting_field.name}",
+                    _name(section.name, setting_field.name),
                     setting_field,
                     getattr(values, setting_field.name),
                 )
 
     def as_mapping(self) -> dict[str, Any]:
-        """Dotted name -> value."""
+        """Name -> value."""
         return {name: value for name, _, value in self.items()}
 
     def replace(self, changes: Mapping[str, Any]) -> Config:
-        """A copy with the dotted ``changes`` made.
+        """A copy with the ``changes`` made, by name.
 
         Raises ``ValueError`` for an unknown name (with the nearest known one) or a bad value.
         """
         merged = self.as_mapping()
         for name, value in changes.items():
             if name not in merged:
-                near = difflib.get_close_matches(name, merged, n=1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise ValueError(f"unknown setting {name!r}{hint}")
+                raise ValueError(f"unknown setting {name!r}{did_you_mean(name)}")
             merged[name] = _convert(name, merged[name], value)
         sections = get_type_hints(Config)
         return Config(
             **{
                 section: sections[section](
-                    **{f.name: merged[f"{section}.{f.name}"] for f in fields(sections[section])}
+                    **{f.name: merged[_name(section, f.name)] for f in fields(sections[section])}
                 )
                 for section in sections
             }
@@ -223,7 +224,10 @@ class Config:
 
     @staticmethod
     def from_mapping(mapping: Mapping[str, Any]) -> Config:
-        """From a nested or dotted mapping that holds overrides only."""
+        """From a nested or dotted mapping that holds overrides only.
+
+        The node's own settings may stand in a section ``node``, as in the dataclasses, or alone.
+        """
         return Config().replace(dict(_flatten(mapping)))
 
     @staticmethod
@@ -235,7 +239,7 @@ class Config:
             raise ValueError(f"{path}: not readable as YAML: {error}") from error
         if not isinstance(loaded, dict):
             raise ValueError(f"{path}: expected a mapping of settings, got {type(loaded).__name__}")
-        while len(loaded) == 1 and not hasattr(Config(), next(iter(loaded)).split(".")[0]):
+        while len(loaded) == 1 and not _is_setting(next(iter(loaded))):
             (loaded,) = loaded.values()
             if not isinstance(loaded, dict):
                 raise ValueError(f"{path}: expected a mapping of settings")
@@ -246,12 +250,28 @@ class Config:
             raise ValueError(f"{path}: {error}") from error
 
 
+def did_you_mean(name: str) -> str:
+    """``; did you mean <the nearest name of a setting>?``, or nothing where none is near."""
+    near = difflib.get_close_matches(name, Config().as_mapping(), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _name(section: str, field_name: str) -> str:
+    """The name of a setting. The node is what has the parameters: its own need no section."""
+    return field_name if section == "node" else f"{section}.{field_name}"
+
+
+def _is_setting(name: str) -> bool:
+    """Whether it names a setting or a section of them."""
+    return hasattr(Config(), str(name).split(".")[0]) or name in Config().as_mapping()
+
+
 def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in mapping.items():
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", value
+            yield f"{prefix}{key}".removeprefix("node."), value
 
 
 def _convert(name: str, default: Any, value: Any) -> Any:

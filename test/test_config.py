@@ -29,6 +29,8 @@ def test_nested_and_dotted_mappings_mean_the_same():
         ("tracking.box", "1,2,3", "tracking.box: a box is 'x,y,width,height'"),
         ("tracking.box", "0,0,-5,5", "positive width"),
         ("refinement.step", 3, "did you mean refinement.steps"),
+        ("max_age", -1.0, "^max_age must be >= 0"),
+        ("node.max_age", 1.0, "unknown setting 'node.max_age'; did you mean max_age"),
         ("nonsense", 3, "unknown setting 'nonsense'"),
     ],
 )
@@ -38,7 +40,7 @@ def test_bad_values_are_refused_by_name(name, value, said):
 
 
 def test_an_integer_passes_for_a_float():
-    assert Config().replace({"node.max_age": 2}).node.max_age == 2.0
+    assert Config().replace({"max_age": 2}).node.max_age == 2.0
 
 
 def test_every_setting_says_what_it_is():
@@ -58,6 +60,22 @@ def test_yaml_of_the_command_line_and_of_ros(tmp_path, text):
     path = tmp_path / "hand.yaml"
     path.write_text(text)
     assert Config.from_yaml(path).refinement.steps == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "max_age: 0.5\n",
+        "node: {max_age: 0.5}\n",
+        "node.max_age: 0.5\n",
+        "/**:\n  ros__parameters:\n    max_age: 0.5\n",
+        "/**:\n  ros__parameters:\n    max_age: 0.5\n    refinement: {steps: 50}\n",
+    ],
+)
+def test_the_node_s_own_settings_need_no_section(tmp_path, text):
+    path = tmp_path / "hand.yaml"
+    path.write_text(text)
+    assert Config.from_yaml(path) == Config().replace({"max_age": 0.5})
 
 
 def test_a_bad_yaml_names_the_file(tmp_path):

@@ -40,7 +40,7 @@ def camera():
 @pytest.fixture(scope="module")
 def shared_node(tmp_path_factory, camera):
     """The node with the fake tracker, connected to camera and ears; one for all tests here."""
-    node = NodeProcess(tmp_path_factory.mktemp("fake"), FAKE, "-p", "node.image_timeout:=0.5")
+    node = NodeProcess(tmp_path_factory.mktemp("fake"), FAKE, "-p", "image_timeout:=0.5")
     node.wait_for("ready")
     ears = Ears()
     connect(camera, ears)
@@ -171,10 +171,10 @@ def test_a_bad_parameter_is_refused_with_the_reason(ears, change, reason):
 def test_a_refused_change_changes_nothing_and_a_good_one_does(camera, ears):
     assert not ears.set(tracking__min_score=0.99, tracking__box="nowhere").successful
     assert ears.hands_of(camera.send()[0]).hands
-    assert ears.set(tracking__min_score=0.99, node__frame_id="elsewhere").successful
+    assert ears.set(tracking__min_score=0.99, frame_id="elsewhere").successful
     lost = ears.hands_of(camera.send()[0])
     assert (lost.hands, lost.header.frame_id) == ([], "elsewhere")
-    assert ears.set(tracking__min_score=0.35, node__frame_id="").successful
+    assert ears.set(tracking__min_score=0.35, frame_id="").successful
     assert ears.hands_of(camera.send()[0]).hands
 
 
@@ -214,9 +214,9 @@ def test_an_old_stamp_is_reported_with_the_remedy_and_not_processed(camera, node
     ears.spin(0.3)
     assert ears.heard["hands"] == []
     assert "play it with --clock" in node.log()
-    assert ears.set(node__max_age=0.0).successful
+    assert ears.set(max_age=0.0).successful
     assert ears.hands_of(camera.send(age=3600.0)[0]).hands
-    assert ears.set(node__max_age=1.0).successful
+    assert ears.set(max_age=1.0).successful
 
 
 def test_an_image_without_a_stamp_is_processed(camera, ears):
@@ -252,7 +252,7 @@ def real(tmp_path_factory, camera):
     node = NodeProcess(tmp_path_factory.mktemp("real"), REAL, "-r", "__node:=real")
     node.wait_for("ready", timeout_s=120)
     ears = Ears("real")
-    assert ears.set(node__max_age=0.0, refinement__steps=2).successful
+    assert ears.set(max_age=0.0, refinement__steps=2).successful
     connect(camera, ears, topics=("hands", "mask", "camera_info"))
     yield node, ears
     ears.node.destroy_node()
@@ -330,6 +330,7 @@ def test_a_misspelt_parameter_and_a_qos_that_does_not_match_are_pointed_out(tmp_
     try:
         node.wait_for("publisher of /image offers an incompatible QoS (reliability)")
         assert "refinment.steps is not known" in node.log()
+        assert "did you mean refinement.steps?" in node.log()
         assert node.interrupt(signal.SIGTERM) == 0
         assert "Traceback" not in node.log()
     finally:

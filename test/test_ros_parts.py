@@ -176,7 +176,21 @@ def test_bad_overrides_are_refused_with_the_remedy(ros, overrides, reason):
 def test_overrides_of_nothing_are_named(ros):
     node = node_with(refinment__steps=3, use_sim_time=False)
     declare_parameters(node)
-    assert unknown_overrides(node) == ["refinment.steps"]
+    (message,) = unknown_overrides(node)
+    assert message.startswith("parameter refinment.steps is not known")
+    assert message.endswith("did you mean refinement.steps?")
+
+
+def test_the_names_of_the_contract_have_no_section(ros):
+    node = node_with(image_transport="compressed", max_age=0.5, frame_id="elsewhere")
+    config = declare_parameters(node).node
+    assert (config.image_transport, config.max_age, config.frame_id) == (
+        "compressed",
+        0.5,
+        "elsewhere",
+    )
+    with pytest.raises(ValueError, match=r"^\W*image_transport must be one of raw, compressed"):
+        declare_parameters(node_with(image_transport="theora"))
 
 
 def test_a_good_change_is_applied_and_a_bad_one_leaves_all_as_it_was(ros):

@@ -161,7 +161,7 @@ def _prepare_environment(arguments: argparse.Namespace) -> None:
 
 def _node(arguments: argparse.Namespace) -> NodeProcess:
     # However slow the machine is: the demo is to answer every frame.
-    parameters = ["node.max_age:=0.0", *arguments.parameters]
+    parameters = ["max_age:=0.0", *arguments.parameters]
     remappings = ("image:=/camera/image_raw", "camera_info:=/camera/camera_info")
     return NodeProcess(arguments.output / NODE_LOG, remappings, parameters)
 

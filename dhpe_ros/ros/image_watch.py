@@ -62,7 +62,7 @@ class ImageWatch:
             self._troubles.report(
                 "frame_id",
                 "images have no frame_id: results have none either, and RViz and TF need one; set "
-                "it in the camera driver or by the parameter node.frame_id",
+                "it in the camera driver or by the parameter frame_id",
                 once=True,
             )
         age_s = self.age_s(header)
@@ -116,14 +116,14 @@ def _oddity(header: Header, age_s: float, max_age_s: float) -> str | None:
         )
     if age_s > CLOCK_APART_S:
         return (
-            f"images are {age_s:.0f} s old and not processed (node.max_age is {max_age_s:g} s). "
-            "A bag: play it with --clock and set use_sim_time, or set node.max_age to 0. "
+            f"images are {age_s:.0f} s old and not processed (max_age is {max_age_s:g} s). "
+            "A bag: play it with --clock and set use_sim_time, or set max_age to 0. "
             "A camera of another machine: synchronise the clocks"
         )
     if age_s > max_age_s:
         return (
-            f"an image is {age_s:.1f} s old and not processed (node.max_age is {max_age_s:g} s): "
+            f"an image is {age_s:.1f} s old and not processed (max_age is {max_age_s:g} s): "
             "this computer is too slow for it, camera or network lag, or the clocks of two "
-            "machines differ; node.max_age 0 takes all"
+            "machines differ; max_age 0 takes all"
         )
     return None

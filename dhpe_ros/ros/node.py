@@ -57,8 +57,8 @@ class HandNode(Node):
         super().__init__("hand")
         self._config = declare_parameters(self)
         self._troubles = Troubles(self.get_logger())
-        for name in unknown_overrides(self):
-            self.get_logger().warning(f"parameter {name} is not known here and has no effect")
+        for message in unknown_overrides(self):
+            self.get_logger().warning(message)
         self._tracker = make_tracker(self._config)
         self._statistics = Statistics()
         self._enabled = True

@@ -1,6 +1,7 @@
 """ROS parameters from the configuration dataclasses, and back.
 
-Every setting of ``Config`` becomes one parameter with its description and range. Those that cannot
+Every setting of ``Config`` becomes one parameter of the same name, with its description and range.
+Those that cannot
 change while the node runs are read-only: they come from the parameter file or the command line.
 """
 
@@ -18,7 +19,7 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
-from dhpe_ros.config import Config
+from dhpe_ros.config import Config, did_you_mean
 
 _OTHERS = ("use_sim_time", "qos_overrides.", "start_type_description_service")
 
@@ -41,11 +42,13 @@ def declare_parameters(node: Node) -> Config:
 
 
 def unknown_overrides(node: Node) -> list[str]:
-    """Names given to the node that it does not have: ROS itself ignores them silently."""
+    """What to say of names given to the node that it does not have: ROS itself ignores them."""
     given = getattr(node, "_parameter_overrides", {})  # rclpy has no public way to ask
-    return sorted(
-        name for name in given if not node.has_parameter(name) and not name.startswith(_OTHERS)
-    )
+    return [
+        f"parameter {name} is not known here and has no effect{did_you_mean(name)}"
+        for name in sorted(given)
+        if not node.has_parameter(name) and not name.startswith(_OTHERS)
+    ]
 
 
 def follow_changes(
