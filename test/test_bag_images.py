@@ -33,13 +33,17 @@ def compressed(value: int, stamp_ns: int):
     return TYPES.types["sensor_msgs/msg/CompressedImage"](header(stamp_ns), "png", png)
 
 
-def camera_info(stamp_ns: int):
+def camera_info(stamp_ns: int, binning: int = 0):
     matrix = np.array([30.0, 0, 15.5, 0, 31.0, 11.5, 0, 0, 1])
     roi = TYPES.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
     kind = TYPES.types["sensor_msgs/msg/CameraInfo"]
     zeros, eye = np.zeros(5), np.eye(3).ravel()
     projection = np.zeros(12)
-    return kind(header(stamp_ns), 24, 32, "plumb_bob", zeros, matrix, eye, projection, 0, 0, roi)
+    height, width = 24 * max(binning, 1), 32 * max(binning, 1)
+    return kind(
+        header(stamp_ns), height, width, "plumb_bob", zeros, matrix, eye, projection,
+        binning, binning, roi,
+    )  # fmt: skip
 
 
 def record(path: Path, topics: dict, storage=rosbag2.StoragePlugin.SQLITE3) -> Path:
@@ -47,10 +51,12 @@ def record(path: Path, topics: dict, storage=rosbag2.StoragePlugin.SQLITE3) -> P
     with rosbag2.Writer(path, version=9, storage_plugin=storage) as writer:
         for topic, (make, count) in topics.items():
             stamps = [10**18 + index * 10**8 for index in range(count)]
-            kind = make(*(0,) * make.__code__.co_argcount).__msgtype__
+            kind = (make(0, 0) if make in (image, compressed) else make(0)).__msgtype__
             connection = writer.add_connection(topic, kind, typestore=TYPES)
             for index, stamp_ns in enumerate(stamps):
-                message = make(stamp_ns) if make is camera_info else make(index * 10, stamp_ns)
+                message = (
+                    make(index * 10, stamp_ns) if make in (image, compressed) else make(stamp_ns)
+                )
                 writer.write(connection, stamp_ns, TYPES.serialize_cdr(message, kind))
     return path
 
@@ -70,6 +76,27 @@ def test_frames_with_stamps_and_intrinsics(tmp_path, storage, whole_folder):
     assert [f.stamp_s for f in frames] == pytest.approx([0.1 * k for k in range(5)])
     assert (frames[0].camera.fx, frames[0].camera.fy) == (30.0, 31.0)
     assert (frames[0].camera.cx, frames[0].camera.cy) == (15.5, 11.5)
+
+
+def test_a_camera_info_counts_with_its_binning_and_only_if_it_has_the_image_s_size(tmp_path):
+    def binned(stamp_ns):
+        return camera_info(stamp_ns, binning=2)
+
+    def other_size(stamp_ns):
+        info = camera_info(stamp_ns)
+        info.width = 99
+        return info
+
+    bag = record(
+        tmp_path / "binned", {"/camera/image": (image, 1), "/camera/camera_info": (binned, 1)}
+    )
+    (frame,) = open_media(bag).frames()
+    assert (frame.camera.fx, frame.camera.cx) == (15.0, 7.5)
+    bag = record(
+        tmp_path / "other", {"/camera/image": (image, 1), "/camera/camera_info": (other_size, 1)}
+    )
+    (frame,) = open_media(bag).frames()
+    assert frame.camera is None
 
 
 def test_compressed_images(tmp_path):

@@ -19,7 +19,6 @@ from dhpe_ros.ros.markers import NAMESPACES, MarkerBuilder
 from dhpe_ros.ros.message_conversion import (
     HandArray,
     HandMesh,
-    camera_from_info,
     camera_info_message,
     hand_array_message,
     image_message,
@@ -147,42 +146,10 @@ def test_markers_are_what_rviz_accepts(header):
         assert (marker.lifetime.sec, marker.lifetime.nanosec) == (1, 500_000_000)
 
 
-def info(width=640, height=480, fx=500.0, **fields):
-    k = [fx, 0.0, 320.0, 0.0, fx, 240.0, 0.0, 0.0, 1.0]
-    return CameraInfo(width=width, height=height, k=k, **fields)
-
-
-def test_k_is_the_camera():
-    camera = camera_from_info(info(), 640, 480)
-    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (500, 500, 320, 240)
-    assert not camera.assumed
-
-
-def test_binning_and_roi_are_counted_in():
-    roi = RegionOfInterest(x_offset=100, y_offset=40, width=400, height=300)
-    camera = camera_from_info(info(binning_x=2, binning_y=2, roi=roi), 200, 150)
-    point = np.array((0.3, -0.2, 2.0))
-    full = camera_from_info(info(), 640, 480).project(point[None])[0]
-    corner = full - (100, 40) + 0.5  # from the corner of the region, where binning begins
-    np.testing.assert_allclose(camera.project(point[None])[0], corner / 2 - 0.5)
-
-
-@pytest.mark.parametrize(
-    ("message", "reason"),
-    [
-        (info(fx=0.0), "zero K.*[Cc]alibrate"),
-        (CameraInfo(), "zero K"),
-        (info(width=320, height=240), "320x240.*640x480"),
-        (info(fx=float("nan")), "finite"),
-    ],
-)
-def test_an_unusable_camera_info_says_what_to_do(message, reason):
-    with pytest.raises(ValueError, match=reason):
-        camera_from_info(message, 640, 480)
-
-
 def test_the_mask_s_camera_info_is_the_camera_s_with_the_image_s_header(header):
-    original = info(distortion_model="plumb_bob", d=[0.1, 0.2, 0.0, 0.0, 0.0], binning_x=2)
+    k = [500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]
+    original = CameraInfo(width=640, height=480, k=k, binning_x=2)
+    original.distortion_model, original.d = "plumb_bob", [0.1, 0.2, 0.0, 0.0, 0.0]
     copy = camera_info_message(original, header, 640, 480)
     assert copy.header == header
     copy.header = original.header

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from dhpe_ros.camera import Camera
+from dhpe_ros.media.camera_messages import camera_from_info
 from dhpe_ros.media.frames import Frame, MediaError
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 
@@ -51,7 +53,7 @@ class BagImages:
 
     def frames(self) -> Iterator[Frame]:
         with _open(self.path) as reader:
-            camera = self._camera(reader)
+            infos = self._camera_infos(reader)
             images = [c for c in reader.connections if c.topic == self.topic]
             messages = _messages(reader, images, self.path)
             start_ns = None
@@ -61,6 +63,7 @@ class BagImages:
                     reader.deserialize(data, connection.msgtype), connection.msgtype
                 )
                 name = f"{self.name} frame {index}"
+                camera = _camera(infos, image)
                 yield Frame(image, name, index, (stamp_ns - start_ns) / 1e9, camera)
 
     def _decode(self, message: Any, kind: str) -> np.ndarray:
@@ -69,18 +72,31 @@ class BagImages:
         except ValueError as error:
             raise MediaError(self.path, f"{self.topic}: {error}") from error
 
-    def _camera(self, reader: Any) -> Camera | None:
-        """From the camera_info beside the image topic; None without a usable one."""
-        beside = {str(folder / "camera_info") for folder in PurePosixPath(self.topic).parents}
-        connections = [
-            c for c in reader.connections if c.msgtype == _CAMERA_INFO and c.topic in beside
-        ]
-        for connection, _, data in _messages(reader, connections, self.path) if connections else ():
-            info = reader.deserialize(data, connection.msgtype)
-            if info.k[0] > 0 and info.k[4] > 0:
-                k = [float(value) for value in info.k]
-                return Camera(k[0], k[4], k[2], k[5], int(info.width), int(info.height))
-        return None
+    def _camera_infos(self, reader: Any) -> list[Any]:
+        """The first camera_info of each topic beside the image topic, the nearest topic first."""
+        infos = []
+        for folder in PurePosixPath(self.topic).parents:
+            connections = [
+                c
+                for c in reader.connections
+                if c.msgtype == _CAMERA_INFO and c.topic == str(folder / "camera_info")
+            ]
+            if connections:
+                messages = _messages(reader, connections, self.path)
+                for connection, _, data in islice(messages, 1):
+                    infos.append(reader.deserialize(data, connection.msgtype))
+        return infos
+
+
+def _camera(infos: list[Any], image: np.ndarray) -> Camera | None:
+    """The camera of the first camera_info that fits ``(H, W, 3)``; None where none does."""
+    height, width = image.shape[:2]
+    for info in infos:
+        try:
+            return camera_from_info(info, width, height)
+        except ValueError as error:
+            _log.debug("%s", error)
+    return None
 
 
 def _open(path: Path) -> Any:

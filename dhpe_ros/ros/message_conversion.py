@@ -12,7 +12,6 @@ from geometry_msgs.msg import Point, Pose, Quaternion
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from dhpe_ros.camera import Camera
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.types import Box, Hand, Side, Target
 
@@ -78,34 +77,6 @@ def camera_info_message(
         setattr(copy, name, getattr(info, name))
     copy.binning_x, copy.binning_y = info.binning_x, info.binning_y
     return copy
-
-
-def camera_from_info(info: CameraInfo, width: int, height: int) -> Camera:
-    """The pinhole camera of an image ``width`` x ``height``: K of ``info``, after roi and binning.
-
-    Raises ``ValueError`` with the remedy for a zero K and for another image size.
-    """
-    if info.k[0] <= 0 or info.k[4] <= 0:
-        raise ValueError(
-            "camera_info has a zero K: the camera is not calibrated. Calibrate it (ros2 run "
-            "camera_calibration cameracalibrator) or give the driver its calibration file"
-        )
-    step_x, step_y = max(info.binning_x, 1), max(info.binning_y, 1)
-    full = (info.roi.width or info.width, info.roi.height or info.height)
-    size = (full[0] // step_x, full[1] // step_y)
-    if size != (width, height):
-        raise ValueError(
-            f"camera_info is for {size[0]}x{size[1]} pixels, the image has {width}x{height}: "
-            "give the camera_info that belongs to this image topic"
-        )
-    return Camera(
-        fx=info.k[0] / step_x,
-        fy=info.k[4] / step_y,
-        cx=(info.k[2] - info.roi.x_offset + 0.5) / step_x - 0.5,
-        cy=(info.k[5] - info.roi.y_offset + 0.5) / step_y - 0.5,
-        width=width,
-        height=height,
-    )
 
 
 def targets_from_roi(roi: Any) -> list[Target]:

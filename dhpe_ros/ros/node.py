@@ -24,12 +24,12 @@ from std_srvs.srv import SetBool, Trigger
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
+from dhpe_ros.media.camera_messages import camera_from_info, may_be_distorted
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
 from dhpe_ros.ros.image_watch import ImageWatch
-from dhpe_ros.ros.message_conversion import camera_from_info
 from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
 from dhpe_ros.ros.qos import subscribe
@@ -184,6 +184,15 @@ class HandNode(Node):
             assumed = f"{self._config.camera.field_of_view_deg:g} degrees are assumed, not metric"
             self._troubles.report("camera_info", f"{error}; until then {assumed}", once=True)
             return None
+        if may_be_distorted(info):
+            self._troubles.report(
+                "distortion",
+                "camera_info has distortion and no projection matrix: the images may not be "
+                "rectified and hands would be bent. Feed image_rect, as image_proc makes it",
+                once=True,
+            )
+        else:
+            self._troubles.clear("distortion")
         if info.header.frame_id != frame_id:
             self._troubles.report(
                 "camera_info",
