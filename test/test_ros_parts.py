@@ -11,10 +11,12 @@ pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 import rclpy
 from geometry_msgs.msg import PolygonStamped
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import RegionOfInterest
+from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 
 from dhpe_ros.config import Config
 from dhpe_ros.ros import roi
+from dhpe_ros.ros.diagnostics import Statistics
+from dhpe_ros.ros.image_watch import ImageWatch
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.ros.worker import LatestWorker
@@ -204,6 +206,53 @@ def test_a_good_change_is_applied_and_a_bad_one_leaves_all_as_it_was(ros):
     assert not node.set_parameters_atomically(bad).successful
     assert len(configs) == 2
     assert node.get_parameter("refinement.steps").value == 5
+
+
+@pytest.mark.parametrize(
+    ("listens", "published", "said"),
+    [
+        ((Image, "image"), (Image, "/image"), ["1 publisher(s) there"]),
+        (
+            (Image, "image"),
+            (CompressedImage, "/image"),
+            ["published as sensor_msgs/msg/CompressedImage", "image_transport to compressed and"],
+        ),
+        (
+            (CompressedImage, "image/compressed"),
+            (Image, "/image/compressed"),
+            ["image_transport to raw and remap image:=/image/compressed"],
+        ),
+        ((Image, "image"), (PolygonStamped, "/image"), ["as geometry_msgs/msg/PolygonStamped"]),
+        ((Image, "image"), (Image, "/cam/image"), ["images are on /cam/image. Remap with image:="]),
+        (
+            (CompressedImage, "image/compressed"),
+            (CompressedImage, "/cam/image"),
+            ["on /cam/image. Remap with image/compressed:="],
+        ),
+        (
+            (Image, "image"),
+            (CompressedImage, "/cam/c"),
+            ["no topic with sensor_msgs/msg/Image", "remap image/compressed:=/cam/c."],
+        ),
+    ],
+)
+def test_silence_names_the_remedy_that_fits(ros, listens, published, said):
+    log, elsewhere = Log(), rclpy.Context()
+    rclpy.init(context=elsewhere)
+    try:
+        camera = rclpy.create_node("camera", context=elsewhere)
+        publisher = camera.create_publisher(*published, 1)
+        node = rclpy.create_node("hand")
+        watch = ImageWatch(node, *listens, Statistics(), Troubles(log))
+        until = time.monotonic() + 10
+        while not node.count_publishers(publisher.topic_name) and time.monotonic() < until:
+            time.sleep(0.02)
+        watch.check(0.0, has_camera_info=True)
+    finally:
+        rclpy.shutdown(context=elsewhere)
+    ((_, message),) = log
+    for words in said:
+        assert words in message
 
 
 def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):

@@ -12,14 +12,24 @@ from dhpe_ros.config import NodeConfig
 from dhpe_ros.ros.diagnostics import Statistics
 from dhpe_ros.ros.troubles import Troubles
 
+# What the parameter image_transport makes the node listen to.
+_TRANSPORTS = {
+    "sensor_msgs/msg/Image": ("raw", "image"),
+    "sensor_msgs/msg/CompressedImage": ("compressed", "image/compressed"),
+}
 CLOCK_APART_S = 60.0  # older than this is no lag: another clock, or a recording
 
 
 class ImageWatch:
     """Reports silence and odd stamps with the remedy."""
 
-    def __init__(self, node: Node, topic: str, statistics: Statistics, troubles: Troubles) -> None:
+    def __init__(
+        self, node: Node, kind: type, topic: str, statistics: Statistics, troubles: Troubles
+    ) -> None:
+        """``topic`` as it is subscribed to, with messages of class ``kind``."""
         self._node = node
+        self._kind = _type_name(kind)
+        self._name = topic
         self._topic = node.resolve_topic_name(topic)
         self._statistics = statistics
         self._troubles = troubles
@@ -70,44 +80,71 @@ class ImageWatch:
         if message is None:
             self._troubles.clear("stamp", "the images' stamps are fine again")
             return True
-        self._troubles.report("stamp", message, once=not _has_stamp(header))
-        too_old = _has_stamp(header) and age_s > 0
+        self._troubles.report("stamp", message, once=not has_stamp(header))
+        too_old = has_stamp(header) and age_s > 0
         self._statistics.counts["images too old"] += too_old
         return not too_old
 
     def _silence(self, silent_s: float) -> str:
         said = f"no image on {self._topic} for {silent_s:.0f} s: "
-        publishers = self._node.count_publishers(self._topic)
-        if publishers:
+        kinds = [p.topic_type for p in self._node.get_publishers_info_by_topic(self._topic)]
+        if self._kind in kinds:
             return said + (
-                f"{publishers} publisher(s) there, but nothing arrives. Is the camera running, is "
-                "the QoS compatible (ros2 topic info -v), do large messages get through "
-                "(config/fastdds.xml on both sides)?"
+                f"{kinds.count(self._kind)} publisher(s) there, but nothing arrives. Is the camera "
+                "running, is the QoS compatible (ros2 topic info -v), do large messages get "
+                "through (config/fastdds.xml on both sides)?"
             )
-        others = self._image_topics()
-        seen = f"images are on {', '.join(others)}" if others else "there is no image topic at all"
-        return said + f"nobody publishes it; {seen}. Remap with image:=<topic>"
+        if kinds:
+            return said + (
+                f"it is published as {', '.join(sorted(set(kinds)))}, not as {self._kind}. "
+                + _transport_remedy(kinds, self._topic)
+                + f"Remap with {self._name}:=<topic>"
+            )
+        others = self._topics_of(self._kind)
+        if others:
+            seen = f"images are on {', '.join(others)}. "
+        else:
+            seen = f"there is no topic with {self._kind} at all. "
+            for kind in _TRANSPORTS:
+                for topic in self._topics_of(kind)[:1]:
+                    seen += _transport_remedy([kind], topic)
+        return said + f"nobody publishes it; {seen}Remap with {self._name}:=<topic>"
 
-    def _image_topics(self) -> list[str]:
-        """Topics on which others publish images."""
+    def _topics_of(self, kind: str) -> list[str]:
+        """Topics on which others publish messages of that type."""
         ours = self._node.get_fully_qualified_name() + "/"
         return [
             name
-            for name, types in self._node.get_topic_names_and_types()
-            if any(kind.endswith("Image") for kind in types)
-            and not name.startswith(ours)
-            and self._node.count_publishers(name)
+            for name, kinds in self._node.get_topic_names_and_types()
+            if kind in kinds and not name.startswith(ours) and self._node.count_publishers(name)
         ]
 
 
-def _has_stamp(header: Header) -> bool:
+def _type_name(kind: type) -> str:
+    """``sensor_msgs/msg/Image`` for the class."""
+    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+
+
+def _transport_remedy(kinds: list[str], topic: str) -> str:
+    """How to listen to ``topic``, if it has images in the other transport; ends with a space."""
+    for kind in kinds:
+        if kind in _TRANSPORTS:
+            transport, name = _TRANSPORTS[kind]
+            return (
+                f"To take {topic}, set image_transport to {transport} and remap {name}:={topic}. "
+            )
+    return ""
+
+
+def has_stamp(header: Header) -> bool:
+    """Whether the camera said when; a zero stamp says nothing."""
     return bool(header.stamp.sec or header.stamp.nanosec)
 
 
 def _oddity(header: Header, age_s: float, max_age_s: float) -> str | None:
     if not max_age_s:
         return None
-    if not _has_stamp(header):
+    if not has_stamp(header):
         return "images have no stamp: old ones cannot be told; set it in the camera driver"
     if age_s < -max_age_s:
         return (

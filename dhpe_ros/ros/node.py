@@ -83,7 +83,7 @@ class HandNode(Node):
         self._image_topic = "image/compressed" if compressed else "image"
         self._decode = compressed_to_rgb if compressed else image_to_rgb
         kind = CompressedImage if compressed else Image
-        self._watch = ImageWatch(self, self._image_topic, self._statistics, self._troubles)
+        self._watch = ImageWatch(self, kind, self._image_topic, self._statistics, self._troubles)
         self._roi = RoiInput(self, self._troubles)
         subscribe(self, kind, self._image_topic, self._on_image, self._troubles)
         subscribe(self, CameraInfo, "camera_info", self._on_camera_info, self._troubles)
