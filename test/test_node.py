@@ -178,6 +178,32 @@ def test_a_refused_change_changes_nothing_and_a_good_one_does(camera, ears):
     assert ears.hands_of(camera.send()[0]).hands
 
 
+def test_a_new_place_to_look_forgets_the_tracks(camera, ears):
+    before = ears.hands_of(camera.send()[0]).hands[0].track_id
+    assert ears.set(tracking__min_score=0.3).successful
+    assert ears.hands_of(camera.send()[0]).hands[0].track_id == before
+    assert ears.set(tracking__min_score=0.35, tracking__box="1,2,30,40").successful
+    moved = ears.hands_of(camera.send()[0]).hands[0].track_id
+    assert moved != before
+    assert ears.set(tracking__side="left", tracking__box="1,2,30,40").successful
+    other = ears.hands_of(camera.send()[0]).hands[0].track_id
+    assert other != moved
+    assert ears.set(tracking__side="auto", tracking__box="full").successful
+
+
+def test_disabled_it_still_knows_that_images_arrive(camera, ears):
+    ears.spin(2.0)
+    assert ears.call(SetBool, "enable", SetBool.Request(data=False)).success
+    try:
+        assert ears.until(lambda: "no image on" in ears.heard["diagnostics"][-1].status[0].message)
+        camera.send()
+        ears.forget()
+        assert ears.until(lambda: ears.heard["diagnostics"])
+        assert ears.heard["diagnostics"][0].status[0].message == "disabled"
+    finally:
+        assert ears.call(SetBool, "enable", SetBool.Request(data=True)).success
+
+
 def test_disabled_it_is_silent_and_deletes_its_markers(camera, ears):
     ears.hands_of(camera.send()[0])
     ears.until(lambda: ears.heard["markers"])

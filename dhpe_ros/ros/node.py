@@ -96,9 +96,9 @@ class HandNode(Node):
     # Callbacks of the executor: they store and return.
 
     def _on_image(self, message: Image | CompressedImage) -> None:
+        self._statistics.image_received()
+        self._watch.image_arrived()
         if self._enabled:
-            self._statistics.image_received()
-            self._watch.image_arrived()
             self._worker.submit(message)
 
     def _on_camera_info(self, message: CameraInfo) -> None:
@@ -121,8 +121,10 @@ class HandNode(Node):
         return response
 
     def _take_over(self, config: Config) -> None:
-        self._config = config
+        before, self._config = self._config.tracking, config
         self._worker.call(lambda: self._tracker.pipeline.configure(config))
+        if (config.tracking.box, config.tracking.side) != (before.box, before.side):
+            self._worker.call(self._forget_hands)  # they were found elsewhere, or as other hands
 
     def _every_second(self) -> None:
         self._roi.follow_publisher()
