@@ -48,12 +48,16 @@ def crop_image(image: np.ndarray, box: Box, mirrored: bool = False, size: int = 
     corners = np.array(((-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0)))
     source = crop_to_image(corners, square, mirrored).astype(np.float32)
     target = ((corners + 1) / 2 * size - 0.5).astype(np.float32)
+    image, offset = _cut(image, square)
+    source -= offset
     reduction = square.width / (2 * size)  # bilinear sampling skips pixels beyond a factor of two
-    if reduction > 1:
+    if reduction > 1 and image.size:
         height, width = image.shape[:2]
         reduced = (max(1, round(width / reduction)), max(1, round(height / reduction)))
         image = cv2.resize(image, reduced, interpolation=cv2.INTER_AREA)
         source = ((source + 0.5) * np.divide(reduced, (width, height)) - 0.5).astype(np.float32)
+    if not image.size:
+        return Crop(np.full((size, size, 3), _OUTSIDE, np.uint8), square, mirrored)
     matrix = cv2.getAffineTransform(source, target)
     pixels = cv2.warpAffine(
         image,
@@ -61,6 +65,18 @@ def crop_image(image: np.ndarray, box: Box, mirrored: bool = False, size: int = 
         (size, size),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(127, 127, 127),
+        borderValue=(_OUTSIDE,) * 3,
     )
     return Crop(pixels, square, mirrored)
+
+
+_OUTSIDE = 127  # grey
+
+
+def _cut(image: np.ndarray, square: Box) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the image that a square can see, maybe empty, and where it begins."""
+    margin = 2 + int(square.width / CROP_SIZE)
+    low = np.floor((square.x, square.y)).astype(int) - margin
+    high = np.ceil((square.x + square.width, square.y + square.height)).astype(int) + margin
+    low, high = (np.clip(corner, 0, image.shape[1::-1]) for corner in (low, high))
+    return image[low[1] : high[1], low[0] : high[0]], low.astype(np.float32)

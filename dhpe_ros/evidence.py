@@ -41,6 +41,15 @@ class Evidence:
             self.features[index], self.joints[index], self.confidences[index], self.right[index]
         )
 
+    def replaced(self, where: Tensor, other: Evidence) -> Evidence:
+        """This evidence, with ``other``'s in the crops that ``where`` ``(B,)`` marks."""
+        return Evidence(
+            torch.where(where[:, None], other.features, self.features),
+            torch.where(where[:, None, None], other.joints, self.joints),
+            torch.where(where[:, None], other.confidences, self.confidences),
+            torch.where(where, other.right, self.right),
+        )
+
 
 @dataclass(frozen=True)
 class EvidenceMaps:
@@ -150,6 +159,7 @@ def read_joints(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     The argmax [P], moved by less than a cell to the top of the Gaussian through its neighbours: for
     the targets' ``exp(-d^2 / sigma^2)`` that is exact.
     """
+    heatmaps = heatmaps.nan_to_num(0.0)
     size = heatmaps.shape[-1]
     height, index = heatmaps.flatten(2).max(dim=2)
     row, column = index // size, index % size

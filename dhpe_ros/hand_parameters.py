@@ -47,5 +47,7 @@ class HandParameters:
 def normalize_parameters(vector: Tensor) -> Tensor:
     """``(B, 63)`` with a unit quaternion and a scale that is a scale (at least 0.5)."""
     p = HandParameters.split(vector)
-    rotation = torch.nn.functional.normalize(p.rotation, dim=1, eps=1e-6)
+    length = p.rotation.norm(dim=1, keepdim=True)
+    upright = p.rotation.new_tensor((1.0, 0.0, 0.0, 0.0))
+    rotation = torch.where(length > 1e-6, p.rotation / length.clamp(min=1e-6), upright)
     return torch.cat((p.scale.clamp(min=0.5), p.translation, rotation, p.pose, p.shape), dim=1)

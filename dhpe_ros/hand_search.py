@@ -39,6 +39,13 @@ def find_hand(
     return target if score >= config.min_score else None
 
 
+def told_side(target: Target, config: TrackingConfig) -> Side | None:
+    """The side that somebody vouches for: the configuration, or whoever made the target."""
+    if config.side != "auto":
+        return Side[config.side.upper()]
+    return target.side if target.side_is_told else None
+
+
 def joints_box(joints_px: np.ndarray, config: TrackingConfig) -> Box:
     """The square crop about ``(21, 2)`` joints."""
     return Box.around(joints_px).squared(config.crop_scale)
@@ -54,7 +61,7 @@ def _windows(width: int, height: int) -> list[Box]:
         side = max(part * min(width, height), 0.1 * max(width, height))
         across = _starts(width, side)
         boxes += [Box(x, y, side, side) for y in _starts(height, side) for x in across]
-    return boxes
+    return list(dict.fromkeys(boxes))  # in a panorama all sizes are one
 
 
 def _starts(length: int, side: float) -> np.ndarray:
@@ -78,7 +85,7 @@ def _zoom(
     image: np.ndarray, area: Target, see: See, config: TrackingConfig
 ) -> tuple[float, Target]:
     """Move a window onto the joints seen in it: the score there, and the target."""
-    told = {"left": Side.LEFT, "right": Side.RIGHT}.get(config.side, area.side)
+    told = told_side(area, config)
     sides = (told,) if told is not None else (Side.RIGHT, Side.LEFT)
     target = area
     for _ in range(_ZOOMS):
@@ -88,6 +95,7 @@ def _zoom(
         # more like a right hand than its mirror image does.
         best = int(evidence.right.argmax())
         joints_px = crops[best].to_image(evidence.joints[best].cpu().numpy())
-        target = replace(area, box=joints_box(joints_px, config), side=sides[best])
+        box = joints_box(joints_px, config)
+        target = replace(area, box=box, side=sides[best], side_is_told=told is not None)
     crop = crop_image(image, target.box, mirrored=target.side is Side.LEFT)
     return float(see([crop]).score[0]), target

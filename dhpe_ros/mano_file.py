@@ -8,8 +8,10 @@ numpy arrays, scipy's sparse matrices and inert stand-ins for chumpy's classes, 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -92,8 +94,10 @@ def _read_pickle(path: Path) -> dict[str, Any]:
 class _ChumpyStandIn:
     """Holds the pickled state of a chumpy object, whose code never runs."""
 
+    state: Mapping[str, Any] = MappingProxyType({})  # a pickle may make objects without one
+
     def __init__(self, *_args: object) -> None:
-        self.state: dict[str, Any] = {}
+        """Take whatever the pickle gives."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.state = state
@@ -138,8 +142,10 @@ class _RestrictedUnpickler(pickle.Unpickler):
 class _SparseStandIn:
     """The pickled state of a scipy.sparse compressed matrix; scipy is not needed to read it."""
 
+    state: Mapping[str, Any] = MappingProxyType({})  # a pickle may make objects without one
+
     def __init__(self, *_args: object) -> None:
-        self.state: dict[str, Any] = {}
+        """Take whatever the pickle gives."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.state = state

@@ -15,7 +15,7 @@ from dhpe_ros.config import Config, RefinementConfig
 from dhpe_ros.crop import Crop, crop_image
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.hand_search import find_hand
+from dhpe_ros.hand_search import find_hand, told_side
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection
@@ -79,11 +79,16 @@ class HandPipeline:
 
         Without ``targets`` a hand is searched for in the configured box. Without ``camera`` one is
         assumed and ``metric`` is false. No hand, an empty list. Raises ``ValueError`` for an array
-        that is not an image.
+        that is not an image, or a camera of another size.
         """
         _check_image(image)
+        if camera and (camera.width, camera.height) != image.shape[1::-1]:
+            raise ValueError(
+                f"the camera is for {camera.width}x{camera.height} pixels, the image has "
+                f"{image.shape[1]}x{image.shape[0]}; scale the intrinsics with the image"
+            )
         targets = self.find(image) if targets is None else targets
-        crops, evidence = self._see_from_the_right_side(image, targets)
+        crops, evidence = self._see_as_right_hands(image, targets)
         crops, evidence, targets = self._drop_unseen(crops, evidence, targets)
         if not crops:
             return []
@@ -109,25 +114,26 @@ class HandPipeline:
         """The evidence networks on crops, as one batch."""
         return self.evidence(self._batch(crops))
 
-    def _see_from_the_right_side(
+    def _see_as_right_hands(
         self, image: np.ndarray, targets: Sequence[Target]
     ) -> tuple[list[Crop], Evidence]:
-        """Crops and evidence, turned over where the mirror image looks more like a right hand."""
-        fixed = _SIDES[self.config.tracking.side]
-        sides = [fixed if fixed is not None else target.side for target in targets]
+        """Crops and evidence; a side that nobody vouches for is checked in the mirror if unsure."""
+        tracking = self.config.tracking
+        told = [told_side(target, tracking) for target in targets]
         crops = [
-            crop_image(image, target.box, mirrored=side is Side.LEFT)
-            for target, side in zip(targets, sides, strict=True)
+            crop_image(image, target.box, mirrored=(target.side if t is None else t) is Side.LEFT)
+            for target, t in zip(targets, told, strict=True)
         ]
         evidence = self.see(crops)
-        unsure = evidence.right < _SURE_OF_SIDE
-        if fixed is not None or not unsure.any():
+        open_ = torch.tensor([t is None for t in told], dtype=torch.bool, device=self.device)
+        unsure = open_ & (evidence.right < _SURE_OF_SIDE)
+        if not unsure.any():
             return crops, evidence
         mirrored = [crop_image(image, crop.box, mirrored=not crop.mirrored) for crop in crops]
         other = self.see(mirrored)
-        turn = (unsure & (other.right > evidence.right + _SIDE_MARGIN)).tolist()
-        crops = [m if turned else c for c, m, turned in zip(crops, mirrored, turn, strict=True)]
-        return crops, self.see(crops) if any(turn) else evidence
+        turn = unsure & (other.right > evidence.right + _SIDE_MARGIN)
+        pairs = zip(crops, mirrored, turn.tolist(), strict=True)
+        return [m if turned else c for c, m, turned in pairs], evidence.replaced(turn, other)
 
     def _drop_unseen(
         self, crops: list[Crop], evidence: Evidence, targets: Sequence[Target]
@@ -172,7 +178,6 @@ class HandPipeline:
         return batch.float().div_(255)
 
 
-_SIDES = {"auto": None, "left": Side.LEFT, "right": Side.RIGHT}
 _NO_CROPS = np.zeros((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
 
 

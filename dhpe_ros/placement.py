@@ -40,12 +40,13 @@ def place_hand(
     joints = _numpy(seen.projected.joints[row])
     view = _turn_to_ray(camera, crop.to_image(joints[MIDDLE_MCP : MIDDLE_MCP + 1, :2])[0])
     to_camera = view @ _MIRROR if crop.mirrored else view
-    root_cam_m = _root_m(camera, crop, joints[MIDDLE_MCP, :2], scale)
+    joints_px = crop.to_image(joints[:, :2])
 
-    def metric(points: np.ndarray) -> np.ndarray:
-        return (points - joints[MIDDLE_MCP]) / scale @ to_camera.T + root_cam_m
+    def turned_m(points: np.ndarray) -> np.ndarray:
+        return (points - joints[MIDDLE_MCP]) / scale @ to_camera.T
 
-    vertices_m = metric(vertices)
+    root_m = _root_m(camera, turned_m(joints), joints_px)
+    vertices_m = turned_m(vertices) + root_m
     faces = triangles[:, [0, 2, 1]] if crop.mirrored else triangles
     normals = vertex_normals(torch.from_numpy(vertices_m)[None].float(), faces.cpu())[0]
     wrist = to_camera @ _numpy(rotation_from_quaternion(p.rotation)[0])
@@ -53,8 +54,8 @@ def place_hand(
         side=Side.LEFT if crop.mirrored else Side.RIGHT,
         score=float(seen.evidence.score[row]),
         box=crop.box,
-        joints_px=_float32(crop.to_image(joints[:, :2])),
-        joints_m=_float32(metric(joints)),
+        joints_px=_float32(joints_px),
+        joints_m=_float32(turned_m(joints) + root_m),
         joint_confidences=_float32(_numpy(seen.evidence.confidences[row])),
         vertices_px=_float32(_pixels(vertices, joints[MIDDLE_MCP, 2], crop)),
         vertices_m=_float32(vertices_m),
@@ -68,10 +69,19 @@ def place_hand(
     )
 
 
-def _root_m(camera: Camera, crop: Crop, root: np.ndarray, scale: float) -> np.ndarray:
-    """``(3,)``: one metre spans ``scale * side / 2`` pixels at the root (docs/method.md)."""
-    depth_m = camera.fx / (scale * crop.box.width / 2)
-    return camera.back_project(crop.to_image(root[None])[0], depth_m)
+def _root_m(camera: Camera, joints_m: np.ndarray, joints_px: np.ndarray) -> np.ndarray:
+    """``(3,)``: where the root must be for the joints, ``(21, 3)`` about it, to look as they do.
+
+    ``u = (x + X) / (z + Z)`` in normalised pixels is linear in the root (X, Y, Z): least squares
+    over the joints. For a flat hand it is the paper's weak perspective, one metre spans ``scale *
+    side / 2`` pixels at the root; for a deep one that alone misplaces near and far joints.
+    """
+    seen = (joints_px - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
+    rows = np.zeros((len(seen), 2, 3))
+    rows[:, 0, 0] = rows[:, 1, 1] = 1.0
+    rows[:, :, 2] = -seen
+    rest = seen * joints_m[:, 2:] - joints_m[:, :2]
+    return np.linalg.lstsq(rows.reshape(-1, 3), rest.reshape(-1), rcond=None)[0]
 
 
 def _turn_to_ray(camera: Camera, pixel: np.ndarray) -> np.ndarray:

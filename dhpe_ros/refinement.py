@@ -85,7 +85,7 @@ def refine(
     def value(parameters: Tensor) -> Tensor:
         return objective(parameters, observation, projection, evidence, config)
 
-    begin = _aligned(start, observation, projection) if config.align_camera else start
+    begin = _aligned(start, observation, projection, config) if config.align_camera else start
     parameters = begin.detach().clone().requires_grad_(True)
     optimizer = _optimizer(parameters, config)
     for _ in range(config.steps):
@@ -107,9 +107,12 @@ def refine(
 
 
 @torch.no_grad()
-def _aligned(start: Tensor, observation: Observation, projection: Projection) -> Tensor:
-    joints = projection(start).joints[..., :2]
-    return align_camera(start, joints, observation.joints, observation.confidences)
+def _aligned(
+    start: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
+) -> Tensor:
+    joints, sure = projection(start).joints[..., :2], observation.confidences
+    weights = sure if config.confidence_weighting else torch.ones_like(sure)
+    return align_camera(start, joints, observation.joints, weights)
 
 
 def residual(parameters: Tensor, observation: Observation, projection: Projection) -> Tensor:

@@ -48,7 +48,7 @@ class HandTracker:
 
     def _follow(self, hand: Hand) -> Target:
         box = joints_box(hand.joints_px, self.pipeline.config.tracking)
-        return Target(box, hand.side, hand.track_id)
+        return Target(box, hand.side, hand.track_id, side_is_told=False)
 
     def _identify(self, target: Target, known: list[Target]) -> Target:
         """Give a found target the identity of the hand it overlaps, which then is taken."""

@@ -94,11 +94,12 @@ class Box:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to look for one hand: a box and, where it is known, the side and the last fit."""
+    """Where to look for one hand."""
 
     box: Box
-    side: Side | None = None
+    side: Side | None = None  # None: nobody knows
     track_id: int = 0
+    side_is_told: bool = True  # by someone who knows; False: believed, from the images before
 
 
 @dataclass(frozen=True)

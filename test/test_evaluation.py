@@ -17,8 +17,8 @@ def test_the_error_is_a_part_of_the_longer_side():
     row = compare(hand, joints, right=False)
     assert row.error_pct == pytest.approx(5.0)  # 10 pixels of 200
     assert row.found
-    assert row.side_right
-    assert not compare(hand, joints, right=True).side_right
+    assert row.side_correct
+    assert not compare(hand, joints, right=True).side_correct
     assert not compare(None, joints, right=True).found
 
 
@@ -29,5 +29,5 @@ def test_missing_hands_count_as_missing_not_as_errors():
     assert result["n"] == 3
     assert result["found_pct"] == pytest.approx(200 / 3)
     assert result["err2d_pct"] == pytest.approx(6.0)
-    assert result["side_right_pct"] == pytest.approx(100 / 3)
+    assert result["side_correct_pct"] == pytest.approx(100 / 3)
     json.dumps(result)

@@ -62,4 +62,6 @@ def test_normalising_mends_scale_and_quaternion():
     vector[0, 0], vector[0, 4:8] = -3.0, 0.0
     mended = normalize_parameters(vector)
     assert mended[0, 0] > 0
-    assert mended.isfinite().all()
+    assert mended[0, 4:8].tolist() == [1.0, 0.0, 0.0, 0.0]
+    vector[0, 4:8] = torch.tensor((0.0, 3.0, 0.0, 4.0))
+    assert normalize_parameters(vector)[0, 4:8].tolist() == pytest.approx([0.0, 0.6, 0.0, 0.8])

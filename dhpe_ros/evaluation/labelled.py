@@ -22,8 +22,6 @@ from dhpe_ros.tracking import HandTracker
 from dhpe_ros.training.real_hands import load_real_hands
 from dhpe_ros.types import Box, Hand, Side, Target
 
-LABEL_BOX_SCALE = 1.8  # crop over the joints' box, where the labels say where the hand is
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -33,7 +31,7 @@ class Comparison:
     error_pct: (
         float  # mean 2D joint distance over the longer side of the joints' box; nan: not found
     )
-    side_right: bool
+    side_correct: bool
 
 
 def compare(hand: Hand | None, joints_px: np.ndarray, right: bool | None) -> Comparison:
@@ -43,8 +41,8 @@ def compare(hand: Hand | None, joints_px: np.ndarray, right: bool | None) -> Com
     box = Box.around(joints_px)
     length = max(box.width, box.height)
     error = np.linalg.norm(hand.joints_px - joints_px, axis=1).mean()
-    side_right = right is None or (hand.side is Side.RIGHT) == right
-    return Comparison(True, 100 * error / length, side_right)
+    side_correct = right is None or (hand.side is Side.RIGHT) == right
+    return Comparison(True, 100 * error / length, side_correct)
 
 
 def pictures(
@@ -56,7 +54,7 @@ def pictures(
     for sample in tqdm(samples, unit="hand"):
         targets = None
         if label_boxes:
-            square = Box.around(sample.joints_px).squared(LABEL_BOX_SCALE)
+            square = Box.around(sample.joints_px).squared(pipeline.config.tracking.crop_scale)
             targets = [Target(square, Side.RIGHT if sample.right else Side.LEFT)]
         hands = pipeline.estimate(sample.image, targets=targets)
         yield compare(hands[0] if hands else None, sample.joints_px, sample.right)
@@ -83,7 +81,7 @@ def summary(comparisons: Iterable[Comparison]) -> dict[str, float]:
         "found_pct": 100 * float(np.mean([row.found for row in rows])),
         "err2d_pct": float(errors.mean()) if len(errors) else float("nan"),
         "err2d_median_pct": float(np.median(errors)) if len(errors) else float("nan"),
-        "side_right_pct": 100 * float(np.mean([row.side_right for row in rows])),
+        "side_correct_pct": 100 * float(np.mean([row.side_correct for row in rows])),
     }
 
 

@@ -32,6 +32,7 @@ from dhpe_ros.training.validation import validate
 from dhpe_ros.weights import Networks, build_networks, hand_model_path, load_networks, save_networks
 
 _LOG = logging.getLogger(__name__)
+PROFILE = "lite"  # batches are of its size
 EMA_DECAY = 0.998
 CLIP_NORM = 20.0
 
@@ -41,8 +42,8 @@ def train(options: argparse.Namespace) -> None:
     rank, count = processes.join()
     torch.manual_seed(options.seed)
     samples, backgrounds, held_back = load_data(options.real, options.synthetic)
-    start = load_networks(options.initial, options.profile) if options.initial else None
-    networks = start or build_networks(options.profile)
+    start = load_networks(options.initial, PROFILE) if options.initial else None
+    networks = start or build_networks(PROFILE)
     for module in networks.modules():
         module.train().requires_grad_(True).to(memory_format=torch.channels_last)
     processes.start_equal(networks.modules())
@@ -148,7 +149,6 @@ def main() -> None:
     parser.add_argument("--real", type=Path, required=True, help="folder of labelled photographs")
     parser.add_argument("--synthetic", type=Path, required=True, help="folder of rendered hands")
     parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--profile", choices=("lite", "full"), default="lite")
     parser.add_argument("--initial", type=Path, help="weights to go on from")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""How good the networks are on hands with labels, without refinement: what a checkpoint is watched by."""
+"""How good the networks are on labelled hands, without refinement: what training is watched by."""
 
 from __future__ import annotations
 

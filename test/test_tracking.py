@@ -1,0 +1,99 @@
+"""Boxes and identities from frame to frame, with a pipeline that sees what it is told."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+from dhpe_ros.config import Config
+from dhpe_ros.tracking import HandTracker
+from dhpe_ros.types import Box, Side, Target
+
+IMAGE = np.zeros((480, 640, 3), np.uint8)
+
+
+@dataclass
+class SeesEverything:
+    """Finds a hand in every box; without boxes, in the one that is put into ``found``."""
+
+    found: list
+    lost: bool = False
+    searches: int = 0
+    config = Config()
+
+    def find(self, image, boxes=None):
+        self.searches += 1
+        return list(self.found if boxes is None else boxes)
+
+    def estimate(self, image, camera, targets):
+        return [] if self.lost else [_hand(target) for target in targets]
+
+
+def _hand(target):
+    x, y = target.box.center
+    side = target.box.width / 1.8
+    corners = np.array(((-0.5, -0.5), (0.5, 0.5)), np.float32) * side + (x - 0.5, y - 0.5)
+    return SimpleNamespace(
+        joints_px=corners, side=target.side or Side.RIGHT, track_id=target.track_id, box=target.box
+    )
+
+
+def test_the_next_box_follows_the_last_hand_without_a_search():
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+    tracker = HandTracker(pipeline)
+    (first,) = tracker.process(IMAGE)
+    (second,) = tracker.process(IMAGE)
+    assert first.track_id == second.track_id
+    assert pipeline.searches == 1
+    assert second.box.center == first.box.center
+    assert second.box.width == np.float32(first.box.width)
+
+
+def test_a_lost_hand_is_searched_for_and_gets_a_new_identity():
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+    tracker = HandTracker(pipeline)
+    (first,) = tracker.process(IMAGE)
+    pipeline.lost = True
+    assert tracker.process(IMAGE) == []
+    pipeline.lost = False
+    (again,) = tracker.process(IMAGE)
+    assert pipeline.searches == 2
+    assert again.track_id > first.track_id
+
+
+def test_boxes_from_outside_override_and_keep_the_identity_they_overlap():
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+    tracker = HandTracker(pipeline)
+    (first,) = tracker.process(IMAGE)
+    near, far = Target(Box(110, 100, 90, 90)), Target(Box(400, 100, 90, 90))
+    moved, other = tracker.process(IMAGE, boxes=[near, far])
+    assert moved.track_id == first.track_id
+    assert other.track_id != first.track_id
+    assert moved.box == near.box
+    assert tracker.process(IMAGE, boxes=[]) == []
+
+
+def test_two_boxes_never_share_an_identity():
+    tracker = HandTracker(SeesEverything([Target(Box(100, 100, 90, 90))]))
+    (first,) = tracker.process(IMAGE)
+    both = tracker.process(
+        IMAGE, boxes=[Target(Box(95, 100, 90, 90)), Target(Box(105, 100, 90, 90))]
+    )
+    assert first.track_id in {hand.track_id for hand in both}
+    assert len({hand.track_id for hand in both}) == 2
+
+
+def test_a_side_that_was_told_stays_told_only_for_its_image():
+    tracker = HandTracker(SeesEverything([]))
+    tracker.process(IMAGE, boxes=[Target(Box(100, 100, 90, 90), Side.LEFT)])
+    (target,) = tracker._targets
+    assert target.side is Side.LEFT or target.side is Side.RIGHT
+    assert not target.side_is_told
+
+
+def test_a_reset_forgets_but_never_uses_an_identity_twice():
+    tracker = HandTracker(SeesEverything([Target(Box(100, 100, 90, 90))]))
+    (first,) = tracker.process(IMAGE)
+    tracker.reset()
+    (second,) = tracker.process(IMAGE)
+    assert second.track_id > first.track_id
