@@ -11,12 +11,13 @@ pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 import rclpy
 from geometry_msgs.msg import PolygonStamped
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 
 from dhpe_ros.config import Config
 from dhpe_ros.ros import roi
 from dhpe_ros.ros.diagnostics import Statistics
 from dhpe_ros.ros.image_watch import ImageWatch
+from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.ros.worker import LatestWorker
@@ -138,6 +139,14 @@ def test_an_event_is_over_after_its_time(told):
     assert troubles.active() == []
 
 
+def test_images_without_a_stamp_count_but_have_no_latency():
+    statistics = Statistics()
+    statistics.frame_published(1, None, 5.0)
+    statistics.frame_published(1, 20.0, 5.0)
+    assert statistics.values()["latency from stamp p95 (ms)"] == "20.0"
+    assert statistics.values()["images processed"] == "2"
+
+
 @pytest.fixture
 def ros():
     rclpy.init()
@@ -253,6 +262,24 @@ def test_silence_names_the_remedy_that_fits(ros, listens, published, said):
     ((_, message),) = log
     for words in said:
         assert words in message
+
+
+def test_a_listener_of_the_camera_info_alone_wants_no_hands(ros):
+    node = node_with()
+    outputs = HandOutputs(node, Troubles(Log()))
+
+    def heard(topic):
+        until = time.monotonic() + 10
+        while not node.count_subscribers(topic) and time.monotonic() < until:
+            time.sleep(0.02)
+        return node.count_subscribers(topic)
+
+    node.create_subscription(CameraInfo, "/hand/camera_info", print, 1)
+    assert heard("/hand/camera_info")
+    assert not outputs.wanted()
+    node.create_subscription(Image, "/hand/mask", print, 1)
+    assert heard("/hand/mask")
+    assert outputs.wanted()
 
 
 def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):

@@ -29,12 +29,13 @@ class Statistics:
         self.counts["images received"] += 1
         self._received.append(self._clock())
 
-    def frame_published(self, hands: int, latency_ms: float, processing_ms: float) -> None:
-        """One image is done: ``latency_ms`` from its stamp, ``processing_ms`` of our own."""
+    def frame_published(self, hands: int, latency_ms: float | None, processing_ms: float) -> None:
+        """One image is done: ``latency_ms`` from its stamp if any, ``processing_ms`` of our own."""
         self.counts["images processed"] += 1
         self.counts["hands published"] += hands
         self._published.append(self._clock())
-        self._latencies_ms.append(latency_ms)
+        if latency_ms is not None:
+            self._latencies_ms.append(latency_ms)
         self._processing_ms.append(processing_ms)
 
     def seconds_since_image(self) -> float | None:

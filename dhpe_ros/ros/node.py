@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -29,7 +30,7 @@ from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
-from dhpe_ros.ros.image_watch import ImageWatch
+from dhpe_ros.ros.image_watch import ImageWatch, has_stamp
 from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
 from dhpe_ros.ros.qos import subscribe
@@ -63,6 +64,7 @@ class HandNode(Node):
         self._statistics = Statistics()
         self._enabled = True
         self._camera_info: CameraInfo | None = None
+        self._frame_id = ""  # of the last results
         self._worker = LatestWorker(self._process, self._on_failure)
         self._outputs = HandOutputs(self, self._troubles)
         follow_changes(self, lambda: self._config, self._take_over)
@@ -85,8 +87,9 @@ class HandNode(Node):
         kind = CompressedImage if compressed else Image
         self._watch = ImageWatch(self, kind, self._image_topic, self._statistics, self._troubles)
         self._roi = RoiInput(self, self._troubles)
-        subscribe(self, kind, self._image_topic, self._on_image, self._troubles)
+        # First the camera_info: who sees the image subscription may rely on the other.
         subscribe(self, CameraInfo, "camera_info", self._on_camera_info, self._troubles)
+        subscribe(self, kind, self._image_topic, self._on_image, self._troubles)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -165,10 +168,10 @@ class HandNode(Node):
         info = self._camera_info
         camera = self._camera(info, message.header.frame_id, width, height)
         hands = self._tracker.process(image, camera, self._roi.take(width, height))
-        frame = config.frame_id or message.header.frame_id
-        header = Header(stamp=message.header.stamp, frame_id=frame)
+        self._frame_id = config.frame_id or message.header.frame_id
+        header = Header(stamp=message.header.stamp, frame_id=self._frame_id)
         self._outputs.publish_hands(hands, header)
-        latency_ms = self._watch.age_s(header) * 1e3
+        latency_ms = self._watch.age_s(header) * 1e3 if has_stamp(header) else None
         self._outputs.publish_images(hands, header, image, info if camera else None)
         self._outputs.publish_markers(hands, header, config.marker_lifetime)
         self._statistics.frame_published(len(hands), latency_ms, (time.monotonic() - begin) * 1e3)
@@ -208,7 +211,7 @@ class HandNode(Node):
 
     def _forget_hands(self) -> None:
         self._tracker.reset()
-        header = Header(stamp=self.get_clock().now().to_msg())
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
         self._outputs.publish_markers([], header, 0.0)
 
     def _on_failure(self, error: Exception) -> None:
@@ -252,7 +255,7 @@ def _start(args: Sequence[str] | None, make_tracker: Callable[[Config], HandTrac
         raise _CannotStartError(f"{type(error).__name__}: {error}") from error
     try:
         return HandNode(make_tracker)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ParameterException) as error:
         raise _CannotStartError(str(error)) from error
     except RuntimeError as error:  # torch: no memory, another CUDA
         if not rclpy.ok():

@@ -43,8 +43,8 @@ class HandOutputs:
         self._markers = MarkerBuilder()
 
     def wanted(self) -> bool:
-        """Whether anybody listens to any of it."""
-        return any(self._wanted(name) for name in TOPICS)
+        """Whether anybody listens to anything that was found: camera_info only goes along."""
+        return any(self._wanted(name) for name in TOPICS if name != "camera_info")
 
     def publish_hands(self, hands: list[Hand], header: Header) -> None:
         """First what robots wait for: the hands, then their meshes."""
