@@ -139,17 +139,20 @@ class Prediction:
     def _predict_sequence(self, media: Media, stem: str) -> None:
         tracker = HandTracker(self._pipeline)
         best: dict[int, tuple[Hand, str]] = {}
-        with ClipWriter(self._output / f"{stem}_overlay.mp4", media.rate_hz) as clip:
-            for frame in islice(media.frames(), self._frame_limit):
-                self._check_box(frame)
-                hands = tracker.process(frame.image, self._camera(frame))
-                frame_stem = f"{stem}_{frame.index:06d}"
-                write_json(self._output / f"{frame_stem}.json", _frame_content(media, frame, hands))
-                clip.write(draw_overlay(frame.image, hands))
-                self._keep_meshes(best, hands, frame, frame_stem)
-                self._done(hands)
-        for k, (_, (hand, name)) in enumerate(sorted(best.items())):
-            write_mesh(self._output / f"{stem}_{k}.obj", hand, name)
+        try:
+            with ClipWriter(self._output / f"{stem}_overlay.mp4", media.rate_hz) as clip:
+                for frame in islice(media.frames(), self._frame_limit):
+                    self._check_box(frame)
+                    hands = tracker.process(frame.image, self._camera(frame))
+                    frame_stem = f"{stem}_{frame.index:06d}"
+                    content = _frame_content(media, frame, hands)
+                    write_json(self._output / f"{frame_stem}.json", content)
+                    clip.write(draw_overlay(frame.image, hands))
+                    self._keep_meshes(best, hands, frame, frame_stem)
+                    self._done(hands)
+        finally:  # a camera ends with Ctrl-C, a damaged video with an error
+            for k, (_, (hand, name)) in enumerate(sorted(best.items())):
+                write_mesh(self._output / f"{stem}_{k}.obj", hand, name)
 
     def _keep_meshes(
         self, best: dict[int, tuple[Hand, str]], hands: list[Hand], frame: Frame, frame_stem: str
