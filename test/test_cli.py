@@ -12,13 +12,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fake_tracker import make_hand
 
 from dhpe_ros import __version__
 from dhpe_ros.cli import main
 from dhpe_ros.commands import prediction
-from dhpe_ros.commands.predict_files import OutputNames, write_json
+from dhpe_ros.commands.predict_files import OutputNames, hand_as_mapping, write_json
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.media import open_media
+from dhpe_ros.media import MediaError, open_media
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.ros.demo_report import Findings, Truth
 from dhpe_ros.weights import build_networks, hand_model_path, save_networks
@@ -263,6 +264,25 @@ def test_ctrl_c_leaves_what_is_done(predict, tmp_path, capsys, monkeypatch):
     assert (tmp_path / "out/a.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (MediaError("clip", "is damaged"), 1)]
+)
+def test_a_video_that_ends_early_keeps_its_meshes(predict, tmp_path, monkeypatch, error, code):
+    process, seen = prediction.HandTracker.process, []
+
+    def ending(self, *arguments):
+        seen.append(arguments)
+        if len(seen) == 3:
+            raise error
+        return process(self, *arguments)
+
+    monkeypatch.setattr(prediction.HandTracker, "process", ending)
+    assert predict(video(tmp_path / "clip.mp4", 4)) == code
+    written = names(tmp_path / "out")
+    assert {"clip_000000.json", "clip_000001.json", "clip_overlay.mp4", "clip_0.obj"} <= written
+    assert "clip_000002.json" not in written
+
+
 def test_a_failure_inside_costs_only_that_image(predict, tmp_path, capsys, monkeypatch):
     estimate = prediction.HandPipeline.estimate
 
@@ -279,11 +299,18 @@ def test_a_failure_inside_costs_only_that_image(predict, tmp_path, capsys, monke
 
 
 def test_numbers_that_json_cannot_say_become_null(tmp_path):
-    write_json(tmp_path / "x.json", {"a": [[1.0, 2.5], [3, 4]], "text": "[1,\n 2]"})
-    assert json.loads((tmp_path / "x.json").read_text()) == {
-        "a": [[1.0, 2.5], [3, 4]],
-        "text": "[1,\n 2]",
-    }
+    hand = make_hand()
+    hand.joints_m[3] = np.nan, np.inf, 0.5
+    write_json(tmp_path / "x.json", hand_as_mapping(hand))
+    read = json.loads((tmp_path / "x.json").read_text())
+    assert read["joints_m"][3] == [None, None, 0.5]
+    np.testing.assert_allclose(read["joints_m"][4], hand.joints_m[4], atol=1e-6)
+
+
+def test_json_keeps_numbers_and_text(tmp_path):
+    content = {"a": [[1.0, 2.5], [3, 4]], "text": "[1,\n 2]"}
+    write_json(tmp_path / "x.json", content)
+    assert json.loads((tmp_path / "x.json").read_text()) == content
 
 
 def test_version_and_help_need_no_torch():

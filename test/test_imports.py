@@ -35,9 +35,14 @@ def _starts(name, prefixes):
 def test_only_the_ros_layer_knows_ros():
     ros = (
         "rclpy",
+        "builtin_interfaces",
+        "diagnostic_msgs",
+        "geometry_msgs",
+        "rcl_interfaces",
         "sensor_msgs",
         "std_msgs",
-        "geometry_msgs",
+        "std_srvs",
+        "vision_msgs",
         "visualization_msgs",
         "dhpe_ros.msg",
     )
