@@ -16,7 +16,7 @@ ARGUMENTS = {
     "namespace": ("", "namespace of the node and its topics"),
     "image": ("", "image topic, e.g. /camera/image_raw; empty: image"),
     "camera_info": ("", "its camera_info; empty: the one beside the image topic"),
-    "depth": ("", "depth topic, registered to the image; empty: depth"),
+    "depth": ("", "depth topic, registered to the image; empty: depth; not used yet"),
     "params_file": (str(shared_file("config/hand.yaml")), "YAML file of parameters"),
     "backend": ("", "how the networks run: auto, tensorrt, compiled or eager"),
     "device": ("", "torch device: auto, cpu, cuda, cuda:1"),
