@@ -26,6 +26,7 @@ endif
 help:
 	@echo "make demo    run the node on the rendered clip and write demo_output/"
 	@echo "             INPUT=photo.jpg, clip.mp4, /dev/video0 or a bag: run it on that instead"
+	@echo "             ARGS='-p tracking.box:=x,y,width,height' and other options: see ARGS=--help"
 	@echo "make test    run the tests; TESTS=test/test_crop.py ARGS='-k name' for some of them"
 	@echo "make lint    check style; make format repairs what it can"
 	@echo "make setup   only prepare .venv, which the others do by themselves"

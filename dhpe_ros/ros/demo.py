@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ PHOTO_FRAMES = 10  # how often a photograph is sent, so that there are latencies
 FRAME_LIMIT = 300  # frames of a long input, unless --frames says otherwise
 READY_WITHIN_S = 120.0
 ANSWER_WITHIN_S = 20.0
+GREETING_PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # longer each time: the machine may be slow
 GIVE_UP_AFTER = 3  # frames without any answer at all
 NODE_LOG = "node.log"
 
@@ -122,8 +123,12 @@ def run(arguments: argparse.Namespace) -> int:
     problem: BaseException | None = None
     with files, _node(arguments) as node, DemoPlayer(take) as player:
         try:
-            _wait_until_ready(player, node)
             frames = _frames(media, total, _given_intrinsics(arguments, truth))
+            first = next(frames, None)
+            if first is None:
+                raise DemoError(f"{media.name} has no frames")
+            _wait_until_ready(player, node, first)
+            frames = chain([first], frames)
             _play(player, node, tqdm(frames, "demo", total, unit="frame"), pace)
         except (DemoError, MediaError, KeyboardInterrupt) as error:
             problem = error
@@ -166,8 +171,8 @@ def _node(arguments: argparse.Namespace) -> NodeProcess:
     return NodeProcess(arguments.output / NODE_LOG, remappings, parameters)
 
 
-def _wait_until_ready(player: DemoPlayer, node: NodeProcess) -> None:
-    """The node subscribes when its weights are loaded."""
+def _wait_until_ready(player: DemoPlayer, node: NodeProcess, first: Frame) -> None:
+    """The node subscribes when its weights are loaded; then it has to answer."""
     print(f"starting the node (it logs to {node.log}) ...", flush=True)
     begin_s = time.perf_counter()
     player.spin(READY_WITHIN_S, lambda: player.connected() or node.exit_code is not None)
@@ -175,8 +180,24 @@ def _wait_until_ready(player: DemoPlayer, node: NodeProcess) -> None:
         raise DemoError("the node ended before it was ready")
     if not player.connected():
         raise DemoError(f"the node is not ready after {READY_WITHIN_S:.0f} s")
-    player.spin(0.3)  # matching is one-sided for a moment
+    _greet(player, node, first)
     print(f"the node is ready after {time.perf_counter() - begin_s:.1f} s", flush=True)
+
+
+def _greet(player: DemoPlayer, node: NodeProcess, first: Frame) -> None:
+    """Send the first frame, without counting it, until it is answered.
+
+    A connection is one-sided for a moment, in which what is sent or answered gets lost.
+    """
+    greetings = []
+    for patience_s in GREETING_PATIENCE_S:
+        greetings.append(player.send(first, counts=False))
+        if player.spin(
+            patience_s,
+            lambda: any(one.complete for one in greetings) or node.exit_code is not None,
+        ):
+            return
+    raise DemoError(f"the node is there, but answered none of {len(greetings)} frames")
 
 
 def _play(player: DemoPlayer, node: NodeProcess, frames: Iterable[Frame], pace: Pace) -> None:
@@ -215,8 +236,8 @@ def _verdict(problem: BaseException | None, findings: Findings, node: NodeProces
     if findings.hands == 0:
         print(
             f"demo: error: the node answered {findings.answered} frames and found no hand in them; "
-            "the overlays show what it saw. If there is one, name its place: "
-            "-p tracking.box:=x,y,width,height",
+            "the overlays show what it saw. If there is one, name its place in pixels, as in\n"
+            "    make demo INPUT=photo.jpg ARGS='-p tracking.box:=x,y,width,height'",
             file=sys.stderr,
         )
         return 1

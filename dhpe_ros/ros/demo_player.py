@@ -33,6 +33,7 @@ class Answer:
 
     index: int
     sent_s: float  # time.perf_counter
+    counts: bool = True  # False: only to see that answers arrive
     latency_ms: float | None = None  # until the hands were received
     hands: list[Any] = field(default_factory=list)  # dhpe_ros/Hand
     meshes: list[Any] = field(default_factory=list)  # dhpe_ros/HandMesh
@@ -52,7 +53,7 @@ class Answer:
 class DemoPlayer:
     """A camera and a listener in one node; use it in ``with``.
 
-    ``on_answer`` is called once per frame whose answer is complete.
+    ``on_answer`` is called once per frame that counts, when its answer is complete.
     """
 
     def __init__(self, on_answer: Callable[[Answer], None]) -> None:
@@ -107,16 +108,16 @@ class DemoPlayer:
             self._executor.spin_once(timeout_sec=min(left_s, 0.1))
         return True
 
-    def send(self, frame: Frame) -> Answer:
+    def send(self, frame: Frame, counts: bool = True) -> Answer:
         """Publish one frame, stamped now, with its intrinsics if there are any."""
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=FRAME_ID)
         message = fill_image(Image(header=header), frame.image, "rgb8")
         if frame.camera is not None:
             self._infos.publish(_camera_info(frame.camera, header))
-        answer = Answer(frame.index, sent_s=time.perf_counter())
+        answer = Answer(frame.index, sent_s=time.perf_counter(), counts=counts)
         self._waiting[_key(header)] = answer
         self._images.publish(message)
-        self.sent += 1
+        self.sent += counts
         return answer
 
     def _on_hands(self, message: HandArray) -> None:
@@ -146,8 +147,10 @@ class DemoPlayer:
 
     def _finish(self, key: tuple[int, int]) -> None:
         if self._waiting[key].complete:
-            self.answered += 1
-            self._on_answer(self._waiting.pop(key))
+            answer = self._waiting.pop(key)
+            if answer.counts:
+                self.answered += 1
+                self._on_answer(answer)
 
 
 def _key(header: Header) -> tuple[int, int]:
