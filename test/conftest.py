@@ -7,6 +7,9 @@ import os
 import tempfile
 from importlib.util import find_spec
 
+import pytest
+import shared_memory
+
 for variable in (
     "FASTRTPS_DEFAULT_PROFILES_FILE",
     "FASTDDS_DEFAULT_PROFILES_FILE",
@@ -20,6 +23,14 @@ if find_spec("rclpy"):
     from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 
     use_shipped_dds_profile()
+
+
+@pytest.fixture
+def no_shared_memory_left():
+    """For tests that kill a process of ROS: what that leaves behind is removed afterwards."""
+    before = shared_memory.segments()
+    yield
+    shared_memory.remove_unused_since(before)
 
 
 def pytest_configure(config):

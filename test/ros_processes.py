@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import rclpy
+import shared_memory
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
@@ -42,6 +43,7 @@ class NodeProcess:
 
     def __init__(self, folder, program, *arguments):
         self._log = Path(folder) / "node.log"
+        self._shared_memory_before = shared_memory.segments()
         with open(self._log, "w") as log:
             command = [sys.executable, *program, "--ros-args", *arguments]
             self._process = subprocess.Popen(
@@ -67,7 +69,7 @@ class NodeProcess:
         return self.exit_code(20)
 
     def close(self):
-        """End it, gently: a killed one leaves its shared memory behind."""
+        """End it, gently if it lets us."""
         if self._process.poll() is not None:
             return
         try:
@@ -75,6 +77,7 @@ class NodeProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+            shared_memory.remove_unused_since(self._shared_memory_before)
 
 
 class CameraProcess:

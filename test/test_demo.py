@@ -187,7 +187,7 @@ def test_the_demo_plays_a_clip_and_writes_what_came_back(untrained, tmp_path):
 def test_the_demo_takes_a_photograph_at_a_fixed_rate(untrained, tmp_path):
     photo = tmp_path / "photo.png"
     cv2.imwrite(str(photo), np.random.default_rng(0).integers(0, 255, (90, 121, 3), np.uint8))
-    options = ("--frames", 5, "--rate", 4, "-p", "tracking.box:='0,0,90,90'")
+    options = ("--frames", 5, "--rate", 4, "-p", "tracking.box:=0,0,90,90")
     done = demo(tmp_path / "out", photo, *untrained, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((tmp_path / "out/summary.json").read_text())
@@ -209,6 +209,7 @@ def test_finding_no_hand_is_a_failure_with_pictures(untrained, tmp_path):
     done = demo(tmp_path / "out", "--frames", 2, *untrained, "-p", "tracking.min_score:=1.0")
     assert done.returncode == 1
     assert "answered 2 frames and found no hand" in done.stderr
+    assert "ARGS='-p tracking.box:=x,y,width,height'" in done.stderr
     assert list((tmp_path / "out").glob("overlay_*.png"))
 
 
@@ -234,7 +235,7 @@ def test_ctrl_c_ends_the_node_and_keeps_what_came_back(untrained, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_the_node_does_not_outlive_a_killed_demo(untrained, tmp_path):
+def test_the_node_does_not_outlive_a_killed_demo(untrained, tmp_path, no_shared_memory_left):
     process = start_demo(tmp_path / "out", "--rate", 5, *untrained)
     (node,) = nodes_of(process.pid)
     os.kill(process.pid, signal.SIGKILL)
@@ -243,7 +244,7 @@ def test_the_node_does_not_outlive_a_killed_demo(untrained, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_node_that_dies_on_the_way_is_reported(untrained, tmp_path):
+def test_a_node_that_dies_on_the_way_is_reported(untrained, tmp_path, no_shared_memory_left):
     process = start_demo(tmp_path / "out", *untrained)
     (node,) = nodes_of(process.pid)
     os.kill(node, signal.SIGKILL)
