@@ -13,15 +13,22 @@ from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.types import Hand, Target
 
 SAME_HAND_OVERLAP = 0.3  # of crops, intersection over union
+WEAK_SCORE = 0.6  # a lone hand below it may be the wrong one
+WEAK_FRAMES = 5  # so many in a row, and a search looks for a surer one
+SURER_BY = 0.1  # the score that a hand elsewhere must have in advance of the tracked one
 
 
 class HandTracker:
-    """Follows hands: the next frame's box is the last mesh's, a lost hand is searched for anew."""
+    """Follows hands: the next frame's box is the last mesh's, a lost hand is searched for anew.
+
+    A lone hand that stays weak gives way to a surer one elsewhere.
+    """
 
     def __init__(self, pipeline: HandPipeline) -> None:
         self.pipeline = pipeline
         self._targets: list[Target] = []
         self._next_id = 1
+        self._weak_frames = 0
 
     def reset(self) -> None:
         """Forget every hand; identities are never used twice."""
@@ -42,9 +49,28 @@ class HandTracker:
             found = self.pipeline.find(image, boxes)
             known = list(self._targets)
             self._targets = [self._identify(target, known) for target in found]
-        hands = self.pipeline.estimate(image, camera, self._targets)
+            self._weak_frames = 0
+        rival = self._rival(image)
+        hands = self.pipeline.estimate(image, camera, self._targets + rival)
+        if rival:
+            hands = [_surer(hands)] if hands else []
+        self._note_weakness(hands)
         self._targets = [self._follow(hand) for hand in hands]
         return hands
+
+    def _rival(self, image: np.ndarray) -> list[Target]:
+        """What a fresh search finds elsewhere, now and then while a lone track is weak."""
+        if len(self._targets) != 1 or self._weak_frames < WEAK_FRAMES:
+            return []
+        self._weak_frames = 0
+        (tracked,) = self._targets
+        found = self.pipeline.find(image)
+        elsewhere = [t for t in found if t.box.overlap(tracked.box) < SAME_HAND_OVERLAP]
+        return [self._identify(target, []) for target in elsewhere]
+
+    def _note_weakness(self, hands: Sequence[Hand]) -> None:
+        weak = len(hands) == 1 and hands[0].score < WEAK_SCORE
+        self._weak_frames = self._weak_frames + 1 if weak else 0
 
     def _follow(self, hand: Hand) -> Target:
         box = joints_box(hand.joints_px, self.pipeline.config.tracking)
@@ -58,3 +84,9 @@ class HandTracker:
             return replace(target, track_id=last.track_id)
         self._next_id += 1
         return replace(target, track_id=self._next_id - 1)
+
+
+def _surer(hands: Sequence[Hand]) -> Hand:
+    """The tracked hand, which comes first, unless the other is clearly surer."""
+    first, last = hands[0], hands[-1]
+    return last if last.score > first.score + SURER_BY else first

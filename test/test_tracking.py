@@ -1,6 +1,6 @@
 """Boxes and identities from frame to frame, with a pipeline that sees what it is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +17,7 @@ class SeesEverything:
     """Finds a hand in every box; without boxes, in the one that is put into ``found``."""
 
     found: list
+    scores: dict = field(default_factory=dict)  # by left edge of the box
     lost: bool = False
     searches: int = 0
     config = Config()
@@ -26,15 +27,20 @@ class SeesEverything:
         return list(self.found if boxes is None else boxes)
 
     def estimate(self, image, camera, targets):
-        return [] if self.lost else [_hand(target) for target in targets]
+        scores = [self.scores.get(round(target.box.x), 0.9) for target in targets]
+        return [] if self.lost else [_hand(*pair) for pair in zip(targets, scores, strict=True)]
 
 
-def _hand(target):
+def _hand(target, score):
     x, y = target.box.center
     side = target.box.width / 1.8
     corners = np.array(((-0.5, -0.5), (0.5, 0.5)), np.float32) * side + (x - 0.5, y - 0.5)
     return SimpleNamespace(
-        joints_px=corners, side=target.side or Side.RIGHT, track_id=target.track_id, box=target.box
+        score=score,
+        joints_px=corners,
+        side=target.side or Side.RIGHT,
+        track_id=target.track_id,
+        box=target.box,
     )
 
 
@@ -97,3 +103,24 @@ def test_a_reset_forgets_but_never_uses_an_identity_twice():
     tracker.reset()
     (second,) = tracker.process(IMAGE)
     assert second.track_id > first.track_id
+
+
+def test_a_weak_hand_gives_way_to_a_surer_one_elsewhere_and_only_then():
+    weak, sure = Target(Box(100, 100, 90, 90)), Target(Box(400, 100, 90, 90))
+    for other_score, expected in ((0.9, 400), (0.5, 100)):
+        pipeline = SeesEverything([weak], scores={100: 0.45, 400: other_score})
+        tracker = HandTracker(pipeline)
+        (first,) = tracker.process(IMAGE)
+        pipeline.found = [sure]
+        for _ in range(8):
+            (hand,) = tracker.process(IMAGE)
+        assert round(hand.box.x) == expected
+        assert (hand.track_id == first.track_id) == (expected == 100)
+
+
+def test_a_sure_hand_is_followed_without_another_search():
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+    tracker = HandTracker(pipeline)
+    for _ in range(20):
+        tracker.process(IMAGE)
+    assert pipeline.searches == 1
