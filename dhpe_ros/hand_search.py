@@ -26,7 +26,7 @@ _ZOOMS = 2  # times that a window is moved onto the joints seen in it
 def find_hand(
     image: np.ndarray, area: Target, see: See, config: TrackingConfig, everywhere: bool = False
 ) -> Target | None:
-    """The surest hand in ``area``'s box, with its side decided and its box moved onto it.
+    """The most prominent hand in ``area``'s box, with its side decided and its box moved onto it.
 
     ``everywhere`` also tries smaller windows all over the image. None where no window scores
     ``config.min_score``: scores are means of joint confidences.
@@ -35,8 +35,14 @@ def find_hand(
     if everywhere:
         windows = _best(image, [area.box, *_windows(*image.shape[1::-1])], see)
     candidates = [_zoom(image, replace(area, box=window), see, config) for window in windows]
-    score, target = max(candidates, key=lambda candidate: candidate[0])
-    return target if score >= config.min_score else None
+    hands = [target for score, target in candidates if score >= config.min_score]
+    ranks = [prominence(s, target.box) for s, target in candidates if s >= config.min_score]
+    return hands[int(np.argmax(ranks))] if hands else None
+
+
+def prominence(score: float, box: Box) -> float:
+    """What makes one hand the hand: being sure, and being near, that is large in the image."""
+    return score * box.width**0.5
 
 
 def told_side(target: Target, config: TrackingConfig) -> Side | None:

@@ -8,14 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from dhpe_ros.camera import Camera
-from dhpe_ros.hand_search import joints_box
+from dhpe_ros.hand_search import joints_box, prominence
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.types import Hand, Target
 
 SAME_HAND_OVERLAP = 0.3  # of crops, intersection over union
+SURE_FACTOR = 1.45  # of min_score, for a hand that the search has found to be followed at once
+PATIENCE_FRAMES = 10  # in a row with weaker hands only, and those will do
 WEAK_SCORE = 0.6  # a lone hand below it may be the wrong one
 WEAK_FRAMES = 5  # so many in a row, and a search looks for a surer one
-SURER_BY = 0.1  # the score that a hand elsewhere must have in advance of the tracked one
+SURER_BY = 1.1  # so many times as prominent a hand elsewhere must be
 
 
 class HandTracker:
@@ -29,6 +31,7 @@ class HandTracker:
         self._targets: list[Target] = []
         self._next_id = 1
         self._weak_frames = 0
+        self._unsure_frames = 0
 
     def reset(self) -> None:
         """Forget every hand; identities are never used twice."""
@@ -45,7 +48,8 @@ class HandTracker:
         ``boxes``, where given, come from someone else's detector and override what was tracked;
         a box that overlaps a hand that was tracked keeps its identity.
         """
-        if boxes is not None or not self._targets:
+        anew = boxes is None and not self._targets
+        if anew or boxes is not None:
             found = self.pipeline.find(image, boxes)
             known = list(self._targets)
             self._targets = [self._identify(target, known) for target in found]
@@ -54,9 +58,18 @@ class HandTracker:
         hands = self.pipeline.estimate(image, camera, self._targets + rival)
         if rival:
             hands = [_surer(hands)] if hands else []
+        if anew:
+            hands = self._taken_up(hands)
         self._note_weakness(hands)
         self._targets = [self._follow(hand) for hand in hands]
         return hands
+
+    def _taken_up(self, hands: list[Hand]) -> list[Hand]:
+        """Hands sure enough to be followed from now on; weaker ones after some patience."""
+        sure_score = SURE_FACTOR * self.pipeline.config.tracking.min_score
+        sure = [hand for hand in hands if hand.score >= sure_score]
+        self._unsure_frames = 0 if sure or not hands else self._unsure_frames + 1
+        return hands if self._unsure_frames > PATIENCE_FRAMES else sure
 
     def _rival(self, image: np.ndarray) -> list[Target]:
         """What a fresh search finds elsewhere, now and then while a lone track is weak."""
@@ -89,4 +102,5 @@ class HandTracker:
 def _surer(hands: Sequence[Hand]) -> Hand:
     """The tracked hand, which comes first, unless the other is clearly surer."""
     first, last = hands[0], hands[-1]
-    return last if last.score > first.score + SURER_BY else first
+    mark = SURER_BY * prominence(first.score, first.box)
+    return last if prominence(last.score, last.box) > mark else first

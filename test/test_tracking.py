@@ -107,8 +107,8 @@ def test_a_reset_forgets_but_never_uses_an_identity_twice():
 
 def test_a_weak_hand_gives_way_to_a_surer_one_elsewhere_and_only_then():
     weak, sure = Target(Box(100, 100, 90, 90)), Target(Box(400, 100, 90, 90))
-    for other_score, expected in ((0.9, 400), (0.5, 100)):
-        pipeline = SeesEverything([weak], scores={100: 0.45, 400: other_score})
+    for other_score, expected in ((0.9, 400), (0.55, 100)):
+        pipeline = SeesEverything([weak], scores={100: 0.55, 400: other_score})
         tracker = HandTracker(pipeline)
         (first,) = tracker.process(IMAGE)
         pipeline.found = [sure]
@@ -124,3 +124,12 @@ def test_a_sure_hand_is_followed_without_another_search():
     for _ in range(20):
         tracker.process(IMAGE)
     assert pipeline.searches == 1
+
+
+def test_an_unsure_hand_is_followed_only_after_some_patience():
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))], scores={100: 0.4})
+    tracker = HandTracker(pipeline)
+    published = [len(tracker.process(IMAGE)) for _ in range(14)]
+    assert published == [0] * 10 + [1] * 4
+    (told,) = HandTracker(pipeline).process(IMAGE, boxes=pipeline.found)
+    assert told.score == 0.4
