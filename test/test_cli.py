@@ -18,7 +18,7 @@ from dhpe_ros import __version__
 from dhpe_ros.cli import main
 from dhpe_ros.commands import prediction
 from dhpe_ros.commands.predict_files import OutputNames, hand_as_mapping, write_json
-from dhpe_ros.hand_model import HandModel
+from dhpe_ros.mano_file import read_mano_file
 from dhpe_ros.media import MediaError, open_media
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.ros.demo_report import Findings, Truth
@@ -182,11 +182,11 @@ def test_an_image_without_a_hand_is_no_error(predict, tmp_path, capsys):
 def test_intrinsics_place_the_hand(predict, tmp_path):
     path = picture(tmp_path / "hand.png")
     joints = []
-    for focal in (50, 100):
+    for focal in (500, 1000):
         assert predict(path, "--intrinsics", f"{focal},{focal},39.5,29.5") == 0
         content = json.loads((tmp_path / "out/hand.json").read_text())
         joints.append(np.array(content["hands"][0]["joints_m"]))
-    assert joints[1][9, 2] == pytest.approx(2 * joints[0][9, 2], rel=1e-3)
+    assert joints[1][9, 2] == pytest.approx(2 * joints[0][9, 2], rel=0.02)
 
 
 def test_the_box_says_where_to_look(predict, tmp_path, capsys):
@@ -348,9 +348,9 @@ def test_convert_mano_keeps_every_number(tmp_path, capsys):
         pickle.dump({key: arrays[key] for key in wanted}, file, protocol=2)
     assert main(["convert-mano", str(tmp_path / "MANO_RIGHT.pkl")]) == 0
     assert "MANO_RIGHT.npz" in capsys.readouterr().out
-    converted = HandModel(tmp_path / "MANO_RIGHT.npz")
-    np.testing.assert_array_equal(converted.v_template.numpy(), arrays["v_template"])
-    np.testing.assert_array_equal(converted.posedirs.numpy(), arrays["posedirs"])
+    converted = read_mano_file(tmp_path / "MANO_RIGHT.npz").arrays
+    for key in wanted:
+        np.testing.assert_array_equal(converted[key], arrays[key], err_msg=key)
 
 
 class Malicious:
