@@ -1,84 +1,129 @@
-"""How long the renderer takes: python benchmarks/rendering.py
+"""The renderer: silhouettes, colour, and PyTorch3D beside it where that is installed.
 
-Medians over repeated calls, with as many threads as torch uses. The mesh is the open hand, as
-large in the image as a hand in its crop.
+The mesh is the open hand, as large in the image as a hand in its crop.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib.util import find_spec
 
 import numpy as np
 import torch
-from timing import median_ms, show
+from timing import Metric, median_ms, once_ms, wait
 
-from dhpe_ros.rendering import Lights, random_skin, rasterize, render_hand, silhouette
+from dhpe_ros.hand_model import HandModel
+from dhpe_ros.rendering import Lights, random_skin, render_hand, silhouette
 from dhpe_ros.rendering.workers import for_each
+from dhpe_ros.weights import hand_model_path
 
-HAND = Path(__file__).parents[1] / "weights" / "open_hand.npz"
+METRICS = (
+    Metric("render.forward_ms", "ms", "lower"),
+    Metric("render.forward_backward_ms", "ms", "lower"),
+    Metric("render.batch64_images_per_s", "images/s", "higher"),
+    Metric("render.batch64_forward_backward_images_per_s", "images/s", "higher"),
+    Metric("render.color_images_per_s", "images/s", "higher"),
+    Metric("render.pytorch3d_soft_ratio", "x", "higher"),
+    Metric("render.pytorch3d_hard_ratio", "x", "higher"),
+)
 SIZE = 224
 BATCH = 64
-COLOR_SIZE = 128
-COLOR_IMAGES = 100
+COLOR_SIZE = {"cpu": 128, "cuda": 224}  # what training on each device uses
 
 
-def main() -> None:
-    show(measure())
-
-
-def measure() -> list[tuple[str, float, str]]:
-    """(key, value, unit) of every figure."""
+def measure(device: str) -> dict[str, float]:
+    """Metric name -> value; no ratios to PyTorch3D where that is not installed."""
     vertices, triangles = hand_in_crop()
-    turned = torch.cat([vertices @ _turn(0.1 * n) for n in range(BATCH)])
-    upstream = torch.randn(1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        target = silhouette(vertices @ _turn(0.1), triangles, SIZE)
-        forward = median_ms(lambda: silhouette(vertices, triangles, SIZE))
-        batch = median_ms(lambda: silhouette(turned, triangles, SIZE), repeats=10)
-    moving = vertices.clone().requires_grad_()
+    turned = torch.cat([vertices @ _turn(0.1 * n) for n in range(BATCH)]).to(device)
+    moving = vertices.to(device).requires_grad_()
+    many = turned.clone().requires_grad_()
+    generator = torch.Generator().manual_seed(0)
+    upstream = torch.randn(BATCH, SIZE, SIZE, generator=generator).to(device)
 
-    def squared_error() -> None:
-        (silhouette(moving, triangles, SIZE) - target).square().sum().backward()
+    def forward() -> None:
+        with torch.no_grad():
+            silhouette(moving, triangles, SIZE)
 
-    def every_pixel() -> None:
-        silhouette(moving, triangles, SIZE).backward(upstream)
+    def forward_batch() -> None:
+        with torch.no_grad():
+            silhouette(turned, triangles, SIZE)
 
-    return [
-        ("render.forward_ms.cpu", forward, "ms"),
-        ("render.forward_backward_ms.cpu", median_ms(every_pixel), "ms"),
-        ("render.forward_backward_l2_ms.cpu", median_ms(squared_error), "ms"),
-        ("render.batch64_images_per_s.cpu", 1000 * BATCH / batch, "images/s"),
-        ("render.rasterize_ms.cpu", median_ms(lambda: rasterize(vertices, triangles, SIZE)), "ms"),
-        ("render.color_images_per_s.cpu", color_images_per_s(turned, triangles), "images/s"),
-    ]
+    def forward_backward() -> None:
+        torch.autograd.grad(silhouette(moving, triangles, SIZE), moving, upstream[:1])
+
+    def forward_backward_batch() -> None:
+        torch.autograd.grad(silhouette(many, triangles, SIZE), many, upstream)
+
+    ours_ms = once_ms(forward_backward, device)
+    return {
+        "render.forward_ms": once_ms(forward, device),
+        "render.forward_backward_ms": ours_ms,
+        "render.batch64_images_per_s": 1000 * BATCH / once_ms(forward_batch, device, 10),
+        "render.batch64_forward_backward_images_per_s": 1000
+        * BATCH
+        / once_ms(forward_backward_batch, device, 5),
+        "render.color_images_per_s": color_images_per_s(turned, triangles, device),
+        **pytorch3d_ratios(moving, triangles, upstream[:1], ours_ms, device),
+    }
 
 
 def hand_in_crop() -> tuple[torch.Tensor, np.ndarray]:
     """The open hand's template, back to the viewer, large in the crop: (1, V, 3), (F, 3)."""
-    with np.load(HAND) as arrays:
-        vertices, triangles = torch.from_numpy(arrays["v_template"]).float(), arrays["f"]
+    model = HandModel(hand_model_path())
+    vertices, triangles = model.v_template, model.triangles.numpy()
     vertices = vertices @ torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
     low, high = vertices.amin(0), vertices.amax(0)
-    vertices = (vertices - 0.5 * (low + high)) * (1.4 / (high - low).max())
-    return vertices[None], triangles.astype(np.int64)
+    return ((vertices - 0.5 * (low + high)) * (1.4 / (high - low).max()))[None], triangles
 
 
-def color_images_per_s(vertices: torch.Tensor, triangles: np.ndarray) -> float:
-    """Rate of pictures of skin at COLOR_SIZE, several at a time."""
+def color_images_per_s(vertices: torch.Tensor, triangles: np.ndarray, device: str) -> float:
+    """Rate of pictures of skin, supersampled and with shadows, several at a time."""
+    size = COLOR_SIZE[device]
     rng = np.random.default_rng(0)
     skin, lights = random_skin(rng, vertices.shape[1]), Lights.random(rng)
-    meshes = vertices.numpy()
+    meshes = vertices.cpu().numpy()
 
     def render(n: int) -> None:
-        render_hand(meshes[n % len(meshes)], triangles, COLOR_SIZE, skin, lights)
+        render_hand(meshes[n], triangles, size, skin, lights)
 
-    return 1000 * COLOR_IMAGES / median_ms(lambda: for_each(COLOR_IMAGES, render), repeats=5)
+    return 1000 * BATCH / median_ms(lambda: for_each(BATCH, render), device, repeats=7)
+
+
+def pytorch3d_ratios(
+    moving: torch.Tensor,
+    triangles: np.ndarray,
+    upstream: torch.Tensor,
+    ours_ms: float,
+    device: str,
+) -> dict[str, float]:
+    """PyTorch3D's time over ours, forward and backward, same mesh and image.
+
+    soft: 50 faces per pixel, sigma about 1e-4, as its documentation has it. hard: the one nearest
+    face, no blur, and the gradient of its distance.
+    """
+    if find_spec("pytorch3d") is None:
+        return {}
+    from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
+    from pytorch3d.structures import Meshes
+
+    faces = torch.from_numpy(triangles).long().to(device)[None]
+    mirrored, in_front = moving.new_tensor([[-1.0, -1.0, 1.0], [0.0, 0.0, 2.0]])
+
+    def soft() -> None:
+        mask = silhouette(moving, triangles, SIZE, backend="pytorch3d")
+        torch.autograd.grad(mask, moving, upstream)
+
+    def hard() -> None:
+        meshes = Meshes(moving * mirrored + in_front, faces)
+        distances = rasterize_meshes(meshes, SIZE, blur_radius=0.0, faces_per_pixel=1)[3]
+        torch.autograd.grad(distances[..., 0], moving, upstream)
+        wait(device)
+
+    return {
+        "render.pytorch3d_soft_ratio": median_ms(soft, device, repeats=3) / ours_ms,
+        "render.pytorch3d_hard_ratio": median_ms(hard, device, repeats=3) / ours_ms,
+    }
 
 
 def _turn(angle: float) -> torch.Tensor:
     c, s = np.cos(angle), np.sin(angle)
     return torch.tensor([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float32)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,29 +1,41 @@
-"""How long each stage takes for one hand: python benchmarks/stages.py
-
-The lite profile with the weights that ship, batch 1, on the device that "auto" picks; medians.
-"""
+"""The stages of the pipeline for one hand: the lite profile with the weights that ship."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import torch
-from timing import Figure, median_ms, show
+from timing import Metric, median_ms
 
+from dhpe_ros.config import Config
 from dhpe_ros.crop import crop_image
 from dhpe_ros.drawing import draw_overlay, hand_mask
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.refinement import Observation, objective, refine
 
+STAGES = (
+    "crop",
+    "evidence",
+    "mesh_estimator",
+    "projection",
+    "refinement_step",
+    "refinement",
+    "search",
+    "estimate",
+    "mask",
+    "overlay",
+)
+METRICS = tuple(Metric(f"stages.{stage}_ms", "ms", "lower") for stage in STAGES)
 CLIP = Path(__file__).parents[1] / "dhpe_ros/assets/demo_clip.mp4"
 FRAME = 40
 
 
-def measure() -> list[Figure]:
-    """Every figure of one frame of the clip that ships."""
-    pipeline = HandPipeline()
+def measure(device: str) -> dict[str, float]:
+    """Metric name -> value, of one frame of the clip that ships."""
+    pipeline = HandPipeline(Config().replace({"model.device": device}))
     pipeline.warm_up()
     config = pipeline.config.refinement
     image = next(islice(open_media(CLIP).frames(), FRAME, None)).image
@@ -45,7 +57,7 @@ def measure() -> list[Figure]:
         value = objective(moving, observation, pipeline.projection, pipeline.evidence, config)
         torch.autograd.grad(value.sum(), moving)
 
-    def layer() -> None:
+    def project() -> None:
         torch.autograd.grad(pipeline.projection(moving).vertices.sum(), moving)
 
     def fit() -> None:
@@ -57,21 +69,20 @@ def measure() -> list[Figure]:
             pipeline.mesh_estimator(evidence, pipeline.projection)
 
     hands = pipeline.estimate(image, targets=targets)
-    times = {
-        "crop_ms": median_ms(lambda: crop_image(image, targets[0].box)),
-        "evidence_ms": median_ms(lambda: pipeline.see([crop])),
-        "mesh_estimator_ms": median_ms(regress),
-        "hand_layer_forward_backward_ms": median_ms(layer),
-        "refinement_step_ms": median_ms(one_step),
-        "refinement_ms": median_ms(fit, repeats=5),
-        "search_ms": median_ms(lambda: pipeline.find(image), repeats=5),
-        "estimate_ms": median_ms(lambda: pipeline.estimate(image, targets=targets), repeats=5),
-        "mask_ms": median_ms(lambda: hand_mask(hands, height, width)),
-        "overlay_ms": median_ms(lambda: draw_overlay(image, hands)),
-    }
-    device = "cuda" if pipeline.device.type == "cuda" else "cpu"
-    return [(f"stages.{name}.{device}", value, "ms") for name, value in times.items()]
 
+    def ms(call: Callable[[], object], repeats: int = 50) -> float:
+        return median_ms(call, device, repeats)
 
-if __name__ == "__main__":
-    show(measure())
+    times = (
+        ms(lambda: crop_image(image, targets[0].box)),
+        ms(lambda: pipeline.see([crop])),
+        ms(regress),
+        ms(project),
+        ms(one_step),
+        ms(fit, repeats=5),
+        ms(lambda: pipeline.find(image), repeats=5),
+        ms(lambda: pipeline.estimate(image, targets=targets), repeats=5),
+        ms(lambda: hand_mask(hands, height, width)),
+        ms(lambda: draw_overlay(image, hands)),
+    )
+    return {metric.name: time for metric, time in zip(METRICS, times, strict=True)}

@@ -1,26 +1,63 @@
-"""Median times and how they are printed, for the scripts beside this one."""
+"""How the scripts beside this one measure, and what a figure is."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import NamedTuple
 
-Figure = tuple[str, float, str]  # key, value, unit
+import torch
 
 
-def median_ms(call: Callable[[], object], repeats: int = 50) -> float:
-    """Median time of a call in milliseconds, after one to warm up."""
+class Metric(NamedTuple):
+    """What is measured on each device; a figure's key is the name and the device's type."""
+
+    name: str
+    unit: str
+    direction: str  # "lower" or "higher" is better
+
+
+def median_ms(call: Callable[[], object], device: str = "cpu", repeats: int = 50) -> float:
+    """Median time of a call in milliseconds, after one to warm up; on a GPU until it is done."""
     call()
+    wait(device)
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
         call()
+        wait(device)
         times.append(time.perf_counter() - start)
     return 1000 * statistics.median(times)
 
 
-def show(figures: Iterable[Figure]) -> None:
-    """A line for each figure."""
-    for key, value, unit in figures:
-        print(f"{key:40s} {value:10.3f} {unit}")
+def wait(device: str) -> None:
+    """Until everything that was asked of a GPU is done."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def replay_ms(call: Callable[[], object], replays: int = 200) -> float:
+    """Mean time in milliseconds of a call captured in a CUDA graph, replayed back to back."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    graph.replay()
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    for _ in range(replays):
+        graph.replay()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end) / replays
+
+
+def once_ms(call: Callable[[], object], device: str, repeats: int = 50) -> float:
+    """A call as it would run many times a frame: captured in a graph on a GPU, else plainly."""
+    return replay_ms(call) if device == "cuda" else median_ms(call, device, repeats)
