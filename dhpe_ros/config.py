@@ -1,47 +1,14 @@
-"""One home for every default.
-
-Each section is a frozen dataclass whose fields carry their description and range. YAML files, the
-command line and ROS parameters all go through ``Config.from_mapping``: unknown names and values out
-of range are refused by name.
-"""
+"""One home for every default of the pipeline and the node."""
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-import yaml
-
+from dhpe_ros import settings
+from dhpe_ros.settings import Settings, flatten, setting
 from dhpe_ros.types import Box
-
-
-def setting(
-    default: Any,
-    description: str,
-    *,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    one_of: tuple[str, ...] = (),
-    live: bool = False,
-) -> Any:
-    """A dataclass field with its description, range or choices.
-
-    ``live`` says that it may change while a node is running.
-    """
-    return field(
-        default=default,
-        metadata={
-            "description": description,
-            "at_least": at_least,
-            "at_most": at_most,
-            "one_of": one_of,
-            "live": live,
-        },
-    )
 
 
 @dataclass(frozen=True)
@@ -166,7 +133,7 @@ class NodeConfig:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """Everything that can be set. A setting has one name everywhere, also as a ROS parameter.
 
     It is dotted, ``refinement.steps``, but for the node's own settings, as ``max_age``.
@@ -179,117 +146,40 @@ class Config:
     node: NodeConfig = field(default_factory=NodeConfig)
 
     def __post_init__(self) -> None:
-        for name, setting_field, value in self.items():
-            _check(name, setting_field.metadata, value)
+        super().__post_init__()
         if self.tracking.box != "full":
             try:
                 Box.parse(self.tracking.box)
             except ValueError as error:
                 raise ValueError(f"tracking.box: {error}") from error
 
-    def items(self) -> Iterator[tuple[str, Any, Any]]:
-        """``(name, dataclass field, value)`` of every setting, in order."""
-        for section in fields(self):
-            values = getattr(self, section.name)
-            for setting_field in fields(values):
-                yield (
-                    _name(section.name, setting_field.name),
-                    setting_field,
-                    getattr(values, setting_field.name),
-                )
-
-    def as_mapping(self) -> dict[str, Any]:
-        """Name -> value."""
-        return {name: value for name, _, value in self.items()}
-
-    def replace(self, changes: Mapping[str, Any]) -> Config:
-        """A copy with the ``changes`` made, by name.
-
-        Raises ``ValueError`` for an unknown name (with the nearest known one) or a bad value.
-        """
-        merged = self.as_mapping()
-        for name, value in changes.items():
-            if name not in merged:
-                raise ValueError(f"unknown setting {name!r}{did_you_mean(name)}")
-            merged[name] = _convert(name, merged[name], value)
-        sections = get_type_hints(Config)
-        return Config(
-            **{
-                section: sections[section](
-                    **{f.name: merged[_name(section, f.name)] for f in fields(sections[section])}
-                )
-                for section in sections
-            }
-        )
-
     @staticmethod
-    def from_mapping(mapping: Mapping[str, Any]) -> Config:
-        """From a nested or dotted mapping that holds overrides only.
+    def name_of(section: str, field_name: str) -> str:
+        """The node is what has the parameters: its own need no section."""
+        return field_name if section == "node" else f"{section}.{field_name}"
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any]) -> Config:
+        """From a nested or dotted mapping of overrides, or that of a ROS parameter file.
 
         The node's own settings may stand in a section ``node``, as in the dataclasses, or alone.
         """
-        return Config().replace(dict(_flatten(mapping)))
-
-    @staticmethod
-    def from_yaml(path: str | Path) -> Config:
-        """From a YAML file: plain sections, or a ROS parameter file (``ros__parameters``)."""
-        try:
-            loaded = yaml.safe_load(Path(path).read_text()) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not readable as YAML: {error}") from error
-        if not isinstance(loaded, dict):
-            raise ValueError(f"{path}: expected a mapping of settings, got {type(loaded).__name__}")
-        while len(loaded) == 1 and not _is_setting(next(iter(loaded))):
-            (loaded,) = loaded.values()
-            if not isinstance(loaded, dict):
-                raise ValueError(f"{path}: expected a mapping of settings")
-        loaded.pop("use_sim_time", None)
-        try:
-            return Config.from_mapping(loaded)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        mapping = dict(mapping)
+        while len(mapping) == 1 and not _is_setting(next(iter(mapping))):
+            (inner,) = mapping.values()
+            if not isinstance(inner, dict):
+                break
+            mapping = inner
+        changes = {name.removeprefix("node."): value for name, value in flatten(mapping)}
+        changes.pop("use_sim_time", None)
+        return cls().replace(changes)
 
 
 def did_you_mean(name: str) -> str:
     """``; did you mean <the nearest name of a setting>?``, or nothing where none is near."""
-    near = difflib.get_close_matches(name, Config().as_mapping(), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
-
-
-def _name(section: str, field_name: str) -> str:
-    """The name of a setting. The node is what has the parameters: its own need no section."""
-    return field_name if section == "node" else f"{section}.{field_name}"
+    return settings.did_you_mean(name, Config().as_mapping())
 
 
 def _is_setting(name: str) -> bool:
     """Whether it names a setting or a section of them."""
     return hasattr(Config(), str(name).split(".")[0]) or name in Config().as_mapping()
-
-
-def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}".removeprefix("node."), value
-
-
-def _convert(name: str, default: Any, value: Any) -> Any:
-    """``value`` as the type of ``default``; an int passes for a float, nothing else is bent."""
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not type(default):
-        expected = type(default).__name__
-        raise ValueError(f"{name} must be a {expected}, got {value!r} ({type(value).__name__})")
-    return value
-
-
-def _check(name: str, metadata: Mapping[str, Any], value: Any) -> None:
-    if metadata["one_of"] and value not in metadata["one_of"]:
-        raise ValueError(f"{name} must be one of {', '.join(metadata['one_of'])}, got {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, got {value}")
-    if metadata["at_least"] is not None and value < metadata["at_least"]:
-        raise ValueError(f"{name} must be >= {metadata['at_least']}, got {value}")
-    if metadata["at_most"] is not None and value > metadata["at_most"]:
-        raise ValueError(f"{name} must be <= {metadata['at_most']}, got {value}")
