@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from dhpe_ros.rendering import kernels, outline
-from dhpe_ros.rendering.topology import Topology, topology_of
+from dhpe_ros.rendering import kernels
+from dhpe_ros.rendering.numba_silhouette import NumbaSilhouette, as_array, to_pixels
+from dhpe_ros.rendering.topology import topology_of
 from dhpe_ros.rendering.workers import for_each
 
-_BAND = 32  # rows of one unit of work in the gradient
+BACKENDS = ("auto", "numba", "triton", "reference", "pytorch3d")
 
 
 class Fragments(NamedTuple):
@@ -37,6 +40,7 @@ def silhouette(
     *,
     softness_px: float = 1.0,
     reach_px: float = math.inf,
+    backend: str = "auto",
 ) -> Tensor:
     """Mask of a mesh under scaled orthographic projection, differentiable in its vertices.
 
@@ -72,19 +76,56 @@ def silhouette(
         size: side of a square image, or (height, width), pixels.
         softness_px: half width at half maximum of dS/dd.
         reach_px: pixels further than this from the outline send no gradient.
+        backend: "numba" runs on the CPU, whatever the device of `vertices`; "triton" on a CUDA
+            device, without waiting for it, so that a CUDA graph can capture it
+            (`triton_silhouette.py`); "auto" is triton where it can run, else numba. "reference" is
+            slow and plain torch, for small well-formed meshes. "pytorch3d" has the gradient of that
+            library's soft silhouette.
 
     Returns:
         (B, H, W), 0 or 1, of the type and on the device of `vertices`.
 
     Raises:
-        ValueError: on a wrong shape, type or size.
+        ValueError: on a wrong shape, type or size, or a backend that does not exist or cannot run
+            on the device of `vertices`.
+        ImportError: the backend is not installed.
     """
     if vertices.ndim != 3 or vertices.shape[2] < 2:
         raise ValueError(f"vertices must have shape (B, V, 2 or 3), got {tuple(vertices.shape)}")
     if not softness_px > 0 or not reach_px > 0:
         raise ValueError(f"softness_px and reach_px must be > 0, got {softness_px}, {reach_px}")
+    render = _renderer(backend, vertices.is_cuda)
     topology = topology_of(triangles, vertices.shape[1])
-    return _Silhouette.apply(vertices, topology, image_shape(size), softness_px, reach_px)
+    return render(vertices, topology, image_shape(size), float(softness_px), float(reach_px))
+
+
+def _renderer(backend: str, on_cuda: bool) -> Callable[..., Tensor]:
+    """What renders: a function of vertices, topology, shape, softness_px and reach_px."""
+    if backend == "numba" or (backend == "auto" and not (on_cuda and _has_triton())):
+        return NumbaSilhouette.apply
+    if backend in ("auto", "triton"):
+        if not _has_triton():
+            raise ImportError(
+                "the backend 'triton' needs Triton, which is not installed: install a CUDA build "
+                "of torch, which brings it, or use the backend 'auto'"
+            )
+        from dhpe_ros.rendering.triton_silhouette import TritonSilhouette
+
+        return TritonSilhouette.apply
+    if backend == "reference":
+        from dhpe_ros.rendering.reference import silhouette
+
+        return silhouette
+    if backend == "pytorch3d":
+        from dhpe_ros.rendering.pytorch3d_backend import silhouette
+
+        return silhouette
+    raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
+
+
+@lru_cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
 
 
 def rasterize(
@@ -125,81 +166,3 @@ def image_shape(size: int | tuple[int, int]) -> tuple[int, int]:
     if height < 1 or width < 1:
         raise ValueError(f"size must be at least 1 x 1 pixel, got {height} x {width}")
     return int(height), int(width)
-
-
-def as_array(values: np.ndarray | Tensor) -> np.ndarray:
-    """NumPy view, or copy, of an array or tensor."""
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
-def to_pixels(vertices: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """(..., V, 2 or 3) crop coordinates -> (..., V, 2) float64, pixel (i, j) at (j, i)."""
-    height, width = shape
-    scale = np.array([0.5 * width, 0.5 * height])
-    return (vertices[..., :2].astype(np.float64) + 1.0) * scale - 0.5
-
-
-class _Silhouette(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, vertices, topology, shape, softness_px, reach_px):
-        points = to_pixels(as_array(vertices), shape)
-        batch = points.shape[0]
-        weights = np.empty((batch, len(topology.edges)), np.int64)
-        masks = np.empty((batch, *shape), np.float32)
-        for_each(batch, lambda n: _cover(points[n], topology, weights[n], masks[n]))
-        ctx.save_for_backward(vertices)
-        ctx.scene = points, topology, weights, masks
-        ctx.relaxation = softness_px, reach_px
-        # NumPy converts: torch would wake its threads, which hang in a process forked after them.
-        dtype = np.float64 if vertices.dtype == torch.float64 else np.float32
-        return torch.from_numpy(masks.astype(dtype)).to(vertices)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, upstream):
-        (vertices,) = ctx.saved_tensors
-        points, topology, weights, masks = ctx.scene
-        upstream = np.ascontiguousarray(as_array(upstream), dtype=np.float64)
-        pulls = _pulls(points, topology, weights, masks, upstream, *ctx.relaxation)
-        height, width = masks.shape[1:]
-        gradient = torch.zeros_like(vertices)
-        gradient[..., :2] = torch.from_numpy(pulls * [0.5 * width, 0.5 * height]).to(vertices)
-        return gradient, None, None, None, None
-
-
-def _cover(points: np.ndarray, topology: Topology, weights: np.ndarray, mask: np.ndarray) -> None:
-    kernels.edge_weights(
-        points, topology.triangles, topology.triangle_edges, topology.triangle_edge_signs, weights
-    )
-    counts = np.empty(mask.shape, np.int32)
-    kernels.cover(points, topology.edges, weights, counts, mask)
-
-
-def _pulls(
-    points: np.ndarray,
-    topology: Topology,
-    weights: np.ndarray,
-    masks: np.ndarray,
-    upstream: np.ndarray,
-    softness_px: float,
-    reach_px: float,
-) -> np.ndarray:
-    """Gradient (B, V, 2) in pixel coordinates: outlines first, then bands of rows side by side."""
-    batch, height = masks.shape[:2]
-    bands = -(-height // _BAND)
-    outlines: list[tuple] = [()] * batch
-    pulls = np.zeros((batch, bands, *points.shape[1:]))
-
-    def trace(n: int) -> None:
-        lines, line_weights, ends = outline.contours(points[n], topology.edges, weights[n])
-        outlines[n] = (lines, line_weights, ends, *outline.outline(lines, line_weights))
-
-    def pull(index: int) -> None:
-        n, band = divmod(index, bands)
-        rows = band * _BAND, min((band + 1) * _BAND, height)
-        images = masks[n], upstream[n]
-        outline.pull(*outlines[n], *images, softness_px, reach_px, rows, pulls[n, band])
-
-    for_each(batch, trace)
-    for_each(batch * bands, pull)
-    return pulls.sum(axis=1)

@@ -12,6 +12,32 @@ import math
 import torch
 from torch import Tensor
 
+from dhpe_ros.rendering.topology import Topology
+
+
+def silhouette(
+    vertices: Tensor,
+    topology: Topology,
+    shape: tuple[int, int],
+    softness_px: float,
+    reach_px: float,
+) -> Tensor:
+    """`coverage.silhouette` by the functions below: coverage (B, H, W), S's gradient.
+
+    Not for pixel centres that lie exactly on the outline: the distance has a kink there.
+    """
+    triangles = torch.from_numpy(topology.triangles).to(vertices.device)
+    masks = [vertices.new_zeros(0, *shape)]
+    for points in vertices[..., :2]:
+        finite = triangles[points[triangles].isfinite().all(-1).all(-1)]
+        mask = coverage(points.detach(), finite, shape).to(points)
+        if len(outline(_to_pixels(points.detach(), shape), finite)[0]):
+            relaxed = relaxed_silhouette(points, finite, shape, softness_px)
+            off_px = softness_px * torch.tan(math.pi * (relaxed.detach() - 0.5))
+            mask = mask + torch.where(off_px.abs() <= reach_px, relaxed - relaxed.detach(), 0.0)
+        masks.append(mask[None])
+    return torch.cat(masks)
+
 
 def coverage(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> Tensor:
     """Exact coverage (H, W), bool, of one mesh: vertices (V, 2), crop coordinates."""
@@ -48,7 +74,7 @@ def outline(points: Tensor, triangles: Tensor) -> tuple[Tensor, Tensor]:
     edges = edges.sort(dim=1).values.unique(dim=0)
     starts, steps = points[edges[:, 0]], points[edges[:, 1]] - points[edges[:, 0]]
     cuts = [_cuts(starts, steps, e) for e in range(len(edges))]
-    edge = torch.cat([torch.full((len(t) - 1,), e) for e, t in enumerate(cuts)])
+    edge = torch.cat([edges.new_full((len(t) - 1,), e) for e, t in enumerate(cuts)])
     low, high = torch.cat([t[:-1] for t in cuts]), torch.cat([t[1:] for t in cuts])
     middles = starts[edge] + (0.5 * (low + high))[:, None] * steps[edge]
     normals = torch.stack([-steps[edge, 1], steps[edge, 0]], dim=-1)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
 
-class Topology(NamedTuple):
-    """Connectivity of a triangle mesh.
+@dataclass(frozen=True, eq=False)
+class Topology:
+    """Connectivity of a triangle mesh. Compared by identity, so that devices can keep copies.
 
     triangles: (F, 3) int64, vertex indices.
     edges: (E, 2) int64, every undirected edge once, the smaller vertex index first.
@@ -25,25 +27,45 @@ class Topology(NamedTuple):
     triangle_edge_signs: np.ndarray
 
 
+# Triangles on a device, by identity: looking at their content would wait for the device.
+_of_device_tensor = WeakTensorKeyDictionary()
+
+
 def topology_of(triangles: torch.Tensor | np.ndarray, vertex_count: int) -> Topology:
     """Connectivity of `triangles` (F, 3), checked against a mesh of `vertex_count` vertices.
 
-    The result is cached by the content of `triangles`, so callers may pass the array every time.
+    The result is cached by the content of `triangles`, so callers may pass the array every time;
+    for a tensor on a device by the tensor itself, as long as it lives and is not written to.
 
     Raises:
         ValueError: `triangles` is not (F, 3) integers, or names a vertex that does not exist.
     """
-    if isinstance(triangles, torch.Tensor):
-        triangles = triangles.detach().cpu().numpy()
+    if isinstance(triangles, torch.Tensor) and triangles.device.type != "cpu":
+        topology, highest = _of_tensor(triangles)
+    else:
+        topology, highest = _of_content(triangles)
+    if highest >= vertex_count:
+        raise ValueError(f"triangles name vertex {highest}, the mesh has {vertex_count} vertices")
+    return topology
+
+
+def _of_tensor(triangles: torch.Tensor) -> tuple[Topology, int]:
+    version = None if triangles.is_inference() else triangles._version
+    known = _of_device_tensor.get(triangles)
+    if known is None or known[0] != version:
+        known = version, _of_content(triangles.cpu())
+        _of_device_tensor[triangles] = known
+    return known[1]
+
+
+def _of_content(triangles: torch.Tensor | np.ndarray) -> tuple[Topology, int]:
+    """Connectivity, and the highest vertex index."""
     triangles = np.asarray(triangles)
     if triangles.ndim != 2 or triangles.shape[1] != 3:
         raise ValueError(f"triangles must have shape (F, 3), got {triangles.shape}")
     if triangles.dtype.kind not in "iu":
         raise ValueError(f"triangles must be integers, got {triangles.dtype}")
-    topology, highest = _cached(np.ascontiguousarray(triangles, dtype=np.int64).tobytes())
-    if highest >= vertex_count:
-        raise ValueError(f"triangles name vertex {highest}, the mesh has {vertex_count} vertices")
-    return topology
+    return _cached(np.ascontiguousarray(triangles, dtype=np.int64).tobytes())
 
 
 @lru_cache(maxsize=32)

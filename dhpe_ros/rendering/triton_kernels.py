@@ -104,7 +104,7 @@ def _edge_weights(
     first = tl.load(starts + e, valid, 0)
     last = tl.load(starts + e + 1, valid, 0)
     weight = tl.zeros_like(first)
-    for k in range(0, tl.max(last - first, 0)):
+    for k in range(tl.max(last - first, 0)):
         triangle = first + k
         has = triangle < last
         a = tl.load(corners + triangle, has, 0)
