@@ -66,7 +66,7 @@ class HandPipeline:
         grey = np.full((CROP_SIZE, CROP_SIZE, 3), 127, np.uint8)
         crops = [crop_image(grey, Box(0, 0, CROP_SIZE, CROP_SIZE))]
         short = replace(self.config.refinement, steps=min(2, self.config.refinement.steps))
-        self._fit(crops, self.see(crops), short)
+        self.fit(crops, self.see(crops), short)
         self.find(grey)
 
     def estimate(
@@ -88,11 +88,11 @@ class HandPipeline:
                 f"{image.shape[1]}x{image.shape[0]}; scale the intrinsics with the image"
             )
         targets = self.find(image) if targets is None else targets
-        crops, evidence = self._see_as_right_hands(image, targets)
+        crops, evidence = self.see_as_right_hands(image, targets)
         crops, evidence, targets = self._drop_unseen(crops, evidence, targets)
         if not crops:
             return []
-        refined = self._fit(crops, evidence, self.config.refinement)
+        refined = self.fit(crops, evidence, self.config.refinement)
         camera = camera or Camera.from_field_of_view(
             image.shape[1], image.shape[0], self.config.camera.field_of_view_deg
         )
@@ -114,7 +114,7 @@ class HandPipeline:
         """The evidence networks on crops, as one batch."""
         return self.evidence(self._batch(crops))
 
-    def _see_as_right_hands(
+    def see_as_right_hands(
         self, image: np.ndarray, targets: Sequence[Target]
     ) -> tuple[list[Crop], Evidence]:
         """Crops and evidence; a side that nobody vouches for is checked in the mirror if unsure."""
@@ -143,9 +143,10 @@ class HandPipeline:
         rows = kept.tolist()
         return [crops[i] for i in rows], evidence.rows(kept), [targets[i] for i in rows]
 
-    def _fit(
+    def fit(
         self, crops: Sequence[Crop], evidence: Evidence, config: RefinementConfig
     ) -> RefinedParameters:
+        """The mesh network and the refinement on crops and their evidence, as one batch."""
         with torch.no_grad():
             estimate = self.mesh_estimator(evidence, self.projection)[-1]
             image = self.evidence.feature_input(self._batch(crops))

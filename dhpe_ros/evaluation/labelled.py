@@ -1,108 +1,185 @@
-"""The whole pipeline on labelled pictures: 2D error of the mesh's joints, in percent of the hand.
-
-``python -m dhpe_ros.evaluation.labelled --real FOLDER --set signs`` (or ``wild``, or ``clip``, a
-video with a ``labels.json`` beside it). The folder format is that of ``docs/training.md``.
-"""
+"""Labelled hands to measure against: the folders of ``docs/training.md``, single files, clips."""
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
-from tqdm import tqdm
 
-from dhpe_ros.config import Config
 from dhpe_ros.media import open_media
-from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.tracking import HandTracker
-from dhpe_ros.training.real_hands import load_real_hands
-from dhpe_ros.types import Box, Hand, Side, Target
+from dhpe_ros.media.suffixes import VIDEO_SUFFIXES
+from dhpe_ros.types import JOINT_COUNT, Side
+
+_REMEDY = "docs/training.md describes the folder of labelled pictures"
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One labelled hand and what came of it."""
+class LabelledHand:
+    """What is known of one hand in one picture; the picture itself is read when it is needed."""
 
-    found: bool
-    error_pct: (
-        float  # mean 2D joint distance over the longer side of the joints' box; nan: not found
-    )
-    side_correct: bool
+    picture: Path
+    joints_px: np.ndarray  # (21, 2), origin at the centre of the first pixel
+    side: Side  # as it looks in the picture
+    mask_file: Path | None = None  # the hand, maybe in more pixels than the picture
+    joints_m: np.ndarray | None = None  # (21, 3) camera axes; None where nobody knows exactly
+    camera_px: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy
+    exact: bool = False  # False: another tracker's joints, and the mask may show the forearm
+    frame: int = 0  # of a video
 
-
-def compare(hand: Hand | None, joints_px: np.ndarray, right: bool | None) -> Comparison:
-    """A hand against its label ``(21, 2)``; ``right`` None where the side is not labelled."""
-    if hand is None:
-        return Comparison(False, float("nan"), False)
-    box = Box.around(joints_px)
-    length = max(box.width, box.height)
-    error = np.linalg.norm(hand.joints_px - joints_px, axis=1).mean()
-    side_correct = right is None or (hand.side is Side.RIGHT) == right
-    return Comparison(True, 100 * error / length, side_correct)
+    def mask(self) -> np.ndarray | None:
+        """``(H, W)`` bool. Raises ``ValueError`` for a file that is not a picture."""
+        return None if self.mask_file is None else _read(self.mask_file, False) > 127
 
 
-def pictures(
-    pipeline: HandPipeline, real: Path, name: str, label_boxes: bool
-) -> Iterator[Comparison]:
-    """The ``val`` hands of ``signs`` or ``wild``: searched for, or in the label's box."""
-    both = load_real_hands(real, "val")
-    samples = [sample for sample in both if (sample.source == "signs") == (name == "signs")]
-    for sample in tqdm(samples, unit="hand"):
-        targets = None
-        if label_boxes:
-            square = Box.around(sample.joints_px).squared(pipeline.config.tracking.crop_scale)
-            targets = [Target(square, Side.RIGHT if sample.right else Side.LEFT)]
-        hands = pipeline.estimate(sample.image, targets=targets)
-        yield compare(hands[0] if hands else None, sample.joints_px, sample.right)
+@dataclass(frozen=True)
+class LabelledSet:
+    """Labelled hands, in single pictures or in the frames of one video."""
+
+    name: str
+    hands: Sequence[LabelledHand]
+
+    @property
+    def is_clip(self) -> bool:
+        return bool(self.hands) and _is_video(self.hands[0].picture)
+
+    def pictures(self) -> Iterator[tuple[LabelledHand, np.ndarray]]:
+        """Each hand with its picture ``(H, W, 3)`` uint8 RGB.
+
+        Raises ``ValueError`` for what cannot be read.
+        """
+        if not self.is_clip:
+            yield from ((hand, _read(hand.picture)) for hand in self.hands)
+            return
+        waiting = iter(self.hands)
+        hand = next(waiting)
+        for index, frame in enumerate(open_media(hand.picture).frames()):
+            if index == hand.frame:
+                yield hand, frame.image
+                if (hand := next(waiting, None)) is None:
+                    return
+        raise ValueError(f"{hand.picture}: ends before frame {hand.frame}, which has a label")
+
+    def part(self, count: int | None, seed: int) -> LabelledSet:
+        """``count`` hands drawn by ``seed``, in their order; the first ones of a clip."""
+        if count is None or count >= len(self.hands):
+            return self
+        chosen = np.random.default_rng(seed).permutation(len(self.hands))[:count]
+        rows = range(count) if self.is_clip else sorted(chosen)
+        return replace(self, hands=[self.hands[row] for row in rows])
 
 
-def clip(pipeline: HandPipeline, video: Path) -> Iterator[Comparison]:
-    """A video whose ``labels.json`` lists the hands of every frame; the first one counts."""
-    labels = json.loads((video.parent / "labels.json").read_text())[video.name]
-    tracker = HandTracker(pipeline)
-    frames = tqdm(open_media(video).frames(), total=len(labels), unit="frame")
-    for frame, hands in zip(frames, labels, strict=False):
-        found = tracker.process(frame.image)
-        if hands:
-            joints = np.asarray(hands[0]["joints_px"], np.float32)
-            yield compare(found[0] if found else None, joints, hands[0]["side"] == "right")
+def open_labelled(path: Path, name: str = "") -> LabelledSet:
+    """The labelled hands of a folder, or of one picture or video with a ``labels.json`` beside it.
 
-
-def summary(comparisons: Iterable[Comparison]) -> dict[str, float]:
-    """Means over the hands; the errors over those that were found."""
-    rows = list(comparisons)
-    errors = np.array([row.error_pct for row in rows if row.found])
-    return {
-        "n": len(rows),
-        "found_pct": 100 * float(np.mean([row.found for row in rows])),
-        "err2d_pct": float(errors.mean()) if len(errors) else float("nan"),
-        "err2d_median_pct": float(np.median(errors)) if len(errors) else float("nan"),
-        "side_correct_pct": 100 * float(np.mean([row.side_correct for row in rows])),
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="The pipeline's 2D error on labelled pictures.")
-    parser.add_argument("--real", type=Path, required=True, help="folder of labelled photographs")
-    parser.add_argument("--set", choices=("signs", "wild", "clip"), required=True)
-    parser.add_argument("--clip", type=Path, help="video with a labels.json beside it")
-    parser.add_argument("--weights", default="", help="safetensors; those that ship if not given")
-    parser.add_argument("--refine", type=int, default=50, help="refinement steps")
-    parser.add_argument("--label-boxes", action="store_true", help="do not search for the hand")
-    options = parser.parse_args()
-    settings = {"model.weights": options.weights, "refinement.steps": options.refine}
-    pipeline = HandPipeline(Config().replace(settings))
-    if options.set == "clip":
-        video = options.clip or next((options.real / "scenes").glob("*.mp4"))
-        rows = clip(pipeline, video)
+    Of a folder, whatever is not marked ``train``. Raises ``ValueError`` that says what is missing
+    and where the format is described.
+    """
+    if path.is_dir():
+        folders = [f for f in (path, path / "signs", path / "wild") if _labels_file(f).is_file()]
+        if not folders:
+            raise ValueError(f"no labels.json in {path}, {path}/signs or {path}/wild; {_REMEDY}")
+        hands = [hand for folder in folders for hand in _folder(folder)]
+    elif path.is_file():
+        hands = list(_file(path))
     else:
-        rows = pictures(pipeline, options.real, options.set, options.label_boxes)
-    print(json.dumps({"set": options.set, **vars(options), **summary(rows)}, indent=1, default=str))
+        raise ValueError(f"{path}: there is no such folder or file; {_REMEDY}")
+    if not hands:
+        raise ValueError(f"{path}: no hand to evaluate on, all are marked train; {_REMEDY}")
+    return LabelledSet(name or str(path), hands)
 
 
-if __name__ == "__main__":
-    main()
+def _folder(folder: Path) -> Iterator[LabelledHand]:
+    """The hands of one ``labels.json``: one hand per picture, whole pictures, or a mixed folder."""
+    labels = _load(folder)
+    try:
+        if "hands" in labels:
+            rows = [row for row in labels["hands"] if row.get("split") != "train"]
+            yield from (_hand(folder, row, bool(labels.get("exact"))) for row in rows)
+        elif "frames" in labels:
+            for frame in labels["frames"]:
+                if frame.get("split") != "train":
+                    yield from (_one(folder / frame["file"], hand) for hand in frame["hands"])
+        else:
+            for name, hands in labels.items():
+                if not _is_video(folder / name):
+                    yield from (_one(folder / name, hand) for hand in hands)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{_labels_file(folder)}: {_described(error)}; {_REMEDY}") from error
+
+
+def _hand(folder: Path, row: dict, exact: bool) -> LabelledHand:
+    """A row of ``signs`` (a name) or ``wild`` (a file)."""
+    if "name" in row:
+        picture = folder / "images" / f"{row['name']}.jpg"
+        mask_file = folder / "masks" / f"{row['name']}.png"
+    else:
+        picture = folder / row["file"]
+        mask_file = (folder / "masks" / row["file"]).with_suffix(".png")
+    return replace(
+        _one(picture, row),
+        mask_file=mask_file if mask_file.is_file() else None,
+        joints_m=_array(row, "joints_m", 3) if exact else None,
+        camera_px=tuple(row["camera_px"]) if "camera_px" in row else None,
+        exact=exact,
+    )
+
+
+def _one(picture: Path, row: dict, frame: int = 0) -> LabelledHand:
+    side = Side.LEFT if row.get("side", "right") == "left" else Side.RIGHT
+    return LabelledHand(picture, _array(row, "joints_px", 2), side, frame=frame)
+
+
+def _array(row: dict, key: str, columns: int) -> np.ndarray:
+    array = np.asarray(row[key], np.float64)
+    if array.shape != (JOINT_COUNT, columns) or not np.isfinite(array).all():
+        raise ValueError(f"{key} must be {JOINT_COUNT} x {columns} numbers, got {array.shape}")
+    return array
+
+
+def _file(path: Path) -> Iterator[LabelledHand]:
+    """One picture, or the frames of one video; of several hands in a frame the first counts."""
+    labels = _load(path.parent)
+    if path.name not in labels:
+        raise ValueError(f"{_labels_file(path.parent)} says nothing about {path.name}; {_REMEDY}")
+    if not _is_video(path):
+        yield from (_one(path, hand) for hand in labels[path.name])
+        return
+    for index, hands in enumerate(labels[path.name]):
+        if hands:
+            yield _one(path, hands[0], index)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _labels_file(folder: Path) -> Path:
+    return folder / "labels.json"
+
+
+def _load(folder: Path) -> dict:
+    path = _labels_file(folder)
+    try:
+        labels = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ValueError(f"no labels at {path}; {_REMEDY}") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({error}); {_REMEDY}") from error
+    if not isinstance(labels, dict):
+        raise ValueError(f"{path}: must be a mapping, is a {type(labels).__name__}; {_REMEDY}")
+    return labels
+
+
+def _described(error: Exception) -> str:
+    return f"lacks {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _read(path: Path, color: bool = True) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise ValueError(f"{path}: not a readable picture, but labels.json lists it")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if color else image
