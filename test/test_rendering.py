@@ -1,5 +1,7 @@
 """The renderer: kernels against the reference, against calculus, and against bad meshes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from dhpe_ros.rendering import (
 )
 from dhpe_ros.rendering.lighting import visibility
 from dhpe_ros.rendering.shading import area_normals
+from dhpe_ros.rendering.texels import texels_of
 
 SQUARE = torch.tensor([[0, 1, 2], [0, 2, 3]])
 
@@ -444,7 +447,7 @@ def test_the_mask_is_antialiased_and_meets_the_silhouette():
 
 def test_random_pictures_are_finite_varied_and_repeatable():
     vertices, triangles = sphere(10, 12)
-    nails = np.arange(5)
+    nails = np.arange(len(vertices)) < 5
 
     def picture(seed):
         rng = np.random.default_rng(seed)
@@ -457,6 +460,18 @@ def test_random_pictures_are_finite_varied_and_repeatable():
     brightness = [one.rgb[one.mask == 1].mean() for one in pictures]
     assert np.ptp(brightness) > 0.2
     np.testing.assert_array_equal(picture(3).rgb, pictures[3].rgb)
+
+
+def test_texels_show_what_vertices_cannot():
+    corners = torch.cat([square(-0.5, -0.5, 0.5, 0.5), torch.zeros(1, 4, 1)], dim=-1)[0].numpy()
+    triangles = SQUARE.numpy()[:, ::-1]
+    texels = texels_of(triangles, 4, 16)
+    x = texels.spread(corners)[:, 0]
+    albedo = np.repeat((np.abs(x) < 0.1)[:, None], 3, axis=1).astype(np.float32)
+    skin = replace(plain_skin(len(x)), albedo=albedo, detail=16)
+    picture = render_hand(corners, triangles, 32, skin, plain_light([0, 0, -1]))
+    row = picture.rgb[16, :, 0]
+    assert (row[15:17] > 0.99).all() and (row[8:13] == 0).all() and (row[19:24] == 0).all()
 
 
 def test_tones_run_from_light_to_dark():

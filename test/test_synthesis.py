@@ -6,6 +6,7 @@ import torch
 
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.training.forearm import random_forearm
+from dhpe_ros.training.hand_surface import surface_of
 from dhpe_ros.training.synthesis import (
     RENDER_SIZE,
     load_synthetic,
@@ -70,11 +71,41 @@ def test_the_forearm_closes_the_wrist_and_faces_outward(model):
     faces = np.concatenate((model.triangles.numpy(), forearm.triangles))
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     counts = np.unique(edges, axis=0, return_counts=True)[1]
-    assert (counts == 1).sum() == len(loop)  # only the far end is open
-    assert counts.max() == 2
+    assert (counts == 2).all()  # no hole, neither at the wrist nor at the far end
     directed = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     assert len(np.unique(directed, axis=0)) == len(directed)  # neighbours agree which side is out
     assert np.ptp(points[:, 0]) > np.ptp(vertices[:, 0]) + 0.05
+
+
+def test_palm_nails_and_creases_are_where_they_belong(model):
+    surface = surface_of(model)
+    texels = surface.texels
+    joints = model.skeleton(model.v_template[None])[0].double().numpy()
+    rest = model.v_template.double().numpy()
+    hand = (texels.vertices < len(rest)).all(1)
+    points = np.zeros((len(hand), 3))
+    points[hand] = np.einsum("nk,nkd->nd", texels.weights[hand], rest[texels.vertices[hand]])
+    assert not surface.nails[~hand].any() and not surface.creases[~hand].any()
+    tips = joints[4::4]
+    nail = hand & (surface.nails > 0.5)
+    nearest = np.linalg.norm(points[nail, None] - tips, axis=2)
+    assert nearest.min(1).max() < 0.02
+    assert (np.bincount(nearest.argmin(1), minlength=5) >= 5).all()  # one for each finger
+    fingers = nail.copy()
+    fingers[nail] = nearest.argmin(1) > 0
+    assert points[fingers, 1].min() > tips[1:, 1].min() - 0.005  # on the back, not the palm (-y)
+    palm = hand & (surface.palm > 0.9)
+    assert points[palm, 1].mean() < points[hand, 1].mean() < points[nail, 1].mean() + 0.03
+    assert 0.005 < (surface.creases[hand] > 0.5).mean() < 0.2
+
+
+def test_every_forearm_has_the_same_triangles(model):
+    vertices, loop = model.v_template.double().numpy(), model.extras["wrist_loop"]
+    forearms = [random_forearm(vertices, loop, np.random.default_rng(k)) for k in range(12)]
+    assert len({forearm.sleeve.any() for forearm in forearms}) == 2
+    for forearm in forearms:
+        assert np.array_equal(forearm.triangles, forearms[0].triangles)
+        assert len(forearm.sleeve) == len(forearm.vertices_m)
 
 
 def test_written_hands_come_back_the_same_for_the_same_seed(tmp_path):

@@ -46,7 +46,7 @@ class Lights:
         directions = rng.normal(size=(count, 3))
         directions[:, 2] = -np.abs(directions[:, 2]) - 0.2  # mostly from the viewer's side
         directions[0, 2] += rng.uniform(0.0, 0.8)
-        exposure = np.exp(rng.normal(0.0, 0.3))
+        exposure = np.exp(rng.normal(0.0, 0.25))
         shares = rng.dirichlet(np.ones(count)) * rng.uniform(0.5, 1.1) * exposure
         surrounding = rng.uniform(0.15, 0.6) * exposure
         return cls(

@@ -12,6 +12,7 @@ from dhpe_ros.rendering import kernels
 from dhpe_ros.rendering.coverage import image_shape, to_pixels
 from dhpe_ros.rendering.lighting import Lights, visibility
 from dhpe_ros.rendering.skin import Skin
+from dhpe_ros.rendering.texels import small_triangle, texels_of
 from dhpe_ros.rendering.topology import topology_of
 
 _options = {"nogil": True, "cache": True}
@@ -53,7 +54,7 @@ def render_hand(
             nearer.
         triangles: (F, 3) integers, counter-clockwise seen from outside (in the right-handed frame).
         size: side of a square image, or (height, width), pixels.
-        skin: colour and surface of the same V vertices.
+        skin: colour and surface of the same mesh.
         lights: lights in the frame of the vertices.
         supersampling: samples per pixel along each axis.
         texture_points: (V, 3) where the texture is looked up, e.g. the mesh at rest for a texture
@@ -62,10 +63,12 @@ def render_hand(
     vertices = np.ascontiguousarray(vertices, dtype=np.float64)
     if vertices.ndim != 2 or vertices.shape[1] != 3:
         raise ValueError(f"vertices must have shape (V, 3), got {vertices.shape}")
-    if skin.albedo.shape != vertices.shape or skin.gloss.shape != vertices.shape[:1]:
+    texels = texels_of(triangles, len(vertices), skin.detail)
+    count = len(texels.vertices)
+    if skin.albedo.shape != (count, 3) or skin.gloss.shape != (count,):
         raise ValueError(
-            f"skin must have one colour and gloss for each of {len(vertices)} vertices, "
-            f"got {skin.albedo.shape} and {skin.gloss.shape}"
+            f"skin must have one colour and gloss for each of {count} texels (of detail "
+            f"{skin.detail}), got {skin.albedo.shape} and {skin.gloss.shape}"
         )
     triangles = topology_of(triangles, len(vertices)).triangles
     height, width = image_shape(size)
@@ -83,7 +86,8 @@ def render_hand(
         outer,
         normals,
         _texture_points(vertices if texture_points is None else texture_points, skin.grain_scale),
-        (skin.albedo, skin.gloss, skin.shininess, skin.softness, skin.grain),
+        (texels.corners, skin.detail, skin.albedo, skin.gloss),
+        (skin.shininess, skin.softness, skin.grain),
         (lights.directions, lights.colors, lights.up, lights.sky, lights.ground),
         (direct, around),
         supersampling,
@@ -145,8 +149,8 @@ def _difference(vertices, b, a):
 
 @njit(**_options)
 def _shade(
-    face_index, barycentric, sample_depth, triangles, outer, normals, texture_points, skin, lights,
-    lit, supersampling, rgb, mask, depth,
+    face_index, barycentric, sample_depth, triangles, outer, normals, texture_points, texture,
+    surface, lights, lit, supersampling, rgb, mask, depth,
 ):  # fmt: skip
     """Mean colour, coverage and depth of the samples in every pixel."""
     color, total = np.empty(3), np.empty(3)
@@ -158,9 +162,11 @@ def _shade(
                 for x in range(j * supersampling, (j + 1) * supersampling):
                     f = face_index[y, x]
                     if f >= 0:
+                        weights = barycentric[y, x]
+                        base, gloss = _texture(texture, f, weights)
                         _shade_sample(
-                            triangles[f], barycentric[y, x], outer[f], normals,
-                            texture_points, skin, lights, lit, color,
+                            triangles[f], weights, outer[f], normals, texture_points,
+                            base, gloss, surface, lights, lit, color,
                         )  # fmt: skip
                         for c in range(3):
                             total[c] += color[c]
@@ -174,9 +180,20 @@ def _shade(
 
 
 @njit(**_options)
-def _shade_sample(corners, weights, outer, normals, texture_points, skin, lights, lit, color):
+def _texture(texture, f, weights):
+    """Interpolated albedo and gloss."""
+    corners, detail, albedo, gloss = texture
+    small, u, v, w = small_triangle(weights[0], weights[1], detail)
+    a, b, c = corners[f * detail * detail + small]
+    return _mix(albedo, (a, b, c), (u, v, w)), u * gloss[a] + v * gloss[b] + w * gloss[c]
+
+
+@njit(**_options)
+def _shade_sample(
+    corners, weights, outer, normals, texture_points, base, shine, surface, lights, lit, color
+):
     """Linear RGB of one sample."""
-    albedo, gloss, shininess, softness, grain = skin
+    shininess, softness, grain = surface
     directions, light_colors, up, sky, ground = lights
     direct, around = lit
     nx, ny, nz = _mix(normals, corners, weights)
@@ -187,9 +204,7 @@ def _shade_sample(corners, weights, outer, normals, texture_points, skin, lights
     texture = 1.0 + grain * (_noise(px, py, pz) + 0.5 * _noise(0.23 * px, 0.23 * py, 0.23 * pz))
     a, b, c = corners
     openness = weights[0] * around[a] + weights[1] * around[b] + weights[2] * around[c]
-    shine = weights[0] * gloss[a] + weights[1] * gloss[b] + weights[2] * gloss[c]
     toward_sky = 0.5 + 0.5 * (nx * up[0] + ny * up[1] + nz * up[2])
-    base = _mix(albedo, corners, weights)
     for k in range(3):
         surrounding = ground[k] + (sky[k] - ground[k]) * toward_sky
         color[k] = base[k] * texture * openness * surrounding

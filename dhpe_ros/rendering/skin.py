@@ -24,14 +24,15 @@ _SURFACE = 0.015  # reflected before any pigment, by the surface itself
 
 @dataclass(frozen=True)
 class Skin:
-    """Surface of one hand.
+    """Surface of one hand, known at its N texels (`texels`): at V vertices if `detail` is 1.
 
-    albedo: (V, 3) float32, linear RGB, 0 to 1.
-    gloss: (V,) float32, strength of the specular reflection; skin about 0.03, a nail 0.15.
+    albedo: (N, 3) float32, linear RGB, 0 to 1.
+    gloss: (N,) float32, strength of the specular reflection; skin about 0.03, a nail 0.15.
     shininess: exponent of the specular reflection.
     softness: 0 to 1, how far diffuse light reaches round into the shade, as it does through skin.
     grain: relative strength of the fine texture.
     grain_scale: number of texture cells over the extent of the mesh.
+    detail: number of texels along each edge of the mesh.
     """
 
     albedo: np.ndarray
@@ -40,56 +41,76 @@ class Skin:
     softness: float = 0.25
     grain: float = 0.08
     grain_scale: float = 60.0
+    detail: int = 1
 
 
 def random_skin(
     rng: np.random.Generator,
-    vertex_count: int,
+    texel_count: int,
     *,
     tone: float | None = None,
     palm: np.ndarray | None = None,
     redness: np.ndarray | None = None,
+    creases: np.ndarray | None = None,
     nails: np.ndarray | None = None,
+    detail: int = 1,
 ) -> Skin:
     """A random person's skin.
 
     Args:
         rng: source of every choice.
-        vertex_count: V, forearm included if it belongs to the mesh.
+        texel_count: N, forearm included if it belongs to the mesh.
         tone: 0 (lightest) to 1 (darkest); uniform if not given.
-        palm: (V,) 0 to 1, where the palm is, which has little melanin.
-        redness: (V,) 0 to 1, where blood shows: knuckles, finger tips, parts of the palm.
-        nails: indices of the vertices of nails.
+        palm: (N,) 0 to 1, where the palm is, which has little melanin.
+        redness: (N,) 0 to 1, where blood shows: knuckles, finger tips, parts of the palm.
+        creases: (N,) 0 to 1, where the skin folds, which looks like more of its pigments.
+        nails: (N,) 0 to 1, where the nails are.
+        detail: of the texels.
     """
+    nothing = np.zeros(texel_count, np.float32)
+    palm, redness, creases, nails = (
+        nothing if part is None else np.asarray(part, np.float32)
+        for part in (palm, redness, creases, nails)
+    )
     tone = rng.uniform() if tone is None else tone
-    melanin = np.full(vertex_count, tone) + 0.015 * rng.standard_normal(vertex_count)
-    if palm is not None:
-        melanin = melanin * (1.0 - rng.uniform(0.2, 0.5) * np.asarray(palm))
-    blood = rng.uniform(0.2, 1.0) + 0.04 * rng.standard_normal(vertex_count)
-    if redness is not None:
-        blood = blood + rng.uniform(0.1, 0.6) * np.asarray(redness)
-    albedo = _pigmented(melanin, blood, rng.uniform(0.2, 1.2))
-    gloss = np.full(vertex_count, rng.uniform(0.0, 0.05))
-    if nails is not None and len(nails):
-        bed = _pigmented(0.5 * melanin[nails], 0.9 * np.ones(len(nails)), 0.2)
-        albedo[nails] += rng.uniform(0.3, 0.9) * (bed - albedo[nails])
-        gloss[nails] = rng.uniform(0.05, 0.25)
+    uneven = rng.standard_normal((2, texel_count), dtype=np.float32)
+    folds = rng.uniform(0.1, 1.0) * creases
+    melanin = tone * (1.0 - rng.uniform(0.15, 0.45) * palm) + 0.015 * uneven[0] + 0.12 * folds
+    blood = rng.uniform(0.4, 1.1) + 0.04 * uneven[1] + 0.6 * folds
+    blood = blood + rng.uniform(0.1, 0.7) * redness
+    albedo = _pigmented(melanin, blood, rng.uniform(0.2, 0.8))
+    nail, nail_gloss = _nail(rng, tone)
+    cover = nails * rng.uniform(0.6, 1.0)
+    albedo += cover[:, None] * (nail.astype(np.float32) - albedo)
+    gloss = rng.uniform(0.0, 0.05)
     return Skin(
-        albedo=albedo.astype(np.float32),
-        gloss=gloss.astype(np.float32),
+        albedo=albedo,
+        gloss=gloss + nails * (nail_gloss - gloss),
         shininess=rng.uniform(8.0, 40.0),
         softness=rng.uniform(0.1, 0.4),
         grain=rng.uniform(0.04, 0.16),
         grain_scale=rng.uniform(30.0, 110.0),
+        detail=detail,
     )
 
 
+def _nail(rng: np.random.Generator, tone: float) -> tuple[np.ndarray, float]:
+    """Linear RGB (3,) and gloss: pale and pink, whatever the tone; now and then varnished."""
+    if rng.random() < 0.08:
+        return rng.uniform(0.0, 0.8, 3), 0.3
+    bed = _pigmented(np.array([0.65 * tone]), np.array([rng.uniform(0.6, 1.2)]), 0.3)[0]
+    return bed, rng.uniform(0.05, 0.25)
+
+
 def _pigmented(melanin: np.ndarray, blood: np.ndarray, carotene: float) -> np.ndarray:
-    """Linear RGB (V, 3) of skin; melanin hides what lies under it."""
+    """Linear RGB (N, 3) float32 of skin; melanin hides what lies under it."""
     shown = 1.0 - 0.4 * np.clip(melanin, 0.0, 1.0)
     absorbed = np.maximum(blood, 0.0)[:, None] * _BLOOD + carotene * _CAROTENE
-    albedo = _SURFACE + (1.0 - _SURFACE) * skin_tone(melanin) * np.exp(-shown[:, None] * absorbed)
-    return np.clip(albedo, 0.0, 1.0)
+    # A tone is how a person looks, shade included: light and dark lie 1:40 apart. Reflectances of
+    # skin lie about 1:10 apart.
+    bare = 0.9 * skin_tone(melanin) ** 0.7
+    albedo = _SURFACE + (1.0 - _SURFACE) * bare * np.exp(-shown[:, None] * absorbed)
+    return np.clip(albedo, 0.0, 1.0).astype(np.float32)
 
 
 def skin_tone(tone: np.ndarray) -> np.ndarray:

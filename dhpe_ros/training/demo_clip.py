@@ -21,9 +21,9 @@ from dhpe_ros.camera import Camera
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.rendering import Lights, Skin, random_skin, render_hand
-from dhpe_ros.rendering.shading import area_normals
 from dhpe_ros.training.forearm import random_forearm
 from dhpe_ros.training.hand_poses import FINGERS, make_plausible, pose_from_angles
+from dhpe_ros.training.hand_surface import surface_of
 from dhpe_ros.training.room import room
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
@@ -150,8 +150,7 @@ class Stage:
             sky=np.array((0.34, 0.34, 0.36)),
             ground=np.array((0.24, 0.20, 0.17)),
         )
-        rest = self.model.v_template.double().numpy()
-        self._skin = _skin(self.model, rest, len(self._with_forearm(rest)[0]) - len(rest))
+        self._skin = _skin(self.model)
 
     def draw(self, moment: Moment, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """``(480, 640, 3)`` uint8 RGB and the ``(21, 3)`` joints in the camera, metres."""
@@ -184,16 +183,9 @@ class Stage:
         return np.concatenate((hand_m, forearm.vertices_m)), triangles
 
 
-def _skin(model: HandModel, rest_m: np.ndarray, forearm_vertices: int) -> Skin:
-    """Paler palm, redder finger tips, nails: where they are follows from the hand at rest."""
-    normals, _ = area_normals(rest_m, model.triangles.numpy())
-    tips = rest_m[np.asarray(model.skeleton_regressor[4::4].argmax(1))]
-    to_tip = np.linalg.norm(rest_m[:, None] - tips, axis=2).min(1)
-    palm = np.concatenate((np.clip(-normals[:, 1], 0, 1), np.zeros(forearm_vertices)))
-    redness = np.concatenate((np.exp(-((to_tip / 0.012) ** 2)), np.zeros(forearm_vertices)))
-    nails = np.flatnonzero((to_tip < 0.009) & (normals[:, 1] > 0.6))
-    rng, count = np.random.default_rng(SEED), len(rest_m) + forearm_vertices
-    return random_skin(rng, count, tone=0.34, palm=palm, redness=redness, nails=nails)
+def _skin(model: HandModel) -> Skin:
+    surface, rng = surface_of(model), np.random.default_rng(SEED)
+    return random_skin(rng, len(surface.palm), tone=0.34, **surface.regions())
 
 
 def _square_view(points_m: np.ndarray) -> np.ndarray:

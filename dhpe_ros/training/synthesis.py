@@ -20,8 +20,10 @@ from tqdm import tqdm
 
 from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
 from dhpe_ros.rendering import Lights, Skin, random_skin, rasterize, render_hand
+from dhpe_ros.rendering.texels import Texels
 from dhpe_ros.training.forearm import Forearm, random_forearm
 from dhpe_ros.training.hand_poses import sample_poses
+from dhpe_ros.training.hand_surface import surface_of
 from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
@@ -83,7 +85,9 @@ def render_sample(hand: SyntheticHand, model: HandModel, rng: np.random.Generato
     """Draw one hand with its forearm."""
     forearm = random_forearm(hand.vertices_m, model.extras["wrist_loop"], rng)
     triangles = model.triangles.numpy()
-    skin = _dress(random_skin(rng, 778 + len(forearm.vertices_m)), forearm, rng)
+    surface = surface_of(model)
+    skin = random_skin(rng, len(surface.palm), **surface.regions())
+    skin = _dress(skin, surface.texels, forearm, rng)
     points_m = np.concatenate((hand.vertices_m, forearm.vertices_m))
     faces = np.concatenate((triangles, forearm.triangles))
     crop = hand.project(points_m) * (2 / RENDER_SIZE)
@@ -106,13 +110,16 @@ def render_sample(hand: SyntheticHand, model: HandModel, rng: np.random.Generato
     )
 
 
-def _dress(skin: Skin, forearm: Forearm, rng: np.random.Generator) -> Skin:
+def _dress(skin: Skin, texels: Texels, forearm: Forearm, rng: np.random.Generator) -> Skin:
     """Cloth instead of skin where the sleeve is."""
-    sleeve = np.concatenate(
-        (np.zeros(len(skin.albedo) - len(forearm.sleeve), bool), forearm.sleeve)
-    )
-    albedo = np.where(sleeve[:, None], rng.uniform(0.02, 0.8, 3), skin.albedo)
-    gloss = np.where(sleeve, 0.0, skin.gloss)
+    if not forearm.sleeve.any():
+        return skin
+    hand_vertices = texels.vertices.max() + 1 - len(forearm.sleeve)
+    sleeve = np.append(np.zeros(hand_vertices, bool), forearm.sleeve)
+    # All of the ring of triangles by which the cloth stands off the skin is cloth.
+    cloth = (sleeve[texels.vertices] & (texels.weights > 0)).any(1)
+    albedo = np.where(cloth[:, None], rng.uniform(0.02, 0.8, 3), skin.albedo)
+    gloss = np.where(cloth, 0.0, skin.gloss)
     return replace(skin, albedo=albedo.astype(np.float32), gloss=gloss.astype(np.float32))
 
 
