@@ -4,15 +4,19 @@ Anny (code Apache-2.0, MakeHuman assets CC0) is needed to build the open hand on
 fingers along -x, palm facing -y, thumb towards +z.
 """
 
+from __future__ import annotations
+
 import logging
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from dhpe_ros.mano_file import PARENTS
+
 log = logging.getLogger(__name__)
 
-PARENTS = np.array([-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14])
 CHAINS = {"index": 1, "middle": 4, "little": 7, "ring": 10, "thumb": 13}
 """First of the three joints of each finger, MANO's order of 16."""
 
@@ -54,7 +58,7 @@ class HandPopulation:
     thumb_axis: np.ndarray
 
 
-def sample_population(n, seed):
+def sample_population(n: int, seed: int) -> HandPopulation:
     """Sample ``n`` hands from Anny's phenotypes and hand-specific changes, flat and registered."""
     model = _load_anny()
     vertices, heads = _sample_raw(model, n, seed)
@@ -69,7 +73,7 @@ def sample_population(n, seed):
     return HandPopulation(vertices, joints, model.faces.numpy(), thumb_axis)
 
 
-def _to_mean_length(vertices, joints):
+def _to_mean_length(vertices: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scale the whole population to the mean length of an adult hand; origin: mean middle MCP."""
     length = joints[:, 0, 0] - vertices[:, :, 0].min(axis=1)
     scale = MEAN_LENGTH_M / length.mean()
@@ -77,7 +81,7 @@ def _to_mean_length(vertices, joints):
     return scale * (vertices - origin), scale * (joints - origin)
 
 
-def _load_anny():
+def _load_anny() -> Any:
     import anny
 
     with warnings.catch_warnings():
@@ -85,7 +89,7 @@ def _load_anny():
         return anny.create_hand_model(local_changes=list(LOCAL_CHANGES), all_phenotypes=True)
 
 
-def _sample_raw(model, n, seed):
+def _sample_raw(model: Any, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(n, V, 3) vertices and (n, 21, 3) bone heads in Anny's frame."""
     import torch
 
@@ -120,11 +124,11 @@ def _sample_raw(model, n, seed):
 class _Fold:
     """Anny's 21 bones -> MANO's 16 joints: ``joint_bones`` (16,), ``weights`` (21, 16) of 0 / 1."""
 
-    joint_bones: list
+    joint_bones: list[int]
     weights: np.ndarray
 
 
-def _fold_bones(model):
+def _fold_bones(model: Any) -> _Fold:
     labels = list(model.bone_labels)
     joint_bones = [labels.index("wrist.R")] + [0] * 15
     for finger, first in CHAINS.items():
@@ -137,18 +141,20 @@ def _fold_bones(model):
     return _Fold(joint_bones, weights)
 
 
-def _dense_weights(model):
+def _dense_weights(model: Any) -> np.ndarray:
     dense = np.zeros((len(model.vertex_bone_weights), len(model.bone_labels)))
     rows = np.arange(len(dense))[:, None]
     np.add.at(dense, (rows, model.vertex_bone_indices.numpy()), model.vertex_bone_weights.numpy())
     return dense / dense.sum(axis=1, keepdims=True)
 
 
-def _unit(vector):
+def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / np.linalg.norm(vector, axis=-1, keepdims=True)
 
 
-def _to_mano_frame(vertices, joints, weights):
+def _to_mano_frame(
+    vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Rotate the mean hand into MANO's frame, then register each palm on the mean one, rigidly."""
     mean = joints.mean(axis=0)
     x = _unit(mean[0] - mean[CHAINS["middle"]])
@@ -170,7 +176,7 @@ def _to_mano_frame(vertices, joints, weights):
     return vertices, joints
 
 
-def _end_points(vertices, weights):
+def _end_points(vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(S, 5, 3) centre of each finger's last phalanx, in the order of CHAINS."""
     ends = []
     for first in CHAINS.values():
@@ -179,7 +185,7 @@ def _end_points(vertices, weights):
     return np.stack(ends, axis=1)
 
 
-def _directions(vertices, joints, weights):
+def _directions(vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(S, 15, 3) unit direction of the bone that starts at each of the joints 1..15."""
     ends = _end_points(vertices, weights)
     bones = np.empty_like(joints[:, 1:])
@@ -190,14 +196,14 @@ def _directions(vertices, joints, weights):
     return _unit(bones)
 
 
-def _thumb_axis(joints, vertices, weights):
+def _thumb_axis(joints: np.ndarray, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Anny rests with a bent thumb: the normal of the bend is the axis of flexion."""
     bones = _directions(vertices, joints, weights).mean(axis=0)
     first = CHAINS["thumb"]
     return _unit(np.cross(bones[first], bones[first + 1]))
 
 
-def _rest_directions(bones):
+def _rest_directions(bones: np.ndarray) -> np.ndarray:
     """(15, 3) directions of the flat rest hand; ``bones`` (15, 3) are those of the mean hand."""
     rest = bones.copy()
     slope = np.radians(REST_SLOPE_DEG)
@@ -211,7 +217,7 @@ def _rest_directions(bones):
     return rest
 
 
-def _rotation_between(start, end):
+def _rotation_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """(S, 3) unit vectors onto (3,) by the smallest rotation -> (S, 3, 3)."""
     axis = np.cross(start, end)
     cosine = start @ end
@@ -221,7 +227,9 @@ def _rotation_between(start, end):
     return np.eye(3) + skew + skew @ skew / (1.0 + cosine)[:, None, None]
 
 
-def _flatten(vertices, joints, weights):
+def _flatten(
+    vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Turn every bone of every hand to the same flat rest direction, through Anny's skinning."""
     bones = _directions(vertices, joints, weights)
     rest = _rest_directions(_unit(bones.mean(axis=0)))
@@ -248,7 +256,7 @@ _KNUCKLE_DEPTH = {"index": 0.58, "middle": 0.58, "ring": 0.58, "little": 0.58, "
 """Height of the base joint's axis between palm (0) and back of the hand (1)."""
 
 
-def _anatomical_joints(vertices, joints, weights):
+def _anatomical_joints(vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Move each joint to where the anatomy has it; the same vertex sets serve every hand."""
     joints = joints.copy()
     mean = vertices.mean(axis=0)
@@ -264,7 +272,9 @@ def _anatomical_joints(vertices, joints, weights):
     return joints
 
 
-def _centre_in_finger(vertices, joints, weights, joint):
+def _centre_in_finger(
+    vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray, joint: int
+) -> np.ndarray:
     """Keep the joint's place along its bone, centre it across the finger."""
     mean, mean_joints = vertices.mean(axis=0), joints.mean(axis=0)
     axis = _unit(mean_joints[joint] - mean_joints[PARENTS[joint]])
@@ -274,14 +284,16 @@ def _centre_in_finger(vertices, joints, weights, joint):
     return joints[:, joint] + across - (across @ axis)[:, None] * axis
 
 
-def _knuckle_height(mean, knuckle, depth):
+def _knuckle_height(mean: np.ndarray, knuckle: np.ndarray, depth: float) -> float:
     """y of a base joint's axis, between the skin above and below it."""
     near = mean[np.hypot(mean[:, 0] - knuckle[0], mean[:, 2] - knuckle[2]) < 0.012, 1]
     top, bottom = near[near > knuckle[1]].mean(), near[near <= knuckle[1]].mean()
     return bottom + depth * (top - bottom)
 
 
-def _carried_along(vertices, mean, point, reach=0.028):
+def _carried_along(
+    vertices: np.ndarray, mean: np.ndarray, point: np.ndarray, reach: float = 0.028
+) -> np.ndarray:
     """(S, 3) where ``point`` of the mean hand goes in each hand: affine fit of the skin around."""
     offset = mean - point
     distance = np.linalg.norm(offset, axis=1)

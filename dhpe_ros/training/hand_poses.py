@@ -1,33 +1,21 @@
-"""Anatomical hand poses: limits per joint, correlated random poses, and their axis-angle form.
+"""Correlated random hand poses, family by family, and anatomical angles in numpy.
 
-A pose has 15 joints in MANO's order (index, middle, little, ring, thumb; three each, base to tip).
-Anatomy speaks in three angles per joint, always relative to the flat open rest hand:
-
-* flexion: positive closes the hand;
-* abduction: positive turns towards the thumb's side (radial), whichever finger it is; for the
-  thumb, positive lifts it out of the palm's plane, towards where the palm faces;
-* twist: about the bone, right-handed, the axis pointing to the finger tip.
-
+A pose has 15 joints in MANO's order (index, middle, little, ring, thumb; three each, base to tip),
+each with three angles in radians: flexion, abduction and twist, as :mod:`dhpe_ros.pose_space` says.
 The axes come with the hand model (``pose_axes``, (15, 3, 3): joint, which angle, unit vector in the
-model frame). A joint turns by ``R = R_flexion @ R_abduction @ R_twist``.
+model frame).
 
-Ranges follow goniometry as clinics teach it (AAOS joint motion: finger MCP 90, PIP 100, DIP 80,
-thumb MCP 50, IP 80 degrees), a little narrowed where full range in every joint at once would push
-a finger through the palm. Numpy only.
+The families know angles only, no flesh: ``PoseSpace.settled`` pushes apart the fingers that meet.
 """
+
+from __future__ import annotations
 
 import numpy as np
 
-JOINTS = 15
-FINGERS = {"index": 0, "middle": 3, "little": 6, "ring": 9, "thumb": 12}
-"""First joint of each finger among the 15."""
+from dhpe_ros.pose_space import FINGERS, pose_limits
 
-_KNUCKLE = {  # flexion and abduction of the four MCP joints, degrees
-    "index": ((-20, 88), (-8, 20)),
-    "middle": ((-20, 90), (-10, 10)),
-    "ring": ((-20, 90), (-14, 6)),
-    "little": ((-22, 90), (-24, 10)),
-}
+JOINTS = 15
+KNUCKLED = ("index", "middle", "ring", "little")
 
 SUM_OF_FLEXION_MAX = np.radians(248.0)
 """Flexion a finger reaches over its three joints together: the tip then rests on the palm."""
@@ -36,26 +24,7 @@ DIP_PER_PIP = 2.0 / 3.0
 """The two end joints share a tendon: DIP flexion follows PIP flexion."""
 
 
-def pose_limits():
-    """Lowest and highest angle of each joint, relative to the rest hand.
-
-    Returns:
-        (15, 3, 2) radians: joint, (flexion, abduction, twist), (lower, upper).
-    """
-    limits = np.zeros((JOINTS, 3, 2))
-    for finger, (flexion, abduction) in _KNUCKLE.items():
-        first = FINGERS[finger]
-        limits[first] = [flexion, abduction, (-8, 8)]
-        limits[first + 1] = [(0, 105), (-3, 3), (-3, 3)]
-        limits[first + 2] = [(-5, 80), (-3, 3), (-3, 3)]
-    thumb = FINGERS["thumb"]
-    limits[thumb] = [(-20, 35), (-22, 38), (-15, 35)]
-    limits[thumb + 1] = [(-10, 55), (-8, 8), (-6, 10)]
-    limits[thumb + 2] = [(-15, 80), (-3, 3), (-3, 3)]
-    return np.radians(limits)
-
-
-def rotation_from_axis_angle(axis_angle):
+def rotation_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
     """(..., 3) axis-angle in radians -> (..., 3, 3) rotation matrices (Rodrigues)."""
     axis_angle = np.asarray(axis_angle, dtype=np.float64)
     angle = np.linalg.norm(axis_angle, axis=-1)[..., None, None]
@@ -67,7 +36,7 @@ def rotation_from_axis_angle(axis_angle):
     return np.eye(3) + np.sinc(angle / np.pi) * skew + 0.5 * half**2 * (skew @ skew)
 
 
-def axis_angle_from_rotation(rotation):
+def axis_angle_from_rotation(rotation: np.ndarray) -> np.ndarray:
     """(..., 3, 3) rotation matrices with angles below pi -> (..., 3) axis-angle in radians."""
     rotation = np.asarray(rotation, dtype=np.float64)
     vector = 0.5 * np.stack(
@@ -85,7 +54,7 @@ def axis_angle_from_rotation(rotation):
     return vector * scale[..., None]
 
 
-def pose_from_angles(angles, axes):
+def pose_from_angles(angles: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """Anatomical angles -> axis-angle pose.
 
     Args:
@@ -99,7 +68,7 @@ def pose_from_angles(angles, axes):
     return axis_angle_from_rotation(turns[..., 0, :, :] @ turns[..., 1, :, :] @ turns[..., 2, :, :])
 
 
-def angles_from_pose(pose, axes):
+def angles_from_pose(pose: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """Inverse of :func:`pose_from_angles` for abduction within +-90 degrees."""
     local = axes @ rotation_from_axis_angle(pose) @ np.swapaxes(axes, -1, -2)
     flexion = np.arctan2(-local[..., 1, 2], local[..., 2, 2])
@@ -108,7 +77,7 @@ def angles_from_pose(pose, axes):
     return np.stack([flexion, abduction, twist], axis=-1)
 
 
-def make_plausible(angles, rng=None):
+def make_plausible(angles: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
     """Clip angles to the limits and to what couples the joints of one finger.
 
     DIP stays near 2/3 of PIP, the fingers cannot be spread while the knuckles are bent, and the
@@ -123,7 +92,7 @@ def make_plausible(angles, rng=None):
     """
     limits = pose_limits()
     angles = np.clip(angles, limits[..., 0], limits[..., 1])
-    for finger in _KNUCKLE:
+    for finger in KNUCKLED:
         mcp, pip, dip = range(FINGERS[finger], FINGERS[finger] + 3)
         own = 0.0 if rng is None else rng.normal(0.0, np.radians(6.0), len(angles))
         angles[:, dip, 0] = DIP_PER_PIP * angles[:, pip, 0] + own
@@ -140,7 +109,7 @@ def make_plausible(angles, rng=None):
     return np.clip(angles, limits[..., 0], limits[..., 1])
 
 
-def relaxed_angles():
+def relaxed_angles() -> np.ndarray:
     """(15, 3) radians: the hand as it hangs, fingers gently curled, more towards the little one."""
     angles = np.zeros((1, JOINTS, 3))
     for finger, mcp, pip in [
@@ -157,13 +126,20 @@ def relaxed_angles():
     return make_plausible(np.radians(angles))[0]
 
 
-def _curl(angles, finger, mcp_deg, pip_deg):
+def _curl(
+    angles: np.ndarray, finger: str, mcp_deg: float | np.ndarray, pip_deg: float | np.ndarray
+) -> None:
     """Set MCP and PIP flexion of one finger; arguments broadcast over n."""
     angles[:, FINGERS[finger], 0] = np.radians(mcp_deg)
     angles[:, FINGERS[finger] + 1, 0] = np.radians(pip_deg)
 
 
-def _thumb(angles, cmc_deg, mcp_deg, ip_deg):
+def _thumb(
+    angles: np.ndarray,
+    cmc_deg: tuple[float | np.ndarray, ...],
+    mcp_deg: float | np.ndarray,
+    ip_deg: float | np.ndarray,
+) -> None:
     """Set the thumb: ``cmc_deg`` = (flexion, abduction, twist), the other two are flexion."""
     first = FINGERS["thumb"]
     for which, value in enumerate(cmc_deg):
@@ -172,20 +148,20 @@ def _thumb(angles, cmc_deg, mcp_deg, ip_deg):
     angles[:, first + 2, 0] = np.radians(ip_deg)
 
 
-def _relaxed(rng, n):
+def _relaxed(rng: np.random.Generator, n: int) -> np.ndarray:
     angles = np.repeat(relaxed_angles()[None], n, axis=0)
     together = rng.normal(0.0, 14.0, n)
-    for finger in _KNUCKLE:
+    for finger in KNUCKLED:
         angles[:, FINGERS[finger], 0] += np.radians(0.7 * together + rng.normal(0, 7, n))
         angles[:, FINGERS[finger] + 1, 0] += np.radians(together + rng.normal(0, 8, n))
     angles[:, FINGERS["thumb"] :, 0] += np.radians(rng.normal(0, 8, (n, 3)))
     return angles
 
 
-def _fist(rng, n):
+def _fist(rng: np.random.Generator, n: int) -> np.ndarray:
     angles = np.zeros((n, JOINTS, 3))
     closed = rng.uniform(0.55, 1.0, n)
-    for finger in _KNUCKLE:
+    for finger in KNUCKLED:
         own = np.clip(closed + rng.normal(0, 0.05, n), 0.0, 1.05)
         _curl(angles, finger, 82 * own, 98 * own)
     over = rng.uniform(0.0, 1.0, n)  # 0: thumb beside the fist, 1: thumb across the fingers
@@ -193,7 +169,7 @@ def _fist(rng, n):
     return angles
 
 
-def _spread(rng, n):
+def _spread(rng: np.random.Generator, n: int) -> np.ndarray:
     angles = np.zeros((n, JOINTS, 3))
     wide = rng.uniform(-0.5, 1.0, n)
     for finger, abduction in [("index", 18), ("middle", 2), ("ring", -12), ("little", -22)]:
@@ -203,10 +179,10 @@ def _spread(rng, n):
     return angles
 
 
-def _counting(rng, n):
+def _counting(rng: np.random.Generator, n: int) -> np.ndarray:
     """Each finger is up or down on its own: counting, pointing, victory, signs."""
     angles = np.zeros((n, JOINTS, 3))
-    for finger in _KNUCKLE:
+    for finger in KNUCKLED:
         down = np.where(rng.random(n) < 0.5, rng.uniform(0.75, 1.0, n), rng.uniform(0, 0.15, n))
         _curl(angles, finger, 78 * down + rng.normal(0, 5, n), 98 * down + rng.normal(0, 5, n))
         angles[:, FINGERS[finger], 1] = np.radians(rng.normal(0, 7, n))
@@ -215,7 +191,7 @@ def _counting(rng, n):
     return angles
 
 
-def _pointing(rng, n):
+def _pointing(rng: np.random.Generator, n: int) -> np.ndarray:
     angles = _fist(rng, n)
     _curl(angles, "index", rng.normal(8, 10, n), np.abs(rng.normal(5, 10, n)))
     return angles
@@ -231,7 +207,7 @@ _TOUCH = {
 (found by minimising the distance of the pads)."""
 
 
-def _pinch(rng, n):
+def _pinch(rng: np.random.Generator, n: int) -> np.ndarray:
     """Thumb to a finger's pad, from open to touching; the other fingers stay or come along."""
     angles = np.repeat(relaxed_angles()[None], n, axis=0)
     partner = rng.choice(list(_TOUCH), size=n, p=[0.6, 0.2, 0.1, 0.1])
@@ -240,7 +216,7 @@ def _pinch(rng, n):
     for finger, (mcp, pip, cmc, thumb_mcp, thumb_ip) in _TOUCH.items():
         rows = partner == finger
         part = np.zeros((rows.sum(), JOINTS, 3))
-        for other in _KNUCKLE:
+        for other in KNUCKLED:
             follows = 1.0 if other == finger else along[rows]
             _curl(part, other, mcp * follows, pip * follows)
         _thumb(part, cmc, thumb_mcp, thumb_ip)
@@ -249,7 +225,7 @@ def _pinch(rng, n):
     return angles
 
 
-def _anywhere(rng, n):
+def _anywhere(rng: np.random.Generator, n: int) -> np.ndarray:
     limits = pose_limits()
     return rng.uniform(limits[..., 0], limits[..., 1], (n, JOINTS, 3))
 
@@ -266,7 +242,7 @@ FAMILIES = {
 """Name -> (generator, share of the mixture)."""
 
 
-def sample_angles(rng, n):
+def sample_angles(rng: np.random.Generator, n: int) -> np.ndarray:
     """Random anatomical angles from the mixture of :data:`FAMILIES`.
 
     Args:
@@ -286,7 +262,7 @@ def sample_angles(rng, n):
     return make_plausible(angles, rng)[rng.permutation(n)]
 
 
-def sample_poses(rng, n, axes):
+def sample_poses(rng: np.random.Generator, n: int, axes: np.ndarray) -> np.ndarray:
     """Random axis-angle poses; see :func:`sample_angles`.
 
     Args:

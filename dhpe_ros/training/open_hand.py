@@ -8,6 +8,8 @@ of shape; a local joint regressor; skinning weights along the five rays of the h
 poses (:mod:`pose_correctives`); statistics of random poses (:mod:`hand_poses`). Fixed seeds.
 """
 
+from __future__ import annotations
+
 import argparse
 import logging
 from pathlib import Path
@@ -15,8 +17,10 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import nnls
 
+from dhpe_ros.mano_file import PARENTS
+from dhpe_ros.pose_space import TIP_ORDER, pose_axes, pose_limits
 from dhpe_ros.training import hand_poses
-from dhpe_ros.training.anny_hands import CHAINS, PARENTS, sample_population
+from dhpe_ros.training.anny_hands import CHAINS, HandPopulation, sample_population
 from dhpe_ros.training.mesh_simplification import (
     boundary_loop,
     collapse_to,
@@ -36,11 +40,8 @@ N_VERTICES, N_RIM, N_SHAPES = 778, 16, 10
 N_HANDS, POPULATION_SEED = 1000, 20190604
 N_POSES, POSE_SEED = 20000, 20190605
 
-TIP_FINGERS = ("thumb", "index", "middle", "ring", "little")
-"""Order of ``tips``."""
 
-
-def build():
+def build() -> dict[str, np.ndarray]:
     """The open hand as a dictionary of arrays, the keys of the npz file."""
     population = sample_population(N_HANDS, POPULATION_SEED)
     onto_source, faces = _simplify(population)
@@ -56,18 +57,19 @@ def build():
     weights = ray_weights(template, faces, joints, template[tips])
     axes = pose_axes(joints, template[tips], population.thumb_axis)
     pose = _pose_statistics(axes)
+    regressor = _fit_regressor(vertices, population.joints)
     hand = {
         "v_template": template,
         "f": faces.astype(np.int32),
         "shapedirs": shapedirs,
-        "posedirs": fit_posedirs(template, joints, weights, axes),
-        "J_regressor": _fit_regressor(vertices, population.joints),
+        "posedirs": fit_posedirs(template, faces, regressor @ template, weights, axes),
+        "J_regressor": regressor,
         "weights": weights,
-        "kintree_table": np.stack([np.where(PARENTS < 0, 2**32 - 1, PARENTS), np.arange(16)]),
+        "kintree_table": np.array([(2**32 - 1, *PARENTS[1:]), range(16)]),
         **pose,
         "tips": tips,
         "wrist_loop": boundary_loop(faces),
-        "pose_limits": hand_poses.pose_limits(),
+        "pose_limits": pose_limits(),
         "pose_axes": axes,
         "shape_variance_explained": explained,
         "format_version": np.int64(FORMAT_VERSION),
@@ -76,16 +78,16 @@ def build():
     return {key: _stored(value) for key, value in hand.items()}
 
 
-def _stored(value):
+def _stored(value: np.ndarray) -> np.ndarray:
     value = np.asarray(value)
     return value.astype(np.float32) if value.dtype == np.float64 else value
 
 
-def _unit(vector):
+def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def _simplify(population):
+def _simplify(population: HandPopulation) -> tuple[np.ndarray, np.ndarray]:
     """(778, S) barycentric matrix onto the source vertices, and (1538, 3) faces."""
     mean = population.vertices.mean(axis=0)
     triangles = split_quads(mean, population.quads)
@@ -103,7 +105,7 @@ def _simplify(population):
     return matrix, faces
 
 
-def _importance(mean, population):
+def _importance(mean: np.ndarray, population: HandPopulation) -> np.ndarray:
     """(S,) cost factor: fingers keep more vertices than the palm, finger ends the most."""
     joints = population.joints.mean(axis=0)
     importance = np.ones(len(mean))
@@ -116,7 +118,7 @@ def _importance(mean, population):
     return importance
 
 
-def _shape_components(vertices):
+def _shape_components(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(778, 3, 10) principal components, each scaled to unit standard deviation; shares (10,)."""
     flat = (vertices - vertices.mean(axis=0)).reshape(len(vertices), -1)
     _, singular, components = np.linalg.svd(flat, full_matrices=False)
@@ -129,7 +131,9 @@ def _shape_components(vertices):
     return components.T.reshape(N_VERTICES, 3, N_SHAPES), explained
 
 
-def _fit_regressor(vertices, joints, reach=48, hands=200):
+def _fit_regressor(
+    vertices: np.ndarray, joints: np.ndarray, reach: int = 48, hands: int = 200
+) -> np.ndarray:
     """(16, 778) non-negative rows that sum to one: each joint from the vertices around it."""
     mean, mean_joints = vertices.mean(axis=0), joints.mean(axis=0)
     vertices, joints = vertices[:hands], joints[:hands]
@@ -150,10 +154,10 @@ def _fit_regressor(vertices, joints, reach=48, hands=200):
     return regressor
 
 
-def finger_tips(template, joints):
+def finger_tips(template: np.ndarray, joints: np.ndarray) -> np.ndarray:
     """(5,) vertex at the end of each finger."""
     tips = []
-    for finger in TIP_FINGERS:
+    for finger in TIP_ORDER:
         last = CHAINS[finger] + 2
         along = _unit(joints[last] - joints[last - 1])
         for _ in range(2):  # then along the last phalanx itself, which may lean a little
@@ -175,7 +179,9 @@ _RAY_WIDTH_M = 0.0045
 _CUFF_M = 0.018
 
 
-def ray_weights(template, faces, joints, tip_points):
+def ray_weights(
+    template: np.ndarray, faces: np.ndarray, joints: np.ndarray, tip_points: np.ndarray
+) -> np.ndarray:
     """Skinning weights from the five rays of the hand.
 
     A vertex belongs to the rays (metacarpal and finger) by its distance to them, and along a ray it
@@ -187,7 +193,7 @@ def ray_weights(template, faces, joints, tip_points):
     """
     distances, chains = [], []
     for finger, first in CHAINS.items():
-        tip = tip_points[TIP_FINGERS.index(finger)]
+        tip = tip_points[TIP_ORDER.index(finger)]
         points = np.concatenate([joints[[0]], joints[first : first + 3], tip[None]])
         start = 1 if finger == "thumb" else 0
         segments = [
@@ -211,13 +217,15 @@ def ray_weights(template, faces, joints, tip_points):
     return _four_strongest(_smooth(weights, faces, rounds=3))
 
 
-def _distance_to_segment(points, start, stop):
+def _distance_to_segment(points: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     along = stop - start
     t = np.clip((points - start) @ along / (along @ along), 0.0, 1.0)
     return np.linalg.norm(points - start - t[:, None] * along, axis=1)
 
 
-def _chain_weights(template, points, blend):
+def _chain_weights(
+    template: np.ndarray, points: np.ndarray, blend: tuple[float, float, float]
+) -> np.ndarray:
     """(778, 4) shares of wrist and three joints; ``points`` (5, 3): wrist, the joints, tip."""
     passed = [np.ones(len(template))]
     for k in range(3):
@@ -229,7 +237,7 @@ def _chain_weights(template, points, blend):
     return np.stack([passed[k] - passed[k + 1] for k in range(4)], axis=1)
 
 
-def _smooth(values, faces, rounds):
+def _smooth(values: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
     """Laplacian smoothing over the surface of (..., 778, k) values."""
     near = np.zeros((N_VERTICES, N_VERTICES))
     for a, b in [(0, 1), (1, 2), (2, 0)]:
@@ -240,31 +248,13 @@ def _smooth(values, faces, rounds):
     return values
 
 
-def _four_strongest(weights):
+def _four_strongest(weights: np.ndarray) -> np.ndarray:
     fourth = np.sort(weights, axis=1)[:, -4][:, None]
     kept = np.where((weights >= fourth) & (weights > 1e-3), weights, 0.0)
     return kept / kept.sum(axis=1, keepdims=True)
 
 
-def pose_axes(joints, tip_points, thumb_axis):
-    """(15, 3, 3): for each joint the unit axes of flexion, abduction and twist in the model frame.
-
-    Twist points along the bone to the tip, positive flexion closes the fist, positive abduction
-    turns a finger towards the thumb and lifts the thumb out of the palm; right-handed triples.
-    """
-    axes = np.empty((15, 3, 3))
-    for finger, first in CHAINS.items():
-        tip = tip_points[TIP_FINGERS.index(finger)]
-        points = np.concatenate([joints[first : first + 3], tip[None]])
-        for k in range(3):
-            twist = _unit(points[k + 1] - points[k])
-            hinge = thumb_axis if finger == "thumb" else np.array([0.0, 0.0, 1.0])
-            flexion = _unit(hinge - (hinge @ twist) * twist)
-            axes[first - 1 + k] = [flexion, np.cross(twist, flexion), twist]
-    return axes
-
-
-def _pose_statistics(axes):
+def _pose_statistics(axes: np.ndarray) -> dict[str, np.ndarray]:
     """Mean pose, principal components (rows, all 45) and their standard deviations."""
     poses = hand_poses.sample_poses(np.random.default_rng(POSE_SEED), N_POSES, axes)
     mean = hand_poses.pose_from_angles(hand_poses.relaxed_angles(), axes).reshape(45)
@@ -277,7 +267,7 @@ def _pose_statistics(axes):
     return {"hands_components": components, "hands_mean": mean, "theta_std": deviation}
 
 
-def main():
+def main() -> None:
     """Command line: build and write the npz file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("weights/open_hand.npz"))
