@@ -48,6 +48,6 @@ def normalize_parameters(vector: Tensor) -> Tensor:
     """``(B, 63)`` with a unit quaternion and a scale that is a scale (at least 0.5)."""
     p = HandParameters.split(vector)
     length = p.rotation.norm(dim=1, keepdim=True)
-    upright = p.rotation.new_tensor((1.0, 0.0, 0.0, 0.0))
+    upright = torch.eye(1, 4, dtype=vector.dtype, device=vector.device)  # made where it is used
     rotation = torch.where(length > 1e-6, p.rotation / length.clamp(min=1e-6), upright)
     return torch.cat((p.scale.clamp(min=0.5), p.translation, rotation, p.pose, p.shape), dim=1)

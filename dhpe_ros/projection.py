@@ -35,11 +35,10 @@ class Projection(nn.Module):
     def forward(self, parameters: Tensor) -> ProjectedHand:
         """``(B, 63)`` to mesh and joints: ``p = s * R(q) v + t``."""
         p = HandParameters.split(parameters)
-        posed = self.hand_model(self.hand_model.pose_from_theta(p.pose), p.shape)
-        rotation = rotation_from_quaternion(p.rotation)
-        turned = (rotation @ posed.mT).mT
-        vertices = p.scale[:, None] * turned + p.translation[:, None]
-        return ProjectedHand(vertices, self.hand_model.skeleton(vertices))
+        turn = p.scale[..., None] * rotation_from_quaternion(p.rotation)
+        frame = torch.cat((turn, p.translation[..., None]), 2)
+        pose = self.hand_model.pose_from_theta(p.pose)
+        return ProjectedHand(*self.hand_model.pose_hand(pose, p.shape, frame))
 
     def silhouette(self, hand: ProjectedHand, size: int = CROP_SIZE) -> Tensor:
         """f_Ren: ``(B, size, size)`` in 0..1."""

@@ -1,8 +1,11 @@
 """The hand layer against analytic answers, finite differences, and hostile input."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from dhpe_ros.hand_model import HandModel, rotation_from_axis_angle, rotation_from_quaternion
 from dhpe_ros.mano_file import PARENTS
@@ -67,13 +70,30 @@ def test_theta_and_pose_are_inverse(model):
     assert torch.allclose(model.theta_from_pose(model.pose_from_theta(theta)), theta, atol=1e-6)
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-12, 1e-6, 1e-4, 1.0, 3.1, 30.0])
-def test_rotations_are_rotations_with_finite_gradients(scale):
-    vector = (scale * torch.tensor([[0.6, -0.7, 0.39]]).double()).requires_grad_(True)
+ANGLES = [0.0, 1e-30, 1e-12, 1e-8, 1e-6, 1e-4, 1.0, 3.1415, math.pi, 3.1417, 2 * math.pi, 1e4, 1e12]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("angle", ANGLES)
+def test_rotations_are_rotations_with_finite_gradients(angle, dtype):
+    axis = functional.normalize(torch.tensor([[0.6, -0.7, 0.39], [0.0, 1.0, 0.0]], dtype=dtype))
+    vector = (angle * axis).requires_grad_()
     rotation = rotation_from_axis_angle(vector)
-    assert torch.allclose(rotation @ rotation.transpose(1, 2), torch.eye(3).double(), atol=1e-6)
-    rotation.sum().backward()
-    assert vector.grad.isfinite().all()
+    identity = torch.eye(3, dtype=dtype).expand(2, 3, 3)
+    torch.testing.assert_close(rotation @ rotation.mT, identity, atol=1e-6, rtol=0)
+    (grad,) = torch.autograd.grad(rotation, vector, torch.randn(2, 3, 3, dtype=dtype))
+    assert grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-8, 1e-6, 1e-4])
+def test_the_slope_of_a_small_rotation_is_that_of_its_cross_matrix(angle, dtype):
+    vector = (angle * torch.tensor([0.6, -0.7, 0.39], dtype=dtype)).requires_grad_()
+    pull = torch.randn(3, 3, dtype=dtype)
+    (grad,) = torch.autograd.grad((rotation_from_axis_angle(vector) * pull).sum(), vector)
+    twist = pull - pull.T
+    expected = torch.stack((twist[2, 1], twist[0, 2], twist[1, 0]))
+    torch.testing.assert_close(grad, expected, atol=10 * angle + 1e-5, rtol=0)
 
 
 def test_axis_angle_matches_the_matrix_exponential():
@@ -89,7 +109,18 @@ def test_a_quaternion_of_any_length_is_the_same_rotation(length):
     quaternion = torch.tensor([[0.5, 0.5, -0.5, 0.5]]).double()
     expected = rotation_from_quaternion(quaternion)
     assert torch.allclose(rotation_from_quaternion(length * quaternion), expected, atol=1e-9)
-    assert rotation_from_quaternion(torch.zeros(1, 4)).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("length", [0.0, 1e-30, 1e-12, 1e-7, 1e-6, 1e-5, 1e6])
+def test_a_quaternion_of_nearly_no_length_gives_finite_values_and_gradients(length, dtype):
+    direction = torch.tensor([[0.5, 0.5, -0.5, 0.5], [0.0, 0.0, 1.0, 0.0]], dtype=dtype)
+    quaternion = (length * direction).requires_grad_()
+    rotation = rotation_from_quaternion(quaternion)
+    (grad,) = torch.autograd.grad(rotation, quaternion, torch.randn(2, 3, 3, dtype=dtype))
+    assert rotation.isfinite().all()
+    assert rotation.abs().max() < 1 + 1e-5
+    assert grad.isfinite().all()
 
 
 def test_gradients_match_finite_differences(model):
