@@ -103,7 +103,7 @@ def test_requirements_are_exact_and_no_package_is_named_twice():
     files = ("common.txt", "ros-wheels.txt", "constraints.txt", "development.txt")
     names = [package.lower() for file in files for package in pinned(file)]
     assert sorted(names) == sorted(set(names))
-    assert pinned("ros-installed.txt") and pinned("open-hand.txt")
+    assert pinned("ros-installed.txt") and pinned("open-hand.txt") and pinned("training.txt")
 
 
 def test_every_run_time_import_is_declared_for_pip_and_pinned(setup_cfg):

@@ -11,7 +11,7 @@ import numpy as np
 from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import JOINT_COUNT, Box
 
-INPUT_SIZE = 128  # what the lite trunk sees
+INPUT_SIZE = 128  # what the lite trunk sees; lengths below are in pixels of such a crop
 WIDEST_MESH = 2.6  # crops wider than so many joint boxes only train the finding of hands
 
 
@@ -19,14 +19,14 @@ WIDEST_MESH = 2.6  # crops wider than so many joint boxes only train the finding
 class Example:
     """One input and its targets, in crop coordinates of the augmented crop."""
 
-    image: np.ndarray  # (128, 128, 3) uint8 RGB
+    image: np.ndarray  # (S, S, 3) uint8 RGB
     hand: bool  # False: background only
     right: bool  # as it looks in the crop
     near: bool  # a right hand, as large as in the crops that the mesh networks get
     joints: np.ndarray  # (21, 2)
     depth: np.ndarray  # (21,) relative to the middle MCP
     depth_trust: float  # 1 exact, 0 unknown, between: a hint
-    mask: np.ndarray  # (128, 128) uint8
+    mask: np.ndarray  # (S, S) uint8
     mask_known: bool
     synthetic: bool  # rotation, pose and shape are known
     rotation: np.ndarray  # (3, 3)
@@ -48,7 +48,7 @@ class _View:
     def points(self, points_px: np.ndarray) -> np.ndarray:
         return (points_px - self.center) @ self.linear.T
 
-    def warp(self, image: np.ndarray, size: int = INPUT_SIZE) -> np.ndarray:
+    def warp(self, image: np.ndarray, size: int) -> np.ndarray:
         linear, center = self.linear, self.center
         reduction = 2 / (self.scale * size)
         if reduction > 1.5:  # as in crop.py: bilinear sampling alone would skip pixels
@@ -62,10 +62,18 @@ class _View:
         return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
 
 
-def augment(sample: Sample, backgrounds: Sequence[np.ndarray], rng: np.random.Generator) -> Example:
-    """A random view of ``sample``, over another background where its mask is known."""
+def augment(
+    sample: Sample,
+    backgrounds: Sequence[np.ndarray],
+    rng: np.random.Generator,
+    size: int = INPUT_SIZE,
+) -> Example:
+    """A random view of ``sample``, ``size`` pixels a side.
+
+    Over another background where its mask is known.
+    """
     view = _random_view(sample, rng)
-    image, mask = _compose(sample, view, backgrounds, rng)
+    image, mask = _compose(sample, view, backgrounds, rng, size)
     image = _damage(_occlude(image, backgrounds, rng), rng)
     right = sample.right != view.mirrored
     zeros = np.zeros
@@ -81,7 +89,7 @@ def augment(sample: Sample, backgrounds: Sequence[np.ndarray], rng: np.random.Ge
         joints=view.points(sample.joints_px).astype(np.float32),
         depth=(zeros(JOINT_COUNT) if depth is None else depth * view.scale).astype(np.float32),
         depth_trust=0.0 if depth is None else (1.0 if sample.synthetic else 0.2),
-        mask=zeros((INPUT_SIZE, INPUT_SIZE), np.uint8) if mask is None else mask,
+        mask=zeros((size, size), np.uint8) if mask is None else mask,
         mask_known=mask is not None,
         synthetic=sample.synthetic and right,
         rotation=rotation.astype(np.float32),
@@ -90,10 +98,12 @@ def augment(sample: Sample, backgrounds: Sequence[np.ndarray], rng: np.random.Ge
     )
 
 
-def background_example(backgrounds: Sequence[np.ndarray], rng: np.random.Generator) -> Example:
+def background_example(
+    backgrounds: Sequence[np.ndarray], rng: np.random.Generator, size: int = INPUT_SIZE
+) -> Example:
     """A crop without a hand."""
-    nothing = np.zeros((INPUT_SIZE, INPUT_SIZE), np.uint8)
-    image = _damage(_random_background(backgrounds, rng), rng)
+    nothing = np.zeros((size, size), np.uint8)
+    image = _damage(_random_background(backgrounds, rng, size), rng)
     joints, depth = np.zeros((JOINT_COUNT, 2), np.float32), np.zeros(JOINT_COUNT, np.float32)
     rotation, pose, shape = np.eye(3, dtype=np.float32), np.zeros((15, 3)), np.zeros(10)
     return Example(
@@ -126,42 +136,55 @@ def _about_z(angle: float) -> np.ndarray:
 
 
 def _compose(
-    sample: Sample, view: _View, backgrounds: Sequence[np.ndarray], rng: np.random.Generator
+    sample: Sample,
+    view: _View,
+    backgrounds: Sequence[np.ndarray],
+    rng: np.random.Generator,
+    size: int,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The warped picture; what it lacks, and maybe all around the hand, is filled in.
 
     Colours are multiplied by their opacity before they are resampled: what lies outside the hand in
     the source must not leave a rim around it.
     """
-    mask = None if sample.mask is None else view.warp(sample.mask)
+    mask = None if sample.mask is None else view.warp(sample.mask, size)
     picture, opacity = sample.image, np.full(sample.image.shape[:2], 255, np.uint8)
     if sample.opacity is not None and (sample.synthetic or rng.random() < 0.7):
         opacity = sample.opacity
         picture = _tint(picture, rng) if rng.random() < 0.5 else picture
         picture = cv2.multiply(picture, cv2.merge((opacity,) * 3), scale=1 / 255)
-    hand, share = view.warp(picture), view.warp(opacity)
+    hand, share = view.warp(picture, size), view.warp(opacity, size)
     if share.min() == 255:
         return hand, mask
     if opacity is sample.opacity and rng.random() < 0.7:
-        sigma = rng.uniform(0.4, 0.9)
+        sigma = rng.uniform(0.4, 0.9) * size / INPUT_SIZE
         hand, share = (cv2.GaussianBlur(layer, (0, 0), sigma) for layer in (hand, share))
-    behind = cv2.multiply(_fill(backgrounds, rng), cv2.merge((255 - share,) * 3), scale=1 / 255)
+    behind = _fill(backgrounds, rng, size)
+    behind = cv2.multiply(behind, cv2.merge((255 - share,) * 3), scale=1 / 255)
     return cv2.add(hand, behind), mask
 
 
-def _fill(backgrounds: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+def _fill(backgrounds: Sequence[np.ndarray], rng: np.random.Generator, size: int) -> np.ndarray:
     if rng.random() < 0.2:
-        plain = rng.integers(0, 256, 3) if rng.random() < 0.5 else np.full(3, 127)
-        return np.tile(plain.astype(np.uint8), (INPUT_SIZE, INPUT_SIZE, 1))
-    return _random_background(backgrounds, rng)
+        return _plain(rng, size)
+    return _random_background(backgrounds, rng, size)
 
 
-def _random_background(backgrounds: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+def _plain(rng: np.random.Generator, size: int) -> np.ndarray:
+    color = rng.integers(0, 256, 3) if rng.random() < 0.5 else np.full(3, 127)
+    return np.tile(color.astype(np.uint8), (size, size, 1))
+
+
+def _random_background(
+    backgrounds: Sequence[np.ndarray], rng: np.random.Generator, size: int
+) -> np.ndarray:
+    if not backgrounds:
+        return _plain(rng, size)
     picture = backgrounds[rng.integers(len(backgrounds))]
     height, width = picture.shape[:2]
     side = int(rng.uniform(0.3, 1.0) * min(height, width))
     y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
-    piece = cv2.resize(picture[y : y + side, x : x + side], (INPUT_SIZE, INPUT_SIZE))
+    piece = cv2.resize(picture[y : y + side, x : x + side], (size, size))
     return np.ascontiguousarray(np.rot90(piece, rng.integers(4))[:, :: rng.choice((-1, 1))])
 
 
@@ -171,26 +194,30 @@ def _occlude(
     """Sometimes something in front: a patch of another picture, a bar, an ellipse."""
     if rng.random() > 0.2:
         return image
-    shape = np.zeros((INPUT_SIZE, INPUT_SIZE), np.uint8)
-    center = tuple(int(v) for v in rng.integers(10, INPUT_SIZE - 10, 2))
-    axes = tuple(int(v) for v in rng.uniform(4, 24, 2))
+    size = len(image)
+    scale = size / INPUT_SIZE
+    shape = np.zeros((size, size), np.uint8)
+    center = tuple(int(v * scale) for v in rng.integers(10, INPUT_SIZE - 10, 2))
+    axes = tuple(int(v * scale) for v in rng.uniform(4, 24, 2))
     cv2.ellipse(shape, center, axes, rng.uniform(0, 360), 0, 360, 255, -1)
-    front = _random_background(backgrounds, rng)
+    front = _random_background(backgrounds, rng, size)
     return np.where(shape[..., None] > 0, front, image)
 
 
 def _damage(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What lenses, sensors and codecs do."""
+    size = len(image)
+    scale = size / INPUT_SIZE
     if rng.random() < 0.85:
         image = _tint(image, rng)
     if rng.random() < 0.15:  # few pixels
-        small = int(rng.uniform(32, 100))
+        small = int(rng.uniform(32, 100) * scale)
         image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
-        image = cv2.resize(image, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
     if rng.random() < 0.25:
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.6))
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.6) * scale)
     if rng.random() < 0.12:
-        image = cv2.filter2D(image, -1, _motion_kernel(rng))
+        image = cv2.filter2D(image, -1, _motion_kernel(rng, scale))
     if rng.random() < 0.3:
         noise = rng.normal(0, rng.uniform(2, 12), (*image.shape[:2], 1)).astype(np.float32)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
@@ -214,8 +241,8 @@ def _tint(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image
 
 
-def _motion_kernel(rng: np.random.Generator) -> np.ndarray:
-    size = int(rng.integers(3, 10))
+def _motion_kernel(rng: np.random.Generator, scale: float) -> np.ndarray:
+    size = int(rng.integers(3, 10) * scale)
     kernel = np.zeros((size, size), np.float32)
     angle, center = rng.uniform(0, np.pi), (size - 1) / 2
     reach = np.array((np.cos(angle), np.sin(angle))) * center

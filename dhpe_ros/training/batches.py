@@ -1,17 +1,23 @@
-"""Batches for the training loop: sources mixed by share, not by how many pictures each has."""
+"""Batches for the training loop: sources mixed by share, not by how many pictures each has.
+
+The examples of a training run are numbered; each is drawn from the seed and its number alone. So a
+batch is the same whoever draws it, and when: a worker, one of several processes, or a run that was
+resumed.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import count
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, Dataset
 
-from dhpe_ros.training.augmentation import Example, augment, background_example
+from dhpe_ros.training.augmentation import INPUT_SIZE, Example, augment, background_example
 from dhpe_ros.training.samples import Sample
 
 BACKGROUND_SHARE = 0.06
@@ -23,14 +29,14 @@ SOURCE_WEIGHTS = {"signs": 1.5, "frames": 1.5, "room_gestures": 1.3}  # others 1
 class Batch:
     """Examples stacked; shapes as in ``Example`` with a leading B."""
 
-    images: Tensor  # (B, 3, 128, 128) float in 0..1
+    images: Tensor  # (B, 3, S, S) float in 0..1
     hand: Tensor  # (B,) bool
     right: Tensor  # (B,) bool
     near: Tensor  # (B,) bool
     joints: Tensor  # (B, 21, 2)
     depth: Tensor  # (B, 21)
     depth_trust: Tensor  # (B,)
-    mask: Tensor  # (B, 128, 128) float in 0..1
+    mask: Tensor  # (B, S, S) float in 0..1
     mask_known: Tensor  # (B,) bool
     synthetic: Tensor  # (B,) bool
     rotation: Tensor  # (B, 3, 3)
@@ -48,9 +54,27 @@ class Batch:
         values["depth_trust"] = values["depth_trust"].float()
         return Batch(images=images, mask=mask, **values)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Name -> tensor."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
-class MixedBatches(IterableDataset):
-    """An endless stream of batches; every worker draws its own."""
+    def to(self, device: torch.device) -> Batch:
+        """On ``device``; the copy may still be under way."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """For a fast copy to a GPU; the loader calls it."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(**{name: change(tensor) for name, tensor in self.tensors().items()})
+
+
+class MixedBatches(Dataset):
+    """Batch ``k`` of the endless row: ``batches[k]``.
+
+    Of ``processes`` that draw together, this one has the part number ``rank`` of every batch.
+    """
 
     def __init__(
         self,
@@ -58,27 +82,40 @@ class MixedBatches(IterableDataset):
         backgrounds: Sequence[np.ndarray],
         batch_size: int,
         seed: int,
+        *,
+        input_size: int = INPUT_SIZE,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self._by_source: dict[str, list[Sample]] = defaultdict(list)
         for sample in samples:
             self._by_source[sample.source].append(sample)
+        self._names = list(self._by_source)
+        self._shares = source_shares(self._names)
         self._backgrounds = backgrounds
         self._batch_size = batch_size
         self._seed = seed
+        self._input_size = input_size
+        self._rank, self._processes = rank, processes
 
-    def __iter__(self) -> Iterator[Batch]:
-        worker = torch.utils.data.get_worker_info()
-        rng = np.random.default_rng((self._seed, worker.id if worker else 0))
-        names = list(self._by_source)
-        shares = source_shares(names)
-        while True:
-            yield Batch.stack([self._draw(names, shares, rng) for _ in range(self._batch_size)])
+    def __getitem__(self, index: int) -> Batch:
+        first = (index * self._processes + self._rank) * self._batch_size
+        return Batch.stack([self._example(first + k) for k in range(self._batch_size)])
 
-    def _draw(self, names: list[str], shares: np.ndarray, rng: np.random.Generator) -> Example:
+    def start(self, first: int, workers: int, pinned: bool = False) -> Iterator[Batch]:
+        """The batches from number ``first`` on, made ahead by ``workers`` where there are any."""
+        loader = DataLoader(
+            self, batch_size=None, sampler=count(first), num_workers=workers, pin_memory=pinned
+        )
+        return iter(loader)
+
+    def _example(self, number: int) -> Example:
+        rng = np.random.default_rng((self._seed, number))
         if rng.random() < BACKGROUND_SHARE:
-            return background_example(self._backgrounds, rng)
-        source = self._by_source[names[rng.choice(len(names), p=shares)]]
-        return augment(source[rng.integers(len(source))], self._backgrounds, rng)
+            return background_example(self._backgrounds, rng, self._input_size)
+        source = self._by_source[self._names[rng.choice(len(self._names), p=self._shares)]]
+        sample = source[rng.integers(len(source))]
+        return augment(sample, self._backgrounds, rng, self._input_size)
 
 
 def source_shares(names: Sequence[str]) -> np.ndarray:

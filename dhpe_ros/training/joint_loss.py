@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from dhpe_ros.evidence import Evidence, EvidenceMaps, EvidenceNetwork, read_joints
 from dhpe_ros.projection import ProjectedHand, Projection
-from dhpe_ros.training import losses
+from dhpe_ros.training import losses, processes
 from dhpe_ros.training.batches import Batch
 from dhpe_ros.weights import Networks
 
@@ -20,14 +20,21 @@ SOME = 6  # hands of a batch for the two terms that cost most: masked features a
 
 
 def joint_loss(
-    networks: Networks, projection: Projection, batch: Batch, *, evidence_only: bool = False
+    networks: Networks,
+    projection: Projection,
+    batch: Batch,
+    *,
+    evidence_only: bool = False,
+    precision: torch.dtype = torch.bfloat16,
 ) -> dict[str, Tensor]:
     """Each term's mean over the instances it concerns, weighted; their sum is the loss.
 
     The mesh terms are for hands that look like right hands: left ones are mirrored before the
     mesh networks ever see them. ``evidence_only`` is the first stage, without the mesh terms.
+    ``precision`` is that of the evidence networks. Of several processes, each has its part of the
+    sum over the instances of all, so that the mean of their gradients is that of one large batch.
     """
-    maps = _maps(networks.evidence, batch)
+    maps = _maps(networks.evidence, batch, precision)
     terms = {
         "heatmaps": losses.joint_heatmaps(maps, batch).mean(),
         "side": 2 * losses.side(maps, batch).mean(),
@@ -36,6 +43,7 @@ def joint_loss(
         return terms
     model = projection.hand_model
     near = batch.near.float()
+    near_count = _instances(near)
     estimates = networks.mesh_estimator(_evidence(maps), projection)
     for estimate in estimates:
         per_hand = {
@@ -46,15 +54,20 @@ def joint_loss(
             "laplacian": projection.smoothness(estimate.hand),
         }
         for name, value in per_hand.items():
-            mean = (value * near).sum() / near.sum().clamp(min=1) / len(estimates)
+            mean = (value * near).sum() / near_count / len(estimates)
             terms[name] = terms.get(name, 0.0) + mean
-    terms["features"] = _masked_features(networks.evidence, maps, batch)
+    terms["features"] = _masked_features(networks.evidence, maps, batch, precision)
     terms["silhouette"] = _silhouettes(projection, estimates[-1].hand, batch)
     return terms
 
 
-def _maps(network: EvidenceNetwork, batch: Batch) -> EvidenceMaps:
-    with torch.autocast(batch.images.device.type, torch.bfloat16):
+def _instances(of: Tensor) -> Tensor:
+    """How many instances ``of`` ``(B,)`` marks, on average over the processes; never nothing."""
+    return processes.average(of.float().sum()).clamp(min=1 / processes.count())
+
+
+def _maps(network: EvidenceNetwork, batch: Batch, precision: torch.dtype) -> EvidenceMaps:
+    with _autocast(batch, precision):
         maps = network.maps(batch.images)
     heatmaps = tuple(stage.float() for stage in maps.heatmaps)
     return EvidenceMaps(maps.features.float(), heatmaps, maps.right_logit.float())
@@ -66,15 +79,25 @@ def _evidence(maps: EvidenceMaps) -> Evidence:
     return Evidence(maps.features, joints, confidences, maps.right_logit.sigmoid())
 
 
-def _masked_features(network: EvidenceNetwork, maps: EvidenceMaps, batch: Batch) -> Tensor:
+def _autocast(batch: Batch, precision: torch.dtype) -> torch.autocast:
+    device = batch.images.device.type
+    return torch.autocast(device, precision, enabled=precision != torch.float32)
+
+
+def _masked_features(
+    network: EvidenceNetwork, maps: EvidenceMaps, batch: Batch, precision: torch.dtype
+) -> Tensor:
     rows = batch.mask_known.nonzero()[:SOME, 0]
     if len(rows) < 2:  # batch statistics need two
+        rows = rows[:0]
+    count = _instances(torch.ones_like(rows))
+    if len(rows) == 0:
         return maps.features.new_zeros(())
-    with torch.autocast(batch.images.device.type, torch.bfloat16), frozen_statistics(network):
+    with _autocast(batch, precision), frozen_statistics(network):
         image = network.feature_input(batch.images[rows])
         mask = functional.interpolate(batch.mask[rows, None], network.feature_size, mode="area")
         masked = network.features(image * mask)
-    return losses.masked_features(maps.features[rows], masked.float()).mean()
+    return losses.masked_features(maps.features[rows], masked.float()).sum() / count
 
 
 @contextmanager
@@ -94,10 +117,11 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
 def _silhouettes(projection: Projection, hand: ProjectedHand, batch: Batch) -> Tensor:
     """Eqs. 9 and 12; only synthetic masks end at the wrist as the mesh does."""
     rows = batch.synthetic.nonzero()[:SOME, 0]
+    count = _instances(torch.ones_like(rows))
     if len(rows) == 0:
         return batch.mask.new_zeros(())
     some = ProjectedHand(hand.vertices[rows], hand.joints[rows])
     gate = losses.shape_gate(some, batch.joints[rows])
     rendered = projection.silhouette(some, SILHOUETTE_SIZE)
     truth = functional.interpolate(batch.mask[rows, None], SILHOUETTE_SIZE, mode="area")[:, 0]
-    return (gate * losses.silhouettes(rendered, truth)).mean()
+    return (gate * losses.silhouettes(rendered, truth)).sum() / count

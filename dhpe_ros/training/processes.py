@@ -3,51 +3,69 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
-def join() -> tuple[int, int]:
-    """Join the others, if there are any: our rank and how many we are."""
+@contextmanager
+def joined(device: str) -> Iterator[torch.device]:
+    """Among the others, if there are any; gives the device of this process.
+
+    ``device`` is ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one. Of several processes
+    on GPUs, each takes the one of its local rank.
+    """
+    kind = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    own = torch.device(kind)
     if "RANK" not in os.environ:
-        return 0, 1
-    distributed.init_process_group("gloo")  # training runs on CPUs so far
-    return distributed.get_rank(), distributed.get_world_size()
-
-
-def agree(value: float) -> float:
-    """The value of the first process, for all."""
-    if not distributed.is_initialized():
-        return value
-    shared = torch.tensor([value], dtype=torch.float64)
-    distributed.broadcast(shared, 0)
-    return float(shared)
-
-
-def start_equal(modules: Sequence[nn.Module]) -> None:
-    """Give every process the first one's parameters and buffers."""
-    if distributed.is_initialized():
-        for module in modules:
-            for tensor in module.state_dict().values():
-                distributed.broadcast(tensor, 0)
-
-
-def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Mean of every gradient over the processes, in one exchange."""
-    if not distributed.is_initialized():
+        yield own
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    distributed.all_reduce(flat)
-    flat /= distributed.get_world_size()
-    parts = flat.split([gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
-
-
-def leave() -> None:
-    """Say goodbye."""
-    if distributed.is_initialized():
+    if own.type == "cuda":
+        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(own)
+    distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
+    try:
+        yield own
+    finally:
         distributed.destroy_process_group()
+
+
+def rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def count() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def agree(values: Sequence[float], device: torch.device) -> list[float]:
+    """The greatest of each of the values over the processes."""
+    if not distributed.is_initialized():
+        return list(values)
+    shared = torch.tensor(values, dtype=torch.float64, device=device)
+    distributed.all_reduce(shared, distributed.ReduceOp.MAX)
+    return shared.tolist()
+
+
+def average(value: Tensor) -> Tensor:
+    """Mean over the processes, of what no gradient flows through."""
+    if distributed.is_initialized():
+        distributed.all_reduce(value)
+        value = value / distributed.get_world_size()
+    return value
+
+
+def share(module: nn.Module) -> nn.Module:
+    """All processes start with the first one's weights and step by the mean of their gradients.
+
+    Batch norms keep to the statistics of their own process; the first one's running ones count.
+    """
+    if not distributed.is_initialized():
+        return module
+    # The first stage leaves the mesh estimator out: parameters may go unused.
+    return DistributedDataParallel(
+        module, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
+    )

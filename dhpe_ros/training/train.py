@@ -1,170 +1,229 @@
-"""Joint training of a profile's networks: one visible loop (docs/method.md, section 3).
-
-``python -m dhpe_ros.training.train --real FOLDER --synthetic FOLDER --minutes 60 --output FILE``,
-or ``torchrun --nproc-per-node 2 -m dhpe_ros.training.train ...`` for several processes.
-"""
+"""Joint training of a profile's networks: one visible loop (docs/method.md, section 3)."""
 
 from __future__ import annotations
 
-import argparse
-import copy
 import logging
 import math
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
 from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.projection import Projection
 from dhpe_ros.training import processes
-from dhpe_ros.training.batches import MixedBatches
+from dhpe_ros.training.batches import Batch, MixedBatches
+from dhpe_ros.training.checks import check, save_checkpoint
+from dhpe_ros.training.config import TrainConfig
+from dhpe_ros.training.data import TrainingData, load_data
+from dhpe_ros.training.guard import FiniteGuard
 from dhpe_ros.training.joint_loss import joint_loss
-from dhpe_ros.training.real_hands import load_frames, load_real_hands
-from dhpe_ros.training.samples import Sample
-from dhpe_ros.training.synthesis import load_synthetic
-from dhpe_ros.training.validation import validate
-from dhpe_ros.weights import Networks, build_networks, hand_model_path, load_networks, save_networks
+from dhpe_ros.training.journal import Journal, Means
+from dhpe_ros.training.state import TrainingState, saved_config
+from dhpe_ros.weights import Networks, hand_model_path
 
 _LOG = logging.getLogger(__name__)
-PROFILE = "lite"  # batches are of its size
-EMA_DECAY = 0.998
-CLIP_NORM = 20.0
+PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def train(options: argparse.Namespace) -> None:
-    """Train until the minutes are up; a usable checkpoint stands at ``output`` all the while."""
-    rank, count = processes.join()
-    torch.manual_seed(options.seed)
-    samples, backgrounds, held_back = load_data(options.real, options.synthetic)
-    start = load_networks(options.initial, PROFILE) if options.initial else None
-    networks = start or build_networks(PROFILE)
-    for module in networks.modules():
-        module.train().requires_grad_(True).to(memory_format=torch.channels_last)
-    processes.start_equal(networks.modules())
-    averaged = copy.deepcopy(networks)
-    projection = Projection(HandModel(hand_model_path())).eval()
-    parameters = [p for module in networks.modules() for p in module.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=1e-4)
-    stream = MixedBatches(samples, backgrounds, options.batch, options.seed * count + rank)
-    batches = iter(DataLoader(stream, batch_size=None, num_workers=options.workers))
+@dataclass
+class Run:
+    """All that one process has to train with."""
 
-    budget = 60 * options.minutes
-    begun, checked, running, step = time.monotonic(), 0.0, {}, 0
-    bar = tqdm(total=round(budget), unit="s", smoothing=0, disable=rank > 0)
-    while (elapsed := processes.agree(time.monotonic() - begun)) < budget:
-        for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * schedule(step, elapsed / budget)
-        first = elapsed < options.evidence_share * budget
-        terms = joint_loss(networks, projection, next(batches), evidence_only=first)
-        optimizer.zero_grad(set_to_none=True)
-        sum(terms.values()).backward()
-        processes.average_gradients(parameters)
-        if not torch.nn.utils.clip_grad_norm_(parameters, CLIP_NORM).isfinite():
-            _LOG.warning("step %d: gradient not finite, batch left out", step)
-            continue
-        optimizer.step()
-        step += 1
-        follow(averaged, networks, min(EMA_DECAY, step / (step + 10)))
-        note(running, terms)
-        bar.update(int(elapsed) - bar.n)
-        if rank == 0 and elapsed - checked > 60 * options.check_minutes:
-            checked = elapsed
-            check(averaged, projection, held_back, running, step, options)
-    bar.close()
-    if rank == 0:
-        check(averaged, projection, held_back, running, step, options)
-    processes.leave()
+    config: TrainConfig
+    device: torch.device
+    data: TrainingData
+    state: TrainingState
+    projection: Projection
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.config.run.output)
 
 
-def schedule(step: int, done: float) -> float:
-    """Learning rate factor: a short warm-up, then a half cosine over the time budget."""
-    return min(1.0, step / 100) * (0.5 + 0.5 * math.cos(math.pi * min(done, 1.0)))
+def prepare(config: TrainConfig, device: torch.device) -> Run:
+    """Begin a run, or go on with the one that ``run.output`` holds.
+
+    Raises ``ValueError`` or ``OSError`` for data, weights or a run that do not fit.
+    """
+    data = load_data(config)
+    state = TrainingState.begin(config, device)
+    run = Run(config, device, data, state, _projection(config, device))
+    run.folder.mkdir(parents=True, exist_ok=True)
+    last = run.folder / "last.state"
+    if last.is_file():
+        config.check_continues(saved_config(last))
+        state.load(last)
+        _LOG.info("resumed at step %d", state.step)
+    return run
 
 
-def load_data(real: Path, synthetic: Path) -> tuple[list[Sample], list, dict[str, list[Sample]]]:
-    """Training samples, backgrounds, and what is held back to look at: the ``val`` parts."""
-    framed, backgrounds = load_frames(real, "train")
-    samples = [*load_real_hands(real, "train"), *framed, *load_synthetic(synthetic)]
-    held_back: dict[str, list[Sample]] = {}
-    for sample in load_real_hands(real, "val"):
-        held_back.setdefault(sample.source, []).append(sample)
-    _LOG.info("%d samples, %d backgrounds", len(samples), len(backgrounds))
-    return samples, backgrounds, held_back
+def train(run: Run) -> bool:
+    """Train until the budget is used up; True when it is, False when it was interrupted.
 
-
-@torch.no_grad()
-def follow(averaged: Networks, networks: Networks, decay: float) -> None:
-    """Exponential moving average of parameters and batch statistics."""
-    for slow, fast in zip(averaged.modules(), networks.modules(), strict=True):
-        for ours, theirs in zip(
-            slow.state_dict().values(), fast.state_dict().values(), strict=True
-        ):
-            if ours.is_floating_point():
-                ours.lerp_(theirs, 1 - decay)
+    A usable checkpoint stands in the run's folder from the first check on. Raises
+    ``FloatingPointError`` when the gradients stay not finite.
+    """
+    config, state, device = run.config, run.state, run.device
+    learning = config.learning
+    losses = processes.share(JointLoss(state.networks, run.projection, learning.precision))
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+    batches = _batches(run)
+    guard, means = FiniteGuard(run.folder, config.run.bad_steps), Means()
+    first = processes.rank() == 0
+    journal = Journal(run.folder, state.step) if first else None
+    checks = _Due(config, state)
+    begun, logged = time.monotonic() - state.elapsed_s, (state.step, time.monotonic())
+    with interruption() as asked, _bar(disable=not first) as bar:
+        while True:
+            elapsed = time.monotonic() - begun
+            state.elapsed_s, stop = processes.agree((elapsed, asked.is_set()), device)
+            used = config.budget.used(state.step, state.elapsed_s)
+            if stop or used >= 1:
+                break
+            torch.manual_seed(_step_seed(learning.seed, state.step))
+            for group in state.optimizer.param_groups:
+                group["lr"] = learning.rate * schedule(state.step, used, learning.warmup_steps)
+            batch = next(batches).to(device)
+            terms = losses(batch, evidence_only=used < config.budget.evidence_share)
+            loss = sum(getattr(config.loss, name, 1.0) * term for name, term in terms.items())
+            state.optimizer.zero_grad(set_to_none=True)
+            # A loss that is not finite is told to all processes by gradients that are not.
+            loss.backward(torch.where(loss.isfinite(), 1.0, torch.nan))
+            norm = nn.utils.clip_grad_norm_(parameters, learning.clip_norm)
+            if guard.passes(state.step, norm, batch, terms):
+                state.optimizer.step()
+                state.average(learning.ema_decay)
+                means.add({"loss/total": loss, "gradient": norm})
+                means.add({f"loss/{name}": term for name, term in terms.items()})
             else:
-                ours.copy_(theirs)
+                state.restore_statistics()
+            state.step += 1
+            bar.update(min(100 * used, 100) - bar.n)
+            if first and state.step % config.run.log_steps == 0:
+                logged = _log(run, journal, means.take(), logged, bar)
+            if first and checks.now():
+                check(state, run.projection, run.data, config, journal)
+    if first and stop:
+        save_checkpoint(state, run.data, config)
+    elif first and checks.step != state.step:
+        check(state, run.projection, run.data, config, journal)
+    if journal:
+        journal.close()
+    return not stop
 
 
-def note(running: dict[str, float], terms: dict[str, Tensor]) -> None:
-    """Smooth the terms for the log."""
-    for name, term in terms.items():
-        value = float(term.detach())
-        running[name] = 0.98 * running.get(name, value) + 0.02 * value
+class JointLoss(nn.Module):
+    """All losses in one call, which is what several processes can share."""
+
+    def __init__(self, networks: Networks, projection: Projection, precision: str) -> None:
+        super().__init__()
+        self.evidence, self.mesh_estimator = networks.modules()
+        self._networks, self._projection = networks, projection
+        self._precision = PRECISIONS[precision]
+
+    def forward(self, batch: Batch, evidence_only: bool) -> dict[str, Tensor]:
+        return joint_loss(
+            self._networks,
+            self._projection,
+            batch,
+            evidence_only=evidence_only,
+            precision=self._precision,
+        )
 
 
-def check(
-    networks: Networks,
-    projection: Projection,
-    held_back: dict[str, list[Sample]],
-    running: dict[str, float],
-    step: int,
-    options: argparse.Namespace,
-) -> None:
-    """Measure on what was held back, log, and save."""
-    for module in networks.modules():
-        module.eval()
-    measured = {name: validate(networks, projection, some) for name, some in held_back.items()}
-    _LOG.info("step %d: %s", step, {k: round(v, 3) for k, v in running.items()})
-    for name, values in measured.items():
-        _LOG.info("    %s: %s", name, {k: round(v, 2) for k, v in values.items()})
-    notes = {
-        "steps": step,
-        "batch": options.batch,
-        "minutes": options.minutes,
-        "seed": options.seed,
-        "learning_rate": options.learning_rate,
-        "validation": measured,
-    }
-    save_networks(networks, options.output, notes)
+def schedule(step: int, used: float, warmup_steps: int) -> float:
+    """Learning rate factor: a short warm-up, and half a cosine over the budget."""
+    return min(1.0, (step + 1) / warmup_steps) * (0.5 + 0.5 * math.cos(math.pi * min(used, 1.0)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the networks of a profile.")
-    parser.add_argument("--real", type=Path, required=True, help="folder of labelled photographs")
-    parser.add_argument("--synthetic", type=Path, required=True, help="folder of rendered hands")
-    parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--initial", type=Path, help="weights to go on from")
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument(
-        "--evidence-share", type=float, default=0.3, help="part of the time before the mesh joins"
+@contextmanager
+def interruption() -> Iterator[threading.Event]:
+    """Set by the first Ctrl-C or SIGTERM, for an orderly end; a second one ends at once."""
+    asked = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, _frame: object) -> None:
+        asked.set()
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Due:
+    """Tells when the next check is, by steps and by time."""
+
+    def __init__(self, config: TrainConfig, state: TrainingState) -> None:
+        self._steps, self._seconds = config.run.check_steps, 60 * config.run.check_minutes
+        self._state = state
+        self._last = state.elapsed_s
+        self.step = state.step  # of the last one
+
+    def now(self) -> bool:
+        by_steps = self._steps and self._state.step % self._steps == 0
+        by_time = self._seconds and self._state.elapsed_s - self._last >= self._seconds
+        if by_steps or by_time:
+            self._last, self.step = self._state.elapsed_s, self._state.step
+        return bool(by_steps or by_time)
+
+
+def _batches(run: Run) -> Iterator[Batch]:
+    config = run.config
+    stream = MixedBatches(
+        run.data.samples,
+        run.data.backgrounds,
+        config.data.batch,
+        config.learning.seed,
+        input_size=run.state.networks.evidence.feature_size,
+        rank=processes.rank(),
+        processes=processes.count(),
     )
-    parser.add_argument("--check-minutes", type=float, default=4.0)
-    parser.add_argument("--batch", type=int, default=32, help="per process")
-    parser.add_argument("--workers", type=int, default=1, help="that make batches; 0: none extra")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    cv2.setNumThreads(1)
-    with logging_redirect_tqdm():
-        train(options)
+    return stream.start(run.state.step, config.data.workers, pinned=run.device.type == "cuda")
 
 
-if __name__ == "__main__":
-    main()
+def _projection(config: TrainConfig, device: torch.device) -> Projection:
+    return Projection(HandModel(config.model.hand_model or hand_model_path())).eval().to(device)
+
+
+def _step_seed(seed: int, step: int) -> int:
+    """Of what is random within a step, dropout; its own in every process."""
+    return (seed << 32) + step * processes.count() + processes.rank()
+
+
+def _bar(disable: bool) -> tqdm:
+    return tqdm(
+        total=100, disable=disable, bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    )
+
+
+def _log(
+    run: Run, journal: Journal, means: dict[str, float], since: tuple[int, float], bar: tqdm
+) -> tuple[int, float]:
+    """Write what happened since (step, time); give the present ones."""
+    state, now = run.state, time.monotonic()
+    examples = (state.step - since[0]) * run.config.data.batch * processes.count()
+    values = {
+        **means,
+        "learning_rate": state.optimizer.param_groups[0]["lr"],
+        "images_per_s": examples / (now - since[1]),
+        "minutes": state.elapsed_s / 60,
+    }
+    journal.scalars(state.step, values)
+    bar.set_postfix_str(
+        f"step {state.step}, loss {means.get('loss/total', math.nan):.2f}, "
+        f"{values['images_per_s']:.0f} images/s"
+    )
+    return state.step, now

@@ -26,21 +26,26 @@ def validate(
     ``evidence`` is the heat maps' error, ``mesh`` that of the regressed mesh's joints, ``side`` the
     percentage of hands whose side is told wrong; left hands are mirrored first.
     """
+    device = projection.laplacian.device
     sums = np.zeros(3)
     for start in range(0, len(samples), batch):
         some = samples[start : start + batch]
-        crops, truth, length = _inputs(some)
+        crops, truth, length = (tensor.to(device) for tensor in crops_of(some))
         evidence = networks.evidence(crops)
         mesh = networks.mesh_estimator(evidence, projection)[-1]
         for k, found in enumerate((evidence.joints, mesh.hand.joints[..., :2])):
             error = (found - truth).norm(dim=-1).mean(1) / length
             sums[k] += float(error.sum())
         sums[2] += float((evidence.right < 0.5).sum())
-    evidence_pct, mesh_pct, side_pct = 100 * sums / max(len(samples), 1)
+    evidence_pct, mesh_pct, side_pct = (100 * sums / max(len(samples), 1)).tolist()
     return {"evidence": evidence_pct, "mesh": mesh_pct, "side": side_pct}
 
 
-def _inputs(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def crops_of(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Crops ``(B, 3, 224, 224)`` about the labels, joints ``(B, 21, 2)``, sides of boxes ``(B,)``.
+
+    Left hands are mirrored; synthetic ones stand before grey.
+    """
     images, joints = [], []
     for sample in samples:
         box = Box.around(sample.joints_px).squared(CROP_SCALE)

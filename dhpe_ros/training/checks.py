@@ -1,0 +1,95 @@
+"""A look at the averaged networks now and then, and the files that stay of them."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from pathlib import Path
+
+from dhpe_ros.projection import Projection
+from dhpe_ros.training import processes
+from dhpe_ros.training.config import TrainConfig
+from dhpe_ros.training.data import TrainingData
+from dhpe_ros.training.journal import Journal
+from dhpe_ros.training.pictures import picture_grid
+from dhpe_ros.training.state import TrainingState
+from dhpe_ros.training.validation import validate
+from dhpe_ros.weights import save_networks
+
+_LOG = logging.getLogger(__name__)
+_PICTURED = 4  # hands of each set
+
+
+def check(
+    state: TrainingState,
+    projection: Projection,
+    data: TrainingData,
+    config: TrainConfig,
+    journal: Journal,
+) -> None:
+    """Measure on what was held back, note and picture it, and save; the best is kept as well."""
+    measured = measure(state, projection, data)
+    journal.scalars(state.step, {f"check/{name}": value for name, value in measured.items()})
+    _LOG.info("step %d: %s", state.step, {name: round(v, 2) for name, v in measured.items()})
+    pictured = [sample for some in data.held_back.values() for sample in some[:_PICTURED]]
+    if pictured:
+        journal.picture(state.step, picture_grid(state.averaged, projection, pictured))
+    figure = measured.get(config.run.best_by, float("inf"))
+    if figure < state.best:
+        state.best = figure
+        about = notes(state, data, config, measured)
+        save_networks(state.averaged, Path(config.run.output) / "best.safetensors", about)
+    save_checkpoint(state, data, config, measured)
+
+
+def measure(state: TrainingState, projection: Projection, data: TrainingData) -> dict[str, float]:
+    """``SET.FIGURE`` -> value, and each figure's mean over the sets as ``mean.FIGURE``."""
+    by_set = {
+        name: validate(state.averaged, projection, some) for name, some in data.held_back.items()
+    }
+    measured = {f"{s}.{name}": v for s, found in by_set.items() for name, v in found.items()}
+    for name in next(iter(by_set.values()), {}):
+        measured[f"mean.{name}"] = sum(found[name] for found in by_set.values()) / len(by_set)
+    return measured
+
+
+def save_checkpoint(
+    state: TrainingState,
+    data: TrainingData,
+    config: TrainConfig,
+    measured: dict[str, float] | None = None,
+) -> None:
+    """``last.safetensors`` to use, ``last.state`` to go on from."""
+    folder = Path(config.run.output)
+    about = notes(state, data, config, measured or {})
+    save_networks(state.averaged, folder / "last.safetensors", about)
+    state.save(folder / "last.state", config)
+
+
+def notes(
+    state: TrainingState, data: TrainingData, config: TrainConfig, measured: dict[str, float]
+) -> dict[str, object]:
+    """How the weights came to be. Of paths only the last part: the rest is this machine's."""
+    settings = config.as_mapping()
+    for name in ("data.real", "data.synthetic", "model.initial", "model.hand_model", "run.output"):
+        settings[name] = Path(settings[name]).name
+    return {
+        "steps": state.step,
+        "minutes": round(state.elapsed_s / 60, 2),
+        "processes": processes.count(),
+        "commit": commit(),
+        "config": settings,
+        "data": data.description(),
+        "validation": measured,
+    }
+
+
+def commit() -> str:
+    """What ``git describe`` says of the sources; empty where they are not in a git repository."""
+    command = ["git", "describe", "--always", "--dirty", "--tags"]
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()

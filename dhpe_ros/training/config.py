@@ -1,0 +1,139 @@
+"""One home for every default of the training program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dhpe_ros.settings import Settings, setting
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which networks are trained, and where."""
+
+    profile: str = setting(
+        "lite",
+        "full: the paper's networks, at 224 pixels; lite: one small trunk, at 128",
+        one_of=("lite", "full"),
+    )
+    initial: str = setting("", "safetensors file to start from; empty: untrained networks")
+    hand_model: str = setting("", "MANO-format hand; empty: the open hand that ships")
+    device: str = setting(
+        "auto", "auto takes a GPU where there is one", one_of=("auto", "cpu", "cuda")
+    )
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is learnt from (docs/training.md); one of ``real`` and ``synthetic`` must be there."""
+
+    real: str = setting("", "folder of labelled photographs")
+    synthetic: str = setting("", "folder of rendered hands")
+    batch: int = setting(32, "examples a step, in each process", at_least=1, at_most=4096)
+    workers: int = setting(
+        0, "processes that make batches ahead; 0: none extra", at_least=0, at_most=256
+    )
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """How long; whichever of minutes and steps is used up first ends the run."""
+
+    minutes: float = setting(60.0, "0: no limit", at_least=0.0, at_most=1e6)
+    steps: int = setting(0, "0: no limit", at_least=0, at_most=10**9)
+    evidence_share: float = setting(
+        0.3, "part of the budget before the mesh joins", at_least=0.0, at_most=1.0
+    )
+
+    def used(self, step: int, seconds: float) -> float:
+        """Part of the budget that is used up, 0..1 and beyond."""
+        by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
+        by_steps = step / self.steps if self.steps else 0.0
+        return max(by_time, by_steps)
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """How steps are taken."""
+
+    rate: float = setting(1e-3, "highest learning rate of AdamW", at_least=0.0, at_most=1.0)
+    warmup_steps: int = setting(
+        100, "steps up to the highest rate; then half a cosine", at_least=1, at_most=10**6
+    )
+    weight_decay: float = setting(1e-4, "of AdamW", at_least=0.0, at_most=1.0)
+    ema_decay: float = setting(
+        0.998, "of the averaged weights, which are what is saved", at_least=0.0, at_most=1.0
+    )
+    clip_norm: float = setting(20.0, "longest gradient", at_least=1e-6, at_most=1e9)
+    precision: str = setting("bf16", "of the evidence networks", one_of=("bf16", "fp32"))
+    frozen_statistics: bool = setting(
+        False, "keep the batch norms' statistics and no dropout: for a little more training"
+    )
+    seed: int = setting(0, "another seed, other examples", at_least=0, at_most=2**31 - 1)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Factors of the terms of ``joint_loss``, on top of its own weights; 0 leaves a term out."""
+
+    heatmaps: float = setting(1.0, "L_J2D, Eq. 3", at_least=0.0, at_most=1e6)
+    side: float = setting(1.0, "left or right", at_least=0.0, at_most=1e6)
+    features: float = setting(1.0, "L_Feat, Eq. 2", at_least=0.0, at_most=1e6)
+    skeleton: float = setting(1.0, "L_Art, Eq. 8", at_least=0.0, at_most=1e6)
+    refined: float = setting(1.0, "L_Ref, Eq. 6", at_least=0.0, at_most=1e6)
+    silhouette: float = setting(1.0, "L_Sh, Eq. 9", at_least=0.0, at_most=1e6)
+    laplacian: float = setting(1.0, "L_Lap, Eqs. 10, 11", at_least=0.0, at_most=1e6)
+    parameters: float = setting(1.0, "known rotation, pose, shape", at_least=0.0, at_most=1e6)
+    prior: float = setting(1.0, "plausible pose and shape", at_least=0.0, at_most=1e6)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is kept of a run, and when it is looked at."""
+
+    output: str = setting("runs/lite", "folder of the run; one that holds a run is gone on with")
+    check_minutes: float = setting(
+        4.0, "time between two checks with a checkpoint; 0: by steps alone", at_least=0.0
+    )
+    check_steps: int = setting(0, "likewise in steps; 0: by time alone", at_least=0)
+    log_steps: int = setting(20, "steps that a line of the log sums up", at_least=1)
+    best_by: str = setting(
+        "mean.mesh", "figure of a check, SET.FIGURE, that best.safetensors has lowest"
+    )
+    bad_steps: int = setting(
+        10, "steps in a row without a finite gradient that end the run", at_least=1
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    """Everything that can be set."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    learning: LearningConfig = field(default_factory=LearningConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.budget.minutes and not self.budget.steps:
+            raise ValueError("budget.minutes or budget.steps must be set")
+
+    def check_continues(self, other: TrainConfig) -> None:
+        """Whether a run under ``other`` settings can go on under these.
+
+        Raises ``ValueError`` where they differ in more than how long, where and how it is watched.
+        """
+        theirs = other.as_mapping()
+        for name, value in self.as_mapping().items():
+            free = name.startswith(("budget.", "run.")) or name in _FREE
+            if not free and value != theirs[name]:
+                raise ValueError(
+                    f"{self.run.output} holds a run with {name} {theirs[name]!r}, not {value!r}; "
+                    "choose another run.output, or go on with it by --resume"
+                )
+
+
+_FREE = ("model.device", "model.initial", "data.workers", "data.real", "data.synthetic")

@@ -1,0 +1,116 @@
+"""What a training run consists of at one step, and the file it is resumed from."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dhpe_ros.training.config import TrainConfig
+from dhpe_ros.weights import Networks, build_networks, load_networks
+
+_FORMAT = 1
+
+
+@dataclass
+class TrainingState:
+    """Networks, optimizer, position. Random numbers and data are functions of seed and step."""
+
+    networks: Networks
+    averaged: Networks  # exponential moving average, batch statistics included
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    elapsed_s: float = 0.0
+    best: float = float("inf")  # lowest figure so far, as run.best_by names it
+
+    @staticmethod
+    def begin(config: TrainConfig, device: torch.device) -> TrainingState:
+        """Untrained, or from ``model.initial``; errors as in ``load_networks``."""
+        torch.manual_seed(config.learning.seed)
+        initial, profile = config.model.initial, config.model.profile
+        networks = load_networks(initial, profile) if initial else build_networks(profile)
+        for module in networks.modules():
+            module.requires_grad_(True).to(device, memory_format=torch.channels_last)
+            module.train(not config.learning.frozen_statistics)
+        averaged = copy.deepcopy(networks)
+        for module in averaged.modules():
+            module.eval().requires_grad_(False)
+        parameters = [p for module in networks.modules() for p in module.parameters()]
+        optimizer = torch.optim.AdamW(
+            parameters, lr=config.learning.rate, weight_decay=config.learning.weight_decay
+        )
+        return TrainingState(networks, averaged, optimizer)
+
+    @torch.no_grad()
+    def average(self, decay: float) -> None:
+        """Move the averaged networks towards the present ones; in the beginning by more."""
+        decay = min(decay, (self.step + 1) / (self.step + 11))
+        for slow, fast in self._pairs():
+            if slow.is_floating_point():
+                slow.lerp_(fast, 1 - decay)
+            else:
+                slow.copy_(fast)
+
+    @torch.no_grad()
+    def restore_statistics(self) -> None:
+        """Take the averaged batch statistics back, where a bad batch spoilt the present."""
+        for ours, theirs in zip(self.networks.modules(), self.averaged.modules(), strict=True):
+            for spoilt, sound in zip(ours.buffers(), theirs.buffers(), strict=True):
+                spoilt.copy_(sound)
+
+    def save(self, path: Path, config: TrainConfig) -> None:
+        """Write everything in full precision, atomically."""
+        content = {
+            "format": _FORMAT,
+            "config": config.as_mapping(),
+            "networks": _modules(self.networks).state_dict(),
+            "averaged": _modules(self.averaged).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "position": {"step": self.step, "elapsed_s": self.elapsed_s, "best": self.best},
+        }
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+    def load(self, path: Path) -> None:
+        """Go to where the run was that wrote ``path``. Raises ``ValueError`` for another's file."""
+        content = _read(path)
+        _modules(self.networks).load_state_dict(content["networks"])
+        _modules(self.averaged).load_state_dict(content["averaged"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        for name, value in content["position"].items():
+            setattr(self, name, value)
+
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for slow, fast in zip(self.averaged.modules(), self.networks.modules(), strict=True):
+            yield from zip(slow.parameters(), fast.parameters(), strict=True)
+            yield from zip(slow.buffers(), fast.buffers(), strict=True)
+
+
+def saved_config(path: Path) -> TrainConfig:
+    """The settings of the run that wrote ``path``; errors as in ``TrainingState.load``."""
+    return TrainConfig().replace(_read(path)["config"])
+
+
+def _modules(networks: Networks) -> nn.ModuleList:
+    return nn.ModuleList(networks.modules())
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no run to resume: there is no {path}") from None
+    except Exception as error:  # torch has many names for a broken file
+        raise ValueError(f"{path}: not the state of a training run ({error})") from error
+    if content.get("format") != _FORMAT:
+        raise ValueError(f"{path}: a state of format {content.get('format')}, not {_FORMAT}")
+    return content
