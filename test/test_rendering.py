@@ -9,6 +9,7 @@ import torch
 from dhpe_ros.rendering import (
     Lights,
     Skin,
+    coverage,
     random_skin,
     rasterize,
     reference,
@@ -315,6 +316,44 @@ def test_wrong_input_is_named(vertices, triangles, size, message):
     for function in (silhouette, rasterize):
         with pytest.raises(ValueError, match=message):
             function(vertices, triangles, size)
+
+
+# --- backends -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("relaxation", [{}, {"softness_px": 3.0, "reach_px": 5.0}])
+def test_the_reference_is_a_backend(relaxation):
+    vertices, triangles = soup(2, 8)
+    vertices = torch.stack([vertices, 0.5 * vertices, torch.full_like(vertices, NAN)])
+    upstream = torch.randn(3, 20, 30, generator=torch.Generator().manual_seed(5)).double()
+    results = []
+    for backend in ("reference", "numba"):
+        leaf = vertices.clone().requires_grad_()
+        mask = silhouette(leaf, triangles, (20, 30), backend=backend, **relaxation)
+        mask.backward(upstream)
+        results.append((mask.detach(), leaf.grad))
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-8)
+
+
+def test_unknown_and_missing_backends_are_named(monkeypatch):
+    with pytest.raises(ValueError, match=r"must be one of auto, numba, .*'cuda'"):
+        silhouette(square(0, 0, 1, 1), SQUARE, 8, backend="cuda")
+    monkeypatch.setattr(coverage, "_has_triton", lambda: False)
+    with pytest.raises(ImportError, match="or use the backend 'auto'"):
+        silhouette(square(0, 0, 1, 1), SQUARE, 8, backend="triton")
+
+
+@pytest.mark.parametrize(
+    ("backend", "on_cuda", "has_triton", "expected"),
+    [
+        ("auto", False, True, "NumbaSilhouette"),
+        ("auto", True, False, "NumbaSilhouette"),
+        ("numba", True, True, "NumbaSilhouette"),
+    ],
+)
+def test_the_backend_fits_the_device(monkeypatch, backend, on_cuda, has_triton, expected):
+    monkeypatch.setattr(coverage, "_has_triton", lambda: has_triton)
+    assert coverage._renderer(backend, on_cuda).__self__.__name__ == expected
 
 
 # --- z-buffer -------------------------------------------------------------------------------------

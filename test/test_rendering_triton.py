@@ -61,7 +61,11 @@ def assert_same(ours, expected):
 
 @pytest.mark.parametrize(
     ("mesh", "dtype"),
-    [(blob(4, 5), torch.float32), (soup(1, 8), torch.float64), (soup(2, 8), torch.float32)],
+    [
+        (blob(4, 5), torch.float32),
+        (soup(1, 8), torch.float64),
+        (soup(2, 8), torch.float32),
+    ],
 )
 def test_mask_and_gradient_are_those_of_the_cpu(mesh, dtype):
     # The image is no multiple of a tile, and the soups' corners are where edges cross.
@@ -69,6 +73,20 @@ def test_mask_and_gradient_are_those_of_the_cpu(mesh, dtype):
     upstream = noise(1, 13, 18)
     expected = rendered(vertices, triangles, upstream, "numba")
     assert_same(rendered(vertices, triangles, upstream), expected)
+
+
+def test_edges_on_top_of_each_other_share_what_is_theirs():
+    # Two squares with the same corners, crossed by a third. At a corner, rounding decides which of
+    # the two is pulled: only their sum is the CPU's.
+    low, high = square(-0.6, -0.6, 0.3, 0.3), square(-0.2, -0.3, 0.7, 0.8)
+    vertices = torch.cat([low, low, high], dim=1)
+    triangles, upstream = torch.cat([SQUARE, SQUARE + 4, SQUARE + 8]), noise(1, 13, 18)
+    both = []
+    for backend in ("triton", "numba"):
+        mask, gradient = rendered(vertices, triangles, upstream, backend)
+        summed = torch.cat([gradient[:, :4] + gradient[:, 4:8], gradient[:, 8:]], dim=1)
+        both.append((mask, summed))
+    assert_same(*both)
 
 
 def test_rows_longer_than_a_block_add_up():
@@ -158,10 +176,9 @@ def test_the_order_in_which_programs_run_does_not_change_a_bit():
     mask, count, *lines = triton_silhouette._cover(vertices, topology, (16, 16))
     gradients = []
     for seed in range(2):
-        order = torch.randperm(count.item(), generator=torch.Generator().manual_seed(seed)).to(DEVICE)
-        listed = [count, *(field[..., order].contiguous() for field in lines)]
-        for field, shuffled in zip(lines, listed[1:], strict=True):
-            field[..., :count] = shuffled
+        order = torch.randperm(count.item(), generator=torch.Generator().manual_seed(seed))
+        for field in lines:
+            field[..., :count] = field[..., order.to(DEVICE)]
         scene = topology, (16, 16), 1.0, float("inf")
         gradients.append(triton_silhouette._pull(vertices, mask, [count, *lines], upstream, *scene))
     assert gradients[0].any() and torch.equal(*gradients)

@@ -31,7 +31,7 @@ def silhouette(
     for points in vertices[..., :2]:
         finite = triangles[points[triangles].isfinite().all(-1).all(-1)]
         mask = coverage(points.detach(), finite, shape).to(points)
-        if len(outline(_to_pixels(points.detach(), shape), finite)[0]):
+        if len(finite) and len(outline(_to_pixels(points.detach(), shape), finite)[0]):
             relaxed = relaxed_silhouette(points, finite, shape, softness_px)
             off_px = softness_px * torch.tan(math.pi * (relaxed.detach() - 0.5))
             mask = mask + torch.where(off_px.abs() <= reach_px, relaxed - relaxed.detach(), 0.0)
