@@ -24,6 +24,11 @@ class ModelConfig:
     hand_model: str = setting(
         "", "MANO-format hand, .npz or MANO_RIGHT.pkl; empty: the open hand that ships"
     )
+    hand_layer: str = setting(
+        "own",
+        "what poses the hand: own, or manopth where it is installed",
+        one_of=("own", "manopth"),
+    )
     device: str = setting(
         "auto", "torch device: auto, cpu, cuda, cuda:1 ...; auto takes a GPU where there is one"
     )

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from dhpe_ros import drawing
 from dhpe_ros.camera import Camera
-from dhpe_ros.config import Config, RefinementConfig
+from dhpe_ros.config import Config, ModelConfig, RefinementConfig
 from dhpe_ros.crop import Crop, crop_image
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_search import find_hand, told_side
+from dhpe_ros.manopth_layer import ManopthHandModel
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection
@@ -42,7 +43,7 @@ class HandPipeline:
             torch.set_num_threads(model.threads)
         self.device = _device(model.device)
         self.backend = _backend(model.backend)
-        hand_model = HandModel(model.hand_model or hand_model_path())
+        hand_model = _hand_model(model)
         networks = load_networks(model.weights or weights_path(model.profile), model.profile)
         self.projection = Projection(hand_model).to(self.device).eval()
         fuse_batch_norms(networks.evidence)
@@ -202,6 +203,14 @@ def _device(name: str) -> torch.device:
             f"model.device {name!r} is not there ({reason}); use auto or cpu"
         ) from error
     return device
+
+
+def _hand_model(model: ModelConfig) -> HandModel:
+    layer = ManopthHandModel if model.hand_layer == "manopth" else HandModel
+    try:
+        return layer(model.hand_model or hand_model_path())
+    except ImportError as error:
+        raise ValueError(f"model.hand_layer: {error}") from error
 
 
 def _backend(name: str) -> str:

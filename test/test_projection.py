@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.hand_parameters import HandParameters
+from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
 from dhpe_ros.projection import Projection
 from dhpe_ros.weights import hand_model_path
 
@@ -65,3 +65,34 @@ def test_gradients_match_finite_differences(projection):
         behind = (exact(h - step * direction).joints * weights).sum()
     slope = float((grad * direction).sum())
     assert slope == pytest.approx(float((ahead - behind) / (2 * step)), rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("part", "size"),
+    [
+        *((slice(4, 8), length) for length in (0.0, 1e-30, 1e-12, 1e-7, 1e-6, 1e6)),  # quaternion
+        *((slice(8, 53), angle) for angle in (0.0, 1e-12, 1e-8, 6.2831853, 1e4, 1e12)),  # pose
+        *((slice(53, 63), shape) for shape in (10.0, -10.0, 1e3)),
+        (slice(0, 1), 0.0),
+        (slice(0, 1), -1e3),
+    ],
+)
+def test_extreme_parameters_give_finite_hands_and_gradients(part, size, dtype):
+    projection = Projection(HandModel(hand_model_path())).to(dtype)
+    h = HandParameters.start(2).to(dtype)
+    h[:, part] = size
+    h.requires_grad_()
+    for parameters in (h, normalize_parameters(h)):
+        hand = projection(parameters)
+        assert hand.vertices.isfinite().all()
+        total = hand.joints.square().sum() + hand.vertices.sum()
+        assert torch.autograd.grad(total, h, retain_graph=True)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("length", [0.0, 1e-9])
+def test_a_quaternion_without_direction_is_set_upright(length):
+    h = HandParameters.start(1)
+    h[:, 4:8] = length
+    upright = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    assert torch.equal(HandParameters.split(normalize_parameters(h)).rotation, upright)
