@@ -207,8 +207,8 @@ def test_two_processes_are_one_with_the_doubled_batch(synthetic, tmp_path):
     So without batch statistics, which every process has of its own part, and without dropout.
     """
     changes = {
-        "budget__steps": 3,
-        "budget__evidence_share": 0.0,
+        "budget__steps": 4,
+        "budget__evidence_share": 0.3,  # two steps of each stage
         "learning__precision": "fp32",
         "learning__frozen_statistics": "true",
         "learning__warmup_steps": 1,
@@ -230,7 +230,7 @@ def test_two_processes_are_one_with_the_doubled_batch(synthetic, tmp_path):
     moved = sum(float((one[name] - begin[name]).norm() ** 2) for name in names) ** 0.5
     apart = sum(float((one[name] - two[name]).norm() ** 2) for name in names) ** 0.5
     assert moved > 0.1
-    assert apart < 0.01 * moved, apart / moved
+    assert apart < 0.002 * moved, apart / moved
 
 
 def test_a_batch_does_not_depend_on_who_draws_it(synthetic):

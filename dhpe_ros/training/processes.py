@@ -61,11 +61,9 @@ def average(value: Tensor) -> Tensor:
 def share(module: nn.Module) -> nn.Module:
     """All processes start with the first one's weights and step by the mean of their gradients.
 
-    Batch norms keep to the statistics of their own process; the first one's running ones count.
+    Every call must use all of the parameters. Batch norms keep to the statistics of their own
+    process; the first one's running ones count.
     """
     if not distributed.is_initialized():
         return module
-    # The first stage leaves the mesh estimator out: parameters may go unused.
-    return DistributedDataParallel(
-        module, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
-    )
+    return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)

@@ -27,7 +27,7 @@ from dhpe_ros.training.guard import FiniteGuard
 from dhpe_ros.training.joint_loss import joint_loss
 from dhpe_ros.training.journal import Journal, Means
 from dhpe_ros.training.state import TrainingState, saved_config
-from dhpe_ros.weights import Networks, hand_model_path
+from dhpe_ros.weights import hand_model_path
 
 _LOG = logging.getLogger(__name__)
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -73,7 +73,7 @@ def train(run: Run) -> bool:
     """
     config, state, device = run.config, run.state, run.device
     learning = config.learning
-    losses = processes.share(JointLoss(state.networks, run.projection, learning.precision))
+    losses, stage = None, None
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     batches = _batches(run)
     guard, means = FiniteGuard(run.folder, config.run.bad_steps), Means()
@@ -91,8 +91,11 @@ def train(run: Run) -> bool:
             torch.manual_seed(_step_seed(learning.seed, state.step))
             for group in state.optimizer.param_groups:
                 group["lr"] = learning.rate * schedule(state.step, used, learning.warmup_steps)
+            evidence_only = used < config.budget.evidence_share
+            if stage != evidence_only:
+                losses, stage = processes.share(JointLoss(run, evidence_only)), evidence_only
             batch = next(batches).to(device)
-            terms = losses(batch, evidence_only=used < config.budget.evidence_share)
+            terms = losses(batch)
             loss = sum(getattr(config.loss, name, 1.0) * term for name, term in terms.items())
             state.optimizer.zero_grad(set_to_none=True)
             # A loss that is not finite is told to all processes by gradients that are not.
@@ -121,20 +124,22 @@ def train(run: Run) -> bool:
 
 
 class JointLoss(nn.Module):
-    """All losses in one call, which is what several processes can share."""
+    """All losses of a stage in one call, which is what several processes can share."""
 
-    def __init__(self, networks: Networks, projection: Projection, precision: str) -> None:
+    def __init__(self, run: Run, evidence_only: bool) -> None:
         super().__init__()
-        self.evidence, self.mesh_estimator = networks.modules()
-        self._networks, self._projection = networks, projection
-        self._precision = PRECISIONS[precision]
+        self._networks, self._projection = run.state.networks, run.projection
+        self._evidence_only = evidence_only
+        self._precision = PRECISIONS[run.config.learning.precision]
+        self.evidence, self.mesh_estimator = self._networks.modules()
+        self.mesh_estimator.requires_grad_(not evidence_only)
 
-    def forward(self, batch: Batch, evidence_only: bool) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         return joint_loss(
             self._networks,
             self._projection,
             batch,
-            evidence_only=evidence_only,
+            evidence_only=self._evidence_only,
             precision=self._precision,
         )
 
