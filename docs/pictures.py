@@ -1,34 +1,89 @@
-"""Makes the pictures of the README from the clip that ships: ``python docs/pictures.py``."""
+"""Makes the pictures of README and docs from the clip that ships: ``python docs/pictures.py``."""
 
 from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from dhpe_ros.camera import Camera
+from dhpe_ros.crop import crop_image
 from dhpe_ros.drawing import draw_overlay, hand_mask
+from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.rendering import Lights, random_skin, render_hand
-from dhpe_ros.types import Hand
+from dhpe_ros.projection import Projection
+from dhpe_ros.rendering import Lights, Rendering, random_skin, render_hand
+from dhpe_ros.rendering.photo_texture import photo_skin
+from dhpe_ros.types import Hand, Side
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "dhpe_ros/assets/demo_clip.mp4"
 FRAME = 40
 SIZE = 360  # pixels, height of the row
+TILE = 200
+_DAYLIGHT = Lights(
+    directions=np.array(((-0.5, -0.6, -0.62), (0.7, -0.1, -0.7))),
+    colors=np.array(((0.75, 0.74, 0.72), (0.2, 0.2, 0.21))),
+    up=np.array((0.0, -1.0, 0.0)),
+    sky=np.full(3, 0.5),
+    ground=np.full(3, 0.35),
+)
 
 
 def main() -> None:
     frame = next(islice(open_media(CLIP).frames(), FRAME, None)).image
     height, width = frame.shape[:2]
-    hands = HandPipeline().estimate(frame, Camera.from_field_of_view(width, height, 60))
+    pipeline = HandPipeline()
+    hands = pipeline.estimate(frame, Camera.from_field_of_view(width, height, 60))
     mask = np.repeat(hand_mask(hands, height, width)[..., None], 3, axis=2)
     columns = [frame, draw_overlay(frame, hands), mask]
     row = [_fit(picture) for picture in columns] + [seen_from_the_side(hands[0])]
-    target = ROOT / "docs/images/overview.png"
+    _write("overview", row)
+    _write("photo_texture", photo_texture(pipeline.projection, frame, hands[0]))
+
+
+def _write(name: str, row: list[np.ndarray]) -> None:
+    target = ROOT / f"docs/images/{name}.png"
     target.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(target), cv2.cvtColor(np.hstack(row), cv2.COLOR_RGB2BGR))
+
+
+def photo_texture(projection: Projection, image: np.ndarray, hand: Hand) -> list[np.ndarray]:
+    """The crop, the mesh with its colours, as seen and turned, and three hands made from it.
+
+    The new hands keep the pose; shape and rotation are random (docs/method.md, section 4).
+    """
+    crop = crop_image(image, hand.box, mirrored=hand.side is Side.LEFT)
+    triangles, rng = projection.hand_model.triangles.numpy(), np.random.default_rng(8)
+    seen = torch.from_numpy(hand.parameters)[None]
+    skin = photo_skin(crop.image, projection(seen).vertices[0].numpy(), triangles)
+    made = [seen, *(_turned(seen, angle) for angle in (60, 120, 180))]
+    for _ in range(3):
+        new = HandParameters.split(seen.clone())
+        new.shape[0] = torch.from_numpy(rng.uniform(-3, 3, 10))
+        new.rotation[0] = torch.from_numpy(rng.normal(size=4))
+        made.append(new.join())
+    row = [cv2.resize(crop.image, (TILE, TILE), interpolation=cv2.INTER_AREA)]
+    for index, parameters in enumerate(made):
+        vertices = projection(parameters).vertices[0].numpy()
+        middle = (vertices.min(0) + vertices.max(0)) / 2
+        vertices = (vertices - middle) * (0.9 / np.abs(vertices - middle)[:, :2].max())
+        lights = _DAYLIGHT if index < 4 else Lights.random(rng)
+        picture = render_hand(vertices, triangles, TILE, skin, lights)
+        row.append(_on_paper(picture))
+    return row
+
+
+def _turned(parameters: torch.Tensor, degrees: float) -> torch.Tensor:
+    """Turned about the vertical."""
+    half = np.radians(degrees) / 2
+    w, x, y, z = parameters[0, 4:8].tolist()
+    c, s = np.cos(half), np.sin(half)
+    turned = parameters.clone()
+    turned[0, 4:8] = torch.tensor((c * w - s * y, c * x + s * z, c * y + s * w, c * z - s * x))
+    return turned
 
 
 def seen_from_the_side(hand: Hand) -> np.ndarray:
@@ -41,9 +96,12 @@ def seen_from_the_side(hand: Hand) -> np.ndarray:
     rng = np.random.default_rng(3)
     skin = random_skin(rng, len(points), tone=0.35)
     picture = render_hand(turned, hand.triangles, SIZE, skin, Lights.random(rng))
-    paper = np.full((SIZE, SIZE, 3), 0.96)
+    return _on_paper(picture)
+
+
+def _on_paper(picture: Rendering) -> np.ndarray:
     share = picture.mask[..., None]
-    return ((picture.rgb * share + paper * (1 - share)) * 255).astype(np.uint8)
+    return ((picture.rgb * share + 0.96 * (1 - share)) * 255).astype(np.uint8)
 
 
 def _fit(picture: np.ndarray) -> np.ndarray:

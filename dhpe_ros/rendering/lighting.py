@@ -15,7 +15,7 @@ _OCCLUSION_MAP = 32
 _CLEARANCE = 1.5  # map pixels off the surface at which a vertex looks for light
 _ORIGIN = np.zeros(3)
 _options = {"nogil": True, "cache": True}
-_OPEN_SKY = np.array(
+OPEN_SKY = np.array(
     [[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
     + [[0, 0, -1.7], [0, 1.7, 0], [0, -1.7, 0], [1.7, 0, 0], [-1.7, 0, 0]],
     dtype=np.float64,
@@ -74,13 +74,23 @@ def visibility(
         return np.ones((len(lights.directions), len(vertices)), np.float32), np.ones(
             len(vertices), np.float32
         )
+    centre, radius = _sphere(vertices)
+    direct = _lit(vertices, triangles, normals, lights.directions, centre, radius, _SHADOW_MAP)
+    return direct, open_sky(vertices, triangles, normals)
+
+
+def open_sky(vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """(V,) float32, the part of the surrounding light that the mesh itself lets through."""
+    centre, radius = _sphere(vertices)
+    around = _lit(vertices, triangles, normals, OPEN_SKY, centre, radius, _OCCLUSION_MAP)
+    facing = np.maximum(OPEN_SKY @ normals.T, 0.0) + 1e-6
+    return ((around * facing).sum(0) / facing.sum(0)).astype(np.float32)
+
+
+def _sphere(vertices: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre (3,) and radius of a sphere around the mesh."""
     centre = 0.5 * (vertices.min(axis=0) + vertices.max(axis=0))
-    radius = max(np.linalg.norm(vertices - centre, axis=1).max(), 1e-12)
-    scene = vertices, triangles, normals
-    direct = _lit(*scene, lights.directions, centre, radius, _SHADOW_MAP)
-    around = _lit(*scene, _OPEN_SKY, centre, radius, _OCCLUSION_MAP)
-    facing = np.maximum(_OPEN_SKY @ normals.T, 0.0) + 1e-6
-    return direct, ((around * facing).sum(0) / facing.sum(0)).astype(np.float32)
+    return centre, max(np.linalg.norm(vertices - centre, axis=1).max(), 1e-12)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
