@@ -25,12 +25,12 @@ _X, _Y, _UX, _UY = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constex
 _LENGTH, _T, _RATE = tl.constexpr(4), tl.constexpr(5), tl.constexpr(6)
 # At a corner, the other edge: its unit vector (fx, fy) and the corner's place u on it.
 _CORNER_FLOATS = tl.constexpr((7, 10))  # fx, fy, u at the part's start, at its end
-FLOATS = 13
+FLOATS = tl.constexpr(13)
 
 # Rows of `integers`, (B, INTEGERS, capacity) int32.
 _KEY, _WEIGHT, _A, _B = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
 _CORNER_ENDS = tl.constexpr((4, 6))  # vertices of the other edge; -1 where there is no corner
-INTEGERS = 8
+INTEGERS = tl.constexpr(8)
 
 # `sums` (B, 2 V + 2) int64, zeros at first: the pull on x, y of each vertex in units of
 # peak / (pi softness 2^bits); the number of parts; the peak, the largest magnitude of `upstream`,
@@ -66,8 +66,8 @@ def outline(
     lines += image * 4 * edge_count
     line_edges += image * edge_count
     line_weights += image * edge_count
-    floats += image * 13 * capacity
-    integers += image * 8 * capacity
+    floats += image * FLOATS * capacity
+    integers += image * INTEGERS * capacity
     for k in range(tl.program_id(0), count, tl.num_programs(0)):
         _walk(
             edges, edge_count, height, width, count, lines, line_edges, line_weights, k,
@@ -270,8 +270,8 @@ def pull(
     """Add the pull of every pixel of a tile to the vertices of its nearest part, as integers."""
     image = tl.program_id(1).to(tl.int64)
     sums += image * (2 * vertex_count + 2)
-    floats += image * 13 * capacity
-    integers += image * 8 * capacity
+    floats += image * FLOATS * capacity
+    integers += image * INTEGERS * capacity
     tiles = tl.cdiv(width, TILE)
     top, left = tl.program_id(0) // tiles * TILE, tl.program_id(0) % tiles * TILE
     p = tl.arange(0, TILE * TILE)

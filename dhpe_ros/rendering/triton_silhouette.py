@@ -1,9 +1,11 @@
 """The differentiable silhouette on a GPU: the autograd function around the Triton kernels.
 
-Six launches forward and backward, none of which waits for the device: shapes depend on the mesh and
-the image only, so that calls can be captured in a CUDA graph. Before a capture, call once: kernels
-are compiled and the tables of the mesh copied to the device then; they live as long as the
+Two kernels forward and three backward, none of which waits for the device: shapes depend on the mesh
+and the image only, so that calls can be captured in a CUDA graph. Before a capture, call once:
+kernels are compiled and the tables of the mesh copied to the device then; they live as long as the
 `triangles` given to `silhouette`, if these are a tensor on the device.
+
+Runs with Triton 3.4 (which torch 2.8 brings) and later.
 """
 
 from __future__ import annotations
@@ -146,8 +148,10 @@ def _pull(
     device = vertices.device
     edges = tables_of(topology, device).edges
     capacity = _PARTS_PER_EDGE * edge_count
-    floats = torch.empty(batch, outline.FLOATS, capacity, device=device)
-    integers = torch.empty(batch, outline.INTEGERS, capacity, dtype=torch.int32, device=device)
+    floats = torch.empty(batch, outline.FLOATS.value, capacity, device=device)
+    integers = torch.empty(
+        batch, outline.INTEGERS.value, capacity, dtype=torch.int32, device=device
+    )
     sums = torch.zeros(batch, 2 * vertex_count + 2, dtype=torch.int64, device=device)
     parts = floats, integers, capacity, sums
     outline.outline[_LINE_PROGRAMS, batch](
