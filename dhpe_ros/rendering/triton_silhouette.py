@@ -1,7 +1,7 @@
 """The differentiable silhouette on a GPU: the autograd function around the Triton kernels.
 
-Two kernels forward and three backward, none of which waits for the device: shapes depend on the mesh
-and the image only, so that calls can be captured in a CUDA graph. Before a capture, call once:
+Two kernels forward and three backward, none of which waits for the device: shapes depend on the
+mesh and the image only, so that calls can be captured in a CUDA graph. Before a capture, call once:
 kernels are compiled and the tables of the mesh copied to the device then; they live as long as the
 `triangles` given to `silhouette`, if these are a tensor on the device.
 
