@@ -66,4 +66,4 @@ def share(module: nn.Module) -> nn.Module:
     """
     if not distributed.is_initialized():
         return module
-    return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(module, forward_sync_buffers=False, gradient_as_bucket_view=True)

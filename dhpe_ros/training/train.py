@@ -53,6 +53,9 @@ def prepare(config: TrainConfig, device: torch.device) -> Run:
 
     Raises ``ValueError`` or ``OSError`` for data, weights or a run that do not fit.
     """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
     data = load_data(config)
     state = TrainingState.begin(config, device)
     run = Run(config, device, data, state, _projection(config, device))
