@@ -4,24 +4,32 @@ silhouette      differentiable mask of a batch of meshes: refinement, training, 
 rasterize       z-buffer with barycentric coordinates
 vertex_normals  differentiable normals
 render_hand     a coloured picture for synthesis, with `Skin` (`random_skin`) and `Lights`
+render_hands    the same for a batch, on a GPU too, with `SkinBatch` and `LightBatch`
+photo_skin      skin from the photograph that a mesh was fitted to
 
 Vertices are in crop coordinates: x right, y down, the image spans [-1, 1] on both axes, z forward.
 """
 
+from dhpe_ros.rendering.batch_shading import LightBatch, SkinBatch, render_hands
 from dhpe_ros.rendering.coverage import Fragments, rasterize, silhouette
 from dhpe_ros.rendering.lighting import Lights
 from dhpe_ros.rendering.normals import vertex_normals
+from dhpe_ros.rendering.photo_texture import photo_skin
 from dhpe_ros.rendering.shading import Rendering, render_hand
 from dhpe_ros.rendering.skin import Skin, random_skin, skin_tone
 
 __all__ = [
     "Fragments",
+    "LightBatch",
     "Lights",
     "Rendering",
     "Skin",
+    "SkinBatch",
+    "photo_skin",
     "random_skin",
     "rasterize",
     "render_hand",
+    "render_hands",
     "silhouette",
     "skin_tone",
     "vertex_normals",

@@ -136,7 +136,8 @@ def _rasterize_triangle(points, depths, a, b, c, f, area, face_index, barycentri
             u = min(max(u, 0.0), 1.0)
             v = min(max(v, 0.0), 1.0 - u)
             w = 1.0 - u - v
-            z = u * depths[a] + v * depths[b] + w * depths[c]
+            # Rounded as it is kept: or the later of two equal depths could win by an ulp.
+            z = np.float32(u * depths[a] + v * depths[b] + w * depths[c])
             if z < depth[i, j]:
                 depth[i, j] = z
                 face_index[i, j] = f

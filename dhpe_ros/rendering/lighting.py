@@ -10,9 +10,9 @@ from numba import njit
 
 from dhpe_ros.rendering import kernels
 
-_SHADOW_MAP = 64  # pixels, side
-_OCCLUSION_MAP = 32
-_CLEARANCE = 1.5  # map pixels off the surface at which a vertex looks for light
+SHADOW_MAP = 64  # pixels, side
+OCCLUSION_MAP = 32
+CLEARANCE = 1.5  # map pixels off the surface at which a vertex looks for light
 _ORIGIN = np.zeros(3)
 _options = {"nogil": True, "cache": True}
 OPEN_SKY = np.array(
@@ -75,14 +75,14 @@ def visibility(
             len(vertices), np.float32
         )
     centre, radius = _sphere(vertices)
-    direct = _lit(vertices, triangles, normals, lights.directions, centre, radius, _SHADOW_MAP)
+    direct = _lit(vertices, triangles, normals, lights.directions, centre, radius, SHADOW_MAP)
     return direct, open_sky(vertices, triangles, normals)
 
 
 def open_sky(vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """(V,) float32, the part of the surrounding light that the mesh itself lets through."""
     centre, radius = _sphere(vertices)
-    around = _lit(vertices, triangles, normals, OPEN_SKY, centre, radius, _OCCLUSION_MAP)
+    around = _lit(vertices, triangles, normals, OPEN_SKY, centre, radius, OCCLUSION_MAP)
     facing = np.maximum(OPEN_SKY @ normals.T, 0.0) + 1e-6
     return ((around * facing).sum(0) / facing.sum(0)).astype(np.float32)
 
@@ -127,9 +127,9 @@ def _lit(vertices, triangles, normals, directions, centre, radius, resolution):
             x, y, z = _turned(axes, normals[v], _ORIGIN)
             lit[d, v] = _light_around(
                 depth,
-                points[v, 0] + _CLEARANCE * x,
-                points[v, 1] + _CLEARANCE * y,
-                depths[v] + _CLEARANCE * z - 1.0,
+                points[v, 0] + CLEARANCE * x,
+                points[v, 1] + CLEARANCE * y,
+                depths[v] + CLEARANCE * z - 1.0,
             )
     return lit
 

@@ -9,12 +9,15 @@ import numpy as np
 from numba import njit
 
 from dhpe_ros.rendering import kernels
-from dhpe_ros.rendering.coverage import image_shape, to_pixels
+from dhpe_ros.rendering.coverage import image_shape
 from dhpe_ros.rendering.lighting import Lights, visibility
+from dhpe_ros.rendering.numba_silhouette import to_pixels
 from dhpe_ros.rendering.skin import Skin
 from dhpe_ros.rendering.texels import small_triangle, texels_of
 from dhpe_ros.rendering.topology import topology_of
 
+# Random numbers on the grid of the fine texture, which repeats after so many cells.
+LATTICE = np.random.default_rng(0).uniform(-1.0, 1.0, (64, 64, 64)).astype(np.float32)
 _options = {"nogil": True, "cache": True}
 
 
@@ -87,7 +90,7 @@ def render_hand(
         normals,
         _texture_points(vertices if texture_points is None else texture_points, skin.grain_scale),
         (texels.corners, skin.detail, skin.albedo, skin.gloss),
-        (skin.shininess, skin.softness, skin.grain),
+        (skin.shininess, skin.softness, skin.grain, LATTICE),
         (lights.directions, lights.colors, lights.up, lights.sky, lights.ground),
         (direct, around),
         supersampling,
@@ -193,7 +196,7 @@ def _shade_sample(
     corners, weights, outer, normals, texture_points, base, shine, surface, lights, lit, color
 ):
     """Linear RGB of one sample."""
-    shininess, softness, grain = surface
+    shininess, softness, grain, lattice = surface
     directions, light_colors, up, sky, ground = lights
     direct, around = lit
     nx, ny, nz = _mix(normals, corners, weights)
@@ -201,7 +204,8 @@ def _shade_sample(
     length = length if outer else -length
     nx, ny, nz = nx / length, ny / length, nz / length
     px, py, pz = _mix(texture_points, corners, weights)
-    texture = 1.0 + grain * (_noise(px, py, pz) + 0.5 * _noise(0.23 * px, 0.23 * py, 0.23 * pz))
+    coarse = _noise(lattice, 0.23 * px, 0.23 * py, 0.23 * pz)
+    texture = 1.0 + grain * (_noise(lattice, px, py, pz) + 0.5 * coarse)
     a, b, c = corners
     openness = weights[0] * around[a] + weights[1] * around[b] + weights[2] * around[c]
     toward_sky = 0.5 + 0.5 * (nx * up[0] + ny * up[1] + nz * up[2])
@@ -236,25 +240,17 @@ def _mix(values, corners, weights):
 
 
 @njit(**_options)
-def _noise(x, y, z):
+def _noise(lattice, x, y, z):
     """Value noise, -1 to 1: random numbers on the integer grid, blended linearly between them."""
     i, j, k = math.floor(x), math.floor(y), math.floor(z)
     fx, fy, fz = x - i, y - j, z - k
+    last = lattice.shape[0] - 1  # a power of two less one: & wraps around
     value = 0.0
     for corner in range(8):
         di, dj, dk = corner & 1, (corner >> 1) & 1, corner >> 2
         weight = (fx if di else 1.0 - fx) * (fy if dj else 1.0 - fy) * (fz if dk else 1.0 - fz)
-        value += weight * _random(i + di, j + dj, k + dk)
+        value += weight * lattice[(i + di) & last, (j + dj) & last, (k + dk) & last]
     return value
-
-
-@njit(**_options)
-def _random(i, j, k):
-    """A number in [-1, 1) for each integer triple, always the same."""
-    h = np.uint32(i * 73856093 ^ j * 19349663 ^ k * 83492791)
-    h = (h ^ (h >> np.uint32(15))) * np.uint32(0x2C1B3C6D)
-    h = (h ^ (h >> np.uint32(12))) * np.uint32(0x297A2D39)
-    return np.uint32(h ^ (h >> np.uint32(15))) / 2147483648.0 - 1.0
 
 
 @njit(**_options)
