@@ -53,7 +53,7 @@ def settings(synthetic, output, **changes):
         "data.synthetic": synthetic,
         "data.batch": 2,
         "budget.steps": 6,
-        "budget.evidence_share": 0.4,
+        "budget.evidence_share": 0.1,
         "run.output": output,
         "run.check_steps": 2,
         "run.check_minutes": 0.0,
@@ -102,6 +102,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(whole_run, synthetic, tmp_p
         for name, tensor in moments.items():
             assert torch.equal(resumed["optimizer"]["state"][number][name], tensor), name
     assert losses_of(folder) == losses_of(whole_run)
+    assert resumed["position"]["best"] == uninterrupted["position"]["best"]
 
 
 def test_checkpoints_say_how_they_came_to_be(whole_run):
@@ -123,7 +124,7 @@ def test_checkpoints_say_how_they_came_to_be(whole_run):
 def test_the_mesh_joins_after_the_evidence(whole_run):
     stages = [row for row in read_log(whole_run) if "loss/total" in row]
     with_mesh = [row["step"] for row in stages if "loss/skeleton" in row]
-    assert with_mesh == [4, 5, 6]  # 0.4 of 6 steps: the first three have the evidence alone
+    assert with_mesh == [2, 3, 4, 5, 6]  # a tenth of the budget is over after one step
     assert all("loss/heatmaps" in row for row in stages)
 
 
