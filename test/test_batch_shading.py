@@ -87,6 +87,16 @@ def test_bad_meshes_give_finite_pictures(device):
         np.testing.assert_allclose(batch.rgb[n].cpu().numpy(), one.rgb, atol=1e-4)
 
 
+def test_nothing_to_draw_is_an_empty_picture():
+    skins, lights = SkinBatch.of([plain_skin(4)]), LightBatch.of([plain_light([0, 0, -1])])
+    none = torch.zeros(0, 3, dtype=torch.long)
+    picture = render_hands(torch.zeros(1, 4, 3), none, 8, skins, lights)
+    assert not picture.rgb.any() and not picture.mask.any() and picture.depth.isinf().all()
+    skins = SkinBatch(*(part[:0] for part in skins[:3]), 1)
+    lights = LightBatch(*(part[:0] for part in lights))
+    assert render_hands(torch.zeros(0, 4, 3), SQUARE, 8, skins, lights).rgb.shape == (0, 8, 8, 3)
+
+
 def test_wrong_batches_are_named(scene):
     vertices, triangles, skins, lights, _ = scene
     with pytest.raises(ValueError, match="vertices must have shape"):

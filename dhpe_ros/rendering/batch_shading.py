@@ -122,6 +122,9 @@ def render_hands(
     mesh = _mesh(topology, vertices.shape[1], skins.detail, device)
     _check(vertices, skins, lights, topology)
     height, width = image_shape(size)
+    if not len(vertices) or not len(topology.triangles):
+        nothing = torch.zeros(len(vertices), height, width, device=device)
+        return Rendering(nothing[..., None].expand(-1, -1, -1, 3), nothing, nothing + torch.inf)
     vertices = vertices.double()
     points = vertices if texture_points is None else texture_points.double()
     normals, outer = _normals(vertices, mesh.corners)
@@ -172,9 +175,6 @@ def _visibility(vertices, mesh, normals, lights) -> tuple[Tensor, Tensor]:
     """`lighting.visibility`: (B, L, V) of each light, (B, V, 1) of the surrounding."""
     finite = vertices.isfinite().all(dim=2).all(dim=1)[:, None, None]
     vertices = torch.where(finite, vertices, 0.0)
-    if not vertices.numel():
-        batch, count = lights.directions.shape[:2]
-        return vertices.new_ones(batch, count, vertices.shape[1]), vertices[..., :1]
     direct = _lit(vertices, mesh, normals, lights.directions, SHADOW_MAP)
     sky = _open_sky(vertices.device).expand(len(vertices), -1, -1)
     around = _lit(vertices, mesh, normals, sky, OCCLUSION_MAP)
