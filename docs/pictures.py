@@ -10,12 +10,13 @@ import torch
 from dhpe_ros.camera import Camera
 from dhpe_ros.crop import crop_image
 from dhpe_ros.drawing import draw_overlay, hand_mask
+from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.projection import Projection
-from dhpe_ros.rendering import Lights, Rendering, random_skin, render_hand
-from dhpe_ros.rendering.photo_texture import photo_skin
+from dhpe_ros.rendering import Lights, Rendering, photo_skin, random_skin, render_hand
+from dhpe_ros.training.synthesis import random_hands, render_sample
 from dhpe_ros.types import Hand, Side
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,12 +43,25 @@ def main() -> None:
     row = [_fit(picture) for picture in columns] + [seen_from_the_side(hands[0])]
     _write("overview", row)
     _write("photo_texture", photo_texture(pipeline.projection, frame, hands[0]))
+    _write("synthetic_hands", synthetic_hands(pipeline.projection.hand_model))
 
 
 def _write(name: str, row: list[np.ndarray]) -> None:
     target = ROOT / f"docs/images/{name}.png"
     target.parent.mkdir(exist_ok=True)
     cv2.imwrite(str(target), cv2.cvtColor(np.hstack(row), cv2.COLOR_RGB2BGR))
+
+
+def synthetic_hands(model: HandModel, columns: int = 10, rows: int = 3) -> list[np.ndarray]:
+    """Training pictures as they are rendered, before augmentation, over greys."""
+    rng = np.random.default_rng(12)
+    pictures = []
+    for hand in random_hands(model, columns * rows, rng):
+        sample = render_sample(hand, model, rng)
+        share = sample.opacity[..., None] / 255
+        pictures.append(sample.image * share + rng.uniform(60, 240) * (1 - share))
+    stacks = [np.vstack(pictures[k::columns]) for k in range(columns)]
+    return [stack.astype(np.uint8) for stack in stacks]
 
 
 def photo_texture(projection: Projection, image: np.ndarray, hand: Hand) -> list[np.ndarray]:
