@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from test_rendering import BAD_MESHES, SQUARE, plain_light, plain_skin
+from test_rendering import BAD_MESHES, SQUARE
+from test_shading import plain_light, plain_skin
 
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.rendering import Lights, random_skin, render_hand
