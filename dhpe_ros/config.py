@@ -89,6 +89,13 @@ class RefinementConfig:
     laplacian_weight: float = setting(
         1.0, "weight of the mesh Laplacian term", at_least=0.0, at_most=1e6, live=True
     )
+    pose_weight: float = setting(
+        0.0,
+        "weight of a term against poses no hand takes; 0: the paper's Eq. 13",
+        at_least=0.0,
+        at_most=1e6,
+        live=True,
+    )
     align_camera: bool = setting(
         True, "start from the scale, shift and turn that fit the 2D joints best", live=True
     )

@@ -203,8 +203,18 @@ class PoseSpace(nn.Module):
             with torch.no_grad():
                 angles.clamp_(self.lower, self.upper)
         with torch.no_grad():
-            result[rows] = self.pose_from_angles(angles)
+            result[rows] = self.pose_from_angles(self._back_to_touch(angles, within[rows]))
             return result, self.deepest_overlap_m(result)
+
+    def _back_to_touch(self, apart: Tensor, wished: Tensor) -> Tensor:
+        """Angles on the way from ``apart`` to ``wished`` where the fingers just meet: bisection."""
+        allowed = self.deepest_overlap_m(self.pose_from_angles(apart))
+        share = torch.zeros_like(allowed)
+        for k in range(1, 7):
+            further = share + 0.5**k
+            pose = self.pose_from_angles(torch.lerp(apart, wished, further[:, None, None]))
+            share = torch.where(self.deepest_overlap_m(pose) <= allowed, further, share)
+        return torch.lerp(apart, wished, share[:, None, None])
 
     def _overlaps(self, pose: Tensor) -> Tensor:
         """``(B, N, N)`` metres by which each two spheres are too close, 0 where they are not."""

@@ -10,7 +10,8 @@ from torch import Tensor
 from dhpe_ros.camera_alignment import align_camera
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
-from dhpe_ros.hand_parameters import normalize_parameters
+from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
+from dhpe_ros.pose_space import pose_space_of
 from dhpe_ros.projection import ProjectedHand, Projection
 
 
@@ -42,10 +43,10 @@ def objective(
     evidence: EvidenceNetwork,
     config: RefinementConfig,
 ) -> Tensor:
-    """Eq. 13's three terms, weighted and added: ``(B,)``.
+    """Eq. 13's three terms and the pose space's, weighted and added: ``(B,)``.
 
     The joint term is a sum over the joints; the feature term is the mean over the 2048 features,
-    so that its weight does not hang on their number.
+    so that its weight does not hang on their number. A term without weight is not computed.
     """
     hand = projection(parameters)
     total = config.joints_weight * _joint_term(hand, observation, config)
@@ -56,6 +57,10 @@ def objective(
         total = total + config.features_weight * distance
     if config.laplacian_weight > 0:
         total = total + config.laplacian_weight * projection.smoothness(hand)
+    if config.pose_weight > 0:
+        pose_space = pose_space_of(projection.hand_model, parameters.device)
+        unlikely = pose_space(HandParameters.split(parameters).pose)
+        total = total + config.pose_weight * unlikely
     return total
 
 

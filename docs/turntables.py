@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from dhpe_ros.hand_model import HandModel
+from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.rendering import Lights, Skin, random_skin, render_hand
 from dhpe_ros.rendering.shading import area_normals
-from dhpe_ros.training.hand_poses import FINGERS, pose_from_angles
+from dhpe_ros.training.hand_poses import FINGERS, pose_from_angles, sample_poses
 from dhpe_ros.weights import hand_model_path
 
 IMAGES = Path(__file__).resolve().parent / "images"
@@ -71,6 +72,7 @@ class Turntable:
     def __init__(self, model: HandModel, size: int) -> None:
         self.model, self.size = model, size
         self.axes = np.asarray(model.extras["pose_axes"], float)
+        self.pose_space = PoseSpace(model)
         self.skin = _skin(model)
         self.lights = Lights(
             directions=_unit(np.array(((-0.5, -0.7, -0.8), (0.8, -0.2, -0.5)))),
@@ -81,10 +83,11 @@ class Turntable:
         )
 
     def pose(self, name: str) -> torch.Tensor:
-        """``(1, 15, 3)``."""
+        """``(1, 15, 3)``, fingers that meet pushed apart."""
         if name == "mean":
             return self.model.pose_from_theta(torch.zeros(1, 45))
-        return torch.from_numpy(pose_from_angles(angles_of(POSES[name])[None], self.axes)).float()
+        pose = torch.from_numpy(pose_from_angles(angles_of(POSES[name])[None], self.axes))
+        return self.pose_space.settled(pose.float())[0]
 
     def row(self, pose: str, shape: tuple[float, ...] = (), skeleton: bool = False) -> np.ndarray:
         """The hand from ``VIEWS`` sides, from the palm on, turned about the fingers' axis."""
@@ -97,7 +100,22 @@ class Turntable:
         views = [self.view(vertices[0].double().numpy(), joints, t, skeleton) for t in turns]
         return np.hstack(views)
 
-    def view(self, vertices, joints, turn: float, skeleton: bool = False) -> np.ndarray:
+    def samples(self, rows: int) -> np.ndarray:
+        """Random hands of the training distribution, ``VIEWS`` a row, each from its own side."""
+        rng = np.random.default_rng(2)
+        poses = torch.from_numpy(sample_poses(rng, rows * VIEWS, self.axes)).float()
+        poses, _ = self.pose_space.settled(poses)
+        with torch.no_grad():
+            vertices = self.model(poses, torch.randn(len(poses), 10, generator=_seeded()))
+            joints = self.model.skeleton(vertices).double().numpy()
+        turns = rng.uniform(-1.2, 1.2, len(poses)) + np.pi * (rng.random(len(poses)) < 0.4)
+        pairs = zip(vertices.double().numpy(), joints, turns, strict=True)
+        views = [self.view(*pair) for pair in pairs]
+        return np.vstack([np.hstack(views[k * VIEWS : (k + 1) * VIEWS]) for k in range(rows)])
+
+    def view(
+        self, vertices: np.ndarray, joints: np.ndarray, turn: float, skeleton: bool = False
+    ) -> np.ndarray:
         """``(S, S, 3)`` uint8 RGB."""
         c, s = np.cos(turn), np.sin(turn)
         upright = np.array(((0.0, 0, 1), (1, 0, 0), (0, 1, 0)))  # fingers up, palm to the viewer
@@ -134,6 +152,10 @@ def _skin(model: HandModel) -> Skin:
     return replace(skin, grain=0.02)  # a picture that compresses well, too
 
 
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(2)
+
+
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
@@ -149,7 +171,7 @@ def _write(path: Path, rows: dict[str, np.ndarray]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the open hand from all sides.")
     parser.add_argument("--output", type=Path, default=IMAGES, help="folder (default: docs/images)")
-    parser.add_argument("--size", type=int, default=120, help="pixels of one picture")
+    parser.add_argument("--size", type=int, default=150, help="pixels of one picture")
     parser.add_argument("--hand-model", default="", help="the open hand if not given")
     options = parser.parse_args()
     table = Turntable(HandModel(options.hand_model or hand_model_path()), options.size)
@@ -159,6 +181,7 @@ def main() -> None:
     _write(options.output / "open_hand_shapes.png", shapes)
     skeletons = {name: table.row(name, skeleton=True) for name in ("rest", "fist", "pinch")}
     _write(options.output / "open_hand_skeleton.png", skeletons)
+    _write(options.output / "open_hand_samples.png", {"": table.samples(5)})
 
 
 if __name__ == "__main__":

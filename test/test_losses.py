@@ -9,6 +9,7 @@ from dhpe_ros.evidence import EvidenceMaps, heatmap_targets
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.mesh_estimator import MeshEstimate
+from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.projection import ProjectedHand
 from dhpe_ros.training import losses
 from dhpe_ros.training.batches import Batch
@@ -119,8 +120,9 @@ def test_parameters_count_for_synthetic_hands_only(batch):
 
 
 def test_plausibility_is_in_standard_deviations():
+    model = HandModel(hand_model_path())
     h = HandParameters.start(1)
-    std = torch.linspace(0.1, 1.0, 45)
-    h[0, 8:53], h[0, 53:] = 2 * std, 3.0
+    h[0, 8:53], h[0, 53:] = 2 * model.theta_std, 3.0
     estimate = MeshEstimate(h, None, None)
-    assert losses.plausibility(estimate, std).tolist() == pytest.approx([4.0 + 9.0])
+    value = losses.plausibility(estimate, PoseSpace(model))
+    assert value.tolist() == pytest.approx([4.0 + 9.0])

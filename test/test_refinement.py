@@ -9,6 +9,7 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import build_evidence
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
+from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import Observation, objective, refine
 from dhpe_ros.weights import hand_model_path
@@ -90,9 +91,12 @@ def test_the_objective_is_the_weighted_sum_of_its_terms(projection, evidence):
     truth, observation = _scene(projection, evidence)
     start = _perturbed(truth)
 
-    def value(joints, features, laplacian):
+    def value(joints, features, laplacian, pose=0.0):
         config = RefinementConfig(
-            joints_weight=joints, features_weight=features, laplacian_weight=laplacian
+            joints_weight=joints,
+            features_weight=features,
+            laplacian_weight=laplacian,
+            pose_weight=pose,
         )
         with torch.no_grad():
             return objective(start, observation, projection, evidence, config)
@@ -102,6 +106,21 @@ def test_the_objective_is_the_weighted_sum_of_its_terms(projection, evidence):
     with torch.no_grad():
         squared = ((projection(start).joints[..., :2] - observation.joints) ** 2).sum((1, 2))
     assert torch.allclose(value(1.0, 0.0, 0.0), squared, rtol=1e-5)
+    with torch.no_grad():
+        unlikely = PoseSpace(projection.hand_model)(HandParameters.split(start).pose)
+    assert torch.allclose(value(1.0, 0.0, 0.0, pose=0.5), squared + 0.5 * unlikely, rtol=1e-5)
+
+
+def test_the_pose_term_brings_an_impossible_hand_back(projection, evidence):
+    truth, observation = _scene(projection, evidence, batch=1)
+    blind = dataclasses.replace(observation, confidences=torch.zeros(1, 21))
+    start = truth.clone()
+    start[:, 8:53] = 2 * projection.hand_model.theta_std
+    config = dataclasses.replace(JOINTS_ONLY, pose_weight=1.0, align_camera=False)
+    result = refine(start, blind, projection, evidence, config)
+    space = PoseSpace(projection.hand_model)
+    before, after = (space(HandParameters.split(h).pose).item() for h in (start, result.parameters))
+    assert after < 0.5 * before
 
 
 def test_joints_without_confidence_do_not_pull(projection, evidence):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dhpe_ros.evidence import Evidence, EvidenceMaps, EvidenceNetwork, read_joints
+from dhpe_ros.pose_space import pose_space_of
 from dhpe_ros.projection import ProjectedHand, Projection
 from dhpe_ros.training import losses, processes
 from dhpe_ros.training.batches import Batch
@@ -42,6 +43,7 @@ def joint_loss(
     if evidence_only:
         return terms
     model = projection.hand_model
+    pose_space = pose_space_of(model, model.hands_mean.device)
     near = batch.near.float()
     near_count = _instances(near)
     estimates = networks.mesh_estimator(_evidence(maps), projection)
@@ -50,7 +52,7 @@ def joint_loss(
             "skeleton": 5 * losses.skeleton(estimate.hand, batch),
             "refined": 5 * losses.refined_joints(estimate, batch),
             "parameters": losses.model_parameters(estimate, batch, model),
-            "prior": 0.01 * losses.plausibility(estimate, model.theta_std),
+            "prior": 0.01 * losses.plausibility(estimate, pose_space),
             "laplacian": projection.smoothness(estimate.hand),
         }
         for name, value in per_hand.items():

@@ -10,6 +10,7 @@ from dhpe_ros.evidence import EvidenceMaps, heatmap_targets
 from dhpe_ros.hand_model import HandModel, rotation_from_axis_angle, rotation_from_quaternion
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.mesh_estimator import MeshEstimate
+from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.projection import ProjectedHand
 from dhpe_ros.training.batches import Batch
 from dhpe_ros.types import CROP_SIZE, MIDDLE_MCP
@@ -82,10 +83,10 @@ def model_parameters(estimate: MeshEstimate, batch: Batch, model: HandModel) -> 
     return batch.synthetic * (0.5 * turned + 0.1 * bent + 0.02 * shaped)
 
 
-def plausibility(estimate: MeshEstimate, theta_std: Tensor) -> Tensor:
+def plausibility(estimate: MeshEstimate, pose_space: PoseSpace) -> Tensor:
     """Gaussian prior on pose and shape, for pictures whose labels leave them open."""
     p = HandParameters.split(estimate.parameters)
-    return ((p.pose / theta_std) ** 2).mean(1) + (p.shape**2).mean(1)
+    return pose_space.gaussian(p.pose) + (p.shape**2).mean(1)
 
 
 def box_length(joints: Tensor) -> Tensor:

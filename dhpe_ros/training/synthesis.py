@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
+from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.rendering import Lights, Skin, random_skin, rasterize, render_hand
 from dhpe_ros.rendering.texels import Texels
 from dhpe_ros.training.forearm import Forearm, random_forearm
@@ -63,11 +64,16 @@ class SyntheticHand:
 
 
 def random_hands(model: HandModel, count: int, rng: np.random.Generator) -> Iterator[SyntheticHand]:
-    """``count`` hands; poses from ``hand_poses``, shapes normal, views over the whole sphere."""
+    """``count`` hands; poses from ``hand_poses``, fingers pushed apart where they meet.
+
+    Shapes are normal, views from the whole sphere.
+    """
     axes = np.asarray(model.extras["pose_axes"], np.float64)
+    pose_space = PoseSpace(model)
     for start in range(0, count, _POSE_CHUNK):
         chunk = min(_POSE_CHUNK, count - start)
-        poses = sample_poses(rng, chunk, axes).astype(np.float32)
+        raw = torch.from_numpy(sample_poses(rng, chunk, axes)).float()
+        poses = pose_space.settled(raw)[0].numpy()
         shapes = np.clip(rng.normal(0, 1, (chunk, 10)), -2.5, 2.5).astype(np.float32)
         with torch.no_grad():
             vertices = model(torch.from_numpy(poses), torch.from_numpy(shapes))
