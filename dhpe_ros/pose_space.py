@@ -186,7 +186,7 @@ class PoseSpace(nn.Module):
 
     @torch.enable_grad()
     def settled(self, pose: Tensor, steps: int = 40) -> tuple[Tensor, Tensor]:
-        """Poses nearby that are a hand's: within the limits, pushed apart to where fingers just meet.
+        """Poses nearby that are a hand's: within the limits, apart to where fingers just meet.
 
         Returns ``(B, 15, 3)`` axis-angle and what overlap is left, ``(B,)`` metres.
         """
