@@ -5,7 +5,6 @@ The mesh is the open hand, as large in the image as a hand in its crop.
 
 from __future__ import annotations
 
-from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -41,7 +40,8 @@ COLOR_SIZE = {"cpu": 128, "cuda": 224}  # what training on each device uses
 
 def measure(device: str) -> dict[str, float]:
     """Metric name -> value; no ratios to PyTorch3D where that is not installed."""
-    vertices, triangles = hand_in_crop()
+    vertices, faces = hand_in_crop()
+    triangles = torch.from_numpy(faces).to(device)
     turned = torch.cat([vertices @ _turn(0.1 * n) for n in range(BATCH)]).to(device)
     moving = vertices.to(device).requires_grad_()
     many = turned.clone().requires_grad_()
@@ -70,7 +70,7 @@ def measure(device: str) -> dict[str, float]:
         "render.batch64_forward_backward_images_per_s": 1000
         * BATCH
         / once_ms(forward_backward_batch, device, 5),
-        "render.color_images_per_s": color_images_per_s(turned, triangles, device),
+        "render.color_images_per_s": color_images_per_s(turned, faces, device),
         **pytorch3d_ratios(moving, triangles, upstream[:1], ours_ms, device),
     }
 
@@ -85,26 +85,27 @@ def hand_in_crop() -> tuple[torch.Tensor, np.ndarray]:
 
 
 def color_images_per_s(vertices: torch.Tensor, triangles: np.ndarray, device: str) -> float:
-    """Rate of pictures of skin, supersampled and with shadows, several at a time."""
-    size = COLOR_SIZE[device]
+    """Rate of pictures of skin, supersampled and with shadows, as training makes them there."""
+    size, count = COLOR_SIZE[device], len(vertices)
     rng = np.random.default_rng(0)
     skin, lights = random_skin(rng, vertices.shape[1]), Lights.random(rng)
     if device == "cuda":
-        batch = SkinBatch.of([skin] * BATCH, device), LightBatch.of([lights] * BATCH, device)
+        skins = SkinBatch.of([skin] * count, device)
+        many_lights = LightBatch.of([lights] * count, device)
         faces = torch.from_numpy(triangles).to(device)
-        render_batch = partial(render_hands, vertices, faces, size, *batch)
-        return 1000 * BATCH / median_ms(render_batch, device, repeats=7)
+        batch = median_ms(lambda: render_hands(vertices, faces, size, skins, many_lights), device)
+        return 1000 * count / batch
     meshes = vertices.numpy()
 
     def render(n: int) -> None:
         render_hand(meshes[n], triangles, size, skin, lights)
 
-    return 1000 * BATCH / median_ms(lambda: for_each(BATCH, render), device, repeats=7)
+    return 1000 * count / median_ms(lambda: for_each(count, render), repeats=7)
 
 
 def pytorch3d_ratios(
     moving: torch.Tensor,
-    triangles: np.ndarray,
+    triangles: torch.Tensor,
     upstream: torch.Tensor,
     ours_ms: float,
     device: str,
@@ -119,7 +120,7 @@ def pytorch3d_ratios(
     from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
     from pytorch3d.structures import Meshes
 
-    faces = torch.from_numpy(triangles).long().to(device)[None]
+    faces = triangles.long()[None]
     mirrored, in_front = moving.new_tensor([[-1.0, -1.0, 1.0], [0.0, 0.0, 2.0]])
 
     def soft() -> None:

@@ -39,7 +39,7 @@ def pinned(name: str) -> dict[str, str]:
     for line in (ROOT / "requirements" / name).read_text().splitlines():
         line = line.split("#")[0].strip()
         if line and not line.startswith("-"):
-            package, version = re.fullmatch(r"([\w.-]+)==([\w.]+)", line).groups()
+            package, version = re.fullmatch(r"([\w.-]+)==([\w.]+)(?:; .+)?", line).groups()
             versions[package] = version
     return versions
 
