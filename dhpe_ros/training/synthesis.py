@@ -87,12 +87,14 @@ def random_hands(model: HandModel, count: int, rng: np.random.Generator) -> Iter
             )
 
 
-def render_sample(hand: SyntheticHand, model: HandModel, rng: np.random.Generator) -> Sample:
-    """Draw one hand with its forearm."""
+def render_sample(
+    hand: SyntheticHand, model: HandModel, rng: np.random.Generator, skin: Skin | None = None
+) -> Sample:
+    """Draw one hand with its forearm; ``skin`` is of ``surface_of(model)``, random if not given."""
     forearm = random_forearm(hand.vertices_m, model.extras["wrist_loop"], rng)
     triangles = model.triangles.numpy()
     surface = surface_of(model)
-    skin = random_skin(rng, len(surface.palm), **surface.regions())
+    skin = skin or random_skin(rng, len(surface.palm), **surface.regions())
     skin = _dress(skin, surface.texels, forearm, rng)
     points_m = np.concatenate((hand.vertices_m, forearm.vertices_m))
     faces = np.concatenate((triangles, forearm.triangles))
