@@ -15,13 +15,14 @@ from types import ModuleType
 
 import hand_layer
 import machine
+import networks
 import rendering
 import stages
 from tqdm import tqdm
 
 HERE = Path(__file__).parent
 LATEST, BASELINE = HERE / "out" / "latest.json", HERE / "baseline.json"
-MODULES: tuple[ModuleType, ...] = (machine, hand_layer, rendering, stages)
+MODULES: tuple[ModuleType, ...] = (machine, hand_layer, rendering, networks, stages)
 NOTABLE = 0.15  # a smaller change is taken for noise
 
 
