@@ -31,6 +31,9 @@ from dhpe_ros.weights import hand_model_path
 
 RENDER_SIZE = 160  # pixels
 HAND_PART = 0.52  # of the picture that the longer side of the joints' box takes
+SHAPE_MAX = 2.5  # standard deviations
+NEAREST_M, FARTHEST_M = 0.3, 2.0  # middle MCP from the camera
+CLOSEST_M = 0.08  # that a forearm comes to the camera's plane: no point gets behind it
 _POSE_CHUNK = 256
 
 
@@ -59,7 +62,7 @@ class SyntheticHand:
 
     def _perspective(self, points_m: np.ndarray) -> np.ndarray:
         turned = (points_m - self.joints_m[MIDDLE_MCP]) @ self.rotation.T
-        nearness = self.distance_m / (self.distance_m + turned[:, 2:])
+        nearness = self.distance_m / np.maximum(self.distance_m + turned[:, 2:], CLOSEST_M)
         return np.concatenate((turned[:, :2] * nearness, turned[:, 2:]), axis=1)
 
 
@@ -74,14 +77,14 @@ def random_hands(model: HandModel, count: int, rng: np.random.Generator) -> Iter
         chunk = min(_POSE_CHUNK, count - start)
         raw = torch.from_numpy(sample_poses(rng, chunk, axes)).float()
         poses = pose_space.settled(raw)[0].numpy()
-        shapes = np.clip(rng.normal(0, 1, (chunk, 10)), -2.5, 2.5).astype(np.float32)
+        shapes = np.clip(rng.normal(0, 1, (chunk, 10)), -SHAPE_MAX, SHAPE_MAX).astype(np.float32)
         with torch.no_grad():
             vertices = model(torch.from_numpy(poses), torch.from_numpy(shapes))
             joints = model.skeleton(vertices).double().numpy()
         vertices = vertices.double().numpy()
         for k in range(chunk):
             rotation = rotation_from_quaternion(torch.from_numpy(rng.normal(size=(1, 4))))[0]
-            distance = 1 / rng.uniform(1 / 2.0, 1 / 0.3)
+            distance = 1 / rng.uniform(1 / FARTHEST_M, 1 / NEAREST_M)
             yield SyntheticHand(
                 vertices[k], joints[k], rotation.numpy(), distance, poses[k], shapes[k]
             )
@@ -122,13 +125,18 @@ def _dress(skin: Skin, texels: Texels, forearm: Forearm, rng: np.random.Generato
     """Cloth instead of skin where the sleeve is."""
     if not forearm.sleeve.any():
         return skin
-    hand_vertices = texels.vertices.max() + 1 - len(forearm.sleeve)
-    sleeve = np.append(np.zeros(hand_vertices, bool), forearm.sleeve)
-    # All of the ring of triangles by which the cloth stands off the skin is cloth.
-    cloth = (sleeve[texels.vertices] & (texels.weights > 0)).any(1)
+    cloth = cloth_texels(texels, forearm.sleeve)
     albedo = np.where(cloth[:, None], rng.uniform(0.02, 0.8, 3), skin.albedo)
     gloss = np.where(cloth, 0.0, skin.gloss)
     return replace(skin, albedo=albedo.astype(np.float32), gloss=gloss.astype(np.float32))
+
+
+def cloth_texels(texels: Texels, sleeve: np.ndarray) -> np.ndarray:
+    """(N,) bool of flags (W,) of the last W vertices."""
+    others = texels.vertices.max() + 1 - len(sleeve)
+    sleeve = np.append(np.zeros(others, bool), sleeve)
+    # All of the ring of triangles by which the cloth stands off the skin is cloth.
+    return (sleeve[texels.vertices] & (texels.weights > 0)).any(1)
 
 
 def _hand_share(crop: np.ndarray, faces: np.ndarray, hand_faces: int) -> np.ndarray:
@@ -145,26 +153,32 @@ def _bytes(image: np.ndarray) -> np.ndarray:
 _LABELS = ("joints_px", "relative_depth_px", "rotation", "pose", "shape")
 
 
+def random_samples(model: HandModel, count: int, seed: int) -> Iterator[Sample]:
+    """``count`` hands rendered on all cores of the CPU; the same for the same seed."""
+    hands = random_hands(model, count, np.random.default_rng(seed))
+
+    def draw(job: tuple[int, SyntheticHand]) -> Sample:
+        index, hand = job
+        return render_sample(hand, model, np.random.default_rng((seed, index)))
+
+    with ThreadPoolExecutor() as pool:
+        for chunk in batched(enumerate(hands), 64):
+            yield from pool.map(draw, chunk)
+
+
 def write_synthetic(folder: Path, count: int, seed: int, hand_model: str = "") -> None:
     """Render into ``folder``: ``pictures.npy`` (``count``, 160, 160, 5) and ``labels.npz``."""
     folder.mkdir(parents=True, exist_ok=True)
     model = HandModel(hand_model or hand_model_path())
     shape = (count, RENDER_SIZE, RENDER_SIZE, 5)
     pictures = np.lib.format.open_memmap(folder / "pictures.npy", "w+", np.uint8, shape)
-    hands = random_hands(model, count, np.random.default_rng(seed))
     labels: dict[str, list[np.ndarray]] = {name: [] for name in _LABELS}
-
-    def draw(job: tuple[int, SyntheticHand]) -> Sample:
-        index, hand = job
-        return render_sample(hand, model, np.random.default_rng((seed, index)))
-
-    with ThreadPoolExecutor(2) as pool:
-        for chunk in tqdm(batched(enumerate(hands), 64), total=-(-count // 64), unit="x64"):
-            for (index, _), sample in zip(chunk, pool.map(draw, chunk), strict=True):
-                layers = (sample.image, sample.mask[..., None], sample.opacity[..., None])
-                pictures[index] = np.concatenate(layers, axis=2)
-                for name in _LABELS:
-                    labels[name].append(getattr(sample, name))
+    samples = tqdm(random_samples(model, count, seed), total=count, unit="hand")
+    for picture, sample in zip(pictures, samples, strict=True):
+        layers = (sample.image, sample.mask[..., None], sample.opacity[..., None])
+        picture[...] = np.concatenate(layers, axis=2)
+        for name in _LABELS:
+            labels[name].append(getattr(sample, name))
     pictures.flush()
     np.savez(folder / "labels.npz", **{name: np.stack(rows) for name, rows in labels.items()})
 
