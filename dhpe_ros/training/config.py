@@ -73,6 +73,27 @@ class LearningConfig:
 
 
 @dataclass(frozen=True)
+class SelfSupervisionConfig:
+    """New hands from the networks' own predictions (docs/method.md, section 4)."""
+
+    share: float = setting(
+        0.0, "part of the examples that are such hands; 0: none are made", at_least=0.0, at_most=0.9
+    )
+    begin: float = setting(
+        0.5, "part of the budget before the first are made", at_least=0.0, at_most=1.0
+    )
+    seeds_per_step: float = setting(
+        0.25,
+        "predictions that three hands each are made of, in each process; below 1: not every step",
+        at_least=0.0,
+        at_most=4096.0,
+    )
+    capacity: int = setting(
+        2000, "hands that each process keeps, 130 kB each; the oldest go", at_least=1
+    )
+
+
+@dataclass(frozen=True)
 class LossConfig:
     """Factors of the terms of ``joint_loss``, on top of its own weights; 0 leaves a term out."""
 
@@ -113,6 +134,7 @@ class TrainConfig(Settings):
     data: DataConfig = field(default_factory=DataConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     learning: LearningConfig = field(default_factory=LearningConfig)
+    self_supervision: SelfSupervisionConfig = field(default_factory=SelfSupervisionConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     run: RunConfig = field(default_factory=RunConfig)
 

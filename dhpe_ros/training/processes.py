@@ -58,6 +58,12 @@ def average(value: Tensor) -> Tensor:
     return value
 
 
+def wait() -> None:
+    """Until all processes are here."""
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
 def share(module: nn.Module) -> nn.Module:
     """All processes start with the first one's weights and step by the mean of their gradients.
 

@@ -26,6 +26,7 @@ from dhpe_ros.training.data import TrainingData, load_data
 from dhpe_ros.training.guard import FiniteGuard
 from dhpe_ros.training.joint_loss import joint_loss
 from dhpe_ros.training.journal import Journal, Means
+from dhpe_ros.training.self_supervision import SelfSupervision
 from dhpe_ros.training.state import TrainingState, saved_config
 from dhpe_ros.weights import hand_model_path
 
@@ -79,6 +80,7 @@ def train(run: Run) -> bool:
     losses, stage = None, None
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     batches = _batches(run)
+    own = SelfSupervision(config, state, run.projection, run.data.backgrounds)
     guard, means = FiniteGuard(run.folder, config.run.bad_steps), Means()
     first = processes.rank() == 0
     journal = Journal(run.folder, state.step) if first else None
@@ -97,7 +99,7 @@ def train(run: Run) -> bool:
             evidence_only = used < config.budget.evidence_share
             if stage != evidence_only:
                 losses, stage = processes.share(JointLoss(run, evidence_only)), evidence_only
-            batch = next(batches).to(device)
+            batch = own.mixed(next(batches).to(device))
             terms = losses(batch)
             loss = sum(getattr(config.loss, name, 1.0) * term for name, term in terms.items())
             state.optimizer.zero_grad(set_to_none=True)
@@ -109,14 +111,19 @@ def train(run: Run) -> bool:
                 state.average(learning.ema_decay)
                 means.add({"loss/total": loss, "gradient": norm})
                 means.add({f"loss/{name}": term for name, term in terms.items()})
+                if not evidence_only and used >= config.self_supervision.begin:
+                    own.grow(batch)
             else:
                 state.restore_statistics()
             state.step += 1
             bar.update(min(100 * used, 100) - bar.n)
             if first and state.step % config.run.log_steps == 0:
                 logged = _log(run, journal, means.take(), logged, bar)
-            if first and checks.now():
-                check(state, run.projection, run.data, config, journal)
+            if checks.now():
+                own.store()
+                if first:
+                    check(state, run.projection, run.data, config, journal)
+    own.store()
     if first and stop:
         save_checkpoint(state, run.data, config)
     elif first and checks.step != state.step:
