@@ -12,6 +12,7 @@ from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import JOINT_COUNT, Box
 
 INPUT_SIZE = 128  # what the lite trunk sees; lengths below are in pixels of such a crop
+CLOSEST_CROP = 1.3  # side of the closest crop in joint boxes
 WIDEST_MESH = 2.6  # crops wider than so many joint boxes only train the finding of hands
 
 
@@ -116,7 +117,7 @@ def _random_view(sample: Sample, rng: np.random.Generator) -> _View:
     box = Box.around(sample.joints_px)
     longest = max(box.width, box.height)
     widest = 5.0 if sample.source == "frames" else WIDEST_MESH
-    margin = rng.uniform(1.3, WIDEST_MESH) if rng.random() < 0.7 else rng.uniform(1.3, widest)
+    margin = rng.uniform(CLOSEST_CROP, WIDEST_MESH if rng.random() < 0.7 else widest)
     side = longest * margin
     # The joints stay inside, most of the time.
     slack = max(side - longest, 0.15 * side) / 2

@@ -54,6 +54,12 @@ class Batch:
         values["depth_trust"] = values["depth_trust"].float()
         return Batch(images=images, mask=mask, **values)
 
+    @staticmethod
+    def concatenate(parts: Sequence[Batch]) -> Batch:
+        """One after the other, on one device."""
+        names = [field.name for field in fields(Batch)]
+        return Batch(**{n: torch.cat([getattr(part, n) for part in parts]) for n in names})
+
     def tensors(self) -> dict[str, Tensor]:
         """Name -> tensor."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
