@@ -31,26 +31,33 @@ class NumbaSilhouette(torch.autograd.Function):
         points = to_pixels(as_array(vertices), shape)
         batch = points.shape[0]
         weights = np.empty((batch, len(topology.edges)), np.int64)
-        masks = np.empty((batch, *shape), np.float32)
-        for_each(batch, lambda n: _cover(points[n], topology, weights[n], masks[n]))
-        ctx.save_for_backward(vertices)
-        ctx.scene = points, topology, weights, masks
-        ctx.relaxation = softness_px, reach_px
-        # NumPy converts: torch would wake its threads, which hang in a process forked after them.
+        # NumPy's type: torch's conversion would wake its threads, which hang in a forked process.
         dtype = np.float64 if vertices.dtype == torch.float64 else np.float32
-        return torch.from_numpy(masks.astype(dtype)).to(vertices)
+        masks = np.empty((batch, *shape), dtype)
+        for_each(batch, lambda n: _cover(points[n], topology, weights[n], masks[n]))
+        mask = torch.from_numpy(masks).to(vertices)
+        ctx.save_for_backward(vertices, mask)
+        ctx.scene = points, topology, weights
+        ctx.relaxation = softness_px, reach_px
+        return mask
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, upstream):
-        (vertices,) = ctx.saved_tensors
-        points, topology, weights, masks = ctx.scene
-        upstream = np.ascontiguousarray(as_array(upstream), dtype=np.float64)
+        vertices, mask = ctx.saved_tensors
+        points, topology, weights = ctx.scene
+        masks, upstream = (_as_floats(image) for image in (mask, upstream))
         pulls = _pulls(points, topology, weights, masks, upstream, *ctx.relaxation)
         height, width = masks.shape[1:]
         gradient = torch.zeros_like(vertices)
         gradient[..., :2] = torch.from_numpy(pulls * [0.5 * width, 0.5 * height]).to(vertices)
         return gradient, None, None, None, None
+
+
+def _as_floats(images: Tensor) -> np.ndarray:
+    """Contiguous, of a type that the kernels know."""
+    array = as_array(images if images.dtype == torch.float64 else images.float())
+    return np.ascontiguousarray(array)
 
 
 def _cover(points: np.ndarray, topology: Topology, weights: np.ndarray, mask: np.ndarray) -> None:
