@@ -68,6 +68,10 @@ class Batch:
         """On ``device``; the copy may still be under way."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def rows(self, index: Tensor) -> Batch:
+        """Some of the examples, by numbers (N,) or flags (B,)."""
+        return self._each(lambda tensor: tensor[index])
+
     def pin_memory(self) -> Batch:
         """For a fast copy to a GPU; the loader calls it."""
         return self._each(Tensor.pin_memory)

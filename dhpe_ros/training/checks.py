@@ -71,7 +71,8 @@ def notes(
 ) -> dict[str, object]:
     """How the weights came to be. Of paths only the last part: the rest is this machine's."""
     settings = config.as_mapping()
-    for name in ("data.real", "data.synthetic", "model.initial", "model.hand_model", "run.output"):
+    paths = "data.real", "data.synthetic", "data.backgrounds", "model.initial", "model.hand_model"
+    for name in (*paths, "run.output"):
         settings[name] = Path(settings[name]).name
     return {
         "steps": state.step,

@@ -23,12 +23,21 @@ class ModelConfig:
     )
 
 
+LIVE = "live"
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """What is learnt from (docs/training.md); one of ``real`` and ``synthetic`` must be there."""
 
     real: str = setting("", "folder of labelled photographs")
-    synthetic: str = setting("", "folder of rendered hands")
+    synthetic: str = setting(
+        "", "folder of rendered hands; live: made on the training device meanwhile"
+    )
+    live_share: float = setting(
+        0.75, "of live hands in a batch with photographs", at_least=0.01, at_most=1.0
+    )
+    backgrounds: str = setting("", "folder of pictures without hands")
     batch: int = setting(32, "examples a step, in each process", at_least=1, at_most=4096)
     workers: int = setting(
         0, "processes that make batches ahead; 0: none extra", at_least=0, at_most=256
@@ -158,4 +167,11 @@ class TrainConfig(Settings):
                 )
 
 
-_FREE = ("model.device", "model.initial", "data.workers", "data.real", "data.synthetic")
+_FREE = (
+    "model.device",
+    "model.initial",
+    "data.workers",
+    "data.real",
+    "data.synthetic",
+    "data.backgrounds",
+)

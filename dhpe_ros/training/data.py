@@ -6,14 +6,20 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-from dhpe_ros.training.config import TrainConfig
+from dhpe_ros.hand_model import HandModel
+from dhpe_ros.training.config import LIVE, TrainConfig
 from dhpe_ros.training.real_hands import load_frames, load_real_hands
 from dhpe_ros.training.samples import Sample
-from dhpe_ros.training.synthesis import load_synthetic
+from dhpe_ros.training.synthesis import load_synthetic, random_samples
+from dhpe_ros.weights import hand_model_path
 
 _SYNTHETIC_HELD_BACK = 100  # one of so many
+_LIVE_HELD_BACK, _LIVE_HELD_BACK_SEED = 100, 2**31 - 1
+_BACKGROUND_SIDE = 512  # pixels, the shorter side of a background, at most
+_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,38 @@ def load_data(config: TrainConfig) -> TrainingData:
         samples += [*load_real_hands(folder, "train"), *framed]
         for sample in load_real_hands(folder, "val"):
             held_back.setdefault(sample.source, []).append(sample)
-    if config.data.synthetic:
+    if config.data.backgrounds:
+        backgrounds = [*backgrounds, *load_backgrounds(Path(config.data.backgrounds))]
+    live = config.data.synthetic == LIVE
+    if live:
+        model = HandModel(config.model.hand_model or hand_model_path())
+        held = random_samples(model, _LIVE_HELD_BACK, _LIVE_HELD_BACK_SEED)
+        held_back["synthetic"] = list(held)
+    elif config.data.synthetic:
         synthetic = load_synthetic(Path(config.data.synthetic))
         held_back["synthetic"] = synthetic[::_SYNTHETIC_HELD_BACK]
         samples += [s for k, s in enumerate(synthetic) if k % _SYNTHETIC_HELD_BACK]
-    if not samples:
+    if not samples and not live:
         raise ValueError("nothing to learn from: set data.real, data.synthetic or both")
     return TrainingData(samples, backgrounds, held_back)
+
+
+def load_backgrounds(folder: Path) -> list[np.ndarray]:
+    """The pictures (H, W, 3) uint8 RGB in a folder and those in it.
+
+    Raises ``FileNotFoundError`` where there are none and ``ValueError`` for one that is none.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _PICTURES)
+    if not files:
+        raise FileNotFoundError(f"no pictures ({', '.join(sorted(_PICTURES))}) in {folder}")
+    return [_background(file) for file in files]
+
+
+def _background(file: Path) -> np.ndarray:
+    image = cv2.imread(str(file))
+    if image is None:
+        raise ValueError(f"{file} is not a picture that can be read; remove it from the folder")
+    smaller = _BACKGROUND_SIDE / min(image.shape[:2])
+    if smaller < 1:
+        image = cv2.resize(image, None, fx=smaller, fy=smaller, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(image[..., ::-1])

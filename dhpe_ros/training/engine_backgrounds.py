@@ -64,7 +64,7 @@ class Backgrounds:
             octave = functional.interpolate(octave, (size, size), mode="bilinear")
             noise = noise + octave * roughness**k
         share = (2.0 * draws.uniform(1, 1, 1) * noise).sigmoid()
-        colors = _linear_to_srgb(draws.uniform(2, 3, 1, 1) ** 2)
+        colors = _colors(2, draws)[..., None, None]
         picture = torch.lerp(colors[:, 0], colors[:, 1], share)
         x, y = _coordinates(size, draws.uniform().device)
         slope = 0.3 * draws.normal(2, 1, 1, 1)
@@ -74,7 +74,7 @@ class Backgrounds:
             limb = k < _SKIN_SHAPES
             there = draws.chance(0.3, 1, 1, 1) & ~plain
             alpha, shade = _shapes(size, draws, limb)
-            color = draws.uniform(3)
+            color = _colors(1, draws)[:, 0]
             if limb:
                 skin = self._skin_colors[draws.pick(len(self._skin_colors))]
                 color = _linear_to_srgb(skin * draws.uniform(1, low=0.4, high=1.3))
@@ -125,6 +125,12 @@ def _turns(angles: Tensor) -> Tensor:
     """(B,) radians to (B, 2, 2)."""
     c, s = angles.cos(), angles.sin()
     return torch.stack((torch.stack((c, -s), -1), torch.stack((s, c), -1)), -2)
+
+
+def _colors(count: int, draws: Draws) -> Tensor:
+    """(B, count, 3) sRGB, most of them near grey, as things are."""
+    grey = draws.uniform(count, 1)
+    return torch.lerp(grey, draws.uniform(count, 3), draws.uniform(count, 1) ** 2)
 
 
 def _linear_to_srgb(linear: Tensor) -> Tensor:

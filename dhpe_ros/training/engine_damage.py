@@ -52,7 +52,7 @@ def tinted(images: Tensor, draws: Draws) -> Tensor:
     gain = (0.15 * draws.normal(1, 1, 1) + 0.07 * draws.normal(3, 1, 1)).exp()
     contrast = (0.15 * draws.normal(1, 1, 1)).exp()
     images = ((images.clamp(min=1e-4) ** gamma - 0.5) * contrast + 0.5).clamp(0, 1) * gain
-    images = (images + 0.05 * draws.normal(3, 1, 1)).clamp(0, 1)
+    images = (images + 0.05 * draws.normal(1, 1, 1)).clamp(0, 1)
     keep = torch.where(draws.chance(0.3, 1, 1, 1), draws.uniform(1, 1, 1), 1.0)
     return torch.lerp(_grey(images), images, keep)
 

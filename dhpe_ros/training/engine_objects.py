@@ -66,7 +66,7 @@ def hold(joints_m: Tensor, shapes: Tensor, draws: Draws, share: float) -> HeldOb
     return HeldObjects(
         torch.where(held, vertices, knuckles[:, None]),
         kind,
-        draws.uniform(2, 3) ** 2,
+        torch.lerp(draws.uniform(2, 1), draws.uniform(2, 3), draws.uniform(2, 1)) ** 2,
         torch.cat((4.0 * draws.normal(3), 6.3 * draws.uniform(1)), 1),
         0.1 * draws.uniform(),
     )

@@ -94,7 +94,8 @@ class Stage:
         self._build_skins(model, rng, device, pools.skins)
         joints = model.skeleton(model.v_template[None])[0]
         to_skin = torch.cdist(joints, model.v_template).amin(1)
-        self._flesh_m = (1.5 * to_skin + 0.005).to(device)
+        # A ray may meet a finger obliquely.
+        self._flesh_m = (1.8 * to_skin + 0.008).to(device)
 
     def draw_scene(self, draws: Draws) -> Scene:
         """Hands, views and crops at random."""

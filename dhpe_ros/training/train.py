@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.projection import Projection
 from dhpe_ros.training import processes
-from dhpe_ros.training.batches import Batch, MixedBatches
+from dhpe_ros.training.batches import Batch
 from dhpe_ros.training.checks import check, save_checkpoint
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.data import TrainingData, load_data
@@ -28,6 +28,7 @@ from dhpe_ros.training.joint_loss import joint_loss
 from dhpe_ros.training.journal import Journal, Means
 from dhpe_ros.training.self_supervision import SelfSupervision
 from dhpe_ros.training.state import TrainingState, saved_config
+from dhpe_ros.training.stream import stream
 from dhpe_ros.weights import hand_model_path
 
 _LOG = logging.getLogger(__name__)
@@ -79,7 +80,8 @@ def train(run: Run) -> bool:
     learning = config.learning
     losses, stage = None, None
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-    batches = _batches(run)
+    size = state.networks.evidence.feature_size
+    batches = stream(config, run.data, size, device, first=state.step)
     own = SelfSupervision(config, state, run.projection, run.data.backgrounds)
     guard, means = FiniteGuard(run.folder, config.run.bad_steps), Means()
     first = processes.rank() == 0
@@ -193,20 +195,6 @@ class _Due:
         if by_steps or by_time:
             self._last, self.step = self._state.elapsed_s, self._state.step
         return bool(by_steps or by_time)
-
-
-def _batches(run: Run) -> Iterator[Batch]:
-    config = run.config
-    stream = MixedBatches(
-        run.data.samples,
-        run.data.backgrounds,
-        config.data.batch,
-        config.learning.seed,
-        input_size=run.state.networks.evidence.feature_size,
-        rank=processes.rank(),
-        processes=processes.count(),
-    )
-    return stream.start(run.state.step, config.data.workers, pinned=run.device.type == "cuda")
 
 
 def _projection(config: TrainConfig, device: torch.device) -> Projection:
