@@ -82,7 +82,7 @@ class HandModel(nn.Module):
         return self.reference(pose, shape, frame)
 
     def reference(self, pose: Tensor, shape: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """What ``pose_hand`` computes, in plain torch: for GPUs, for export, as its oracle."""
+        """What ``pose_hand`` computes, in plain torch: for export and tracing, as its oracle."""
         turns = rotation_from_axis_angle(pose)
         joints = functional.linear(
             shape, self.jointdirs[1:].flatten(0, 1), self.joint_template[1:].flatten()
