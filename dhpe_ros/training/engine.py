@@ -21,6 +21,7 @@ from dhpe_ros.training.engine_backgrounds import Backgrounds, occluders
 from dhpe_ros.training.engine_damage import blurred, damaged, tinted
 from dhpe_ros.training.engine_draws import Draws
 from dhpe_ros.training.engine_scene import Pools, Stage
+from dhpe_ros.training.synthesis import require_parts
 
 _RIGHT_SHARE = 0.75
 _AT_ONCE = 64  # hands that are rendered together; they need some GiB at 224 pixels
@@ -60,14 +61,9 @@ class DataEngine:
             pools: how much to prepare; by the device if not given.
 
         Raises:
-            ValueError: the model lacks the extras.
+            ValueError: as ``require_parts``.
         """
-        missing = {"pose_axes", "wrist_loop"} - set(model.extras)
-        if missing:
-            raise ValueError(
-                f"the data engine needs {' and '.join(sorted(missing))} in the hand model; "
-                "the open hand has them"
-            )
+        require_parts(model)
         self._device, self._seed, self._size = torch.device(device), seed, size
         self._stage = Stage(model, self._device, seed, pools or Pools.for_device(self._device))
         self._backgrounds = Backgrounds(pictures, self._stage.skin_colors, self._device)

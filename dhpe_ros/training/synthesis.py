@@ -71,6 +71,7 @@ def random_hands(model: HandModel, count: int, rng: np.random.Generator) -> Iter
 
     Shapes are normal, views from the whole sphere.
     """
+    require_parts(model)
     axes = np.asarray(model.extras["pose_axes"], np.float64)
     pose_space = PoseSpace(model)
     for start in range(0, count, _POSE_CHUNK):
@@ -88,6 +89,16 @@ def random_hands(model: HandModel, count: int, rng: np.random.Generator) -> Iter
             yield SyntheticHand(
                 vertices[k], joints[k], rotation.numpy(), distance, poses[k], shapes[k]
             )
+
+
+def require_parts(model: HandModel) -> None:
+    """Raise ``ValueError`` for a hand that lacks what hands are made up from."""
+    missing = {"pose_axes", "wrist_loop"} - set(model.extras)
+    if missing:
+        raise ValueError(
+            f"synthetic hands need {' and '.join(sorted(missing))} in the hand model, which the "
+            "open hand has: leave the hand model's path empty"
+        )
 
 
 def render_sample(

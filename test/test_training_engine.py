@@ -1,0 +1,298 @@
+"""The data engine: its labels against the pictures, the hand model and the CPU's renderer."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from dhpe_ros.hand_model import HandModel
+from dhpe_ros.projection import Projection
+from dhpe_ros.rendering import render_hands
+from dhpe_ros.training import engine_objects
+from dhpe_ros.training.augmentation import augment
+from dhpe_ros.training.batches import Batch
+from dhpe_ros.training.config import TrainConfig
+from dhpe_ros.training.data import TrainingData, load_backgrounds
+from dhpe_ros.training.engine import DataEngine
+from dhpe_ros.training.engine_backgrounds import Backgrounds
+from dhpe_ros.training.engine_damage import blurred, compressed
+from dhpe_ros.training.engine_draws import Draws
+from dhpe_ros.training.engine_scene import Pools
+from dhpe_ros.training.samples import Sample
+from dhpe_ros.training.stream import stream
+from dhpe_ros.types import MIDDLE_MCP
+from dhpe_ros.weights import hand_model_path
+
+SIZE = 64
+POOLS = Pools(poses=8, skins=3, others=8)
+COUNT = 16
+
+
+@pytest.fixture(scope="module")
+def model():
+    return HandModel(hand_model_path())
+
+
+@pytest.fixture(scope="module")
+def engine(model):
+    return DataEngine(model, seed=4, size=SIZE, pools=POOLS)
+
+
+@pytest.fixture(scope="module")
+def drawn(engine):
+    return engine.examples(0, COUNT)
+
+
+@pytest.fixture(scope="module")
+def scene(engine):
+    with torch.no_grad():
+        return engine._stage.draw_scene(Draws(9, torch.arange(64)))
+
+
+# ---------------------------------------------------------------- labels
+
+
+def test_batches_are_like_those_of_photographs(drawn):
+    picture = np.zeros((50, 40, 3), np.uint8)
+    joints = np.random.default_rng(0).uniform(5, 35, (21, 2)).astype(np.float32)
+    example = augment(Sample(picture, joints, True, "x"), [], np.random.default_rng(1), SIZE)
+    expected = Batch.stack([example] * COUNT).tensors()
+    for name, tensor in drawn.batch.tensors().items():
+        assert tensor.shape == expected[name].shape, name
+        assert tensor.dtype == expected[name].dtype, name
+        assert tensor.isfinite().all(), name
+    assert drawn.batch.images.min() >= 0 and drawn.batch.images.max() <= 1
+
+
+def test_pose_shape_and_rotation_give_joints_and_mask_back(model, drawn):
+    """By weak perspective, as the networks' projection has it: near to the picture, not on it."""
+    batch = drawn.batch.rows(drawn.batch.synthetic)
+    assert len(batch.hand) >= 5
+    vertices = model(batch.pose, batch.shape)
+    turned = model.skeleton(vertices) @ batch.rotation.mT
+    turned = turned - turned[:, MIDDLE_MCP, None]
+    depth = batch.depth - batch.depth[:, MIDDLE_MCP, None]
+    scale = (turned[..., 2] * depth).sum(1) / (turned[..., 2] ** 2).sum(1)
+    assert torch.allclose(turned[..., 2] * scale[:, None], depth, atol=1e-4)
+    seen = batch.joints - batch.joints[:, MIDDLE_MCP, None]
+    side = (batch.joints.amax(1) - batch.joints.amin(1)).amax(1)
+    apart = (turned[..., :2] * scale[:, None, None] - seen).norm(dim=2).mean(1) / side
+    assert apart.max() < 0.2  # a hand 30 cm from the camera
+    assert apart.median() < 0.06
+
+
+def test_masks_are_the_hands_silhouettes(engine, scene, model):
+    projection = Projection(model)
+    few = replace(scene, mesh=scene.mesh[:6])
+    masks = engine._stage.masks(few, SIZE)
+    hands = type("Hand", (), {"vertices": few.mesh[:, :778].contiguous()})
+    again = projection.silhouette(hands, SIZE)
+    overlap = torch.minimum(masks, again).sum((1, 2)) / torch.maximum(masks, again).sum((1, 2))
+    assert overlap.min() > 0.85
+    assert overlap.mean() > 0.93  # one is cut at pixel centres, the other smooth
+
+
+def test_the_mask_leaves_out_forearm_and_object(engine, scene):
+    some = slice(0, 12)
+    lights, skins = engine._stage._lights, engine._stage._skins
+    few = replace(scene, mesh=scene.mesh[some], points_m=scene.points_m[some])
+    first = torch.zeros(12, dtype=torch.long)
+    whole = render_hands(
+        few.mesh,
+        engine._stage._triangles,
+        SIZE,
+        type(skins)(skins.albedo[first], skins.gloss[first], skins.surface[first], skins.detail),
+        type(lights)(*(field[first] for field in lights)),
+    ).mask
+    masks = engine._stage.masks(few, SIZE)
+    assert (masks <= whole + 0.3).all()  # edges are sampled apart
+    assert ((whole - masks).sum((1, 2)) > 0.05 * whole.sum((1, 2))).sum() >= 6
+
+
+def test_joints_lie_on_the_mask(drawn):
+    batch = drawn.batch.rows(drawn.batch.hand)
+    inside = (batch.joints.abs() < 0.95).all(2)
+    cells = ((batch.joints + 1) * (SIZE / 2)).long().clamp(1, SIZE - 2)
+    near = torch.nn.functional.max_pool2d(batch.mask[:, None], 3, 1, 1)[:, 0]
+    rows = torch.arange(len(cells))[:, None]
+    assert (near[rows, cells[..., 1], cells[..., 0]][inside] > 0).float().mean() > 0.97
+
+
+def test_mirrored_hands_are_the_same_pictures_mirrored(engine, drawn, monkeypatch):
+    monkeypatch.setattr("dhpe_ros.training.engine._RIGHT_SHARE", 1.0)
+    right = engine.examples(0, COUNT).batch
+    left = drawn.batch.hand & ~drawn.batch.right
+    assert left.any() and right.right[left].all()
+    mine, theirs = drawn.batch.rows(left), right.rows(left)
+    assert torch.equal(mine.mask, theirs.mask.flip(2))
+    assert torch.equal(mine.joints * torch.tensor((-1.0, 1.0)), theirs.joints)
+    assert torch.equal(mine.depth, theirs.depth)
+    assert not mine.synthetic.any() and not mine.near.any()
+
+
+def test_views_without_a_hand_have_no_labels(drawn, engine, monkeypatch):
+    monkeypatch.setattr("dhpe_ros.training.engine.BACKGROUND_SHARE", 1.0)
+    nothing = engine.examples(0, 2)
+    assert not nothing.visible.any()
+    for name in ("hand", "right", "near", "mask_known", "synthetic", "mask", "joints", "depth"):
+        assert not getattr(nothing.batch, name).any(), name
+    assert not torch.equal(nothing.batch.images[0], nothing.batch.images[1])
+
+
+# ---------------------------------------------------------------- what is in the way
+
+
+def test_a_thing_before_the_hand_hides_it(engine, scene):
+    stage, before = engine._stage, replace(scene, mesh=scene.mesh.clone())
+    objects = before.mesh[:, -stage._objects.shape[1] :]
+    box = torch.as_tensor(stage._objects[1]) * torch.tensor((1.0, 1.0, 0.01))
+    objects[:] = box + torch.tensor((-1.0, 0.0, -9.0))  # over the left half, nearer than all
+
+    def seen(what):
+        few = replace(what, **{f.name: getattr(what, f.name)[:12] for f in fields(what)
+                               if f.name != "held"},
+                      held=type(what.held)(*(part[:12] for part in what.held)))  # fmt: skip
+        depth = stage.render(few, SIZE, Draws(0, torch.arange(12))).depth
+        return stage.in_sight(few, depth), few.joints[..., 0]
+
+    (free, x), (hidden, _) = seen(scene), seen(before)
+    assert free.float().mean() > 0.4
+    assert not hidden[x < -0.15].any()
+    assert torch.equal(hidden[x > 0.0], free[x > 0.0]) or free[x > 0.0].sum() <= (
+        hidden[x > 0.0].sum() + 3
+    )  # what the object held there hid has gone with it
+
+
+def test_held_objects_touch_palm_or_fingers(model, scene):
+    held = scene.held.vertices_m
+    size = (held.amax(1) - held.amin(1)).amax(1)
+    holding = size > 0
+    assert 0.1 < holding.float().mean() < 0.55
+    apart = torch.cdist(held[holding], scene.points_m[holding, :778]).amin((1, 2))
+    assert apart.max() < 0.015
+    assert (size[holding] > 0.01).all() and (size[holding] < 0.35).all()
+
+
+def test_objects_are_closed_and_face_outward():
+    shapes, triangles = engine_objects.unit_objects()
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    assert len(np.unique(edges, axis=0)) == len(edges)
+    assert (np.unique(np.sort(edges, 1), axis=0, return_counts=True)[1] == 2).all()
+    for shape in shapes:
+        a, b, c = shape[triangles].transpose(1, 0, 2)
+        volume = (np.cross(a, b) * c).sum() / 6
+        assert volume > 3.5  # of 8; pi / 6 of it in the ball
+
+
+# ---------------------------------------------------------------- the same again
+
+
+def test_an_example_does_not_depend_on_its_batch(engine, drawn):
+    again = engine.examples(5, 2)
+    for name, tensor in drawn.batch.tensors().items():
+        assert torch.allclose(tensor[5:7], getattr(again.batch, name), atol=0.01), name
+    assert torch.equal(drawn.visible[5:7], again.visible)
+    assert not torch.equal(drawn.batch.images[5], drawn.batch.images[6])
+
+
+def test_the_same_seed_makes_the_same_batches(model, engine):
+    twin = DataEngine(model, seed=4, size=SIZE, pools=POOLS)
+    mine, theirs = next(engine.batches(3, 2, rank=1, processes=2)), twin.examples(14, 2).batch
+    for name, tensor in mine.tensors().items():
+        assert torch.equal(tensor, getattr(theirs, name)), name
+
+
+def test_draws_are_even_and_belong_to_example_and_call():
+    draws = Draws(1, torch.arange(200))
+    first, second = draws.uniform(300), draws.uniform(300)
+    assert first.mean() == pytest.approx(0.5, abs=0.01)
+    assert first.std() == pytest.approx(12**-0.5, abs=0.01)
+    assert 0 < first.min() and first.max() < 1
+    for a, b in ((first, second), (first[1:], first[:-1]), (first[:, 1:], first[:, :-1])):
+        assert abs(float(((a - 0.5) * (b - 0.5)).mean()) * 12) < 0.02
+    normal = draws.normal(300)
+    assert normal.mean() == pytest.approx(0, abs=0.02)
+    assert normal.std() == pytest.approx(1, abs=0.02)
+    assert torch.equal(Draws(1, torch.tensor([7])).uniform(300)[0], first[7])
+    assert set(draws.pick(4, 50).unique().tolist()) == {0, 1, 2, 3}
+
+
+# ---------------------------------------------------------------- surroundings, damage, mixing
+
+
+def test_backgrounds_come_from_the_pictures_given():
+    picture = np.full((40, 60, 3), (255, 0, 128), np.uint8)
+    backgrounds = Backgrounds([picture], torch.full((2, 3), 0.4), torch.device("cpu"))
+    made = backgrounds.draw(32, Draws(0, torch.arange(60)))
+    from_picture = ((made - torch.tensor((1.0, 0.0, 128 / 255))[:, None, None]).abs() < 0.02).all(
+        dim=(1, 2, 3)
+    )
+    assert 0.55 < from_picture.float().mean() < 0.95
+    assert made.min() >= 0 and made.max() <= 1
+
+
+def test_blur_keeps_brightness_and_spreads_as_told():
+    point = torch.zeros(2, 3, 33, 33)
+    point[..., 16, 16] = 1.0
+    soft = blurred(point, torch.tensor((1.0, 2.0)))
+    assert torch.allclose(soft.sum((2, 3)), torch.ones(2, 3), atol=1e-4)
+    x = torch.arange(33) - 16.0
+    width = (soft.sum(2) * x**2).sum(2).sqrt()
+    assert torch.allclose(width[0], torch.ones(3), atol=0.02)
+    assert torch.allclose(width[1], torch.full((3,), 2.0), atol=0.1)
+
+
+def test_compression_loses_more_at_lower_quality():
+    generator = torch.Generator().manual_seed(0)
+    image = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 9, 9, generator=generator), 40, mode="bicubic"
+    ).clamp(0, 1)
+    errors = [
+        float((compressed(image, torch.tensor([quality])) - image).abs().mean())
+        for quality in (99.0, 50.0, 10.0)
+    ]
+    assert errors[0] < errors[1] < errors[2] < 0.2
+    flat = torch.full((1, 3, 40, 40), 0.5)
+    assert torch.allclose(compressed(flat, torch.tensor([50.0])), flat, atol=1e-5)
+
+
+def test_photographs_are_mixed_in_by_share(monkeypatch):
+    monkeypatch.setattr(Pools, "for_device", classmethod(lambda *_: POOLS))
+    joints = np.random.default_rng(0).uniform(5, 35, (21, 2)).astype(np.float32)
+    photographs = [Sample(np.zeros((40, 40, 3), np.uint8), joints, True, "wild")]
+    config = TrainConfig.from_mapping(
+        {"data": {"synthetic": "live", "live_share": 0.25, "batch": 8, "backgrounds": "x"}}
+    )
+    data = TrainingData(photographs, [], {})
+    device = torch.device("cpu")
+    first, second = (
+        batch
+        for batch, _ in zip(stream(config, data, SIZE, device, first=0), range(2), strict=False)
+    )
+    resumed = next(stream(config, data, SIZE, device, first=1))
+    assert len(first.hand) == 8
+    assert first.mask_known.sum() <= 2  # those of the photograph are not known
+    assert first.mask_known.sum() + second.mask_known.sum() >= 1
+    for name, tensor in second.tensors().items():
+        assert torch.equal(tensor, getattr(resumed, name)), name
+
+
+def test_backgrounds_are_read_from_a_folder(tmp_path):
+    import cv2
+
+    with pytest.raises(FileNotFoundError, match="no pictures"):
+        load_backgrounds(tmp_path)
+    (tmp_path / "more").mkdir()
+    cv2.imwrite(str(tmp_path / "more" / "a.png"), np.full((600, 900, 3), (0, 0, 255), np.uint8))
+    (found,) = load_backgrounds(tmp_path)
+    assert found.shape == (512, 768, 3) and tuple(found[0, 0]) == (255, 0, 0)
+    (tmp_path / "b.jpg").write_text("no picture")
+    with pytest.raises(ValueError, match=r"b\.jpg"):
+        load_backgrounds(tmp_path)
+
+
+def test_a_hand_without_axes_is_refused(model, monkeypatch):
+    monkeypatch.setattr(model, "extras", {})
+    with pytest.raises(ValueError, match="pose_axes and wrist_loop"):
+        DataEngine(model, pools=POOLS)
