@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dhpe_ros import compiled_hand
-from dhpe_ros.hand_kernels import TINY
+from dhpe_ros.hand_layer import compiled_hand
+from dhpe_ros.hand_layer.hand_kernels import TINY
 from dhpe_ros.mano_file import BONE_COUNT, VERTEX_COUNT, read_mano_file
 
 # MANO's 16 joints and 5 tips (thumb, index, middle, ring, little) in OpenPose's order.

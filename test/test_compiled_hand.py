@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from dhpe_ros import compiled_hand, hand_kernels
+from dhpe_ros.hand_layer import compiled_hand, hand_kernels
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.weights import hand_model_path
 

@@ -14,11 +14,11 @@ import torch
 import triton_mode
 from triton_mode import DEVICE
 
-from dhpe_ros import compiled_hand
+from dhpe_ros.hand_layer import compiled_hand
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.weights import hand_model_path
 
-triton_hand = triton_mode.load("dhpe_ros.triton_hand")
+triton_hand = triton_mode.load("dhpe_ros.hand_layer.triton_hand")
 needs_cuda = pytest.mark.skipif(DEVICE == "cpu", reason="needs a CUDA device")
 KERNELS = {"wind", "skin", "regress", "unskin", "total", "unwind"}
 

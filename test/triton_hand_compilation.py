@@ -12,7 +12,7 @@ import triton
 from triton.runtime import driver
 from triton_compilation import AbsentCard, compile_only
 
-from dhpe_ros import triton_hand
+from dhpe_ros.hand_layer import triton_hand
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.weights import hand_model_path
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dhpe_ros import hand_kernels
+from dhpe_ros.hand_layer import hand_kernels
 from dhpe_ros.rendering.workers import for_each
 
 if TYPE_CHECKING:

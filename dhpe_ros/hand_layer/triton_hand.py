@@ -22,7 +22,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dhpe_ros import hand_kernels, mano_file
+from dhpe_ros import mano_file
+from dhpe_ros.hand_layer import hand_kernels
 
 if TYPE_CHECKING:
     from dhpe_ros.hand_model import HandModel

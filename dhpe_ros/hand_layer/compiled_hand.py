@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from dhpe_ros import numba_hand
+from dhpe_ros.hand_layer import numba_hand
 
 if TYPE_CHECKING:
     from dhpe_ros.hand_model import HandModel
@@ -43,7 +43,7 @@ def kernels_for(device: torch.device) -> ModuleType:
     """``numba_hand`` or ``triton_hand``: modules with the same two functions."""
     if device.type == "cpu":
         return numba_hand
-    from dhpe_ros import triton_hand  # Triton is imported by those who need it
+    from dhpe_ros.hand_layer import triton_hand  # Triton is imported by those who need it
 
     return triton_hand
 
