@@ -80,14 +80,14 @@ class DataEngine:
     def examples(self, first: int, count: int) -> Drawn:
         """Those with the numbers from ``first`` on."""
         parts = [
-            self._draw(torch.arange(start, min(start + _AT_ONCE, first + count)))
+            self._draw(start, min(start + _AT_ONCE, first + count))
             for start in range(first, first + count, _AT_ONCE)
         ]
         visible = torch.cat([part.visible for part in parts])
         return Drawn(Batch.concatenate([part.batch for part in parts]), visible)
 
-    def _draw(self, numbers: Tensor) -> Drawn:
-        draws = Draws(self._seed, numbers.to(self._device))
+    def _draw(self, first: int, end: int) -> Drawn:
+        draws = Draws(self._seed, torch.arange(first, end, device=self._device))
         size, stage = self._size, self._stage
         hand = ~draws.chance(BACKGROUND_SHARE)
         scene = stage.draw_scene(draws)

@@ -66,7 +66,7 @@ class Backgrounds:
         share = (2.0 * draws.uniform(1, 1, 1) * noise).sigmoid()
         colors = _colors(2, draws)[..., None, None]
         picture = torch.lerp(colors[:, 0], colors[:, 1], share)
-        x, y = _coordinates(size, draws.uniform().device)
+        x, y = _coordinates(size, draws.device)
         slope = 0.3 * draws.normal(2, 1, 1, 1)
         picture = picture * (1 + slope[:, 0] * x + slope[:, 1] * y)
         plain = draws.chance(_PLAIN_SHARE)[:, None, None, None]
@@ -90,14 +90,14 @@ def occluders(background: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     An ellipse or a bar that looks like another part of the surroundings.
     """
     alpha, shade = _shapes(background.shape[-1], draws, limbs=False)
-    front = background.flip((2, 3))[:, [2, 0, 1]] * shade
+    front = background.flip((2, 3)).roll(1, 1) * shade
     front = front * draws.uniform(3, 1, 1, low=0.5, high=1.2)
     return front.clamp(0, 1), alpha * draws.chance(_OCCLUDED_SHARE, 1, 1, 1)
 
 
 def _shapes(size: int, draws: Draws, limbs: bool) -> tuple[Tensor, Tensor]:
     """Ellipses, bars or limbs, turned at random: (B, 1, S, S) opacity, and shading about 1."""
-    x, y = _coordinates(size, draws.uniform().device)
+    x, y = _coordinates(size, draws.device)
     center = draws.uniform(2, 1, 1, 1, low=-1.0, high=1.0)
     axes = draws.uniform(2, 1, 1, 1, low=0.08, high=0.45)
     if limbs:

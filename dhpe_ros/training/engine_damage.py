@@ -143,5 +143,5 @@ def _sometimes(share: float, changed: Tensor, images: Tensor, draws: Draws) -> T
 
 
 def _grey(images: Tensor) -> Tensor:
-    weights = images.new_tensor((0.299, 0.587, 0.114))[:, None, None]
-    return (images * weights).sum(1, keepdim=True)
+    red, green, blue = images.split(1, 1)
+    return 0.299 * red + 0.587 * green + 0.114 * blue

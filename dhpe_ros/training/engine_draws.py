@@ -25,9 +25,14 @@ class Draws:
         self._keys = _hashed(_hashed(torch.full_like(numbers, seed)) + numbers * _GOLDEN)
         self._calls = 0
 
+    @property
+    def device(self) -> torch.device:
+        """Of all results."""
+        return self._keys.device
+
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(B, *shape) float32 between ``low`` and ``high``, both excluded."""
-        elements = torch.arange(math.prod(shape), device=self._keys.device)
+        elements = torch.arange(math.prod(shape), device=self.device)
         counters = elements + (self._calls << 32)
         self._calls += 1
         bits = _hashed(self._keys[:, None] + (counters + 1) * _GOLDEN)

@@ -13,7 +13,7 @@ from dhpe_ros.hand_model import rotation_from_axis_angle
 from dhpe_ros.training.engine_draws import Draws
 
 _CUTS = 4  # parts into which the edges of the cube are cut
-_KNUCKLES, _TIPS = [5, 9, 13, 17], [8, 12, 16, 20]
+_KNUCKLES, _TIPS = slice(5, None, 4), slice(8, None, 4)  # of the four fingers
 _SKIN_M = 0.012  # from the joints of the palm to its skin
 _KINDS = 3  # ball, box, rod
 
@@ -45,8 +45,8 @@ def hold(joints_m: Tensor, shapes: Tensor, draws: Draws, share: float) -> HeldOb
     lies across the palm.
     """
     wrist, knuckles = joints_m[:, 0], joints_m[:, _KNUCKLES].mean(1)
-    out = joints_m.new_tensor((0.0, -1.0, 0.0))  # of the palm, in the model's frame
-    room = ((joints_m[:, _TIPS].mean(1) - knuckles) @ out - _SKIN_M).clamp(min=0.0)
+    down = torch.eye(3, device=draws.device)[1]  # the palm faces -y in the model's frame
+    room = ((knuckles - joints_m[:, _TIPS].mean(1))[:, 1] - _SKIN_M).clamp(min=0.0)
     fitting = (0.5 * room).clamp(0.006, 0.04) * draws.uniform(low=0.7, high=1.2)
     radius = torch.where(room < 0.02, draws.uniform(low=0.006, high=0.045), fitting)
     kind = draws.pick(_KINDS)
@@ -56,10 +56,10 @@ def hold(joints_m: Tensor, shapes: Tensor, draws: Draws, share: float) -> HeldOb
     half_axes = radius[:, None] * stretch
     half_axes[:, 0] = torch.where(kind == 2, long, half_axes[:, 0])
     half_axes[:, 1:] *= torch.where(kind == 2, (0.02 / radius).clamp(max=1.0), 1.0)[:, None]
-    tilt = 0.3 * draws.normal(3) + joints_m.new_tensor((0.0, math.pi / 2, 0.0))
+    tilt = 0.3 * draws.normal(3) + (math.pi / 2) * down
     turn = rotation_from_axis_angle(tilt)
     center = torch.lerp(knuckles, wrist, draws.uniform(low=-0.2, high=0.5)[:, None])
-    center = center + out * (_SKIN_M + half_axes[:, 1:].amax(1))[:, None]
+    center = center - down * (_SKIN_M + half_axes[:, 1:].amax(1))[:, None]
     center = center + turn[..., 0] * (half_axes[:, 0] * draws.uniform(low=-0.6, high=0.6))[:, None]
     vertices = center[:, None] + (shapes[kind] * half_axes[:, None]) @ turn.mT
     held = draws.chance(share)[:, None, None]

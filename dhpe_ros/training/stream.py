@@ -53,4 +53,5 @@ def _shuffled(
     for index, one, other in zip(count(first), made, drawn, strict=False):
         whole = Batch.concatenate((one, other.to(device)))
         generator = torch.Generator().manual_seed((seed << 32) + index)
-        yield whole.rows(torch.randperm(len(whole.hand), generator=generator).to(device))
+        order = torch.randperm(len(whole.hand), generator=generator)
+        yield whole.rows(order.to(device, non_blocking=True))
