@@ -24,7 +24,6 @@ from dhpe_ros.training.engine_scene import Pools, Stage
 from dhpe_ros.training.synthesis import require_parts
 
 _RIGHT_SHARE = 0.75
-_AT_ONCE = 64  # hands that are rendered together; they need some GiB at 224 pixels
 
 
 class Drawn(NamedTuple):
@@ -79,15 +78,7 @@ class DataEngine:
     @torch.no_grad()
     def examples(self, first: int, count: int) -> Drawn:
         """Those with the numbers from ``first`` on."""
-        parts = [
-            self._draw(start, min(start + _AT_ONCE, first + count))
-            for start in range(first, first + count, _AT_ONCE)
-        ]
-        visible = torch.cat([part.visible for part in parts])
-        return Drawn(Batch.concatenate([part.batch for part in parts]), visible)
-
-    def _draw(self, first: int, end: int) -> Drawn:
-        draws = Draws(self._seed, torch.arange(first, end, device=self._device))
+        draws = Draws(self._seed, torch.arange(first, first + count, device=self._device))
         size, stage = self._size, self._stage
         hand = ~draws.chance(BACKGROUND_SHARE)
         scene = stage.draw_scene(draws)

@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor
 
+_ROW = 1024
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 _FACTORS = 0xBF58476D1CE4E5B9 - 2**64, 0x94D049BB133111EB - 2**64
 
@@ -23,7 +24,8 @@ class Draws:
     def __init__(self, seed: int, numbers: Tensor) -> None:
         """``numbers`` (B,) int64: those of the examples, on the device of all results."""
         self._keys = _hashed(_hashed(torch.full_like(numbers, seed)) + numbers * _GOLDEN)
-        self._calls = 0
+        self._hashes = 0  # of each example, so far
+        self._row, self._used = torch.empty(len(numbers), 0, device=numbers.device), 0
 
     @property
     def device(self) -> torch.device:
@@ -32,12 +34,8 @@ class Draws:
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(B, *shape) float32 between ``low`` and ``high``, both excluded."""
-        elements = torch.arange(math.prod(shape), device=self.device)
-        counters = elements + (self._calls << 32)
-        self._calls += 1
-        bits = _hashed(self._keys[:, None] + (counters + 1) * _GOLDEN)
-        share = ((bits >> 41 & 0x7FFFFF).float() + 0.5) / 2**23
-        return (low + (high - low) * share).reshape(-1, *shape)
+        values = self._next(math.prod(shape)).reshape(-1, *shape)
+        return values if (low, high) == (0.0, 1.0) else low + (high - low) * values
 
     def normal(self, *shape: int) -> Tensor:
         """(B, *shape) standard normal (Box and Muller)."""
@@ -51,6 +49,24 @@ class Draws:
     def pick(self, count: int, *shape: int) -> Tensor:
         """(B, *shape) int64 from 0 to ``count`` - 1."""
         return (self.uniform(*shape) * count).long()
+
+    def _next(self, count: int) -> Tensor:
+        """(B, count) between 0 and 1; few at a time are taken from a row made at once.
+
+        A GPU is asked for some twenty kernels for a row, however long it is.
+        """
+        if count > _ROW:
+            return self._made(count)
+        if self._used + count > self._row.shape[1]:
+            self._row, self._used = self._made(_ROW), 0
+        self._used += count
+        return self._row[:, self._used - count : self._used]
+
+    def _made(self, count: int) -> Tensor:
+        self._hashes += count
+        counters = torch.arange(self._hashes - count, self._hashes, device=self.device)
+        bits = _hashed(self._keys[:, None] + (counters + 1) * _GOLDEN)
+        return ((bits >> 41 & 0x7FFFFF).float() + 0.5) / 2**23
 
 
 def _hashed(values: Tensor) -> Tensor:

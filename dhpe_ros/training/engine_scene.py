@@ -44,6 +44,7 @@ from dhpe_ros.types import MIDDLE_MCP
 HELD_SHARE = 0.3
 _JITTER_RAD = np.radians(2.5)  # by which a pose differs from that of the pool
 _SETTLED_AT_ONCE = 4096
+_RENDERED_AT_ONCE = 64  # hands; they need some GiB at 224 pixels
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,22 @@ class Stage:
     def render(self, scene: Scene, size: int, draws: Draws) -> Rendering:
         """Colour pictures; see ``render_hands``."""
         choice = draws.pick(len(self._lights.up))
-        lights = LightBatch(*(field[choice] for field in self._lights))
-        skins = self._skins_of(scene, draws)
-        return render_hands(
-            scene.mesh, self._triangles, size, skins, lights, texture_points=scene.points_m
-        )
+        lights = [field[choice].split(_RENDERED_AT_ONCE) for field in self._lights]
+        *skins, detail = self._skins_of(scene, draws)
+        skins = [field.split(_RENDERED_AT_ONCE) for field in skins]
+        meshes = (field.split(_RENDERED_AT_ONCE) for field in (scene.mesh, scene.points_m))
+        parts = [
+            render_hands(
+                mesh,
+                self._triangles,
+                size,
+                SkinBatch(*(field[k] for field in skins), detail),
+                LightBatch(*(field[k] for field in lights)),
+                texture_points=points_m,
+            )
+            for k, (mesh, points_m) in enumerate(zip(*meshes, strict=True))
+        ]
+        return Rendering(*map(torch.cat, zip(*parts, strict=True)))
 
     def masks(self, scene: Scene, size: int) -> Tensor:
         """(B, S, S) 0..1: the hands alone, as if nothing were before them."""
