@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import engine
 import hand_layer
 import machine
 import networks
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 HERE = Path(__file__).parent
 LATEST, BASELINE = HERE / "out" / "latest.json", HERE / "baseline.json"
-MODULES: tuple[ModuleType, ...] = (machine, hand_layer, rendering, networks, stages)
+MODULES: tuple[ModuleType, ...] = (machine, hand_layer, rendering, networks, engine, stages)
 NOTABLE = 0.15  # a smaller change is taken for noise
 
 
