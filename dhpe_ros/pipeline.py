@@ -14,9 +14,9 @@ from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config, ModelConfig, RefinementConfig
 from dhpe_ros.crop import Crop, crop_image
 from dhpe_ros.evidence import Evidence
+from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_search import find_hand, told_side
-from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection

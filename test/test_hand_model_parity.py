@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from dhpe_ros.config import Config
+from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
 from dhpe_ros.hand_model import HandModel, rotation_from_axis_angle
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.mano_file import read_mano_file
-from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.projection import Projection
 from dhpe_ros.weights import hand_model_path
