@@ -92,7 +92,7 @@ class SelfSupervisionConfig:
         0.5, "part of the budget before the first are made", at_least=0.0, at_most=1.0
     )
     seeds_per_step: float = setting(
-        0.25,
+        0.5,
         "predictions that three hands each are made of, in each process; below 1: not every step",
         at_least=0.0,
         at_most=4096.0,

@@ -58,6 +58,17 @@ def average(value: Tensor) -> Tensor:
     return value
 
 
+@torch.no_grad()
+def follow_first(tensors: Sequence[Tensor]) -> None:
+    """Give all processes the first one's values, in place; all of one type."""
+    if distributed.is_initialized():
+        values = torch.cat([tensor.flatten() for tensor in tensors])
+        distributed.broadcast(values, 0)
+        parts = values.split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
 def wait() -> None:
     """Until all processes are here."""
     if distributed.is_initialized():

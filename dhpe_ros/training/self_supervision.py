@@ -79,6 +79,9 @@ class SelfSupervision:
         due = int((self._state.step + 1) * rate) - int(self._state.step * rate)
         if not due:
             return
+        # Of batch statistics, which each process has of its own, the first one's are what is saved.
+        buffers = (b for module in self._state.averaged.modules() for b in module.buffers())
+        processes.follow_first([b for b in buffers if b.is_floating_point()])
         numbers = self._numbers(_GROW)
         rows = _promising(batch, np.random.default_rng(numbers))[: _TRIED * due]
         seeds = find_seeds(self._state.averaged, self._projection, batch, rows)[:due]
