@@ -32,13 +32,14 @@ class MeshEstimator(nn.Module):
 
     ``hidden`` 0 makes both single layers, as in the paper; otherwise each is a small network with
     two hidden layers of that width, and the refiner is residual, as in the authors' later code.
+    Without ``refiner`` (an ablation) the 2D joints stay those of the heat maps.
     """
 
-    def __init__(self, hidden: int = 0) -> None:
+    def __init__(self, hidden: int = 0, refiner: bool = True) -> None:
         super().__init__()
         self.hidden = hidden
         self.regressor = _head(_REGRESSOR_INPUTS, PARAMETER_COUNT, hidden)
-        self.refiner = _head(_REFINER_INPUTS, _JOINTS_2D, hidden)
+        self.refiner = _head(_REFINER_INPUTS, _JOINTS_2D, hidden) if refiner else None
 
     def forward(self, evidence: Evidence, projection: Projection) -> list[MeshEstimate]:
         """All iterations' estimates, the last one last."""
@@ -49,9 +50,10 @@ class MeshEstimator(nn.Module):
             step = self.regressor(torch.cat((features, joints_2d.flatten(1), parameters), 1))
             parameters = normalize_parameters(parameters + step)
             hand = projection(parameters)
-            seen = (parameters, features, hand.joints.flatten(1), joints_2d.flatten(1))
-            refined = self.refiner(torch.cat(seen, 1)).reshape(-1, JOINT_COUNT, 2)
-            joints_2d = joints_2d + refined if self.hidden else refined
+            if self.refiner is not None:
+                seen = (parameters, features, hand.joints.flatten(1), joints_2d.flatten(1))
+                refined = self.refiner(torch.cat(seen, 1)).reshape(-1, JOINT_COUNT, 2)
+                joints_2d = joints_2d + refined if self.hidden else refined
             estimates.append(MeshEstimate(parameters, hand, joints_2d))
         return estimates
 

@@ -69,6 +69,7 @@ def save_networks(networks: Networks, path: str | Path, training: Mapping[str, o
         "format_version": FORMAT_VERSION,
         "profile": networks.profile,
         "hidden": networks.mesh_estimator.hidden,
+        "refiner": networks.mesh_estimator.refiner is not None,
         "training": dict(training),
     }
     partial = path.with_name(path.name + ".partial")
@@ -95,7 +96,8 @@ def load_networks(path: str | Path, profile: str) -> Networks:
             f"{path}: weights of the {about['profile']} profile, but {profile} was asked for"
         )
     evidence = build_evidence(profile)
-    networks = Networks(evidence, MeshEstimator(about["hidden"]), profile, about["training"])
+    mesh_estimator = MeshEstimator(about["hidden"], about.get("refiner", True))
+    networks = Networks(evidence, mesh_estimator, profile, about["training"])
     _load_strictly(networks, tensors, path)
     for module in networks.modules():
         module.eval().requires_grad_(False)

@@ -82,7 +82,7 @@ def test_a_cut_out_hand_leaves_no_rim():
         rng = np.random.default_rng(seed)
         view = augmentation._random_view(sample, rng)
         rng = _NoPlainBackground(seed)
-        picture, _ = augmentation._compose(sample, view, grey, rng, INPUT_SIZE)
+        picture, _ = augmentation._compose(sample, view, grey, rng, INPUT_SIZE, varied=True)
         assert picture.min() >= 196, seed
         assert picture.max() <= 201, seed
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dhpe_ros.config import TrackingConfig
 from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import JOINT_COUNT, Box
 
 INPUT_SIZE = 128  # what the lite trunk sees; lengths below are in pixels of such a crop
 CLOSEST_CROP = 1.3  # side of the closest crop in joint boxes
 WIDEST_MESH = 2.6  # crops wider than so many joint boxes only train the finding of hands
+PLAIN_CROP = TrackingConfig().crop_scale  # likewise, without augmentation
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,17 @@ def augment(
     backgrounds: Sequence[np.ndarray],
     rng: np.random.Generator,
     size: int = INPUT_SIZE,
+    varied: bool = True,
 ) -> Example:
     """A random view of ``sample``, ``size`` pixels a side.
 
-    Over another background where its mask is known.
+    Over another background where its mask is known. Not ``varied``, it is the picture as it is, cut
+    out about the joints; only what is rendered gets a background, and sides are mirrored as ever.
     """
-    view = _random_view(sample, rng)
-    image, mask = _compose(sample, view, backgrounds, rng, size)
-    image = _damage(_occlude(image, backgrounds, rng), rng)
+    view = _random_view(sample, rng) if varied else _plain_view(sample, rng)
+    image, mask = _compose(sample, view, backgrounds, rng, size, varied)
+    if varied:
+        image = _damage(_occlude(image, backgrounds, rng), rng)
     right = sample.right != view.mirrored
     zeros = np.zeros
     depth = sample.relative_depth_px
@@ -123,12 +128,25 @@ def _random_view(sample: Sample, rng: np.random.Generator) -> _View:
     slack = max(side - longest, 0.15 * side) / 2
     center = np.array(box.center) - 0.5 + rng.uniform(-1, 1, 2) * slack
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.5 else rng.normal(0, 0.5)
-    mirrored = bool(rng.random() < 0.75) != sample.right  # three of four look like right hands
+    mirrored = _mirrored(sample, rng)
     stretch = np.exp(rng.normal(0, 0.03)) if not sample.synthetic else 1.0
     flip = np.diag((-1.0 if mirrored else 1.0, 1.0))
     scale = 2 / side
     linear = scale * _about_z(turn)[:2, :2] @ np.diag((stretch, 1 / stretch)) @ flip
     return _View(linear, center, margin, turn, scale, mirrored)
+
+
+def _plain_view(sample: Sample, rng: np.random.Generator) -> _View:
+    """As the labels frame the hand at test time."""
+    box = Box.around(sample.joints_px)
+    scale = 2 / (max(box.width, box.height) * PLAIN_CROP)
+    mirrored = _mirrored(sample, rng)
+    linear = scale * np.diag((-1.0 if mirrored else 1.0, 1.0))
+    return _View(linear, np.array(box.center) - 0.5, PLAIN_CROP, 0.0, scale, mirrored)
+
+
+def _mirrored(sample: Sample, rng: np.random.Generator) -> bool:
+    return bool(rng.random() < 0.75) != sample.right  # three of four look like right hands
 
 
 def _about_z(angle: float) -> np.ndarray:
@@ -142,6 +160,7 @@ def _compose(
     backgrounds: Sequence[np.ndarray],
     rng: np.random.Generator,
     size: int,
+    varied: bool,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The warped picture; what it lacks, and maybe all around the hand, is filled in.
 
@@ -150,9 +169,9 @@ def _compose(
     """
     mask = None if sample.mask is None else view.warp(sample.mask, size)
     picture, opacity = sample.image, np.full(sample.image.shape[:2], 255, np.uint8)
-    if sample.opacity is not None and (sample.synthetic or rng.random() < 0.7):
+    if sample.opacity is not None and (sample.synthetic or (varied and rng.random() < 0.7)):
         opacity = sample.opacity
-        picture = _tint(picture, rng) if rng.random() < 0.5 else picture
+        picture = _tint(picture, rng) if varied and rng.random() < 0.5 else picture
         picture = cv2.multiply(picture, cv2.merge((opacity,) * 3), scale=1 / 255)
     hand, share = view.warp(picture, size), view.warp(opacity, size)
     if share.min() == 255:

@@ -94,6 +94,7 @@ class MixedBatches(Dataset):
         seed: int,
         *,
         input_size: int = INPUT_SIZE,
+        augmentation: bool = True,
         rank: int = 0,
         processes: int = 1,
     ) -> None:
@@ -106,6 +107,7 @@ class MixedBatches(Dataset):
         self._batch_size = batch_size
         self._seed = seed
         self._input_size = input_size
+        self._augmentation = augmentation
         self._rank, self._processes = rank, processes
 
     def __getitem__(self, index: int) -> Batch:
@@ -125,7 +127,7 @@ class MixedBatches(Dataset):
             return background_example(self._backgrounds, rng, self._input_size)
         source = self._by_source[self._names[rng.choice(len(self._names), p=self._shares)]]
         sample = source[rng.integers(len(source))]
-        return augment(sample, self._backgrounds, rng, self._input_size)
+        return augment(sample, self._backgrounds, rng, self._input_size, self._augmentation)
 
 
 def source_shares(names: Sequence[str]) -> np.ndarray:

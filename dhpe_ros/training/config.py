@@ -17,6 +17,7 @@ class ModelConfig:
         one_of=("lite", "full"),
     )
     initial: str = setting("", "safetensors file to start from; empty: untrained networks")
+    refiner: bool = setting(True, "false: 2D joints stay those of the heat maps")
     hand_model: str = setting("", "MANO-format hand; empty: the open hand that ships")
     device: str = setting(
         "auto", "auto takes a GPU where there is one", one_of=("auto", "cpu", "cuda")
@@ -38,6 +39,9 @@ class DataConfig:
         0.75, "of live hands in a batch with photographs", at_least=0.01, at_most=1.0
     )
     backgrounds: str = setting("", "folder of pictures without hands")
+    augmentation: bool = setting(
+        True, "false: hands from the middle of their crops, upright and untouched"
+    )
     batch: int = setting(32, "examples a step, in each process", at_least=1, at_most=4096)
     workers: int = setting(
         0, "processes that make batches ahead; 0: none extra", at_least=0, at_most=256
@@ -112,6 +116,7 @@ class LossConfig:
     skeleton: float = setting(1.0, "L_Art, Eq. 8", at_least=0.0, at_most=1e6)
     refined: float = setting(1.0, "L_Ref, Eq. 6", at_least=0.0, at_most=1e6)
     silhouette: float = setting(1.0, "L_Sh, Eq. 9", at_least=0.0, at_most=1e6)
+    gate: bool = setting(True, "L_Sh waits for the joints, Eq. 12; false: it always counts")
     laplacian: float = setting(1.0, "L_Lap, Eqs. 10, 11", at_least=0.0, at_most=1e6)
     parameters: float = setting(1.0, "known rotation, pose, shape", at_least=0.0, at_most=1e6)
     prior: float = setting(1.0, "plausible pose and shape", at_least=0.0, at_most=1e6)
@@ -151,6 +156,8 @@ class TrainConfig(Settings):
         super().__post_init__()
         if not self.budget.minutes and not self.budget.steps:
             raise ValueError("budget.minutes or budget.steps must be set")
+        if self.data.synthetic == LIVE and not self.data.augmentation:
+            raise ValueError("data.augmentation is part of live hands; render them into a folder")
 
     def check_continues(self, other: TrainConfig) -> None:
         """Whether a run under ``other`` settings can go on under these.

@@ -26,12 +26,14 @@ def joint_loss(
     batch: Batch,
     *,
     evidence_only: bool = False,
+    gated: bool = True,
     precision: torch.dtype = torch.bfloat16,
 ) -> dict[str, Tensor]:
     """Each term's mean over the instances it concerns, weighted; their sum is the loss.
 
     The mesh terms are for hands that look like right hands: left ones are mirrored before the
     mesh networks ever see them. ``evidence_only`` is the first stage, without the mesh terms.
+    ``gated`` holds L_Sh back until the joints fit (Eq. 12).
     ``precision`` is that of the evidence networks. Of several processes, each has its part of the
     sum over the instances of all, so that the mean of their gradients is that of one large batch.
     """
@@ -50,16 +52,17 @@ def joint_loss(
     for estimate in estimates:
         per_hand = {
             "skeleton": 5 * losses.skeleton(estimate.hand, batch),
-            "refined": 5 * losses.refined_joints(estimate, batch),
             "parameters": losses.model_parameters(estimate, batch, model),
             "prior": 0.01 * losses.plausibility(estimate, pose_space),
             "laplacian": projection.smoothness(estimate.hand),
         }
+        if networks.mesh_estimator.refiner is not None:
+            per_hand["refined"] = 5 * losses.refined_joints(estimate, batch)
         for name, value in per_hand.items():
             mean = (value * near).sum() / near_count / len(estimates)
             terms[name] = terms.get(name, 0.0) + mean
     terms["features"] = _masked_features(networks.evidence, maps, batch, precision)
-    terms["silhouette"] = _silhouettes(projection, estimates[-1].hand, batch)
+    terms["silhouette"] = _silhouettes(projection, estimates[-1].hand, batch, gated)
     return terms
 
 
@@ -116,14 +119,14 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
-def _silhouettes(projection: Projection, hand: ProjectedHand, batch: Batch) -> Tensor:
+def _silhouettes(projection: Projection, hand: ProjectedHand, batch: Batch, gated: bool) -> Tensor:
     """Eqs. 9 and 12; only synthetic masks end at the wrist as the mesh does."""
     rows = batch.synthetic.nonzero()[:SOME, 0]
     count = _instances(torch.ones_like(rows))
     if len(rows) == 0:
         return batch.mask.new_zeros(())
     some = ProjectedHand(hand.vertices[rows], hand.joints[rows])
-    gate = losses.shape_gate(some, batch.joints[rows])
+    gate = losses.shape_gate(some, batch.joints[rows]) if gated else 1.0
     rendered = projection.silhouette(some, SILHOUETTE_SIZE)
     truth = functional.interpolate(batch.mask[rows, None], SILHOUETTE_SIZE, mode="area")[:, 0]
     return (gate * losses.silhouettes(rendered, truth)).sum() / count

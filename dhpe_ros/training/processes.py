@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dhpe_ros.weights import Networks
+
 
 @contextmanager
 def joined(device: str) -> Iterator[torch.device]:
@@ -59,14 +61,12 @@ def average(value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def follow_first(tensors: Sequence[Tensor]) -> None:
-    """Give all processes the first one's values, in place; all of one type."""
+def follow_first_statistics(networks: Networks) -> None:
+    """Give all processes the first one's batch statistics, in place."""
     if distributed.is_initialized():
-        values = torch.cat([tensor.flatten() for tensor in tensors])
-        distributed.broadcast(values, 0)
-        parts = values.split([tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.copy_(part.view_as(tensor))
+        for module in networks.modules():
+            for buffer in module.buffers():
+                distributed.broadcast(buffer, 0)
 
 
 def wait() -> None:

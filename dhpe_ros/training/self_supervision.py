@@ -54,6 +54,7 @@ class SelfSupervision:
     ) -> None:
         """As it was when ``state`` was saved."""
         self._settings, self._seed = config.self_supervision, config.learning.seed
+        self._varied = config.data.augmentation
         self._state, self._projection, self._backgrounds = state, projection, backgrounds
         self._model = copy.deepcopy(projection.hand_model).cpu()  # hands are drawn there
         folder = Path(config.run.output) / "self_supervision" / str(processes.rank())
@@ -68,7 +69,8 @@ class SelfSupervision:
         if len(rows):
             size = batch.images.shape[-1]
             drawn = [self.hands[rng.integers(len(self.hands))] for _ in rows]
-            new = Batch.stack([augment(one, self._backgrounds, rng, size) for one in drawn])
+            views = (augment(one, self._backgrounds, rng, size, self._varied) for one in drawn)
+            new = Batch.stack(list(views))
             for name, tensor in batch.tensors().items():
                 tensor[rows] = getattr(new, name).to(tensor.device)
         return batch
@@ -79,9 +81,6 @@ class SelfSupervision:
         due = int((self._state.step + 1) * rate) - int(self._state.step * rate)
         if not due:
             return
-        # Of batch statistics, which each process has of its own, the first one's are what is saved.
-        buffers = (b for module in self._state.averaged.modules() for b in module.buffers())
-        processes.follow_first([b for b in buffers if b.is_floating_point()])
         numbers = self._numbers(_GROW)
         rows = _promising(batch, np.random.default_rng(numbers))[: _TRIED * due]
         seeds = find_seeds(self._state.averaged, self._projection, batch, rows)[:due]
@@ -121,6 +120,8 @@ def find_seeds(
     networks: Networks, projection: Projection, batch: Batch, rows: Tensor
 ) -> list[Seed]:
     """Of the ``rows`` ``(N,)`` of a batch, those whose mesh lies on the labelled joints."""
+    # Of batch statistics, which each process has of its own, the first one's are what is saved.
+    processes.follow_first_statistics(networks)
     if not len(rows):
         return []
     rows = rows.to(batch.images.device)

@@ -34,6 +34,10 @@ class TrainingState:
         torch.manual_seed(config.learning.seed)
         initial, profile = config.model.initial, config.model.profile
         networks = load_networks(initial, profile) if initial else build_networks(profile)
+        if not config.model.refiner:
+            networks.mesh_estimator.refiner = None
+        elif networks.mesh_estimator.refiner is None:
+            raise ValueError(f"{initial} has no refiner; set model.refiner to false")
         for module in networks.modules():
             module.requires_grad_(True).to(device, memory_format=torch.channels_last)
             module.train(not config.learning.frozen_statistics)

@@ -32,9 +32,16 @@ def stream(
         made = engine.batches(first, live, **part)
         if live == batch:
             return made
-    drawn = MixedBatches(
-        data.samples, data.backgrounds, batch - live, seed, input_size=size, **part
-    ).start(first, config.data.workers, pinned=device.type == "cuda")
+    batches = MixedBatches(
+        data.samples,
+        data.backgrounds,
+        batch - live,
+        seed,
+        input_size=size,
+        augmentation=config.data.augmentation,
+        **part,
+    )
+    drawn = batches.start(first, config.data.workers, pinned=device.type == "cuda")
     return _shuffled(made, drawn, device, first, seed) if live else drawn
 
 

@@ -142,6 +142,7 @@ class JointLoss(nn.Module):
         super().__init__()
         self._networks, self._projection = run.state.networks, run.projection
         self._evidence_only = evidence_only
+        self._gated = run.config.loss.gate
         self._precision = PRECISIONS[run.config.learning.precision]
         self.evidence, self.mesh_estimator = self._networks.modules()
         self.mesh_estimator.requires_grad_(not evidence_only)
@@ -152,6 +153,7 @@ class JointLoss(nn.Module):
             self._projection,
             batch,
             evidence_only=self._evidence_only,
+            gated=self._gated,
             precision=self._precision,
         )
 
