@@ -98,7 +98,7 @@ def numbers_of(hands):
 def own_of(projection, tmp_path, step=0, **changes):
     chosen = {f"self_supervision.{name}": value for name, value in changes.items()}
     config = TrainConfig.from_mapping({"run.output": str(tmp_path), **chosen})
-    state = SimpleNamespace(step=step, averaged=None)
+    state = SimpleNamespace(step=step, averaged=SimpleNamespace(modules=tuple))
     return SelfSupervision(config, state, projection, [])
 
 
