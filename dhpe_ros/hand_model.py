@@ -15,6 +15,7 @@ from torch.nn import functional
 from dhpe_ros.hand_layer import compiled_hand
 from dhpe_ros.hand_layer.hand_kernels import TINY
 from dhpe_ros.mano_file import BONE_COUNT, VERTEX_COUNT, read_mano_file
+from dhpe_ros.types import JOINT_COUNT
 
 # MANO's 16 joints and 5 tips (thumb, index, middle, ring, little) in OpenPose's order.
 OPENPOSE_FROM_MANO = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
@@ -43,7 +44,11 @@ class HandModel(nn.Module):
         self.register_buffer(
             "jointdirs", torch.einsum("jv,vcs->jcs", regressor, arrays["shapedirs"])
         )
-        self.register_buffer("skeleton_regressor", _skeleton_regressor(regressor, file.tips))
+        # Where bones turn and fingers end, and where people see joints (training/landmarks.py).
+        self.register_buffer("pivot_regressor", _pivot_regressor(regressor, file.tips))
+        landmarks = file.extras.get("landmarks", np.eye(JOINT_COUNT))
+        landmarks = torch.from_numpy(np.asarray(landmarks, np.float32))
+        self.register_buffer("skeleton_regressor", landmarks @ self.pivot_regressor)
         self.register_buffer("identity", torch.eye(4))
         # MANO has no statistics of its pose components; half a radian is a wide guess.
         theta_std = file.extras.get("theta_std", np.full(45, 0.5))
@@ -126,13 +131,20 @@ class HandModel(nn.Module):
         """``(B, 778, 3)`` posed vertices to ``(B, 21, 3)`` joints, OpenPose's order."""
         return linear_over_vertices(vertices, self.skeleton_regressor)
 
+    def pivots(self, vertices: Tensor) -> Tensor:
+        """Likewise, but the centres that the bones turn about, and the last vertex of each finger.
+
+        The same as ``skeleton`` for a MANO file, which has no landmarks of its own.
+        """
+        return linear_over_vertices(vertices, self.pivot_regressor)
+
 
 def linear_over_vertices(vertices: Tensor, matrix: Tensor) -> Tensor:
     """``(B, V, 3)`` and ``(N, V)`` to ``(B, N, 3)``, as one product for the whole batch."""
     return functional.linear(vertices.mT.contiguous(), matrix).mT
 
 
-def _skeleton_regressor(joint_regressor: Tensor, tips: np.ndarray) -> Tensor:
+def _pivot_regressor(joint_regressor: Tensor, tips: np.ndarray) -> Tensor:
     """``(21, 778)``: the 16 joint rows and five one-hot tips, in OpenPose's order."""
     one_hot = torch.zeros(5, VERTEX_COUNT)
     one_hot[torch.arange(5), torch.from_numpy(np.asarray(tips, np.int64))] = 1.0

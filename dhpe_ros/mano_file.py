@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from dhpe_ros.types import JOINT_COUNT
+
 VERTEX_COUNT = 778
 TRIANGLE_COUNT = 1538
 BONE_COUNT = 16
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
-EXTRAS = ("tips", "wrist_loop", "theta_std", "pose_limits", "pose_axes", "licence")
+EXTRAS = ("tips", "landmarks", "wrist_loop", "theta_std", "pose_limits", "pose_axes", "licence")
 MANO_TIPS = (745, 333, 444, 555, 672)  # thumb, index, middle, ring, little
 
 SHAPES = {
@@ -64,6 +66,9 @@ def read_mano_file(path: str | Path) -> ManoFile:
     tips = np.asarray(extras.pop("tips", MANO_TIPS), np.int64)
     if tips.shape != (5,) or tips.min() < 0 or tips.max() >= VERTEX_COUNT:
         raise ValueError(f"{path}: 'tips' must be 5 vertex indices below {VERTEX_COUNT}")
+    landmarks = extras.get("landmarks")
+    if landmarks is not None and landmarks.shape != (JOINT_COUNT, JOINT_COUNT):
+        raise ValueError(f"{path}: 'landmarks' must be 21 x 21 numbers, got {landmarks.shape}")
     return ManoFile(arrays, tips, extras)
 
 

@@ -252,8 +252,8 @@ def _rest_hand(model: HandModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     nothing = model.hands_mean.new_zeros(1, 45)
     with torch.no_grad():
         vertices = model(nothing.reshape(1, 15, 3), nothing[:, :10])
-        skeleton = model.skeleton(vertices)[0].cpu().double().numpy()
-    joints, tips = np.split(skeleton[np.argsort(OPENPOSE_FROM_MANO)], [16])
+        pivots = model.pivots(vertices)[0].cpu().double().numpy()
+    joints, tips = np.split(pivots[np.argsort(OPENPOSE_FROM_MANO)], [16])
     return vertices[0].cpu().double().numpy(), joints, tips
 
 

@@ -51,7 +51,7 @@ def surface_of(model: HandModel) -> HandSurface:
     texels = texels_of(triangles, len(mesh_m), DETAIL)
     points_m = texels.spread(mesh_m)
     normals = texels.spread(area_normals(mesh_m, triangles)[0])
-    joints_m = model.skeleton(model.v_template[None])[0].double().numpy()
+    joints_m = model.pivots(model.v_template[None])[0].double().numpy()
     wrist, root = joints_m[0], joints_m[9]
     length = np.linalg.norm(wrist - root)
     beyond = (points_m - root) @ (wrist - root) / length**2  # 1 at the wrist
