@@ -8,7 +8,7 @@ resumed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import count
 
@@ -23,6 +23,7 @@ from dhpe_ros.training.samples import Sample
 BACKGROUND_SHARE = 0.06
 SYNTHETIC_SHARE = 0.45
 SOURCE_WEIGHTS = {"signs": 1.5, "frames": 1.5, "room_gestures": 1.3}  # others 1: more people, rooms
+ALIKE = 1000  # pictures of a set, beyond which more of them say nothing new
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class MixedBatches(Dataset):
         for sample in samples:
             self._by_source[sample.source].append(sample)
         self._names = list(self._by_source)
-        self._shares = source_shares(self._names)
+        self._shares = source_shares({name: len(of) for name, of in self._by_source.items()})
         self._backgrounds = backgrounds
         self._batch_size = batch_size
         self._seed = seed
@@ -130,10 +131,15 @@ class MixedBatches(Dataset):
         return augment(sample, self._backgrounds, rng, self._input_size, self._augmentation)
 
 
-def source_shares(names: Sequence[str]) -> np.ndarray:
-    """The share of each source: synthetic fixed, real sets weighed among themselves."""
-    weights = np.array([SOURCE_WEIGHTS.get(name, 1.0) for name in names])
-    synthetic = np.array([name == "synthetic" for name in names])
+def source_shares(counts: Mapping[str, int]) -> np.ndarray:
+    """The share of each source: synthetic fixed, real sets weighed among themselves.
+
+    By the root of how many pictures they have, up to a number: those of one set are alike.
+    """
+    weights = np.array(
+        [SOURCE_WEIGHTS.get(name, 1.0) * min(n, ALIKE) ** 0.5 for name, n in counts.items()]
+    )
+    synthetic = np.array([name == "synthetic" for name in counts])
     if synthetic.all() or not synthetic.any():
         return weights / weights.sum()
     shares = weights * ~synthetic * (1 - SYNTHETIC_SHARE) / weights[~synthetic].sum()

@@ -71,7 +71,14 @@ def notes(
 ) -> dict[str, object]:
     """How the weights came to be. Of paths only the last part: the rest is this machine's."""
     settings = config.as_mapping()
-    paths = "data.real", "data.synthetic", "data.backgrounds", "model.initial", "model.hand_model"
+    paths = (
+        "data.real",
+        "data.fits",
+        "data.synthetic",
+        "data.backgrounds",
+        "model.initial",
+        "model.hand_model",
+    )
     for name in (*paths, "run.output"):
         settings[name] = Path(settings[name]).name
     return {

@@ -32,6 +32,7 @@ class DataConfig:
     """What is learnt from (docs/training.md); one of ``real`` and ``synthetic`` must be there."""
 
     real: str = setting("", "folder of labelled photographs")
+    fits: str = setting("", "folder of training.photo_fits: cuts photographs out")
     synthetic: str = setting(
         "", "folder of rendered hands; live: made on the training device meanwhile"
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.training.config import LIVE, TrainConfig
+from dhpe_ros.training.photo_fits import with_cuts
 from dhpe_ros.training.real_hands import load_frames, load_real_hands
 from dhpe_ros.training.samples import Sample
 from dhpe_ros.training.synthesis import load_synthetic, random_samples
@@ -47,7 +48,10 @@ def load_data(config: TrainConfig) -> TrainingData:
     if config.data.real:
         folder = Path(config.data.real)
         framed, backgrounds = load_frames(folder, "train")
-        samples += [*load_real_hands(folder, "train"), *framed]
+        hands = load_real_hands(folder, "train")
+        if config.data.fits:
+            hands = with_cuts(hands, Path(config.data.fits))
+        samples += [*hands, *framed]
         for sample in load_real_hands(folder, "val"):
             held_back.setdefault(sample.source, []).append(sample)
     if config.data.backgrounds:

@@ -1,8 +1,8 @@
 """Where people see a hand's joints, against where its bones turn.
 
 Labels of photographs lie at creases, knuckles and in the pulp of finger tips; a hand model's joints
-are centres of rotation, its tips the last vertices. On rendered hands both are known: a hand tracker
-marks them, and the difference, joint by joint, is linear in the joints around it. The result is
+are centres of rotation, its tips the last vertices. On rendered hands both are known: a tracker of
+hands marks them, and the difference, joint by joint, is linear in the joints around it. The result is
 ``landmarks`` of the open hand, (21, 21), by which ``HandModel`` publishes its skeleton:
 ``pip install mediapipe==0.10.21``, then ``python -m dhpe_ros.training.landmarks``
 """

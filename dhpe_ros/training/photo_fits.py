@@ -3,6 +3,9 @@
 A photograph with joints alone cannot be laid over another background, nor lend its pose and skin to
 rendered hands. Both follow from a mesh on the labels:
 ``python -m dhpe_ros.training.photo_fits --real FOLDER --output FITS``
+
+FITS then holds ``fits.npz`` (names of the photographs and 63 parameters of each) and for every
+photograph without a mask what to keep of it, as ``NAME.png``; ``data.fits`` takes the folder.
 """
 
 from __future__ import annotations
@@ -10,7 +13,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,32 +23,25 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dhpe_ros.crop import crop_image, crop_to_image
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
 from dhpe_ros.pose_space import pose_space_of
 from dhpe_ros.projection import Projection
+from dhpe_ros.rendering import silhouette
 from dhpe_ros.training.cut_out import cut_out
+from dhpe_ros.training.photo_hands import PhotoHand
 from dhpe_ros.training.real_hands import load_real_hands
 from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import Box
 from dhpe_ros.weights import hand_model_path
 
 MARGIN = 1.5  # side of the square that crop coordinates span, in joint boxes
-STEPS, RATE = 200, 0.03
+STEPS, RATE = 120, 0.04
 GOOD_FIT = 0.05  # mean 2D error at most, of the joints' box: the mesh lies on the hand
 _BATCH = 128
 _DEPTH = 0.1  # weight of a squared depth, against a squared distance in the picture
 _PRIOR = 0.002
-
-
-@dataclass(frozen=True)
-class PhotoFit:
-    """A mesh in a photograph, and the photograph cut out by it."""
-
-    sample: Sample  # with the mask of the hand and the opacity of hand and forearm
-    vertices: np.ndarray  # (778, 3) crop coordinates of ``box``, mirrored if it looks left
-    pose: np.ndarray  # (15, 3) axis-angle
-    box: Box
 
 
 def fit_labels(samples: Sequence[Sample], projection: Projection) -> tuple[Tensor, Tensor]:
@@ -74,13 +71,14 @@ def fit_labels(samples: Sequence[Sample], projection: Projection) -> tuple[Tenso
     return parameters.detach(), away * (MARGIN / 2)
 
 
-def _square(sample: Sample) -> Box:
+def square(sample: Sample) -> Box:
+    """What crop coordinates of a fit span."""
     return Box.around(sample.joints_px).squared(MARGIN)
 
 
 def _target(sample: Sample) -> np.ndarray:
     """``(21, 3)``: the labels as a right hand in crop coordinates, depth from the middle MCP."""
-    box = _square(sample)
+    box = square(sample)
     flat = (sample.joints_px + 0.5 - np.array(box.center)) * (2 / box.width)
     depth = sample.relative_depth_px
     deep = np.zeros(len(flat)) if depth is None else depth * (2 / box.width)
@@ -89,32 +87,136 @@ def _target(sample: Sample) -> np.ndarray:
 
 @torch.no_grad()
 def _start(target: Tensor, projection: Projection) -> Tensor:
-    """The mean hand where it fits best: scale, rotation and translation in closed form (Umeyama)."""
+    """The mean hand where it fits best: scale, rotation, translation in closed form (Umeyama)."""
     start = HandParameters.start(len(target))
     p = HandParameters.split(start)
     p.scale[:] = 1.0
     joints = projection(start).joints
     a, b = (points - points.mean(1, keepdim=True) for points in (joints, target))
-    u, s, vt = torch.linalg.svd(b.transpose(1, 2) @ a)
-    s[:, 2] *= torch.det(u @ vt).sign()
-    u[:, :, 2] *= torch.det(u @ vt).sign()[:, None]
-    rotation = u @ vt
-    p.scale[:] = (s.sum(1) / (a**2).sum((1, 2)))[:, None].clamp(min=0.5)
-    p.rotation[:] = _quaternion(rotation)
-    turned = (projection(start).joints - target).mean(1)
-    p.translation[:] -= turned
+    u, stretch, vt = torch.linalg.svd(b.mT @ a)
+    handed = torch.det(u @ vt).sign()  # no mirror images
+    stretch[:, 2] *= handed
+    u[:, :, 2] *= handed[:, None]
+    p.scale[:] = (stretch.sum(1) / (a**2).sum((1, 2)))[:, None].clamp(min=0.5)
+    p.rotation[:] = _quaternion(u @ vt)
+    p.translation[:] -= (projection(start).joints - target).mean(1)
     return start
 
 
 def _quaternion(rotation: Tensor) -> Tensor:
-    """``(N, 3, 3)`` to unit quaternions ``(N, 4)``, w x y z: the leading eigenvector of Bar-Itzhack."""
-    r = rotation
-    rows = (
-        (r[:, 0, 0] - r[:, 1, 1] - r[:, 2, 2], r[:, 1, 0] + r[:, 0, 1], r[:, 2, 0] + r[:, 0, 2], r[:, 2, 1] - r[:, 1, 2]),
-        (r[:, 1, 0] + r[:, 0, 1], r[:, 1, 1] - r[:, 0, 0] - r[:, 2, 2], r[:, 2, 1] + r[:, 1, 2], r[:, 0, 2] - r[:, 2, 0]),
-        (r[:, 2, 0] + r[:, 0, 2], r[:, 2, 1] + r[:, 1, 2], r[:, 2, 2] - r[:, 0, 0] - r[:, 1, 1], r[:, 1, 0] - r[:, 0, 1]),
-        (r[:, 2, 1] - r[:, 1, 2], r[:, 0, 2] - r[:, 2, 0], r[:, 1, 0] - r[:, 0, 1], r[:, 0, 0] + r[:, 1, 1] + r[:, 2, 2]),
-    )  # fmt: skip
-    matrix = torch.stack([torch.stack(row, 1) for row in rows], 1)
-    vector = torch.linalg.eigh(matrix)[1][..., -1]
-    return torch.cat((vector[:, 3:], vector[:, :3]), 1)
+    """``(N, 3, 3)`` to unit quaternions ``(N, 4)``, w x y z (Bar-Itzhack, 2000)."""
+    trace = rotation.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+    symmetric = rotation + rotation.mT - trace * torch.eye(3)
+    skew = (rotation - rotation.mT)[:, (2, 0, 1), (1, 2, 0)]
+    upper = torch.cat((symmetric, skew[..., None]), 2)
+    lower = torch.cat((skew[:, None], trace), 2)
+    vector = torch.linalg.eigh(torch.cat((upper, lower), 1))[1][..., -1]
+    return vector[:, (3, 0, 1, 2)]
+
+
+def write_fits(real: Path, output: Path, hand_model: str = "") -> None:
+    """Fit all training photographs of ``real``, cut out those that have no mask.
+
+    Raises as ``load_real_hands``.
+    """
+    projection = Projection(HandModel(hand_model or hand_model_path())).eval()
+    samples = load_real_hands(real, "train")
+    names, rows = [], []
+    output.mkdir(parents=True, exist_ok=True)
+    cut = 0
+    with tqdm(total=len(samples), unit="hand") as bar, ThreadPoolExecutor() as pool:
+        for first in range(0, len(samples), _BATCH):
+            chunk = samples[first : first + _BATCH]
+            parameters, errors = fit_labels(chunk, projection)
+            good = [i for i, error in enumerate(errors.tolist()) if error <= GOOD_FIT]
+            names += [chunk[i].name for i in good]
+            rows.append(parameters[good].numpy())
+            with torch.no_grad():
+                vertices = projection(parameters[good]).vertices.numpy()
+            pairs = zip(good, vertices, strict=True)
+            jobs = [(chunk[i], mesh) for i, mesh in pairs if chunk[i].opacity is None]
+            write = partial(_write_cut, output, projection.hand_model.triangles)
+            cut += sum(pool.map(write, jobs))
+            bar.update(len(chunk))
+    np.savez(output / "fits.npz", names=np.array(names), parameters=np.concatenate(rows))
+    print(f"{len(names)} of {len(samples)} photographs fitted, {cut} cut out")
+
+
+def _write_cut(output: Path, triangles: Tensor, job: tuple[Sample, np.ndarray]) -> bool:
+    sample, vertices = job
+    height, width = sample.image.shape[:2]
+    side = max(height, width)
+    points_px = crop_to_image(vertices[:, :2], square(sample), mirrored=not sample.right)
+    flat = (points_px + 0.5) * (2 / side) - 1
+    points = torch.from_numpy(np.column_stack((flat, vertices[:, 2]))).float()
+    faces = triangles if sample.right else triangles.flip(1)
+    mesh = silhouette(points[None], faces, side)[0, :height, :width].numpy() > 0.5
+    opacity = cut_out(sample.image, mesh, sample.joints_px)
+    if opacity is None:
+        return False
+    file = cut_file(output, sample.name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return cv2.imwrite(str(file), opacity)
+
+
+def cut_file(folder: Path, name: str) -> Path:
+    """Where the opacity of a photograph is."""
+    return (folder / name).with_suffix(".png")
+
+
+def with_cuts(samples: Sequence[Sample], folder: Path) -> list[Sample]:
+    """The samples, those that ``folder`` has cut out with mask and opacity.
+
+    Raises ``FileNotFoundError`` for a folder that was not written by ``write_fits``.
+    """
+    _require(folder)
+    return [_with_cut(sample, folder) for sample in samples]
+
+
+def _with_cut(sample: Sample, folder: Path) -> Sample:
+    file = cut_file(folder, sample.name)
+    if sample.opacity is not None or not file.is_file():
+        return sample
+    opacity = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+    return replace(sample, mask=opacity, opacity=opacity)
+
+
+def load_photo_hands(real: Path, fits: Path, model: HandModel) -> list[PhotoHand]:
+    """The fitted photographs as right hands, each with its mesh and its pose."""
+    _require(fits)
+    samples = {sample.name: sample for sample in load_real_hands(real, "train")}
+    with np.load(fits / "fits.npz") as archive:
+        names, parameters = archive["names"], torch.from_numpy(archive["parameters"])
+    projection = Projection(model).eval()
+    with torch.no_grad():
+        vertices = projection(parameters).vertices.numpy()
+        poses = model.pose_from_theta(HandParameters.split(parameters).pose).numpy()
+    hands = []
+    for name, mesh, pose in zip(names, vertices, poses, strict=True):
+        sample = samples[str(name)]
+        crop = crop_image(sample.image, square(sample), mirrored=not sample.right)
+        hands.append(PhotoHand(crop.image, mesh, pose, sample.source))
+    return hands
+
+
+def _require(folder: Path) -> None:
+    if not (folder / "fits.npz").is_file():
+        raise FileNotFoundError(
+            f"no fits in {folder}; write them with "
+            "python -m dhpe_ros.training.photo_fits --real FOLDER --output FITS"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fit the hand model to labelled photographs.")
+    parser.add_argument("--real", type=Path, required=True, help="folder of labelled photographs")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--hand-model", default="", help="MANO-format hand; the open hand if not given"
+    )
+    options = parser.parse_args()
+    write_fits(options.real, options.output, options.hand_model)
+
+
+if __name__ == "__main__":
+    main()

@@ -47,10 +47,13 @@ def _signs(folder: Path, split: str) -> Iterator[Sample]:
     for hand in _labels(folder)["hands"]:
         if hand["split"] == split:
             joints = np.asarray(hand["joints_px"], np.float32)
-            image = cv2.resize(_read(folder / "images" / f"{hand['name']}.jpg"), (200, 200))
+            file = f"images/{hand['name']}.jpg"
+            image = cv2.resize(_read(folder / file), (200, 200))
             joints = joints * 2 + 0.5
             mask = _read_mask(folder / "masks" / f"{hand['name']}.png")
-            yield Sample(image, joints, True, "signs", mask, mask, _depth_hint(joints, hand))
+            depth = _depth_hint(joints, hand)
+            name = f"signs/{file}"
+            yield Sample(image, joints, True, "signs", mask, mask, depth, name=name)
 
 
 def _wild(folder: Path, split: str) -> Iterator[Sample]:
@@ -62,7 +65,8 @@ def _wild(folder: Path, split: str) -> Iterator[Sample]:
             image = _read(folder / hand["file"])
             right = hand["side"] == "right"
             depth = _depth_hint(joints, hand)
-            yield Sample(image, joints, right, hand["set"], mask, mask, depth)
+            name = f"wild/{hand['file']}"
+            yield Sample(image, joints, right, hand["set"], mask, mask, depth, name=name)
 
 
 def _depth_hint(joints_px: np.ndarray, hand: dict) -> np.ndarray:

@@ -21,6 +21,7 @@ class Sample:
     rotation: np.ndarray | None = None  # (3, 3) global rotation of the right-hand model
     pose: np.ndarray | None = None  # (15, 3) axis-angle
     shape: np.ndarray | None = None  # (10,)
+    name: str = ""  # of a photograph: its file in the folder
 
     def __post_init__(self) -> None:
         if self.joints_px.shape != (21, 2):

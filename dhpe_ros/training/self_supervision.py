@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +14,13 @@ from torch import Tensor
 from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.projection import Projection
-from dhpe_ros.rendering import Skin, photo_skin
-from dhpe_ros.rendering.texels import texels_of
 from dhpe_ros.rendering.workers import for_each
 from dhpe_ros.training import processes
 from dhpe_ros.training.augmentation import augment
 from dhpe_ros.training.batches import Batch
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.growing_set import GrowingSet
-from dhpe_ros.training.hand_surface import surface_of
+from dhpe_ros.training.photo_hands import PhotoHand, skin_of
 from dhpe_ros.training.samples import Sample
 from dhpe_ros.training.state import TrainingState
 from dhpe_ros.training.synthesis import SyntheticHand, render_sample
@@ -98,15 +96,6 @@ class SelfSupervision:
         return (self._seed, self._state.step, processes.rank(), use)
 
 
-@dataclass(frozen=True)
-class Seed:
-    """A predicted mesh over the picture that it was predicted from."""
-
-    image: np.ndarray  # (S, S, 3) uint8 RGB
-    vertices: np.ndarray  # (778, 3) crop coordinates
-    pose: np.ndarray  # (15, 3) axis-angle
-
-
 def _promising(batch: Batch, rng: np.random.Generator) -> Tensor:
     """Rows of right hands large enough for a mesh, in random order, photographs first."""
     rows = batch.near.cpu().numpy().nonzero()[0]
@@ -118,7 +107,7 @@ def _promising(batch: Batch, rng: np.random.Generator) -> Tensor:
 @torch.no_grad()
 def find_seeds(
     networks: Networks, projection: Projection, batch: Batch, rows: Tensor
-) -> list[Seed]:
+) -> list[PhotoHand]:
     """Of the ``rows`` ``(N,)`` of a batch, those whose mesh lies on the labelled joints."""
     # Of batch statistics, which each process has of its own, the first one's are what is saved.
     processes.follow_first_statistics(networks)
@@ -132,10 +121,10 @@ def find_seeds(
     agrees = error <= AGREEMENT * (joints.amax(1) - joints.amin(1)).amax(1)
     pictures = (images.permute(0, 2, 3, 1) * 255).round().byte().contiguous()
     parts = (part[agrees].cpu().numpy() for part in (pictures, estimate.hand.vertices, poses))
-    return [Seed(*of_one) for of_one in zip(*parts, strict=True)]
+    return [PhotoHand(*of_one) for of_one in zip(*parts, strict=True)]
 
 
-def new_hands(seed: Seed, model: HandModel, numbers: tuple[int, ...]) -> list[Sample]:
+def new_hands(seed: PhotoHand, model: HandModel, numbers: tuple[int, ...]) -> list[Sample]:
     """Three hands of the seed's pose and skin, of any shape and from any side; labels are exact.
 
     Each number of a shape is uniform over +-3 standard deviations, rotations are uniform over all
@@ -165,22 +154,3 @@ def new_hands(seed: Seed, model: HandModel, numbers: tuple[int, ...]) -> list[Sa
 
     for_each(PER_SEED, draw)
     return made
-
-
-def skin_of(seed: Seed, model: HandModel, rng: np.random.Generator) -> Skin:
-    """The hand's colours from the picture, the wrist's along the forearm; of ``surface_of``.
-
-    Raises ``ValueError`` where the picture shows nothing of the mesh.
-    """
-    hand, whole = model.triangles.numpy(), surface_of(model).texels
-    texels = texels_of(hand, len(seed.vertices), whole.detail)
-    skin = photo_skin(seed.image, seed.vertices, hand, detail=whole.detail, rng=rng)
-    at_vertices = skin.albedo[: len(seed.vertices)]
-    wrist = at_vertices[model.extras["wrist_loop"]]
-    rings = (whole.vertices.max() + 1 - len(at_vertices)) // len(wrist)
-    forearm = (np.tile(wrist, (rings, 1)), wrist.mean(0, keepdims=True))
-    albedo = whole.spread(np.concatenate((at_vertices, *forearm))).astype(np.float32)
-    # Both meshes begin with the hand's triangles.
-    albedo[whole.corners[: len(texels.corners)]] = skin.albedo[texels.corners]
-    gloss = np.full(len(albedo), skin.gloss[0])
-    return replace(skin, albedo=albedo, gloss=gloss)

@@ -25,6 +25,7 @@ from dhpe_ros.rendering.texels import Texels
 from dhpe_ros.training.forearm import Forearm, random_forearm
 from dhpe_ros.training.hand_poses import sample_poses
 from dhpe_ros.training.hand_surface import surface_of
+from dhpe_ros.training.photo_hands import PhotoBank
 from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
@@ -34,6 +35,7 @@ HAND_PART = 0.52  # of the picture that the longer side of the joints' box takes
 SHAPE_MAX = 2.5  # standard deviations
 NEAREST_M, FARTHEST_M = 0.3, 2.0  # middle MCP from the camera
 CLOSEST_M = 0.08  # that a forearm comes to the camera's plane: no point gets behind it
+PHOTO_POSES, PHOTO_SKINS = 0.5, 0.5  # of the hands, where there are photographs
 _POSE_CHUNK = 256
 
 
@@ -66,18 +68,24 @@ class SyntheticHand:
         return np.concatenate((turned[:, :2] * nearness, turned[:, 2:]), axis=1)
 
 
-def random_hands(model: HandModel, count: int, rng: np.random.Generator) -> Iterator[SyntheticHand]:
+def random_hands(
+    model: HandModel, count: int, rng: np.random.Generator, photos: PhotoBank | None = None
+) -> Iterator[SyntheticHand]:
     """``count`` hands; poses from ``hand_poses``, fingers pushed apart where they meet.
 
-    Shapes are normal, views from the whole sphere.
+    Of ``photos``, where there are some, half of the poses are. Shapes are normal, views from the
+    whole sphere.
     """
     require_parts(model)
     axes = np.asarray(model.extras["pose_axes"], np.float64)
     pose_space = PoseSpace(model)
     for start in range(0, count, _POSE_CHUNK):
         chunk = min(_POSE_CHUNK, count - start)
-        raw = torch.from_numpy(sample_poses(rng, chunk, axes)).float()
-        poses = pose_space.settled(raw)[0].numpy()
+        raw = sample_poses(rng, chunk, axes)
+        if photos:
+            taken = rng.random(chunk) < PHOTO_POSES
+            raw[taken] = photos.poses(rng, int(taken.sum()))
+        poses = pose_space.settled(torch.from_numpy(raw).float())[0].numpy()
         shapes = np.clip(rng.normal(0, 1, (chunk, 10)), -SHAPE_MAX, SHAPE_MAX).astype(np.float32)
         with torch.no_grad():
             vertices = model(torch.from_numpy(poses), torch.from_numpy(shapes))
@@ -164,27 +172,33 @@ def _bytes(image: np.ndarray) -> np.ndarray:
 _LABELS = ("joints_px", "relative_depth_px", "rotation", "pose", "shape")
 
 
-def random_samples(model: HandModel, count: int, seed: int) -> Iterator[Sample]:
-    """``count`` hands rendered on all cores of the CPU; the same for the same seed."""
-    hands = random_hands(model, count, np.random.default_rng(seed))
+def random_samples(
+    model: HandModel, count: int, seed: int, photos: PhotoBank | None = None
+) -> Iterator[Sample]:
+    """``count`` hands rendered on all cores of the CPU; the same for the same seed and photos."""
+    hands = random_hands(model, count, np.random.default_rng(seed), photos)
 
     def draw(job: tuple[int, SyntheticHand]) -> Sample:
         index, hand = job
-        return render_sample(hand, model, np.random.default_rng((seed, index)))
+        rng = np.random.default_rng((seed, index))
+        skin = photos.skin(rng) if photos and rng.random() < PHOTO_SKINS else None
+        return render_sample(hand, model, rng, skin)
 
     with ThreadPoolExecutor() as pool:
         for chunk in batched(enumerate(hands), 64):
             yield from pool.map(draw, chunk)
 
 
-def write_synthetic(folder: Path, count: int, seed: int, hand_model: str = "") -> None:
+def write_synthetic(
+    folder: Path, count: int, seed: int, hand_model: str = "", photos: PhotoBank | None = None
+) -> None:
     """Render into ``folder``: ``pictures.npy`` (``count``, 160, 160, 5) and ``labels.npz``."""
     folder.mkdir(parents=True, exist_ok=True)
     model = HandModel(hand_model or hand_model_path())
     shape = (count, RENDER_SIZE, RENDER_SIZE, 5)
     pictures = np.lib.format.open_memmap(folder / "pictures.npy", "w+", np.uint8, shape)
     labels: dict[str, list[np.ndarray]] = {name: [] for name in _LABELS}
-    samples = tqdm(random_samples(model, count, seed), total=count, unit="hand")
+    samples = tqdm(random_samples(model, count, seed, photos), total=count, unit="hand")
     for picture, sample in zip(pictures, samples, strict=True):
         layers = (sample.image, sample.mask[..., None], sample.opacity[..., None])
         picture[...] = np.concatenate(layers, axis=2)
@@ -235,8 +249,18 @@ def main() -> None:
     parser.add_argument(
         "--hand-model", default="", help="MANO-format hand; the open hand if not given"
     )
+    parser.add_argument(
+        "--photos", nargs=2, type=Path, metavar=("REAL", "FITS"),
+        help="folders of labelled photographs and of training.photo_fits, for poses and skins",
+    )  # fmt: skip
     options = parser.parse_args()
-    write_synthetic(options.output, options.count, options.seed, options.hand_model)
+    photos = None
+    if options.photos:
+        from dhpe_ros.training.photo_fits import load_photo_hands
+
+        model = HandModel(options.hand_model or hand_model_path())
+        photos = PhotoBank(load_photo_hands(*options.photos, model), model, options.seed)
+    write_synthetic(options.output, options.count, options.seed, options.hand_model, photos)
 
 
 if __name__ == "__main__":
