@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dhpe_ros.array_pickle import ArrayUnpickler, read_array_pickle
 from dhpe_ros.types import JOINT_COUNT
 
 VERTEX_COUNT = 778
@@ -81,16 +82,7 @@ def _read_npz(path: Path) -> dict[str, Any]:
 
 
 def _read_pickle(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            loaded = _RestrictedUnpickler(file, encoding="latin1").load()
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{path}: {error}") from error
-    except Exception as error:  # a broken pickle can raise nearly anything
-        raise ValueError(
-            f"{path}: not a readable pickle ({type(error).__name__}: {error}); expected "
-            "MANO_RIGHT.pkl or an .npz"
-        ) from error
+    loaded = read_array_pickle(path, _ManoUnpickler, expected="MANO_RIGHT.pkl or an .npz")
     if not isinstance(loaded, dict):
         raise ValueError(f"{path}: expected a dictionary of arrays, got {type(loaded).__name__}")
     return loaded
@@ -116,32 +108,21 @@ class _ChumpyStandIn:
         raise ValueError("holds a chumpy expression this reader does not know")
 
 
-_NUMPY_NAMES = frozenset(("_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"))
-_NUMPY_MODULES = frozenset(
-    f"numpy{core}" for core in ("", ".core.multiarray", "._core.multiarray", "._core.numeric")
-)
-
-
-class _RestrictedUnpickler(pickle.Unpickler):
+class _ManoUnpickler(ArrayUnpickler):
     """Finds only the classes that MANO's pickle is made of."""
 
+    holds = "a MANO pickle holds only numpy arrays, scipy sparse matrices and chumpy arrays"
+
     def find_class(self, module: str, name: str) -> Any:
-        if module in _NUMPY_MODULES and name in _NUMPY_NAMES:
-            return super().find_class(module, name)
         if module.startswith("scipy.sparse") and name in ("csc_matrix", "csr_matrix"):
             return _SparseStandIn
         if module.startswith("chumpy") and name in ("Ch", "Select"):
             return _ChumpyStandIn
-        if (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
         if (module, name) in (("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")):
             return _reconstruct_stand_in
         if (module, name) in (("__builtin__", "object"), ("builtins", "object")):
             return object
-        raise pickle.UnpicklingError(
-            f"refused to load {module}.{name}: a MANO pickle holds only numpy arrays, scipy sparse "
-            "matrices and chumpy arrays"
-        )
+        return super().find_class(module, name)
 
 
 class _SparseStandIn:
