@@ -67,9 +67,8 @@ def read_mano_file(path: str | Path) -> ManoFile:
     tips = np.asarray(extras.pop("tips", MANO_TIPS), np.int64)
     if tips.shape != (5,) or tips.min() < 0 or tips.max() >= VERTEX_COUNT:
         raise ValueError(f"{path}: 'tips' must be 5 vertex indices below {VERTEX_COUNT}")
-    landmarks = extras.get("landmarks")
-    if landmarks is not None and landmarks.shape != (JOINT_COUNT, JOINT_COUNT):
-        raise ValueError(f"{path}: 'landmarks' must be 21 x 21 numbers, got {landmarks.shape}")
+    if "landmarks" in extras:
+        _check_landmarks(path, extras["landmarks"])
     return ManoFile(arrays, tips, extras)
 
 
@@ -172,6 +171,16 @@ def _checked(path: Path, key: str, value: Any, shape: tuple[int, ...]) -> np.nda
     if key not in ("f", "kintree_table") and not np.isfinite(array).all():
         raise ValueError(f"{path}: key '{key}' holds values that are not finite")
     return array
+
+
+def _check_landmarks(path: Path, landmarks: np.ndarray) -> None:
+    if landmarks.shape != (JOINT_COUNT, JOINT_COUNT) or landmarks.dtype.kind != "f":
+        raise ValueError(
+            f"{path}: 'landmarks' must be {JOINT_COUNT} x {JOINT_COUNT} floats, "
+            f"got {landmarks.dtype} {landmarks.shape}"
+        )
+    if not np.allclose(landmarks.sum(1), 1, atol=1e-4):  # else they do not move with the hand
+        raise ValueError(f"{path}: each row of 'landmarks' must sum to one")
 
 
 def _check_topology(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -55,14 +55,43 @@ def test_a_bone_turns_what_hangs_on_it_and_nothing_else(model, bone):
     assert torch.allclose(moved[none], rigid.v_template[none], atol=1e-6)
 
 
-def test_skeleton_at_rest_is_the_regressed_joints_in_openpose_order(model):
-    joints = model.skeleton(model.v_template[None])[0]
+def test_pivots_at_rest_are_the_regressed_joints_in_openpose_order(model):
+    joints = model.pivots(model.v_template[None])[0]
     assert torch.allclose(joints[0], model.joint_template[0])
     assert torch.allclose(joints[5], model.joint_template[1])  # index MCP
     assert torch.allclose(joints[17], model.joint_template[7])  # little MCP, MANO's third finger
     assert torch.allclose(joints[1], model.joint_template[13])  # thumb CMC, MANO's last
     lengths = [float((joints[4 * f + 4] - joints[0]).norm()) for f in range(5)]
     assert int(np.argmax(lengths)) == 2  # the middle finger reaches furthest
+
+
+def test_the_skeleton_is_the_landmarks_of_the_pivots_and_near_them(model):
+    torch.manual_seed(2)
+    vertices = model(0.3 * torch.randn(4, 15, 3).double(), torch.randn(4, 10).double())
+    skeleton, pivots = model.skeleton(vertices), model.pivots(vertices)
+    landmarks = torch.from_numpy(model.extras["landmarks"]).double()
+    torch.testing.assert_close(skeleton, landmarks @ pivots, atol=1e-6, rtol=0)
+    away_m = (skeleton - pivots).norm(dim=2)
+    assert away_m.max() < 0.025
+    assert away_m.mean() > 0.002  # it is not the same point by another name
+
+
+def test_landmarks_move_with_the_hand(model):
+    shift = torch.tensor((0.3, -2.0, 5.0)).double()
+    vertices = model.v_template[None]
+    moved = model.skeleton(vertices + shift)
+    torch.testing.assert_close(moved, model.skeleton(vertices) + shift, atol=1e-5, rtol=0)
+
+
+def test_without_landmarks_the_skeleton_is_the_pivots(tmp_path):
+    with np.load(hand_model_path()) as file:
+        arrays = {key: value for key, value in file.items() if key != "landmarks"}
+    np.savez(tmp_path / "plain.npz", **arrays)
+    plain = HandModel(tmp_path / "plain.npz")
+    pose, shape = torch.full((1, 15, 3), 0.2), torch.ones(1, 10)
+    vertices, skeleton = plain.pose_hand(pose, shape, torch.eye(3, 4)[None])
+    assert torch.equal(plain.skeleton_regressor, plain.pivot_regressor)
+    torch.testing.assert_close(skeleton, plain.pivots(vertices), atol=1e-6, rtol=0)
 
 
 def test_theta_and_pose_are_inverse(model):
@@ -158,3 +187,5 @@ def test_saving_and_loading_keeps_the_hand(tmp_path, model):
     pose += 0.2
     assert torch.equal(copy(pose, shape), model(pose, shape))
     assert torch.equal(copy.skeleton_regressor, model.skeleton_regressor)
+    assert torch.equal(copy.pivot_regressor, model.pivot_regressor)
+    assert np.array_equal(copy.extras["landmarks"], model.extras["landmarks"])

@@ -120,6 +120,28 @@ def test_wrong_values_are_named(tmp_path, arrays):
         read_mano_file(_write(tmp_path / "c.npz", arrays, kintree_table=tree))
 
 
+def _landmarks(change=None, size=21, dtype=np.float32):
+    matrix = np.eye(size, dtype=dtype)
+    if change is not None:
+        matrix[4, 3] = change
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("landmarks", "complaint"),
+    [
+        (_landmarks(size=20), r"'landmarks' must be 21 x 21 floats, got float32 \(20, 20\)"),
+        (np.ones(21, np.float32), r"'landmarks' must be 21 x 21 floats, got float32 \(21,\)"),
+        (_landmarks().astype(str), r"'landmarks' must be 21 x 21 floats, got <U32 \(21, 21\)"),
+        (_landmarks(change=0.1), "each row of 'landmarks' must sum to one"),
+        (_landmarks(change=np.nan), "each row of 'landmarks' must sum to one"),
+    ],
+)
+def test_wrong_landmarks_are_named(tmp_path, arrays, landmarks, complaint):
+    with pytest.raises(ValueError, match=f"hand.npz: {complaint}"):
+        read_mano_file(_write(tmp_path / "hand.npz", arrays, landmarks=landmarks))
+
+
 def test_a_left_hand_is_refused_with_the_remedy(tmp_path, arrays):
     left = arrays["v_template"] * (-1, 1, 1)
     with pytest.raises(ValueError, match="this is a left hand; give the right one"):

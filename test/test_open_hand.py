@@ -72,6 +72,8 @@ def test_keys_have_the_shapes_and_types_of_mano(hand):
         "theta_std": (45,),
         "pose_limits": (15, 3, 2),
         "pose_axes": (15, 3, 3),
+        "landmarks": (21, 21),
+        "shape_variance_explained": (10,),
     }
     integers = {"f": "int32", "tips": "int32", "wrist_loop": "int32", "kintree_table": "int64"}
     for key, shape in shapes.items():

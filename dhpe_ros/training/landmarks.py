@@ -2,8 +2,8 @@
 
 Labels of photographs lie at creases, knuckles and in the pulp of finger tips; a hand model's joints
 are centres of rotation, its tips the last vertices. On rendered hands both are known: a tracker of
-hands marks them, and the difference, joint by joint, is linear in the joints around it. The result is
-``landmarks`` of the open hand, (21, 21), by which ``HandModel`` publishes its skeleton:
+hands marks them, and the difference, joint by joint, is linear in the joints around it. The result
+is ``landmarks`` of the open hand, (21, 21), by which ``HandModel`` publishes its skeleton:
 ``pip install mediapipe==0.10.21``, then ``python -m dhpe_ros.training.landmarks``
 """
 
@@ -135,6 +135,16 @@ def marked(pictures: np.ndarray) -> np.ndarray:
     return marks
 
 
+def add_landmarks(path: Path, landmarks: np.ndarray) -> None:
+    """Set ``landmarks`` of an ``.npz``, and nothing else."""
+    with np.load(path) as file:
+        hand = dict(file)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as target:
+        np.savez_compressed(target, **{**hand, "landmarks": landmarks.astype(np.float32)})
+    partial.replace(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the landmarks of the open hand.")
     parser.add_argument("--count", type=int, default=3000, help="rendered hands")
@@ -146,8 +156,7 @@ def main() -> None:
     marks = marked(pictures)
     seen = np.isfinite(marks[:, 0, 0])
     found = calibrate(joints[seen], marks[seen])
-    model.extras["landmarks"] = found.landmarks.astype(np.float32)
-    model.save(options.hand_model)
+    add_landmarks(options.hand_model, found.landmarks)
     print(f"{found.hands} hands of {options.count}; distance to the marks in % of the joints' box:")
     print("before", np.round(found.before_pct, 1), "mean", round(found.before_pct.mean(), 2))
     print("after ", np.round(found.after_pct, 1), "mean", round(found.after_pct.mean(), 2))
