@@ -8,7 +8,7 @@ import pytest
 from dhpe_ros.training import augmentation
 from dhpe_ros.training.augmentation import INPUT_SIZE, augment, background_example
 from dhpe_ros.training.batches import Batch, source_shares
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.training.samples import Sample, StoredSample
 
 BACKGROUNDS = [np.zeros((140, 160, 3), np.uint8)]
 
@@ -65,10 +65,30 @@ def test_rotation_labels_turn_with_the_picture():
 
 def test_depth_scales_with_the_picture():
     depth = np.linspace(-10, 10, 21).astype(np.float32)
-    example = augment(_dotted(relative_depth_px=depth), BACKGROUNDS, np.random.default_rng(0))
+    hint = _dotted(relative_depth_px=depth, depth_trust=0.2)
+    example = augment(hint, BACKGROUNDS, np.random.default_rng(0))
     scale = np.linalg.norm(example.joints[0] - example.joints[10]) / 80
     assert np.allclose(example.depth, depth * scale, rtol=0.1)
-    assert 0 < example.depth_trust < 1
+    assert example.depth_trust == 0.2
+
+
+def test_exact_depth_is_trusted_and_its_picture_not_stretched():
+    exact = _dotted(relative_depth_px=np.zeros(21, np.float32))
+    for seed in range(10):
+        example = augment(exact, BACKGROUNDS, np.random.default_rng(seed))
+        assert example.depth_trust == 1
+        radii = np.linalg.norm(example.joints - example.joints.mean(0), axis=1)
+        assert np.ptp(radii) < 1e-4
+    assert augment(_dotted(), BACKGROUNDS, np.random.default_rng(0)).depth_trust == 0
+
+
+def test_a_stored_sample_is_read_once_for_an_example():
+    read = []
+    stored = StoredSample("test", lambda: read.append(1) or _dotted())
+    example = augment(stored, BACKGROUNDS, np.random.default_rng(0))
+    assert len(read) == 1
+    same = augment(_dotted(), BACKGROUNDS, np.random.default_rng(0))
+    assert np.array_equal(example.image, same.image)
 
 
 def test_a_cut_out_hand_leaves_no_rim():
@@ -112,12 +132,21 @@ def test_batches_stack_everything():
     assert batch.hand.tolist() == [True, False]
 
 
-def test_shares_do_not_follow_the_number_of_pictures():
-    shares = source_shares(["synthetic", "signs", "rock_paper"])
-    assert shares.sum() == pytest.approx(1)
-    assert shares[0] == pytest.approx(0.45)
-    assert shares[1] > shares[2]
-    assert source_shares(["signs"]).tolist() == [1.0]
+def test_synthetic_hands_have_a_fixed_share_however_many_there_are():
+    for count in (10, 100_000):
+        shares = source_shares({"synthetic": count, "signs": 400, "rock_paper": 400})
+        assert shares.sum() == pytest.approx(1)
+        assert shares[0] == pytest.approx(0.45)
+        assert shares[1] == pytest.approx(1.5 * shares[2])  # more people in it
+    assert source_shares({"signs": 7}).tolist() == [1.0]
+    assert source_shares({"synthetic": 7}).tolist() == [1.0]
+
+
+def test_sets_of_photographs_weigh_by_the_root_of_their_number_up_to_a_thousand():
+    shares = source_shares({"few": 10, "some": 90, "many": 1000, "most": 50_000})
+    assert shares[1] == pytest.approx(3 * shares[0])
+    assert shares[2] == pytest.approx(10 * shares[0])
+    assert shares[3] == pytest.approx(shares[2])
 
 
 def test_samples_refuse_what_does_not_fit():

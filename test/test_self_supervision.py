@@ -19,14 +19,9 @@ from dhpe_ros.training import processes, self_supervision
 from dhpe_ros.training.batches import Batch, MixedBatches
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.growing_set import GrowingSet
+from dhpe_ros.training.photo_hands import PhotoHand
 from dhpe_ros.training.samples import Sample
-from dhpe_ros.training.self_supervision import (
-    AGREEMENT,
-    Seed,
-    SelfSupervision,
-    find_seeds,
-    new_hands,
-)
+from dhpe_ros.training.self_supervision import AGREEMENT, SelfSupervision, find_seeds, new_hands
 from dhpe_ros.training.synthesis import RENDER_SIZE, random_hands, render_sample, write_synthetic
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
@@ -69,7 +64,7 @@ def seed(synthetic):
     image = (share * sample.image + (1 - share) * BLUE).astype(np.uint8)
     vertices = hand.project(hand.vertices_m) * (2 / RENDER_SIZE)
     vertices[:, :2] += 1 / RENDER_SIZE - 1
-    return Seed(image, vertices.astype(np.float32), hand.pose)
+    return PhotoHand(image, vertices.astype(np.float32), hand.pose)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +188,7 @@ def test_the_same_numbers_make_the_same_hands(seed, model, made):
 
 
 def test_a_hand_that_is_not_in_the_picture_makes_none(seed, model):
-    beside = Seed(seed.image, seed.vertices + np.float32(9), seed.pose)
+    beside = PhotoHand(seed.image, seed.vertices + np.float32(9), seed.pose)
     assert new_hands(beside, model, (0,)) == []
 
 
