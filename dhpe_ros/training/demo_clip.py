@@ -62,7 +62,7 @@ class Key:
 
     time_s: float
     pose: str
-    position_m: tuple[float, float, float]  # of the middle MCP, camera optical frame
+    position_m: tuple[float, float, float]  # of the middle knuckle's pivot, optical frame
     turn_deg: tuple[float, float, float]  # about the camera's x, y and z, from upright, palm ahead
 
 
@@ -158,11 +158,12 @@ class Stage:
         with torch.no_grad():
             posed = self.model(torch.from_numpy(pose[None]).float(), torch.zeros(1, 10))
             joints = self.model.skeleton(posed)[0].double().numpy()
+            knuckle = self.model.pivots(posed)[0, MIDDLE_MCP].double().numpy()
         hand_m = posed[0].double().numpy()
         points_m, triangles = self._with_forearm(hand_m)
 
         def placed(points: np.ndarray) -> np.ndarray:
-            return (points - joints[MIDDLE_MCP]) @ moment.rotation.T + moment.position_m
+            return (points - knuckle) @ moment.rotation.T + moment.position_m
 
         crop = _square_view(placed(points_m))
         picture = render_hand(
