@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from dhpe_ros.config import TrackingConfig
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.training.samples import Sample, StoredSample
 from dhpe_ros.types import JOINT_COUNT, Box
 
 INPUT_SIZE = 128  # what the lite trunk sees; lengths below are in pixels of such a crop
@@ -66,7 +66,7 @@ class _View:
 
 
 def augment(
-    sample: Sample,
+    sample: Sample | StoredSample,
     backgrounds: Sequence[np.ndarray],
     rng: np.random.Generator,
     size: int = INPUT_SIZE,
@@ -77,6 +77,7 @@ def augment(
     Over another background where its mask is known. Not ``varied``, it is the picture as it is, cut
     out about the joints; only what is rendered gets a background, and sides are mirrored as ever.
     """
+    sample = sample.opened()
     view = _random_view(sample, rng) if varied else _plain_view(sample, rng)
     image, mask = _compose(sample, view, backgrounds, rng, size, varied)
     if varied:
@@ -94,7 +95,7 @@ def augment(
         near=right and view.margin < WIDEST_MESH,
         joints=view.points(sample.joints_px).astype(np.float32),
         depth=(zeros(JOINT_COUNT) if depth is None else depth * view.scale).astype(np.float32),
-        depth_trust=0.0 if depth is None else (1.0 if sample.synthetic else 0.2),
+        depth_trust=0.0 if depth is None else sample.depth_trust,
         mask=zeros((size, size), np.uint8) if mask is None else mask,
         mask_known=mask is not None,
         synthetic=sample.synthetic and right,
@@ -129,7 +130,7 @@ def _random_view(sample: Sample, rng: np.random.Generator) -> _View:
     center = np.array(box.center) - 0.5 + rng.uniform(-1, 1, 2) * slack
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.5 else rng.normal(0, 0.5)
     mirrored = _mirrored(sample, rng)
-    stretch = np.exp(rng.normal(0, 0.03)) if not sample.synthetic else 1.0
+    stretch = np.exp(rng.normal(0, 0.03)) if not sample.exact else 1.0
     flip = np.diag((-1.0 if mirrored else 1.0, 1.0))
     scale = 2 / side
     linear = scale * _about_z(turn)[:2, :2] @ np.diag((stretch, 1 / stretch)) @ flip

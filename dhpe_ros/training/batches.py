@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dhpe_ros.training.augmentation import INPUT_SIZE, Example, augment, background_example
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.training.samples import Sample, StoredSample
 
 BACKGROUND_SHARE = 0.06
 SYNTHETIC_SHARE = 0.45
@@ -89,7 +89,7 @@ class MixedBatches(Dataset):
 
     def __init__(
         self,
-        samples: Sequence[Sample],
+        samples: Sequence[Sample | StoredSample],
         backgrounds: Sequence[np.ndarray],
         batch_size: int,
         seed: int,
@@ -99,7 +99,7 @@ class MixedBatches(Dataset):
         rank: int = 0,
         processes: int = 1,
     ) -> None:
-        self._by_source: dict[str, list[Sample]] = defaultdict(list)
+        self._by_source: dict[str, list[Sample | StoredSample]] = defaultdict(list)
         for sample in samples:
             self._by_source[sample.source].append(sample)
         self._names = list(self._by_source)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dhpe_ros.projection import Projection
 from dhpe_ros.rendering import rasterize
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.training.samples import Sample, StoredSample
 from dhpe_ros.training.validation import crops_of
 from dhpe_ros.types import BONES
 from dhpe_ros.weights import Networks
@@ -22,7 +22,7 @@ _COLUMNS = 4
 
 @torch.no_grad()
 def picture_grid(
-    networks: Networks, projection: Projection, samples: Sequence[Sample]
+    networks: Networks, projection: Projection, samples: Sequence[Sample | StoredSample]
 ) -> np.ndarray:
     """``(H, W, 3)`` uint8 RGB: per hand, joints found (orange) and true (white), and the mesh."""
     crops, truth, _ = crops_of(samples)

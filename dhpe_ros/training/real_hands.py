@@ -17,6 +17,8 @@ import numpy as np
 from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import MIDDLE_MCP, Box
 
+_DEPTH_TRUST = 0.2  # of another tracker's depth
+
 
 def load_real_hands(folder: Path, split: str) -> list[Sample]:
     """All labelled hands of ``split`` ("train" or "val") in ``signs`` and ``wild``.
@@ -53,7 +55,7 @@ def _signs(folder: Path, split: str) -> Iterator[Sample]:
             mask = _read_mask(folder / "masks" / f"{hand['name']}.png")
             depth = _depth_hint(joints, hand)
             name = f"signs/{file}"
-            yield Sample(image, joints, True, "signs", mask, mask, depth, name=name)
+            yield Sample(image, joints, True, "signs", mask, mask, depth, _DEPTH_TRUST, name=name)
 
 
 def _wild(folder: Path, split: str) -> Iterator[Sample]:
@@ -66,7 +68,9 @@ def _wild(folder: Path, split: str) -> Iterator[Sample]:
             right = hand["side"] == "right"
             depth = _depth_hint(joints, hand)
             name = f"wild/{hand['file']}"
-            yield Sample(image, joints, right, hand["set"], mask, mask, depth, name=name)
+            yield Sample(
+                image, joints, right, hand["set"], mask, mask, depth, _DEPTH_TRUST, name=name
+            )
 
 
 def _depth_hint(joints_px: np.ndarray, hand: dict) -> np.ndarray:

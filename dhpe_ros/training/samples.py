@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ class Sample:
     mask: np.ndarray | None = None  # (H, W) uint8, 0..255: the hand
     opacity: np.ndarray | None = None  # (H, W) uint8: what to keep over another background
     relative_depth_px: np.ndarray | None = None  # (21,) depth less the middle MCP's, in pixels
+    depth_trust: float = 1.0  # of it: 1 exact, less: a hint
     rotation: np.ndarray | None = None  # (3, 3) global rotation of the right-hand model
     pose: np.ndarray | None = None  # (15, 3) axis-angle
     shape: np.ndarray | None = None  # (10,)
@@ -35,3 +37,20 @@ class Sample:
     @property
     def synthetic(self) -> bool:
         return self.rotation is not None
+
+    @property
+    def exact(self) -> bool:
+        """Joints and depth are those of one hand before a camera, and not another tracker's."""
+        return self.synthetic or (self.relative_depth_px is not None and self.depth_trust == 1.0)
+
+    def opened(self) -> Sample:
+        """Itself: the picture is at hand already."""
+        return self
+
+
+@dataclass(frozen=True)
+class StoredSample:
+    """A sample that stays on disk until it is used: large sets do not fit into memory."""
+
+    source: str  # the set it belongs to
+    opened: Callable[[], Sample]  # reads it; may raise ``ValueError``

@@ -10,7 +10,7 @@ import torch
 from dhpe_ros.config import TrackingConfig
 from dhpe_ros.crop import crop_image
 from dhpe_ros.projection import Projection
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.training.samples import Sample, StoredSample
 from dhpe_ros.types import Box
 from dhpe_ros.weights import Networks
 
@@ -19,7 +19,10 @@ CROP_SCALE = TrackingConfig().crop_scale
 
 @torch.no_grad()
 def validate(
-    networks: Networks, projection: Projection, samples: Sequence[Sample], batch: int = 64
+    networks: Networks,
+    projection: Projection,
+    samples: Sequence[Sample | StoredSample],
+    batch: int = 64,
 ) -> dict[str, float]:
     """Mean 2D errors in percent of the longer side of the joints' box, crops about the labels.
 
@@ -41,13 +44,15 @@ def validate(
     return {"evidence": evidence_pct, "mesh": mesh_pct, "side": side_pct}
 
 
-def crops_of(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def crops_of(
+    samples: Sequence[Sample | StoredSample],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Crops ``(B, 3, 224, 224)`` about the labels, joints ``(B, 21, 2)``, sides of boxes ``(B,)``.
 
     Left hands are mirrored; synthetic ones stand before grey.
     """
     images, joints = [], []
-    for sample in samples:
+    for sample in (sample.opened() for sample in samples):
         box = Box.around(sample.joints_px).squared(CROP_SCALE)
         image = np.ascontiguousarray(sample.image)
         if sample.synthetic:
