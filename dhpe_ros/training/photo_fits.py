@@ -42,6 +42,7 @@ GOOD_FIT = 0.05  # mean 2D error at most, of the joints' box: the mesh lies on t
 _BATCH = 128
 _DEPTH = 0.1  # weight of a squared depth, against a squared distance in the picture
 _PRIOR = 0.002
+_REMEDY = "write them with python -m dhpe_ros.training.photo_fits --real FOLDER --output FITS"
 
 
 def fit_labels(samples: Sequence[Sample], projection: Projection) -> tuple[Tensor, Tensor]:
@@ -117,7 +118,7 @@ def _quaternion(rotation: Tensor) -> Tensor:
 def write_fits(real: Path, output: Path, hand_model: str = "") -> None:
     """Fit all training photographs of ``real``, cut out those that have no mask.
 
-    Raises as ``load_real_hands``.
+    Raises as ``load_real_hands``, and ``ValueError`` where no photograph can be fitted.
     """
     projection = Projection(HandModel(hand_model or hand_model_path())).eval()
     samples = load_real_hands(real, "train")
@@ -138,6 +139,11 @@ def write_fits(real: Path, output: Path, hand_model: str = "") -> None:
             write = partial(_write_cut, output, projection.hand_model.triangles)
             cut += sum(pool.map(write, jobs))
             bar.update(len(chunk))
+    if not names:
+        raise ValueError(
+            f"none of {len(samples)} photographs in {real} can be fitted; are their joints in the "
+            "order of docs/conventions.md?"
+        )
     np.savez(output / "fits.npz", names=np.array(names), parameters=np.concatenate(rows))
     print(f"{len(names)} of {len(samples)} photographs fitted, {cut} cut out")
 
@@ -152,9 +158,10 @@ def _write_cut(output: Path, triangles: Tensor, job: tuple[Sample, np.ndarray]) 
     faces = triangles if sample.right else triangles.flip(1)
     mesh = silhouette(points[None], faces, side)[0, :height, :width].numpy() > 0.5
     opacity = cut_out(sample.image, mesh, sample.joints_px)
-    if opacity is None:
-        return False
     file = cut_file(output, sample.name)
+    if opacity is None:
+        file.unlink(missing_ok=True)  # of an earlier fit
+        return False
     file.parent.mkdir(parents=True, exist_ok=True)
     return cv2.imwrite(str(file), opacity)
 
@@ -167,7 +174,8 @@ def cut_file(folder: Path, name: str) -> Path:
 def with_cuts(samples: Sequence[Sample], folder: Path) -> list[Sample]:
     """The samples, those that ``folder`` has cut out with mask and opacity.
 
-    Raises ``FileNotFoundError`` for a folder that was not written by ``write_fits``.
+    Raises ``FileNotFoundError`` for a folder that was not written by ``write_fits`` and
+    ``ValueError`` for a picture in it that cannot be read.
     """
     _require(folder)
     return [_with_cut(sample, folder) for sample in samples]
@@ -178,22 +186,29 @@ def _with_cut(sample: Sample, folder: Path) -> Sample:
     if sample.opacity is not None or not file.is_file():
         return sample
     opacity = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+    if opacity is None:
+        raise ValueError(f"{file}: not a readable mask; remove it or write the fits anew")
     return replace(sample, mask=opacity, opacity=opacity)
 
 
 def load_photo_hands(real: Path, fits: Path, model: HandModel) -> list[PhotoHand]:
-    """The fitted photographs as right hands, each with its mesh and its pose."""
+    """The fitted photographs as right hands, each with its mesh and its pose.
+
+    Raises as ``with_cuts``, and ``ValueError`` for fits of other photographs.
+    """
     _require(fits)
     samples = {sample.name: sample for sample in load_real_hands(real, "train")}
     with np.load(fits / "fits.npz") as archive:
-        names, parameters = archive["names"], torch.from_numpy(archive["parameters"])
+        names, parameters = archive["names"].tolist(), torch.from_numpy(archive["parameters"])
+    if missing := [name for name in names if name not in samples]:
+        raise ValueError(f"{fits} has fits of {missing[0]}, which is not in {real}; {_REMEDY}")
     projection = Projection(model).eval()
     with torch.no_grad():
         vertices = projection(parameters).vertices.numpy()
         poses = model.pose_from_theta(HandParameters.split(parameters).pose).numpy()
     hands = []
     for name, mesh, pose in zip(names, vertices, poses, strict=True):
-        sample = samples[str(name)]
+        sample = samples[name]
         crop = crop_image(sample.image, square(sample), mirrored=not sample.right)
         hands.append(PhotoHand(crop.image, mesh, pose, sample.source))
     return hands
@@ -201,10 +216,7 @@ def load_photo_hands(real: Path, fits: Path, model: HandModel) -> list[PhotoHand
 
 def _require(folder: Path) -> None:
     if not (folder / "fits.npz").is_file():
-        raise FileNotFoundError(
-            f"no fits in {folder}; write them with "
-            "python -m dhpe_ros.training.photo_fits --real FOLDER --output FITS"
-        )
+        raise FileNotFoundError(f"no fits in {folder}; {_REMEDY}")
 
 
 def main() -> None:

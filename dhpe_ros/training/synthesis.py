@@ -259,6 +259,7 @@ def main() -> None:
         from dhpe_ros.training.photo_fits import load_photo_hands
 
         model = HandModel(options.hand_model or hand_model_path())
+        require_parts(model)
         photos = PhotoBank(load_photo_hands(*options.photos, model), model, options.seed)
     write_synthetic(options.output, options.count, options.seed, options.hand_model, photos)
 
