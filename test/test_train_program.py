@@ -277,7 +277,7 @@ def test_the_file_that_ships_names_only_what_can_be_set():
         (["learning.rate=fast"], "learning.rate must be a float, got 'fast'"),
         (["data.batch"], "SECTION.NAME=VALUE"),
         (["budget.minutes=0"], "budget.minutes or budget.steps must be set"),
-        ([], "set data.real, data.synthetic or both"),
+        ([], "set data.real, data.rhd, data.stb or data.synthetic"),
         (["--resume", "nowhere"], "no run to resume"),
     ],
 )

@@ -22,11 +22,14 @@ _EPILOG = """\
 Sets:
   synthetic   2,000 rendered hands with exact labels; rendered once, kept in the user's cache
   signs, wild the hands of these folders in --real that are not marked train
-  FOLDER      labelled pictures in the format of docs/training.md
+  FOLDER      RHD_published_v2: its 2,728 evaluation pictures, the hand of more pixels in each;
+              STB's images/ and labels/: B1, the 6,000 pictures of the stereo camera;
+              or labelled pictures in the format of docs/training.md
   FILE        a picture or a video with a labels.json beside it
 
 Figures, null where a set has no such labels:
-  auc_20_50   area under the 3D-PCK curve from 20 to 50 mm, 0..1; alignment says how aligned
+  auc_20_50   area under the 3D-PCK curve from 20 to 50 mm, 0..1, of the joints in sight where a
+              set says which are; alignment says how aligned
   err2d_pct   mean distance of the mesh's joints in the picture, in percent of the longer side of
               the joints' box; err2d_median_pct is the median over the hands
   pck10       share of the joints that lie within 10 % of that side

@@ -7,32 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from dhpe_ros.media import open_media
 from dhpe_ros.media.suffixes import VIDEO_SUFFIXES
+from dhpe_ros.training.labelled_hand import LabelledHand
+from dhpe_ros.training.rhd import is_rhd, read_rhd
+from dhpe_ros.training.stb import is_stb, read_stb
 from dhpe_ros.types import JOINT_COUNT, Side
 
 _REMEDY = "docs/training.md describes the folder of labelled pictures"
-
-
-@dataclass(frozen=True)
-class LabelledHand:
-    """What is known of one hand in one picture; the picture itself is read when it is needed."""
-
-    picture: Path
-    joints_px: np.ndarray  # (21, 2), origin at the centre of the first pixel
-    side: Side  # as it looks in the picture
-    mask_file: Path | None = None  # the hand, maybe in more pixels than the picture
-    joints_m: np.ndarray | None = None  # (21, 3) camera axes; None where nobody knows exactly
-    camera_px: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy
-    exact: bool = False  # False: another tracker's joints, and the mask may show the forearm
-    frame: int = 0  # of a video
-
-    def mask(self) -> np.ndarray | None:
-        """``(H, W)`` bool. Raises ``ValueError`` for a file that is not a picture."""
-        return None if self.mask_file is None else _read(self.mask_file, False) > 127
 
 
 @dataclass(frozen=True)
@@ -52,7 +36,7 @@ class LabelledSet:
         Raises ``ValueError`` for what cannot be read.
         """
         if not self.is_clip:
-            yield from ((hand, _read(hand.picture)) for hand in self.hands)
+            yield from ((hand, hand.image()) for hand in self.hands)
             return
         waiting = iter(self.hands)
         hand = next(waiting)
@@ -75,9 +59,14 @@ class LabelledSet:
 def open_labelled(path: Path, name: str = "") -> LabelledSet:
     """The labelled hands of a folder, or of one picture or video with a ``labels.json`` beside it.
 
-    Of a folder, whatever is not marked ``train``. Raises ``ValueError`` that says what is missing
-    and where the format is described.
+    Of a folder, whatever is not marked ``train``; of RHD and STB, what others measure on as well.
+    Raises ``ValueError`` or ``OSError`` that says what is missing, and where the format is
+    described.
     """
+    if is_rhd(path):
+        return LabelledSet(name or "rhd", read_rhd(path, "test"))
+    if is_stb(path):
+        return LabelledSet(name or "stb", read_stb(path, "test"))
     if path.is_dir():
         folders = [f for f in (path, path / "signs", path / "wild") if _labels_file(f).is_file()]
         if not folders:
@@ -176,10 +165,3 @@ def _load(folder: Path) -> dict:
 
 def _described(error: Exception) -> str:
     return f"lacks {error}" if isinstance(error, KeyError) else str(error)
-
-
-def _read(path: Path, color: bool = True) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise ValueError(f"{path}: not a readable picture, but labels.json lists it")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if color else image

@@ -34,6 +34,7 @@ class Score:
     errors_pct: np.ndarray | None = None  # (21,) of the longer side of the joints' box
     errors_mm: np.ndarray | None = None  # (21,)
     iou: float | None = None
+    visible: np.ndarray | None = None  # (21,) bool: which of errors_mm count; None: all
 
 
 def score(prediction: Prediction) -> Score:
@@ -47,6 +48,7 @@ def score(prediction: Prediction) -> Score:
         errors_pct=errors_2d_pct(hand.joints_px, label.joints_px),
         errors_mm=None if label.joints_m is None else errors_3d_mm(hand.joints_m, label.joints_m),
         iou=_iou(hand, label, prediction.picture_size),
+        visible=label.visible,
     )
 
 
@@ -70,11 +72,15 @@ def summary(scores: Sequence[Score]) -> dict[str, float | int | str | None]:
     """
     seen = [one for one in scores if one.errors_pct is not None]
     errors_pct = np.array([one.errors_pct for one in seen])
-    errors_mm = np.array([one.errors_mm for one in seen if one.errors_mm is not None])
+    in_3d = [one for one in seen if one.errors_mm is not None]
     ious = [one.iou for one in seen if one.iou is not None]
     auc = None
-    if len(errors_mm):
-        auc = area_under(pck_curve(errors_mm, THRESHOLDS_MM), THRESHOLDS_MM)
+    if in_3d:
+        errors_mm = np.array([one.errors_mm for one in in_3d])
+        everything = np.ones(errors_mm.shape[1], bool)
+        visible = [everything if one.visible is None else one.visible for one in in_3d]
+        curve = pck_curve(errors_mm, THRESHOLDS_MM, np.array(visible))
+        auc = area_under(curve, THRESHOLDS_MM)
     per_hand = errors_pct.mean(1) if seen else []
     return {
         "n": len(scores),

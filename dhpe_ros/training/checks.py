@@ -74,6 +74,8 @@ def notes(
     paths = (
         "data.real",
         "data.fits",
+        "data.rhd",
+        "data.stb",
         "data.synthetic",
         "data.backgrounds",
         "model.initial",

@@ -29,13 +29,15 @@ LIVE = "live"
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is learnt from (docs/training.md); one of ``real`` and ``synthetic`` must be there."""
+    """What is learnt from (docs/training.md): one or more of the first four."""
 
     real: str = setting("", "folder of labelled photographs")
-    fits: str = setting("", "folder of training.photo_fits: cuts photographs out")
+    rhd: str = setting("", "RHD_published_v2, the Rendered Handpose Dataset")
+    stb: str = setting("", "folder of STB's images/ and labels/")
     synthetic: str = setting(
         "", "folder of rendered hands; live: made on the training device meanwhile"
     )
+    fits: str = setting("", "folder of training.photo_fits: cuts photographs out")
     live_share: float = setting(
         0.75, "of live hands in a batch with photographs", at_least=0.01, at_most=1.0
     )
@@ -180,6 +182,8 @@ _FREE = (
     "model.initial",
     "data.workers",
     "data.real",
+    "data.rhd",
+    "data.stb",
     "data.synthetic",
     "data.backgrounds",
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +12,20 @@ import cv2
 import numpy as np
 
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.training.config import LIVE, TrainConfig
+from dhpe_ros.training.config import LIVE, DataConfig, TrainConfig
+from dhpe_ros.training.labelled_hand import stored_sample
 from dhpe_ros.training.photo_fits import with_cuts
 from dhpe_ros.training.real_hands import load_frames, load_real_hands
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.training.rhd import read_rhd
+from dhpe_ros.training.samples import Sample, StoredSample
+from dhpe_ros.training.stb import read_stb
 from dhpe_ros.training.synthesis import load_synthetic, random_samples
 from dhpe_ros.weights import hand_model_path
 
+_LOG = logging.getLogger(__name__)
 _SYNTHETIC_HELD_BACK = 100  # one of so many
 _LIVE_HELD_BACK, _LIVE_HELD_BACK_SEED = 100, 2**31 - 1
+_DATA_SET_HELD_BACK = 200  # at most, of the test part of a published set: checks stay short
 _BACKGROUND_SIDE = 512  # pixels, the shorter side of a background, at most
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
@@ -27,9 +34,9 @@ _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 class TrainingData:
     """What is trained on, and by source what is only looked at."""
 
-    samples: list[Sample]
+    samples: list[Sample | StoredSample]
     backgrounds: list[np.ndarray]
-    held_back: dict[str, list[Sample]]
+    held_back: dict[str, list[Sample | StoredSample]]
 
     def description(self) -> dict[str, object]:
         """How much there is of what: goes into the checkpoints."""
@@ -42,9 +49,9 @@ class TrainingData:
 
 def load_data(config: TrainConfig) -> TrainingData:
     """Read the folders of ``config.data``. Errors as in their readers, or ``ValueError``."""
-    samples: list[Sample] = []
+    samples: list[Sample | StoredSample] = []
     backgrounds: list[np.ndarray] = []
-    held_back: dict[str, list[Sample]] = {}
+    held_back: dict[str, list[Sample | StoredSample]] = {}
     if config.data.real:
         folder = Path(config.data.real)
         framed, backgrounds = load_frames(folder, "train")
@@ -54,6 +61,9 @@ def load_data(config: TrainConfig) -> TrainingData:
         samples += [*hands, *framed]
         for sample in load_real_hands(folder, "val"):
             held_back.setdefault(sample.source, []).append(sample)
+    for name, learnt, looked_at in _data_sets(config.data):
+        samples += learnt
+        held_back[name] = looked_at
     if config.data.backgrounds:
         backgrounds = [*backgrounds, *load_backgrounds(Path(config.data.backgrounds))]
     live = config.data.synthetic == LIVE
@@ -66,8 +76,22 @@ def load_data(config: TrainConfig) -> TrainingData:
         held_back["synthetic"] = synthetic[::_SYNTHETIC_HELD_BACK]
         samples += [s for k, s in enumerate(synthetic) if k % _SYNTHETIC_HELD_BACK]
     if not samples and not live:
-        raise ValueError("nothing to learn from: set data.real, data.synthetic or both")
+        raise ValueError(
+            "nothing to learn from: set data.real, data.rhd, data.stb or data.synthetic"
+        )
     return TrainingData(samples, backgrounds, held_back)
+
+
+def _data_sets(
+    config: DataConfig,
+) -> Iterator[tuple[str, list[StoredSample], list[StoredSample]]]:
+    """Name, training part and some of the test part of each published set that is asked for."""
+    for name, folder, read in (("rhd", config.rhd, read_rhd), ("stb", config.stb, read_stb)):
+        if folder:
+            _LOG.info("reading the labels of %s in %s", name, folder)
+            learnt = read(Path(folder), "train")
+            looked_at = read(Path(folder), "test", _DATA_SET_HELD_BACK)
+            yield name, *([stored_sample(hand, name) for hand in p] for p in (learnt, looked_at))
 
 
 def load_backgrounds(folder: Path) -> list[np.ndarray]:

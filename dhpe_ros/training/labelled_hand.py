@@ -1,0 +1,103 @@
+"""What is known of a hand in a picture that is not read yet, to train on or to measure against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dhpe_ros.training.samples import Sample, StoredSample
+from dhpe_ros.types import MIDDLE_MCP, Side
+
+
+@dataclass(frozen=True)
+class LabelledHand:
+    """What is known of one hand in one picture; the picture itself is read when it is needed."""
+
+    picture: Path
+    joints_px: np.ndarray  # (21, 2), origin at the centre of the first pixel
+    side: Side  # as it looks in the picture
+    mask_file: Path | None = None  # the hand, maybe in more pixels than the picture
+    joints_m: np.ndarray | None = None  # (21, 3) camera axes; None where nobody knows exactly
+    camera_px: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy
+    exact: bool = False  # False: another tracker's joints, and the mask may show the forearm
+    frame: int = 0  # of a video
+    mask_values: tuple[int, int] = (128, 255)  # lowest and highest value of the mask's hand
+    visible: np.ndarray | None = None  # (21,) bool: joints in sight; None where nobody knows
+
+    def image(self) -> np.ndarray:
+        """``(H, W, 3)`` uint8 RGB. Raises ``ValueError`` for a file that is not a picture."""
+        return cv2.cvtColor(_read(self.picture, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+    def mask(self) -> np.ndarray | None:
+        """``(H, W)`` bool. Raises ``ValueError`` for a file that is not a picture."""
+        if self.mask_file is None:
+            return None
+        return cv2.inRange(read_grey(self.mask_file), *self.mask_values) > 0
+
+
+def read_grey(file: Path) -> np.ndarray:
+    """``(H, W)`` uint8. Raises ``ValueError`` for a file that is not a picture."""
+    return _read(file, cv2.IMREAD_GRAYSCALE)
+
+
+def _read(file: Path, kind: int) -> np.ndarray:
+    image = cv2.imread(str(file), kind)
+    if image is None:
+        raise ValueError(f"{file}: not a readable picture, but the labels list it")
+    return image
+
+
+def stored_sample(hand: LabelledHand, source: str) -> StoredSample:
+    """An exactly labelled hand to train on; its picture is read for every use."""
+    return StoredSample(source, partial(_sample, hand, source))
+
+
+def _sample(hand: LabelledHand, source: str) -> Sample:
+    image, mask = hand.image(), hand.mask()
+    try:
+        return Sample(
+            image=image,
+            joints_px=hand.joints_px.astype(np.float32),
+            right=hand.side is Side.RIGHT,
+            source=source,
+            mask=None if mask is None else mask.astype(np.uint8) * 255,
+            relative_depth_px=relative_depth_px(hand).astype(np.float32),
+            name=str(hand.picture),
+        )
+    except ValueError as error:
+        raise ValueError(f"{hand.picture}: {error}") from error
+
+
+def relative_depth_px(hand: LabelledHand) -> np.ndarray:
+    """``(21,)``: depth from the middle MCP on, in pixels at the MCP's distance.
+
+    Along the ray through the MCP, not along the camera's axis: a crop is taken to show the hand as
+    seen along its own ray (docs/conventions.md).
+    """
+    root = hand.joints_m[MIDDLE_MCP]
+    distance = np.linalg.norm(root)
+    focal = (hand.camera_px[0] + hand.camera_px[1]) / 2
+    return (hand.joints_m @ (root / distance) - distance) * (focal / root[2])
+
+
+def evenly(items: Sequence, at_most: int | None) -> Sequence:
+    """``at_most`` of the items, at even distances; all where it is None."""
+    if at_most is None or at_most >= len(items):
+        return items
+    return [items[k * len(items) // at_most] for k in range(at_most)]
+
+
+def require_pictures(files: Sequence[Path], remedy: str) -> None:
+    """Raise ``FileNotFoundError`` if one is missing, before hours of training come across it."""
+    there: dict[Path, set[str]] = {}
+    for file in files:
+        if file.parent not in there:
+            found = file.parent.iterdir() if file.parent.is_dir() else ()
+            there[file.parent] = {path.name for path in found}
+        if file.name not in there[file.parent]:
+            raise FileNotFoundError(f"there is no {file}, but the labels list it; {remedy}")
