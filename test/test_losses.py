@@ -31,6 +31,7 @@ def batch():
         depth_trust=torch.ones(2),
         mask=torch.zeros(2, 128, 128),
         mask_known=torch.tensor([True, True]),
+        mask_exact=torch.tensor([True, True]),
         synthetic=torch.tensor([True, False]),
         rotation=torch.eye(3).repeat(2, 1, 1),
         pose=torch.zeros(2, 15, 3),

@@ -6,6 +6,7 @@ import pickle
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -259,12 +260,14 @@ def test_depth_is_that_along_the_hands_own_ray():
 
 
 def test_examples_of_rhd_and_stb_have_exact_depth(rhd, shd):
-    for hand, masked in ((read_rhd(rhd, "train")[0], True), (read_stb(shd, "train")[0], False)):
-        example = augment(stored_sample(hand, "x"), [], np.random.default_rng(0), varied=False)
+    hands = (read_rhd(rhd, "train")[0], True), (read_stb(shd, "train")[0], False)
+    for (hand, masked), seed in product(hands, range(8)):
+        example = augment(stored_sample(hand, "x"), [], np.random.default_rng(seed), varied=False)
         assert example.depth_trust == 1
         assert np.ptp(example.depth) > 0.05
         assert example.mask_known is masked
         assert example.mask.max() == (255 if masked else 0)
+        assert example.mask_exact is (masked and example.right), "L_Sh takes RHD's masks"
         assert not example.synthetic, "rotation, pose and shape are not known"
         mirrored = hand.side is Side.LEFT and example.right
         factors = (-1 if mirrored else 1, 1)
@@ -287,10 +290,11 @@ def test_pictures_are_read_when_they_are_used(rhd, shd):
 def test_training_runs_on_rhd_and_stb(rhd, shd, tmp_path):
     changes = (f"data.rhd={rhd}", f"data.stb={shd}", "data.batch=8", "budget.steps=2",
                "budget.minutes=0.0", "budget.evidence_share=0.0", "run.check_minutes=0.0",
-               "run.log_steps=1", "model.device=cpu", f"run.output={tmp_path}/run")  # fmt: skip
+               "run.log_steps=1", "model.device=cpu", "loss.gate=false",
+               f"run.output={tmp_path}/run")  # fmt: skip
     assert main(["train", *changes]) == 0
     *losses, check = read_log(tmp_path / "run")
-    for term in ("skeleton", "features"):
+    for term in ("skeleton", "features", "silhouette"):
         assert any(line.get(f"loss/{term}", 0) > 0 for line in losses), term
     assert {"check/rhd.mesh", "check/stb.mesh"} <= check.keys()
 

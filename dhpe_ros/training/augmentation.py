@@ -31,6 +31,7 @@ class Example:
     depth_trust: float  # 1 exact, 0 unknown, between: a hint
     mask: np.ndarray  # (S, S) uint8
     mask_known: bool
+    mask_exact: bool  # of a right hand, and it ends where the hand model does
     synthetic: bool  # rotation, pose and shape are known
     rotation: np.ndarray  # (3, 3)
     pose: np.ndarray  # (15, 3)
@@ -98,6 +99,7 @@ def augment(
         depth_trust=0.0 if depth is None else sample.depth_trust,
         mask=zeros((size, size), np.uint8) if mask is None else mask,
         mask_known=mask is not None,
+        mask_exact=mask is not None and sample.exact and right,
         synthetic=sample.synthetic and right,
         rotation=rotation.astype(np.float32),
         pose=(zeros((15, 3)) if sample.pose is None else sample.pose).astype(np.float32),
@@ -114,7 +116,7 @@ def background_example(
     joints, depth = np.zeros((JOINT_COUNT, 2), np.float32), np.zeros(JOINT_COUNT, np.float32)
     rotation, pose, shape = np.eye(3, dtype=np.float32), np.zeros((15, 3)), np.zeros(10)
     return Example(
-        image, False, False, False, joints, depth, 0.0, nothing, False, False,
+        image, False, False, False, joints, depth, 0.0, nothing, False, False, False,
         rotation, pose.astype(np.float32), shape.astype(np.float32),
     )  # fmt: skip
 

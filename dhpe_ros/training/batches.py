@@ -39,6 +39,7 @@ class Batch:
     depth_trust: Tensor  # (B,)
     mask: Tensor  # (B, S, S) float in 0..1
     mask_known: Tensor  # (B,) bool
+    mask_exact: Tensor  # (B,) bool
     synthetic: Tensor  # (B,) bool
     rotation: Tensor  # (B, 3, 3)
     pose: Tensor  # (B, 15, 3)

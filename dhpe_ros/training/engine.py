@@ -106,6 +106,7 @@ class DataEngine:
             depth_trust=hand.float(),
             mask=mask,
             mask_known=hand,
+            mask_exact=right,
             synthetic=right,
             rotation=torch.where(known, scene.rotation, still),
             pose=scene.pose * known,

@@ -120,8 +120,8 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
 
 
 def _silhouettes(projection: Projection, hand: ProjectedHand, batch: Batch, gated: bool) -> Tensor:
-    """Eqs. 9 and 12; only synthetic masks end at the wrist as the mesh does."""
-    rows = batch.synthetic.nonzero()[:SOME, 0]
+    """Eqs. 9 and 12, where masks end at the wrist as the mesh does."""
+    rows = batch.mask_exact.nonzero()[:SOME, 0]
     count = _instances(torch.ones_like(rows))
     if len(rows) == 0:
         return batch.mask.new_zeros(())
