@@ -71,6 +71,7 @@ def test_a_mesh_a_few_pixels_beside_the_hand_is_put_right(image):
 
 
 def test_the_same_picture_is_cut_the_same_way(image):
+    image = cv2.add(image, np.random.default_rng(1).normal(0, 40, image.shape), dtype=cv2.CV_8U)
     cv2.setRNGSeed(99)
     one = cut_out(image, drawn(arm=False), joints())
     cv2.setRNGSeed(7)
@@ -86,6 +87,11 @@ def test_a_hand_that_lost_a_finger_is_not_believed(finger):
 @pytest.mark.parametrize("shift", [(45, 30), (-40, -20)])
 def test_a_mesh_that_lies_elsewhere_is_not_believed(image, shift):
     assert cut_out(image, drawn(arm=False, shift=shift), joints(shift)) is None
+
+
+def test_a_mesh_much_thinner_than_the_hand_is_not_believed(image):
+    thin = cv2.erode(drawn(arm=False).astype(np.uint8), np.ones((7, 7))) > 0
+    assert cut_out(image, thin, joints()) is None
 
 
 def test_joints_beyond_the_picture_are_not_believed(image):

@@ -9,11 +9,14 @@ import pytest
 import torch
 
 from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
+from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.projection import Projection
 from dhpe_ros.rendering import silhouette
 from dhpe_ros.training.photo_fits import (
     GOOD_FIT,
     _quaternion,
+    _start,
+    _target,
     cut_file,
     fit_labels,
     load_photo_hands,
@@ -123,6 +126,31 @@ def test_labels_of_no_hand_are_no_good_fit(projection):
     blank = np.zeros((100, 100, 3), np.uint8)
     _, errors = fit_labels([Sample(blank, one, True, "noise") for one in joints], projection)
     assert errors.min() > 2 * GOOD_FIT
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_the_start_is_the_rotation_that_fits_best(taken, projection, deep):
+    target = np.stack([_target(photo.sample) for photo in taken])
+    target[..., 2] *= deep  # a flat one is its own mirror image
+    target = torch.from_numpy(target).float()
+    start = _start(target, projection)
+
+    def distance(parameters):
+        with torch.no_grad():
+            joints = projection(parameters).joints
+        a, b = (points - points.mean(1, keepdim=True) for points in (joints, target))
+        return ((a - b) ** 2).sum((1, 2))
+
+    best = distance(start)
+    for axis in range(3):
+        for step in (-0.02, 0.02):
+            turned = start.clone()
+            p = HandParameters.split(turned)
+            other = torch.zeros(3).index_fill_(0, torch.tensor(axis), step)
+            w, u = p.rotation[:, :1].clone(), p.rotation[:, 1:].clone()
+            crossed = torch.linalg.cross(other.expand_as(u), u)
+            p.rotation[:] = torch.cat((w - (u @ other)[:, None], u + w * other + crossed), 1)
+            assert (distance(turned) > best - 1e-5).all()
 
 
 def test_quaternions_of_rotations_give_them_back():

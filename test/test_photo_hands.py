@@ -140,6 +140,15 @@ def test_half_of_the_hands_have_poses_of_photographs(model, axes):
     assert 0.45 < alike.mean() < 0.65
 
 
+def test_half_of_the_hands_have_skins_of_photographs(model):
+    photo = photographs.take(model, 1, seed=2)[0]
+    hand = photo.photo_hand()
+    green = np.where(photo.sample.opacity[..., None] > 0, hand.image[..., (1, 0, 2)], hand.image)
+    bank = PhotoBank([replace(hand, image=green)], model, 0)
+    colors = [s.image[s.mask > 250].mean(0) for s in random_samples(model, 40, 0, bank)]
+    assert 12 <= sum(green > red for red, green, _ in colors) <= 28
+
+
 def test_banks_do_not_change_their_photographs(photos, model):
     before = replace(photos[0], image=photos[0].image.copy(), pose=photos[0].pose.copy())
     bank = PhotoBank(photos, model, 0)
