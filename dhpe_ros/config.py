@@ -75,10 +75,25 @@ class TrackingConfig:
 class RefinementConfig:
     """Eq. 13: gradient steps on the 63 parameters at test time."""
 
-    steps: int = setting(50, "gradient steps; 0 turns it off", at_least=0, at_most=1000, live=True)
-    step_size: float = setting(1e-2, "gamma of Eq. 13", at_least=1e-6, at_most=1.0, live=True)
     optimizer: str = setting(
-        "adam", "how the steps are taken", one_of=("adam", "gradient_descent"), live=True
+        "levenberg_marquardt",
+        "how the steps are taken; adam and gradient_descent are the paper's way",
+        one_of=("levenberg_marquardt", "adam", "gradient_descent"),
+        live=True,
+    )
+    steps: int = setting(50, "at most so many; 0 turns it off", at_least=0, at_most=1000, live=True)
+    step_size: float = setting(
+        1e-2, "gamma of Eq. 13, of gradient steps", at_least=1e-6, at_most=1.0, live=True
+    )
+    tolerance: float = setting(
+        1e-3,
+        "ends when a step lowers the objective by less than this part; 0: all steps are taken",
+        at_least=0.0,
+        at_most=1.0,
+        live=True,
+    )
+    time_budget: float = setting(
+        0.0, "seconds after which no further step begins; 0: none", at_least=0.0, live=True
     )
     joints_weight: float = setting(
         1.0, "weight of the 2D joint term", at_least=0.0, at_most=1e6, live=True
@@ -94,6 +109,20 @@ class RefinementConfig:
         "weight of a term against poses no hand takes; 0: the paper's Eq. 13",
         at_least=0.0,
         at_most=1e6,
+        live=True,
+    )
+    shape_weight: float = setting(
+        0.0,
+        "weight of a term against uncommon shapes; 0: the paper's Eq. 13",
+        at_least=0.0,
+        at_most=1e6,
+        live=True,
+    )
+    outlier_distance: float = setting(
+        0.0,
+        "half-sides of the crop beyond which a 2D joint counts as wrong; 0: never, as in the paper",
+        at_least=0.0,
+        at_most=4.0,
         live=True,
     )
     align_camera: bool = setting(

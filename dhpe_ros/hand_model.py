@@ -95,27 +95,13 @@ class HandModel(nn.Module):
         bend = (turns - self.identity[:3, :3]).flatten(1)
         offsets = functional.linear(torch.cat((shape, bend), 1), self.blend_shapes)
         v_posed = self.template + offsets.unflatten(1, (3, VERTEX_COUNT))
-        chain = self._bone_transforms(turns, joints.unflatten(1, (BONE_COUNT - 1, 3, 1)), frame)
+        joints = joints.unflatten(1, (BONE_COUNT - 1, 3, 1))
+        chain = bone_transforms(turns, joints, frame, self.identity[3:])
         # Linear blend skinning with vertices last: no product of tiny matrices.
         blended = (chain.flatten(2).mT @ self.bone_weights).unflatten(1, (3, 4))
         homogeneous = torch.cat((v_posed, torch.ones_like(v_posed[:, :1])), 1)
         moved = (blended * homogeneous[:, None]).sum(2)
         return moved.mT, functional.linear(moved, self.skeleton_regressor).mT
-
-    def _bone_transforms(self, turns: Tensor, joints: Tensor, frame: Tensor) -> Tensor:
-        """Rest-to-posed transform of each bone, ``(B, 16, 3, 4)``; ``joints`` ``(B, 15, 3, 1)``.
-
-        A bone turns space about its joint at rest, so what a vertex undergoes is the plain product
-        of the bones above it. Each finger is three bones in a row: three batched products.
-        """
-        about_joint = torch.cat((turns, joints - turns @ joints), 3)
-        last_row = self.identity[3:].expand(*turns.shape[:2], 1, 4)
-        first, second, third = torch.cat((about_joint, last_row), 2).unflatten(1, (5, 3)).unbind(2)
-        wrist = frame[:, None]
-        first = wrist @ first
-        second = first @ second
-        third = second @ third
-        return torch.cat((wrist, torch.stack((first, second, third), 2).flatten(1, 2)), 1)
 
     @property
     def v_template(self) -> Tensor:
@@ -137,6 +123,28 @@ class HandModel(nn.Module):
         The same as ``skeleton`` for a MANO file, which has no landmarks of its own.
         """
         return linear_over_vertices(vertices, self.pivot_regressor)
+
+
+def bone_transforms(turns: Tensor, joints: Tensor, frame: Tensor, last_row: Tensor) -> Tensor:
+    """Rest-to-posed transform of each bone, ``(B, 16, 3, 4)``.
+
+    A bone turns space about its joint at rest, so what a vertex undergoes is the plain product of
+    the bones above it. Each finger is three bones in a row: three batched products.
+
+    Args:
+        turns: ``(B, 15, 3, 3)``, each bone's rotation against the one before it.
+        joints: ``(B, 15, 3, 1)``, at rest.
+        frame: ``(B, 3, 4)``, of the wrist.
+        last_row: ``(1, 4)``, 0 0 0 1.
+    """
+    about_joint = torch.cat((turns, joints - turns @ joints), 3)
+    last_row = last_row.expand(*turns.shape[:2], 1, 4)
+    first, second, third = torch.cat((about_joint, last_row), 2).unflatten(1, (5, 3)).unbind(2)
+    wrist = frame[:, None]
+    first = wrist @ first
+    second = first @ second
+    third = second @ third
+    return torch.cat((wrist, torch.stack((first, second, third), 2).flatten(1, 2)), 1)
 
 
 def linear_over_vertices(vertices: Tensor, matrix: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dhpe_ros.types import PARAMETER_COUNT
 
 START_SCALE = 8.0  # crop half-sides per metre: a hand of 0.18 m fills 70 % of the crop
+BOUND = 5.0  # standard deviations beyond which no pose component and no shape goes
 _SIZES = (1, 3, 4, 45, 10)
 
 
@@ -51,3 +52,12 @@ def normalize_parameters(vector: Tensor) -> Tensor:
     upright = torch.eye(1, 4, dtype=vector.dtype, device=vector.device)  # made where it is used
     rotation = torch.where(length > 1e-6, p.rotation / length.clamp(min=1e-6), upright)
     return torch.cat((p.scale.clamp(min=0.5), p.translation, rotation, p.pose, p.shape), dim=1)
+
+
+def bounded(vector: Tensor, theta_std: Tensor) -> Tensor:
+    """``(B, 63)`` normalised, pose and shape within 5 standard deviations of their means."""
+    p = HandParameters.split(normalize_parameters(vector))
+    pose = torch.minimum(torch.maximum(p.pose, -BOUND * theta_std), BOUND * theta_std)
+    return HandParameters(
+        p.scale, p.translation, p.rotation, pose, p.shape.clamp(-BOUND, BOUND)
+    ).join()

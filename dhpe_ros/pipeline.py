@@ -18,9 +18,10 @@ from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_search import find_hand, told_side
 from dhpe_ros.networks.fusion import fuse_batch_norms
+from dhpe_ros.objective import Observation
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement import Observation, RefinedParameters, refine
+from dhpe_ros.refinement import RefinedParameters, refine
 from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, Target
 from dhpe_ros.weights import hand_model_path, load_networks, weights_path
 

@@ -9,7 +9,7 @@ import torch
 
 from dhpe_ros.config import Config
 from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
-from dhpe_ros.hand_model import HandModel, rotation_from_axis_angle
+from dhpe_ros.hand_model import HandModel, bone_transforms, rotation_from_axis_angle
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.mano_file import read_mano_file
 from dhpe_ros.pipeline import HandPipeline
@@ -67,7 +67,7 @@ def _chain_joints(model, pose, shape):
     joints = model.joint_template + torch.einsum("jcs,bs->bjc", model.jointdirs, shape)
     frame = torch.eye(3, 4).expand(len(pose), 3, 4)
     turns = rotation_from_axis_angle(pose)
-    chain = model._bone_transforms(turns, joints[:, 1:, :, None], frame)
+    chain = bone_transforms(turns, joints[:, 1:, :, None], frame, model.identity[3:])
     return (chain[..., :3] @ joints[..., None])[..., 0] + chain[..., 3]
 
 

@@ -9,9 +9,10 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import build_evidence
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
+from dhpe_ros.objective import Observation, objective
 from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement import Observation, objective, refine
+from dhpe_ros.refinement import refine
 from dhpe_ros.weights import hand_model_path
 
 JOINTS_ONLY = RefinementConfig(features_weight=0.0, laplacian_weight=0.0)

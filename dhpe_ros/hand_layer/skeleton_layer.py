@@ -1,0 +1,71 @@
+"""The joints alone: what a mesh of 778 vertices says about 21 of them, condensed beforehand.
+
+Joints are linear in the posed vertices, and these are sums over bones, so a joint is a sum over the
+few bones that move what it is regressed from. Exactly the hand layer's joints, at a fiftieth of the
+work; in double precision, so that differences of two of them are derivatives.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dhpe_ros.hand_model import (
+    HandModel,
+    bone_transforms,
+    rotation_from_axis_angle,
+    rotation_from_quaternion,
+)
+from dhpe_ros.hand_parameters import HandParameters
+from dhpe_ros.types import JOINT_COUNT, PARAMETER_COUNT
+
+_STEP = 1e-6  # of a finite difference; in double precision good to about as many digits
+
+
+class SkeletonLayer(nn.Module):
+    """``(B, 63)`` to the joints of ``Projection``, and their derivatives; float64."""
+
+    def __init__(self, model: HandModel) -> None:
+        super().__init__()
+        regressor, weights = model.skeleton_regressor.double(), model.bone_weights.double()
+        shares = regressor[:, None] * weights  # (21, 16, 778)
+        self._pairs = (shares.abs().sum(2) > 1e-9).nonzero().T  # joint and bone of each pair
+        shares = shares[self._pairs[0], self._pairs[1]]  # (P, 778)
+        template = torch.cat((model.template.double(), torch.ones_like(model.template[:1])))
+        directions = model.blend_shapes.double().reshape(3, -1, model.blend_shapes.shape[1])
+        self.register_buffer("points", shares @ template.T, persistent=False)  # (P, 4)
+        blend = torch.einsum("pv,cvk->pck", shares, directions)
+        self.register_buffer("blend", blend.flatten(0, 1), persistent=False)  # (3 P, 145)
+        to_joint = torch.zeros(JOINT_COUNT, len(shares), dtype=torch.float64)
+        to_joint[self._pairs[0], torch.arange(len(shares))] = 1.0
+        self.register_buffer("to_joint", to_joint, persistent=False)
+        for name in ("joint_template", "jointdirs", "hands_components", "hands_mean", "identity"):
+            self.register_buffer(name, getattr(model, name).double(), persistent=False)
+        self.register_buffer("steps", _STEP * torch.eye(PARAMETER_COUNT).double(), persistent=False)
+
+    def forward(self, parameters: Tensor) -> Tensor:
+        """``(B, 63)`` to ``(B, 21, 3)``, crop coordinates."""
+        p = HandParameters.split(parameters.double())
+        turns = rotation_from_axis_angle(
+            (p.pose @ self.hands_components + self.hands_mean).unflatten(1, (15, 3))
+        )
+        frame = p.scale[..., None] * rotation_from_quaternion(p.rotation)
+        frame = torch.cat((frame, p.translation[..., None]), 2)
+        joints = self.joint_template[1:].flatten() + p.shape @ self.jointdirs[1:].flatten(0, 1).T
+        bend = (turns - self.identity[:3, :3]).flatten(1)
+        offsets = torch.cat((p.shape, bend), 1) @ self.blend.T
+        points = self.points.expand(len(offsets), -1, -1)
+        points = torch.cat((points[..., :3] + offsets.unflatten(1, (-1, 3)), points[..., 3:]), 2)
+        joints = joints.unflatten(1, (15, 3, 1))
+        chain = bone_transforms(turns, joints, frame, self.identity[3:])
+        moved = (chain[:, self._pairs[1]] @ points[..., None])[..., 0]
+        return self.to_joint @ moved
+
+    def derivatives(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints ``(B, 21, 3)`` and their derivatives ``(B, 21, 3, 63)`` by the raw 63 numbers."""
+        count = len(parameters)
+        parameters = parameters.double()
+        moved = torch.cat((parameters[:, None], parameters[:, None] + self.steps), 1)
+        joints = self(moved.flatten(0, 1)).unflatten(0, (count, PARAMETER_COUNT + 1))
+        here = joints[:, 0]
+        return here, ((joints[:, 1:] - here[:, None]) / _STEP).permute(0, 2, 3, 1)
