@@ -120,13 +120,21 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
 
 
 def _silhouettes(projection: Projection, hand: ProjectedHand, batch: Batch, gated: bool) -> Tensor:
-    """Eqs. 9 and 12, where masks end at the wrist as the mesh does."""
-    rows = batch.mask_exact.nonzero()[:SOME, 0]
+    """Eqs. 9 and 12. A photograph's mask goes on over the forearm, where the mesh ends: what lies
+    beyond the wrist does not count there."""
+    known = batch.mask_known & batch.near
+    exact, cut = (
+        rows.nonzero()[: SOME // 2, 0] for rows in (batch.mask_exact, known & ~batch.mask_exact)
+    )
+    rows = torch.cat((exact, cut))
     count = _instances(torch.ones_like(rows))
     if len(rows) == 0:
         return batch.mask.new_zeros(())
-    some = ProjectedHand(hand.vertices[rows], hand.joints[rows])
-    gate = losses.shape_gate(some, batch.joints[rows]) if gated else 1.0
+    some, joints = ProjectedHand(hand.vertices[rows], hand.joints[rows]), batch.joints[rows]
+    gate = losses.shape_gate(some, joints) if gated else 1.0
     rendered = projection.silhouette(some, SILHOUETTE_SIZE)
     truth = functional.interpolate(batch.mask[rows, None], SILHOUETTE_SIZE, mode="area")[:, 0]
-    return (gate * losses.silhouettes(rendered, truth)).sum() / count
+    counted = (
+        losses.hand_side_of_wrist(joints, SILHOUETTE_SIZE) | batch.mask_exact[rows, None, None]
+    )
+    return (gate * losses.silhouettes(rendered, truth, counted)).sum() / count

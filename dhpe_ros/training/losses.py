@@ -61,9 +61,19 @@ def refined_joints(estimate: MeshEstimate, batch: Batch) -> Tensor:
     return ((estimate.joints_2d - batch.joints) ** 2).sum((1, 2)) / length**2
 
 
-def silhouettes(rendered: Tensor, truth: Tensor) -> Tensor:
-    """L_Sh, Eq. 9: mean squared distance of rendered and true mask."""
-    return ((rendered - truth) ** 2).mean((1, 2))
+def silhouettes(rendered: Tensor, truth: Tensor, counted: Tensor | None = None) -> Tensor:
+    """L_Sh, Eq. 9: mean squared distance of rendered and true mask, where it is ``counted``."""
+    squared = (rendered - truth) ** 2
+    return (squared if counted is None else squared * counted).mean((1, 2))
+
+
+def hand_side_of_wrist(joints: Tensor, size: int) -> Tensor:
+    """``(B, size, size)`` bool: what lies on the fingers' side of the wrist."""
+    cells = (torch.arange(size, device=joints.device) + 0.5) * (2 / size) - 1
+    wrist, along = joints[:, 0], joints[:, MIDDLE_MCP] - joints[:, 0]
+    x = (cells - wrist[:, :1]) * along[:, :1]
+    y = (cells - wrist[:, 1:]) * along[:, 1:]
+    return y[:, :, None] + x[:, None] > 0
 
 
 def shape_gate(hand: ProjectedHand, joints: Tensor) -> Tensor:
