@@ -12,7 +12,7 @@ from dhpe_ros.mano_file import PARENTS
 
 TINY = 1e-16  # radians squared, added to a squared angle so that none is zero
 
-_options = {
+compiled = {
     "nogil": True,
     "cache": True,
     "error_model": "numpy",
@@ -20,7 +20,7 @@ _options = {
 }
 
 
-@njit(**_options)
+@njit(**compiled)
 def pose_meshes(pose, shape, frame, model, first, step, out):
     """Fill ``out`` for the hands ``first``, ``first + step`` ...
 
@@ -34,7 +34,7 @@ def pose_meshes(pose, shape, frame, model, first, step, out):
     coefficients = np.empty(blend_shapes.shape[1], pose.dtype)
     row, moved = np.empty_like(template[0]), np.empty_like(template[0])
     for hand in range(first, pose.shape[0], step):
-        _, _, turns, chain = _skeleton(
+        _, _, turns, chain = pose_bones(
             pose[hand], shape[hand], frame[hand], joint_template, jointdirs
         )
         coefficients[:10] = shape[hand]
@@ -45,18 +45,18 @@ def pose_meshes(pose, shape, frame, model, first, step, out):
         v_posed[hand] = template
         offsets = v_posed[hand].reshape(-1)
         for v in range(len(offsets)):
-            offsets[v] += _dot(coefficients, blend_shapes[v])
+            offsets[v] += dot(coefficients, blend_shapes[v])
         for i in range(3):
-            _combine(moved, chain[:, i, 3], weights)
+            combine(moved, chain[:, i, 3], weights)
             for j in range(3):
-                _combine(row, chain[:, i, j], weights)
+                combine(row, chain[:, i, j], weights)
                 _add_product(moved, row, v_posed[hand, j])
             vertices[hand, :, i] = moved
             for k in range(len(regressor)):
-                joints[hand, k, i] = _dot(moved, regressor[k])
+                joints[hand, k, i] = dot(moved, regressor[k])
 
 
-@njit(**_options)
+@njit(**compiled)
 def pull_back(pose, shape, frame, model, first, step, pull, v_posed, out):
     """The gradient's way back: from ``pull`` to ``out``, of pose, shape and frame.
 
@@ -71,57 +71,62 @@ def pull_back(pose, shape, frame, model, first, step, pull, v_posed, out):
     to_coefficients = np.empty(blend_shapes.shape[1], pose.dtype)
     to_chain = np.empty((16, 3, 4), pose.dtype)
     for hand in range(first, pose.shape[0], step):
-        joints, quaternions, turns, chain = _skeleton(
+        joints, quaternions, turns, chain = pose_bones(
             pose[hand], shape[hand], frame[hand], joint_template, jointdirs
         )
         to_posed[:] = 0
         for i in range(3):
-            _combine(to_moved, to_joints[hand, :, i], regressor)
+            combine(to_moved, to_joints[hand, :, i], regressor)
             to_moved += to_vertices[hand, :, i]
             for b in range(16):
-                to_chain[b, i, 3] = _dot(to_moved, weights[b])
+                to_chain[b, i, 3] = dot(to_moved, weights[b])
             for j in range(3):
-                _combine(row, chain[:, i, j], weights)
+                combine(row, chain[:, i, j], weights)
                 _add_product(to_posed[j], row, to_moved)
                 row[:] = 0
                 _add_product(row, to_moved, v_posed[hand, j])
                 for b in range(16):
-                    to_chain[b, i, j] = _dot(row, weights[b])
-        _combine(to_coefficients, to_posed.reshape(-1), blend_shapes)
+                    to_chain[b, i, j] = dot(row, weights[b])
+        combine(to_coefficients, to_posed.reshape(-1), blend_shapes)
         to_shape[hand] = to_coefficients[:10]
         to_turns = to_coefficients[10:].reshape((15, 3, 3))
         _chain_back(joints, turns, chain, jointdirs, to_chain, to_turns, to_shape[hand])
         to_frame[hand] = to_chain[0]
         for b in range(15):
-            _rotation_back(pose[hand, b], quaternions[b], to_turns[b], to_pose[hand, b])
+            rotation_back(pose[hand, b], quaternions[b], to_turns[b], to_pose[hand, b])
 
 
-@njit(**_options)
-def _dot(a, b):
+@njit(**compiled)
+def dot(a, b):
     total = a[0] * b[0]
     for i in range(1, len(a)):
         total += a[i] * b[i]
     return total
 
 
-@njit(**_options)
+@njit(**compiled)
 def _add_product(total, a, b):
     for i in range(len(total)):
         total[i] += a[i] * b[i]
 
 
-@njit(**_options)
-def _combine(total, scales, rows):
+@njit(**compiled)
+def add_scaled(total, scale, row):
+    """``total += scale * row``."""
+    for i in range(len(total)):
+        total[i] += scale * row[i]
+
+
+@njit(**compiled)
+def combine(total, scales, rows):
     """``total = scales @ rows``."""
     total[:] = 0
     for k in range(len(rows)):
-        scale, row = scales[k], rows[k]
-        for i in range(len(total)):
-            total[i] += scale * row[i]
+        add_scaled(total, scales[k], rows[k])
 
 
-@njit(**_options)
-def _skeleton(pose, shape, frame, joint_template, jointdirs):
+@njit(**compiled)
+def pose_bones(pose, shape, frame, joint_template, jointdirs):
     """Joints at rest (16, 3), quaternions (15, 4), turns (15, 3, 3), chain (16, 3, 4)."""
     joints = joint_template.copy()
     for b in range(joints.shape[0]):
@@ -133,7 +138,7 @@ def _skeleton(pose, shape, frame, joint_template, jointdirs):
     chain = np.empty((16, 3, 4), pose.dtype)
     chain[0] = frame
     for b in range(15):
-        _rotation(pose[b], quaternions[b], turns[b])
+        rotation_from_vector(pose[b], quaternions[b], turns[b])
         parent, joint = chain[PARENTS[b + 1]], joints[b + 1]
         for i in range(3):
             shift = parent[i, 3]
@@ -147,7 +152,7 @@ def _skeleton(pose, shape, frame, joint_template, jointdirs):
     return joints, quaternions, turns, chain
 
 
-@njit(**_options)
+@njit(**compiled)
 def _chain_back(joints, turns, chain, jointdirs, to_chain, to_turns, to_shape):
     """From gradients of the chain to those of the turns, of the shape and of the frame."""
     for b in range(15, 0, -1):
@@ -171,22 +176,29 @@ def _chain_back(joints, turns, chain, jointdirs, to_chain, to_turns, to_shape):
                 to_shape[k] += to_joint * jointdirs[b, j, k]
 
 
-@njit(**_options)
-def _rotation(vector, quaternion, rotation):
+@njit(**compiled)
+def rotation_from_vector(vector, quaternion, rotation):
     """Axis-angle to a unit quaternion w x y z and ``R = I + 2 w [u] + 2 [u]^2``."""
     x, y, z = vector
     angle = math.sqrt(x * x + y * y + z * z + TINY)
     share = math.sin(0.5 * angle) / angle
     w, x, y, z = math.cos(0.5 * angle), x * share, y * share, z * share
     quaternion[:] = (w, x, y, z)
+    rotation_of(quaternion, rotation)
+
+
+@njit(**compiled)
+def rotation_of(quaternion, rotation):
+    """Fill ``rotation`` (3, 3) for a unit quaternion."""
+    w, x, y, z = quaternion
     rotation[0] = (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y))
     rotation[1] = (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x))
     rotation[2] = (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y))
 
 
-@njit(**_options)
-def _rotation_back(vector, quaternion, to_rotation, to_vector):
-    """The gradient of ``_rotation``; near zero no term is large that another must cancel."""
+@njit(**compiled)
+def rotation_back(vector, quaternion, to_rotation, to_vector):
+    """``rotation_from_vector``'s gradient; near zero no large terms cancel each other."""
     w, g = quaternion[0], to_rotation
     u = quaternion[1:]
     twist = (g[2, 1] - g[1, 2], g[0, 2] - g[2, 0], g[1, 0] - g[0, 1])

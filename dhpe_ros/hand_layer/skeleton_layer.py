@@ -7,9 +7,14 @@ work; in double precision, so that differences of two of them are derivatives.
 
 from __future__ import annotations
 
+from functools import cached_property
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dhpe_ros.hand_layer.compiled_hand import is_fit_for
+from dhpe_ros.hand_layer.skeleton_kernels import differentiate_joints
 from dhpe_ros.hand_model import (
     HandModel,
     bone_transforms,
@@ -63,9 +68,34 @@ class SkeletonLayer(nn.Module):
 
     def derivatives(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Joints ``(B, 21, 3)`` and their derivatives ``(B, 21, 3, 63)`` by the raw 63 numbers."""
+        if not is_fit_for(parameters) or parameters.device.type != "cpu":
+            return self.differences(parameters)
+        rows = parameters.detach().double().contiguous()
+        joints = rows.new_empty(len(rows), JOINT_COUNT, 3)
+        slopes = rows.new_empty(len(rows), JOINT_COUNT, 3, PARAMETER_COUNT)
+        differentiate_joints(rows.numpy(), self._arrays, joints.numpy(), slopes.numpy())
+        return joints, slopes
+
+    def differences(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``derivatives`` computes, as differences in plain torch: for GPUs, as an oracle."""
         count = len(parameters)
         parameters = parameters.double()
         moved = torch.cat((parameters[:, None], parameters[:, None] + self.steps), 1)
         joints = self(moved.flatten(0, 1)).unflatten(0, (count, PARAMETER_COUNT + 1))
         here = joints[:, 0]
         return here, ((joints[:, 1:] - here[:, None]) / _STEP).permute(0, 2, 3, 1)
+
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        """The model as ``skeleton_kernels`` wants it."""
+        parts = (
+            self._pairs.T,
+            self.points,
+            self.blend.unflatten(0, (-1, 3)),
+            self.joint_template,
+            self.jointdirs,
+            self.hands_components,
+            self.hands_components.T,
+            self.hands_mean,
+        )
+        return tuple(part.contiguous().numpy() for part in parts)

@@ -1,0 +1,221 @@
+"""Compiled kernels of the skeleton alone: joints and their derivatives, hand by hand, on one core.
+
+They compute what ``SkeletonLayer`` does in torch, with derivatives in closed form. A small turn
+``omega`` of a bone moves what hangs on it by ``omega x (point - pivot)``.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+from dhpe_ros.hand_layer.hand_kernels import (
+    add_scaled,
+    combine,
+    compiled,
+    dot,
+    pose_bones,
+    rotation_of,
+)
+from dhpe_ros.mano_file import PARENTS
+
+SHORTEST = 1e-6  # a quaternion below this length is not brought to length one
+
+
+@njit(**compiled)
+def place_joints(parameters, model, joints):
+    """Fill ``joints`` (B, 21, 3) for ``parameters`` (B, 63).
+
+    model: pairs (P, 2) of joint and bone, points (P, 4) and blend (P, 3, 145) of each pair;
+        joint_template (16, 3), jointdirs (16, 3, 10), components (45, 45), their transpose,
+        mean (45,).
+    """
+    for hand in range(len(parameters)):
+        placed, share, _, _, _, _ = _place(parameters[hand], model)
+        _to_crop(parameters[hand], placed, share, joints[hand])
+
+
+@njit(**compiled)
+def differentiate_joints(parameters, model, joints, slopes):
+    """As ``place_joints``, and ``slopes`` (B, 21, 3, 63) by each of the 63 numbers."""
+    for hand in range(len(parameters)):
+        row, slope = parameters[hand], slopes[hand]
+        placed, share, moved, rest, turns, chain = _place(row, model)
+        _to_crop(row, placed, share, joints[hand])
+        by_coefficients = _by_coefficients(model, rest, chain)
+        by_angles = _by_angles(pose_of(row, model[6], model[7]), model, moved, rest, turns, chain)
+        by_omega = omega_by_quaternion(row[4:8])
+        from_bends = _bends(pose_of(row, model[6], model[7]), turns)
+        for j in range(len(placed)):
+            for i in range(3):
+                line, by_angle = slope[j, i], by_angles[j, i]
+                line[:] = 0
+                for m in range(45):
+                    bone = m // 3
+                    bend = by_coefficients[j, i, 10 + 9 * bone : 19 + 9 * bone]
+                    by_angle[m] += dot(bend, from_bends[m])
+                combine(line[8:53], by_angle, model[6])
+                line[53:] = by_coefficients[j, i, :10]
+                i1, i2 = (i + 1) % 3, (i + 2) % 3
+                for k in range(4):
+                    line[4 + k] = by_omega[k, i1] * placed[j, i2] - by_omega[k, i2] * placed[j, i1]
+                for k in range(4, 63):
+                    line[k] *= row[0]
+                line[0] = placed[j, i]
+                line[1 + i] = share[j]
+
+
+@njit(**compiled)
+def pose_of(row, components_t, mean):
+    """(15, 3) axis-angle of a row of parameters."""
+    pose = np.empty(45, np.float64)
+    for m in range(45):
+        pose[m] = mean[m] + dot(row[8:53], components_t[m])
+    return pose.reshape((15, 3))
+
+
+@njit(**compiled)
+def unit_rotation(quaternion):
+    """(3, 3) of a quaternion of any length."""
+    squared = dot(quaternion, quaternion)
+    unit = quaternion / max(math.sqrt(squared), SHORTEST)
+    rotation = np.empty((3, 3), unit.dtype)
+    rotation_of(unit, rotation)
+    return rotation
+
+
+@njit(**compiled)
+def omega_by_quaternion(quaternion):
+    """(4, 3): the turn that a change of each number of a quaternion is, whatever its length."""
+    w, x, y, z = quaternion
+    scale = 2 / max(w * w + x * x + y * y + z * z, SHORTEST**2)
+    by = np.empty((4, 3), np.float64)
+    by[0] = (-x, -y, -z)
+    by[1] = (w, z, -y)
+    by[2] = (-z, w, x)
+    by[3] = (y, -x, w)
+    return by * scale
+
+
+@njit(**compiled)
+def _place(row, model):
+    """Joints of a hand of scale 1 at the origin (21, 3), and what they were made of."""
+    pairs, points, blend, joint_template, jointdirs, _, components_t, mean = model
+    frame = np.zeros((3, 4), np.float64)
+    frame[:, :3] = unit_rotation(row[4:8])
+    pose = pose_of(row, components_t, mean)
+    rest, _, turns, chain = pose_bones(pose, row[53:], frame, joint_template, jointdirs)
+    coefficients = np.empty(blend.shape[2], np.float64)
+    coefficients[:10] = row[53:]
+    coefficients[10:] = turns.reshape(-1)
+    for b in range(15):
+        for i in range(3):
+            coefficients[10 + 9 * b + 4 * i] -= 1  # R - I
+    placed, share = np.zeros((21, 3), np.float64), np.zeros(21, np.float64)
+    moved = np.empty((len(pairs), 3), np.float64)
+    point = np.empty(3, np.float64)
+    for p in range(len(pairs)):
+        joint, bone = pairs[p]
+        for i in range(3):
+            point[i] = points[p, i] + dot(coefficients, blend[p, i])
+        for i in range(3):
+            moved[p, i] = dot(chain[bone, i, :3], point) + chain[bone, i, 3] * points[p, 3]
+            placed[joint, i] += moved[p, i]
+        share[joint] += points[p, 3]
+    return placed, share, moved, rest, turns, chain
+
+
+@njit(**compiled)
+def _to_crop(row, placed, share, joints):
+    for j in range(len(placed)):
+        for i in range(3):
+            joints[j, i] = row[0] * placed[j, i] + row[1 + i] * share[j]
+
+
+@njit(**compiled)
+def _by_coefficients(model, rest, chain):
+    """(21, 3, 145): by shape, through blend shapes and joints at rest, and by ``R - I``."""
+    pairs, points, blend, _, jointdirs = model[:5]
+    shift = np.zeros((16, 3, 10), np.float64)  # of each bone's affine map, by the shape
+    for b in range(1, 16):
+        parent = PARENTS[b]
+        shift[b] = shift[parent]
+        for i in range(3):
+            for j in range(3):
+                add_scaled(shift[b, i], chain[parent, i, j] - chain[b, i, j], jointdirs[b, j])
+    by = np.zeros((21, 3, blend.shape[2]), np.float64)
+    for p in range(len(pairs)):
+        joint, bone = pairs[p]
+        for i in range(3):
+            for k in range(3):
+                add_scaled(by[joint, i], chain[bone, i, k], blend[p, k])
+            add_scaled(by[joint, i, :10], points[p, 3], shift[bone, i])
+    return by
+
+
+@njit(**compiled)
+def _by_angles(pose, model, moved, rest, turns, chain):
+    """(21, 3, 45): by the bones' axis-angles, through what hangs on each bone."""
+    pairs, points = model[:2]
+    hanging, share = np.zeros((21, 16, 3), np.float64), np.zeros((21, 16), np.float64)
+    for p in range(len(pairs)):
+        joint, bone = pairs[p]
+        while bone > 0:
+            for i in range(3):
+                hanging[joint, bone, i] += moved[p, i]
+            share[joint, bone] += points[p, 3]
+            bone = PARENTS[bone]
+    by = np.zeros((21, 3, 45), np.float64)
+    for b in range(1, 16):
+        above = chain[PARENTS[b]]
+        pivot = np.empty(3, np.float64)
+        for i in range(3):
+            pivot[i] = dot(above[i, :3], rest[b]) + above[i, 3]
+        jacobian = left_jacobian(pose[b - 1])
+        for k in range(3):
+            axis = np.empty(3, np.float64)
+            for i in range(3):
+                axis[i] = dot(above[i, :3], jacobian[k])
+            for j in range(21):
+                if share[j, b] != 0:
+                    arm = hanging[j, b] - share[j, b] * pivot
+                    m = 3 * (b - 1) + k
+                    by[j, 0, m] = axis[1] * arm[2] - axis[2] * arm[1]
+                    by[j, 1, m] = axis[2] * arm[0] - axis[0] * arm[2]
+                    by[j, 2, m] = axis[0] * arm[1] - axis[1] * arm[0]
+    return by
+
+
+@njit(**compiled)
+def _bends(pose, turns):
+    """(45, 9): how each bone's rotation matrix changes with its axis-angle, ``[omega]x R``."""
+    by = np.empty((45, 9), np.float64)
+    for b in range(15):
+        jacobian = left_jacobian(pose[b])
+        for k in range(3):
+            omega = jacobian[k]
+            for j in range(3):
+                x, y, z = turns[b, :, j]
+                by[3 * b + k, j] = omega[1] * z - omega[2] * y
+                by[3 * b + k, 3 + j] = omega[2] * x - omega[0] * z
+                by[3 * b + k, 6 + j] = omega[0] * y - omega[1] * x
+    return by
+
+
+@njit(**compiled)
+def left_jacobian(vector):
+    """(3, 3), row ``k``: the turn, seen from the parent, that a change of ``vector[k]`` is."""
+    x, y, z = vector
+    squared = x * x + y * y + z * z
+    if squared < 1e-4:
+        a, b = 0.5 - squared / 24, 1 / 6 - squared / 120
+    else:
+        angle = math.sqrt(squared)
+        a = 2 * math.sin(0.5 * angle) ** 2 / squared
+        b = (angle - math.sin(angle)) / (angle * squared)
+    by = np.empty((3, 3), np.float64)  # I + a [v]x + b (v v' - v.v I), transposed
+    c = 1 - b * squared
+    by[0] = (c + b * x * x, a * z + b * x * y, -a * y + b * x * z)
+    by[1] = (-a * z + b * x * y, c + b * y * y, a * x + b * y * z)
+    by[2] = (a * y + b * x * z, -a * x + b * y * z, c + b * z * z)
+    return by
