@@ -41,8 +41,8 @@ _KNUCKLE_DEG = {  # flexion and abduction of the four MCP joints
 _THUMB_HINGE = (0.50, -0.855, -0.13)
 """Turning about it flexes the thumb; model frame, from the bent rest thumb of Anny's mean hand."""
 
-_LIMITS_WEIGHT = 30.0  # ten degrees too far cost about as much as one standard deviation everywhere
-_CM_PER_M = 100.0
+LIMITS_WEIGHT = 30.0  # ten degrees too far cost about as much as one standard deviation everywhere
+CM_PER_M = 100.0
 _GIVE_M = 1e-3
 """Soft skin: spheres may overlap by this much."""
 
@@ -130,7 +130,7 @@ class PoseSpace(nn.Module):
         (1 cm of overlap of one pair of spheres adds 1).
         """
         pose = self.pose_from_theta(theta)
-        beyond = _LIMITS_WEIGHT * self.beyond_limits(pose)
+        beyond = LIMITS_WEIGHT * self.beyond_limits(pose)
         return self.gaussian(theta) + beyond + self.penetration(pose)
 
     def pose_from_theta(self, theta: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class PoseSpace(nn.Module):
 
     def penetration(self, pose: Tensor) -> Tensor:
         """``(B, 15, 3)`` axis-angle to ``(B,)``: squared overlap of spheres in cm^2, summed."""
-        return ((_CM_PER_M * self._overlaps(pose)) ** 2).sum((1, 2)) / 2  # each pair comes twice
+        return ((CM_PER_M * self._overlaps(pose)) ** 2).sum((1, 2)) / 2  # each pair comes twice
 
     def deepest_overlap_m(self, pose: Tensor) -> Tensor:
         """``(B, 15, 3)`` axis-angle to ``(B,)``: metres, 0 where the hand is clear of itself."""
