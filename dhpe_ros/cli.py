@@ -13,9 +13,18 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from dhpe_ros import __version__
-from dhpe_ros.commands import CommandError, ablate, convert_mano, evaluate, one_line, predict, train
+from dhpe_ros.commands import (
+    CommandError,
+    ablate,
+    convert_mano,
+    evaluate,
+    one_line,
+    predict,
+    study,
+    train,
+)
 
-COMMANDS = (predict, train, evaluate, ablate, convert_mano)
+COMMANDS = (predict, train, evaluate, ablate, study, convert_mano)
 
 
 class _Parser(argparse.ArgumentParser):

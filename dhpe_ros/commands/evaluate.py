@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     try:
         config = Config().replace(settings)
-        labelled = _labelled(arguments)
+        labelled = open_set(arguments.set, arguments.real, arguments.limit, arguments.seed)
         pipeline = load_pipeline(config)
         weights = arguments.weights or weights_path(arguments.profile)
         predictions = predict(pipeline, labelled, arguments.search)
@@ -113,21 +113,21 @@ def _check(arguments: argparse.Namespace) -> None:
         raise CommandError(f"--json {arguments.json}: there is no folder {arguments.json.parent}")
 
 
-def _labelled(arguments: argparse.Namespace) -> LabelledSet:
+def open_set(name: str, real: Path, limit: int | None, seed: int | None) -> LabelledSet:
+    """What ``--set`` names. Errors as in ``open_labelled``; ``CommandError`` without ``real``."""
     from dhpe_ros.evaluation.labelled import open_labelled
     from dhpe_ros.evaluation.synthetic_set import SEED, open_synthetic
 
-    name, limit, seed = arguments.set, arguments.limit, arguments.seed
     if name == "synthetic":
         return open_synthetic(limit, SEED if seed is None else seed)
     if name not in ("signs", "wild"):
         return open_labelled(Path(name)).part(limit, seed or 0)
-    if not arguments.real.is_dir():
+    if not real.is_dir():
         raise CommandError(
-            f"--set {name}: there is no folder {arguments.real}; name the one that holds {name}/ "
+            f"{name}: there is no folder {real}; name the one that holds {name}/ "
             "with --real FOLDER (docs/training.md describes it)"
         )
-    return open_labelled(arguments.real / name, name).part(limit, seed or 0)
+    return open_labelled(real / name, name).part(limit, seed or 0)
 
 
 def _digest(path: Path) -> str:

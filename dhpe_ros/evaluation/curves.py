@@ -16,12 +16,18 @@ _LEFT, _TOP, _GAP_X, _GAP_Y, _LEGEND_ROW = 60, 34, 70, 84, 20
 
 @dataclass(frozen=True)
 class Chart:
-    """Lines over a common x axis; y runs from a round number below all of them to at most 1."""
+    """Lines over a common x axis.
+
+    Unless told otherwise x has six even ticks, and y runs from a round number below all lines to 1,
+    or to the highest.
+    """
 
     title: str
     x_label: str
     y_label: str
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]  # label -> x, y
+    x_ticks: Sequence[tuple[float, str]] = ()
+    y_range: tuple[float, float] | None = None
 
 
 def draw_charts(rows: Sequence[Sequence[Chart]]) -> str:
@@ -52,10 +58,13 @@ def draw_charts(rows: Sequence[Sequence[Chart]]) -> str:
 def _axes(chart: Chart) -> list[str]:
     (x_low, x_high), (y_low, y_high) = _ranges(chart)
     parts = [f'<path d="M0 0V{_HEIGHT}H{_WIDTH}" stroke="#888" fill="none"/>']
+    even = [x_low + k / 5 * (x_high - x_low) for k in range(6)]
+    for value, name in chart.x_ticks or [(value, f"{value:g}") for value in even]:
+        x = (value - x_low) / (x_high - x_low) * _WIDTH
+        parts.append(_text(x, _HEIGHT + 16, name, "middle"))
     for k in range(6):
-        x, y = k / 5 * _WIDTH, (1 - k / 5) * _HEIGHT
+        y = (1 - k / 5) * _HEIGHT
         parts.append(f'<path d="M0 {y:.1f}H{_WIDTH}" stroke="#e4e4e4" fill="none"/>')
-        parts.append(_text(x, _HEIGHT + 16, f"{x_low + k / 5 * (x_high - x_low):g}", "middle"))
         parts.append(_text(-6, y + 4, f"{y_low + k / 5 * (y_high - y_low):.2f}", "end"))
     parts.append(_text(_WIDTH / 2, -10, chart.title, "middle", "bold"))
     parts.append(_text(_WIDTH / 2, _HEIGHT + 34, chart.x_label, "middle"))
@@ -79,8 +88,8 @@ def _lines(chart: Chart, labels: Sequence[str]) -> list[str]:
 def _ranges(chart: Chart) -> tuple[tuple[float, float], tuple[float, float]]:
     xs = [x for line in chart.lines.values() for x in line[0]]
     ys = [y for line in chart.lines.values() for y in line[1]]
-    low = math.floor(10 * min(ys)) / 10
-    return (min(xs), max(xs)), (low, max(1.0, max(ys)))
+    around = (math.floor(10 * min(ys)) / 10, max(1.0, max(ys)))
+    return (min(xs), max(xs)), chart.y_range or around
 
 
 def _stroke(number: int) -> str:

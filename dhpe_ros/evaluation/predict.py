@@ -61,10 +61,10 @@ def _searched(pipeline: HandPipeline, labelled: LabelledSet) -> Iterator[Predict
 def _given(pipeline: HandPipeline, labelled: LabelledSet) -> Iterator[Prediction]:
     tracking = pipeline.config.tracking
     for chunk in batched(labelled.pictures(), BATCH):
-        boxes = [Box.around(label.joints_px).squared(tracking.crop_scale) for label, _ in chunk]
+        targets = [given_target(pipeline, label) for label, _ in chunk]
         crops = [
-            crop_image(image, box, mirrored=label.side is Side.LEFT)
-            for (label, image), box in zip(chunk, boxes, strict=True)
+            crop_image(image, target.box, mirrored=target.side is Side.LEFT)
+            for (_, image), target in zip(chunk, targets, strict=True)
         ]
         evidence = pipeline.see(crops)
         refined = pipeline.fit(crops, evidence, pipeline.config.refinement)
@@ -72,14 +72,24 @@ def _given(pipeline: HandPipeline, labelled: LabelledSet) -> Iterator[Prediction
             seen = SeenHands(pipeline.projection(refined.parameters), evidence, refined)
         triangles = pipeline.projection.hand_model.triangles
         for row, (label, image) in enumerate(chunk):
-            target = Target(boxes[row], label.side)
-            camera = _camera(label, image) or Camera.from_field_of_view(
-                image.shape[1], image.shape[0], pipeline.config.camera.field_of_view_deg
-            )
-            hand = place_hand(seen, row, crops[row], target, camera, triangles)
-            side = _told_side(pipeline, image, boxes[row])
+            camera = camera_of(pipeline, label, image)
+            hand = place_hand(seen, row, crops[row], targets[row], camera, triangles)
+            side = _told_side(pipeline, image, targets[row].box)
             found = hand.score >= tracking.min_score
             yield Prediction(label, image.shape[:2], hand, found, side)
+
+
+def given_target(pipeline: HandPipeline, label: LabelledHand) -> Target:
+    """The box about the label's joints, as large as tracking makes it, and the label's side."""
+    box = Box.around(label.joints_px).squared(pipeline.config.tracking.crop_scale)
+    return Target(box, label.side)
+
+
+def camera_of(pipeline: HandPipeline, label: LabelledHand, image: np.ndarray) -> Camera:
+    """The label's camera, or the one assumed."""
+    return _camera(label, image) or Camera.from_field_of_view(
+        image.shape[1], image.shape[0], pipeline.config.camera.field_of_view_deg
+    )
 
 
 def _told_side(pipeline: HandPipeline, image: np.ndarray, box: Box) -> Side:
