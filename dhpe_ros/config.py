@@ -118,6 +118,13 @@ class RefinementConfig:
         at_most=1e6,
         live=True,
     )
+    temporal_weight: float = setting(
+        0.0,
+        "weight of a term against changes since the last frame of a video; 0: none",
+        at_least=0.0,
+        at_most=1e6,
+        live=True,
+    )
     outlier_distance: float = setting(
         0.0,
         "half-sides of the crop beyond which a 2D joint counts as wrong; 0: never, as in the paper",

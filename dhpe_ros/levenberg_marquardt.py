@@ -24,6 +24,7 @@ from dhpe_ros.objective import (
     joint_term,
     joint_weights,
     other_terms,
+    temporal_curvature,
     without_features,
 )
 from dhpe_ros.projection import Projection
@@ -67,6 +68,9 @@ def levenberg_marquardt(
     while step < config.steps:
         if moved:
             curvature, downhill = _linearised(best, skeleton, others, observation, config, scales)
+            if config.temporal_weight > 0 and observation.previous is not None:
+                held = temporal_curvature(best, observation.previous, projection, config)
+                curvature = curvature + torch.diag_embed(held * scales**2)
         step += 1
         damped = curvature + torch.diag_embed(damping[:, None].expand_as(downhill))
         change = torch.linalg.solve_ex(damped, downhill[..., None])[0][..., 0]
@@ -125,7 +129,7 @@ def _feature_slope(
         return torch.zeros_like(start)
     alone = RefinementConfig(
         joints_weight=0.0, laplacian_weight=0.0, features_weight=config.features_weight,
-        pose_weight=0.0, shape_weight=0.0,
+        pose_weight=0.0, shape_weight=0.0, temporal_weight=0.0,
     )  # fmt: skip
     moving = start.detach().requires_grad_(True)
     hand = projection(moving)

@@ -9,9 +9,13 @@ from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
-from dhpe_ros.hand_parameters import HandParameters
+from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
 from dhpe_ros.pose_space import pose_space_of
 from dhpe_ros.projection import ProjectedHand, Projection
+
+_TURN = 0.2  # of a quaternion: 23 degrees
+_SHAPE = 1.0
+_SWIFT = 1.0
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,12 @@ class Observation:
     features: Tensor  # (B, 2048), F(x)
     joints: Tensor  # (B, 21, 2), the refined 2D joints, crop coordinates
     confidences: Tensor  # (B, 21)
+    previous: Tensor | None = None  # (B, 63), a frame ago, in this crop; NaN: not known
 
     def twice(self) -> Observation:
         """For two sets of parameters, one behind the other."""
-        return Observation(*(torch.cat((part, part)) for part in vars(self).values()))
+        parts = vars(self).values()
+        return Observation(*(None if p is None else torch.cat((p, p)) for p in parts))
 
 
 def objective(
@@ -86,7 +92,51 @@ def other_terms(
         total = total + config.pose_weight * pose_space(p.pose)
     if config.shape_weight > 0:
         total = total + config.shape_weight * (p.shape**2).mean(1)
+    if config.temporal_weight > 0 and observation.previous is not None:
+        total = total + temporal_term(parameters, observation.previous, projection, config)
     return total
+
+
+def temporal_term(
+    parameters: Tensor, previous: Tensor, projection: Projection, config: RefinementConfig
+) -> Tensor:
+    """Mean squared change of rotation, pose and shape since ``previous``, weighted: ``(B,)``.
+
+    A change ``d`` much larger than ``_SWIFT`` is a movement, not jitter, and is hardly held back:
+    ``d^2 / (1 + d^2 / _SWIFT^2)``. Scale and shift are free, so that nothing lags in the image.
+    """
+    squared = _changes(parameters, previous, projection) ** 2
+    return config.temporal_weight * (squared / (1 + squared / _SWIFT**2)).mean(1)
+
+
+def temporal_curvature(
+    parameters: Tensor, previous: Tensor, projection: Projection, config: RefinementConfig
+) -> Tensor:
+    """``(B, 63)``: the diagonal of the temporal term's second derivatives, none below zero."""
+    squared = _changes(parameters, previous, projection) ** 2
+    weights = 2 * config.temporal_weight / squared.shape[1] / (1 + squared / _SWIFT**2) ** 2
+    weights = weights / _units(projection) ** 2 * previous.isfinite().all(1, keepdim=True)
+    return torch.cat((torch.zeros_like(parameters[:, :4]), weights), 1)
+
+
+def _changes(parameters: Tensor, previous: Tensor, projection: Projection) -> Tensor:
+    """``(B, 59)`` in common units; zero for a hand without past."""
+    known = previous.isfinite().all(1, keepdim=True)
+    now = HandParameters.split(normalize_parameters(parameters))
+    before = HandParameters.split(
+        normalize_parameters(torch.where(known, previous, parameters.detach()))
+    )
+    # q and -q are the same rotation.
+    side = torch.where((now.rotation * before.rotation).sum(1, keepdim=True) < 0, -1.0, 1.0)
+    turn = now.rotation - side * before.rotation
+    change = torch.cat((turn, now.pose - before.pose, now.shape - before.shape), 1)
+    return torch.where(known, change / _units(projection), 0.0)
+
+
+def _units(projection: Projection) -> Tensor:
+    """``(59,)``: what counts as one, of a quaternion, the pose and the shape."""
+    theta_std = projection.hand_model.theta_std
+    return torch.cat((theta_std.new_full((4,), _TURN), theta_std, theta_std.new_ones(10) * _SHAPE))
 
 
 def residual(parameters: Tensor, observation: Observation, projection: Projection) -> Tensor:

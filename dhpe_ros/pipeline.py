@@ -23,6 +23,7 @@ from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import RefinedParameters, refine
 from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, Target
+from dhpe_ros.warm_start import carry
 from dhpe_ros.weights import hand_model_path, load_networks, weights_path
 
 _SURE_OF_SIDE = 0.7  # below this probability a crop is also looked at in the mirror
@@ -94,7 +95,8 @@ class HandPipeline:
         crops, evidence, targets = self._drop_unseen(crops, evidence, targets)
         if not crops:
             return []
-        refined = self.fit(crops, evidence, self.config.refinement)
+        past = [target.previous for target in targets]
+        refined = self.fit(crops, evidence, self.config.refinement, past)
         camera = camera or Camera.from_field_of_view(
             image.shape[1], image.shape[0], self.config.camera.field_of_view_deg
         )
@@ -146,14 +148,22 @@ class HandPipeline:
         return [crops[i] for i in rows], evidence.rows(kept), [targets[i] for i in rows]
 
     def fit(
-        self, crops: Sequence[Crop], evidence: Evidence, config: RefinementConfig
+        self,
+        crops: Sequence[Crop],
+        evidence: Evidence,
+        config: RefinementConfig,
+        past: Sequence[Hand | None] = (),
     ) -> RefinedParameters:
-        """The mesh network and the refinement on crops and their evidence, as one batch."""
+        """The mesh network and the refinement on crops and their evidence, as one batch.
+
+        ``past`` are the same hands a frame ago, none for pictures without a frame before.
+        """
         with torch.no_grad():
             estimate = self.mesh_estimator(evidence, self.projection)[-1]
             image = self.evidence.feature_input(self._batch(crops))
+        previous = carry(past, crops).to(self.device) if any(past) else None
         observation = Observation(
-            image, evidence.features, estimate.joints_2d, evidence.confidences
+            image, evidence.features, estimate.joints_2d, evidence.confidences, previous
         )
         return refine(estimate.parameters, observation, self.projection, self.evidence, config)
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dhpe_ros.camera_alignment import align_camera
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_parameters import bounded
 from dhpe_ros.levenberg_marquardt import levenberg_marquardt
 from dhpe_ros.objective import Observation, objective, residual
 from dhpe_ros.projection import Projection
+from dhpe_ros.warm_start import choose_start
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "gradient_descent": torch.optim.SGD}
 
@@ -46,7 +46,7 @@ def refine(
         unchanged = torch.ones_like(distance, dtype=torch.bool)
         return RefinedParameters(start, 0, distance, distance, unchanged)
 
-    begin = _aligned(start, observation, projection, config) if config.align_camera else start
+    begin, observation = choose_start(start, observation, projection, evidence, config)
     way = _gradient_steps if config.optimizer in _OPTIMIZERS else levenberg_marquardt
     parameters, steps = way(begin, observation, projection, evidence, config)
     with torch.no_grad():
@@ -84,12 +84,3 @@ def _gradient_steps(
         with torch.no_grad():
             parameters.copy_(bounded(parameters, theta_std))
     return parameters.detach(), config.steps
-
-
-@torch.no_grad()
-def _aligned(
-    start: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
-) -> Tensor:
-    joints, sure = projection(start).joints[..., :2], observation.confidences
-    weights = sure if config.confidence_weighting else torch.ones_like(sure)
-    return align_camera(start, joints, observation.joints, weights)

@@ -11,8 +11,8 @@ from dhpe_ros.camera import Camera
 from dhpe_ros.hand_search import joints_box, prominence
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.types import Hand, Target
+from dhpe_ros.warm_start import SAME_HAND_OVERLAP
 
-SAME_HAND_OVERLAP = 0.3  # of crops, intersection over union
 SURE_FACTOR = 1.45  # of min_score, for a hand that the search has found to be followed at once
 PATIENCE_FRAMES = 10  # in a row with weaker hands only, and those will do
 WEAK_SCORE = 0.6  # a lone hand below it may be the wrong one
@@ -22,6 +22,8 @@ SURER_BY = 1.1  # so many times as prominent a hand elsewhere must be
 
 class HandTracker:
     """Follows hands: the next frame's box is the last mesh's, a lost hand is searched for anew.
+
+    Each hand takes its last frame along, which the refinement starts from and stays near.
 
     A lone hand that stays weak gives way to a surer one elsewhere.
     """
@@ -87,14 +89,14 @@ class HandTracker:
 
     def _follow(self, hand: Hand) -> Target:
         box = joints_box(hand.joints_px, self.pipeline.config.tracking)
-        return Target(box, hand.side, hand.track_id, side_is_told=False)
+        return Target(box, hand.side, hand.track_id, side_is_told=False, previous=hand)
 
     def _identify(self, target: Target, known: list[Target]) -> Target:
         """Give a found target the identity of the hand it overlaps, which then is taken."""
         last = max(known, key=lambda one: target.box.overlap(one.box), default=None)
         if last is not None and target.box.overlap(last.box) > SAME_HAND_OVERLAP:
             known.remove(last)
-            return replace(target, track_id=last.track_id)
+            return replace(target, track_id=last.track_id, previous=last.previous)
         self._next_id += 1
         return replace(target, track_id=self._next_id - 1)
 

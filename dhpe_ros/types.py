@@ -7,7 +7,7 @@ y down; camera coordinates are the optical frame in metres, x right, y down, z f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -100,6 +100,7 @@ class Target:
     side: Side | None = None  # None: nobody knows
     track_id: int = 0
     side_is_told: bool = True  # by someone who knows; False: believed, from the images before
+    previous: Hand | None = field(default=None, compare=False)  # the same hand, a frame ago
 
 
 @dataclass(frozen=True)

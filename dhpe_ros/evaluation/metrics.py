@@ -73,3 +73,31 @@ def hand_side_of_wrist(joints_px: np.ndarray, height: int, width: int) -> np.nda
     wrist, axis = joints_px[0], joints_px[MIDDLE_MCP] - joints_px[0]
     y, x = np.mgrid[0:height, 0:width]
     return (x - wrist[0]) * axis[0] + (y - wrist[1]) * axis[1] >= 0
+
+
+def jitter_mm(joints_m: np.ndarray, truth_m: np.ndarray) -> tuple[float, float]:
+    """Mean acceleration error of joints ``(T, 21, 3)`` in mm/frame^2: about the root, and absolute.
+
+    Second differences, without those of the true movement (Kanazawa et al., CVPR 2019). Frames of
+    NaN, where nothing was found, and their neighbours are left out.
+    """
+    error = 1000 * (joints_m - truth_m)
+    about_root = error - error[:, MIDDLE_MCP : MIDDLE_MCP + 1]
+    relative, absolute = (
+        np.linalg.norm(np.diff(part, 2, axis=0), axis=2) for part in (about_root, error)
+    )
+    return float(np.nanmean(relative)), float(np.nanmean(absolute))
+
+
+def lag_frames(joints_m: np.ndarray, truth_m: np.ndarray) -> float:
+    """By how many frames joints ``(T, 21, 3)`` trail the truth, about the root.
+
+    The part of the error that points against the true velocity, by least squares. What is wrong in
+    every frame is taken out first.
+    """
+    moved = truth_m - truth_m[:, MIDDLE_MCP : MIDDLE_MCP + 1]
+    error = joints_m - joints_m[:, MIDDLE_MCP : MIDDLE_MCP + 1] - moved
+    velocity = np.gradient(moved, axis=0)
+    error = error - np.nanmean(error, axis=0)
+    seen = np.isfinite(error)
+    return float(-(error * velocity)[seen].sum() / max((velocity**2)[seen].sum(), 1e-12))

@@ -1,0 +1,86 @@
+"""Where the refinement starts, and what a hand's last frame tells about this one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dhpe_ros.camera_alignment import align_camera
+from dhpe_ros.config import RefinementConfig
+from dhpe_ros.crop import Crop, crop_to_image
+from dhpe_ros.evidence import EvidenceNetwork
+from dhpe_ros.objective import Observation, objective, without_features
+from dhpe_ros.projection import Projection
+from dhpe_ros.types import PARAMETER_COUNT, Hand, Side
+
+SAME_HAND_OVERLAP = 0.3  # of crops, intersection over union
+_MISFIT = 10.0  # times the fresh estimate's objective: so bad a past is of something else
+
+
+def carry(past: Sequence[Hand | None], crops: Sequence[Crop]) -> Tensor:
+    """``(B, 63)``: parameters of a frame ago as those of the new crops; the mesh stays in place.
+
+    NaN where there is no past: none is given, the hand has jumped, or was seen as the other one.
+    """
+    rows = np.full((len(crops), PARAMETER_COUNT), np.nan, np.float32)
+    for row, hand, crop in zip(rows, past, crops, strict=True):
+        if hand is not None and _same(hand, crop):
+            row[:] = _carried(hand, crop)
+    return torch.from_numpy(rows)
+
+
+def _same(hand: Hand, crop: Crop) -> bool:
+    mirrored = hand.side is Side.LEFT
+    return mirrored == crop.mirrored and hand.box.overlap(crop.box) > SAME_HAND_OVERLAP
+
+
+def _carried(hand: Hand, crop: Crop) -> np.ndarray:
+    ratio = hand.box.width / crop.box.width
+    parameters = np.asarray(hand.parameters, np.float64).copy()
+    shift_px = crop_to_image(parameters[None, 1:3], hand.box, crop.mirrored)
+    parameters[0] *= ratio
+    parameters[1:3] = crop.to_crop(shift_px)[0]
+    parameters[3] *= ratio
+    return parameters
+
+
+@torch.no_grad()
+def choose_start(
+    estimate: Tensor,
+    observation: Observation,
+    projection: Projection,
+    evidence: EvidenceNetwork,
+    config: RefinementConfig,
+) -> tuple[Tensor, Observation]:
+    """Where the steps begin, ``(B, 63)``, and what they are fitted to.
+
+    The mesh estimate or the last frame, whichever fits better, each moved onto the joints first. A
+    past that fits far worse than the estimate, or is not finite, is left out of the observation.
+    """
+    fresh = _aligned(estimate, observation, projection, config)
+    previous = observation.previous
+    if previous is None:
+        return fresh, observation
+    known = previous.isfinite().all(1, keepdim=True)
+    past = _aligned(torch.where(known, previous, fresh), observation, projection, config)
+    cheap = replace(without_features(config), temporal_weight=0.0)
+    both = torch.cat((fresh, past))
+    values = objective(both, observation.twice(), projection, evidence, cheap)
+    of_fresh, of_past = (value[:, None] for value in values.chunk(2))
+    strange = ~known | ~(of_past <= _MISFIT * of_fresh)
+    start = torch.where(known & (of_past < of_fresh), past, fresh)
+    return start, replace(observation, previous=previous.masked_fill(strange, torch.nan))
+
+
+def _aligned(
+    start: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
+) -> Tensor:
+    if not config.align_camera:
+        return start
+    joints, sure = projection(start).joints[..., :2], observation.confidences
+    weights = sure if config.confidence_weighting else torch.ones_like(sure)
+    return align_camera(start, joints, observation.joints, weights)
