@@ -117,9 +117,12 @@ def _angles(keys: Sequence[Key], time_s: float) -> np.ndarray:
 
 
 def _between(keys: Sequence[Key], time_s: float, values: Sequence) -> np.ndarray:
-    """``values`` at the keys, at ``time_s``: slow near each key, as people move."""
-    times = [key.time_s for key in keys]
-    position = np.interp(time_s, times, np.arange(len(times)))
+    return eased([key.time_s for key in keys], time_s, values)
+
+
+def eased(times: Sequence[float], time: float, values: Sequence) -> np.ndarray:
+    """``values`` of the key ``times``, at ``time``: slow near each key, as people move."""
+    position = np.interp(time, times, np.arange(len(times)))
     index = min(int(position), len(times) - 2)
     part = position - index
     smooth = part**3 * (10 + part * (6 * part - 15))  # minimum jerk
@@ -130,19 +133,27 @@ def _between(keys: Sequence[Key], time_s: float, values: Sequence) -> np.ndarray
 
 def _turned(turn: np.ndarray) -> np.ndarray:
     """Upright with the palm to the camera (model: fingers -x, palm -y, thumb +z), then turned."""
-    upright = np.array(((0.0, 0, 1), (1, 0, 0), (0, 1, 0)))
     about_x, about_y, about_z = (
         cv2.Rodrigues(axis * angle)[0] for axis, angle in zip(np.eye(3), turn, strict=True)
     )
-    return about_z @ about_y @ about_x @ upright
+    return about_z @ about_y @ about_x @ upright()
+
+
+def upright() -> np.ndarray:
+    """``(3, 3)``: the model's frame to the camera's, fingers up and the palm to the camera."""
+    return np.array(((0.0, 0, 1), (1, 0, 0), (0, 1, 0)))
 
 
 class Stage:
     """Everything that stays the same from frame to frame."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, seed: int = SEED, shape: np.ndarray | None = None, tone: float = 0.34
+    ) -> None:
+        """``seed`` is of room, forearm and skin, ``tone`` the skin's, ``shape`` ``(10,)``."""
         self.model = HandModel(hand_model_path())
-        self.background = room(CAMERA.height, CAMERA.width, np.random.default_rng(SEED))
+        self._seed, self._shape = seed, np.zeros(10) if shape is None else shape
+        self.background = room(CAMERA.height, CAMERA.width, np.random.default_rng(seed))
         self.lights = Lights(
             directions=_unit(np.array(((-0.6, -0.7, -0.7), (0.8, -0.1, -0.6)))),
             colors=np.array(((0.62, 0.57, 0.50), (0.13, 0.15, 0.18))),
@@ -150,13 +161,14 @@ class Stage:
             sky=np.array((0.34, 0.34, 0.36)),
             ground=np.array((0.24, 0.20, 0.17)),
         )
-        self._skin = _skin(self.model)
+        self._skin = _skin(self.model, seed, tone)
 
     def draw(self, moment: Moment, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """``(480, 640, 3)`` uint8 RGB and the ``(21, 3)`` joints in the camera, metres."""
         pose = pose_from_angles(moment.angles, np.asarray(self.model.extras["pose_axes"], float))
         with torch.no_grad():
-            posed = self.model(torch.from_numpy(pose[None]).float(), torch.zeros(1, 10))
+            shape = torch.from_numpy(self._shape[None]).float()
+            posed = self.model(torch.from_numpy(pose[None]).float(), shape)
             joints = self.model.skeleton(posed)[0].double().numpy()
             knuckle = self.model.pivots(posed)[0, MIDDLE_MCP].double().numpy()
         hand_m = posed[0].double().numpy()
@@ -178,15 +190,15 @@ class Stage:
     def _with_forearm(self, hand_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # The same seed, the same forearm.
         forearm = random_forearm(
-            hand_m, self.model.extras["wrist_loop"], np.random.default_rng(SEED)
+            hand_m, self.model.extras["wrist_loop"], np.random.default_rng(self._seed)
         )
         triangles = np.concatenate((self.model.triangles.numpy(), forearm.triangles))
         return np.concatenate((hand_m, forearm.vertices_m)), triangles
 
 
-def _skin(model: HandModel) -> Skin:
-    surface, rng = surface_of(model), np.random.default_rng(SEED)
-    return random_skin(rng, len(surface.palm), tone=0.34, **surface.regions())
+def _skin(model: HandModel, seed: int, tone: float) -> Skin:
+    surface, rng = surface_of(model), np.random.default_rng(seed)
+    return random_skin(rng, len(surface.palm), tone=tone, **surface.regions())
 
 
 def _square_view(points_m: np.ndarray) -> np.ndarray:
