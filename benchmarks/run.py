@@ -17,13 +17,14 @@ import engine
 import hand_layer
 import machine
 import networks
+import refine
 import rendering
 import stages
 from tqdm import tqdm
 
 HERE = Path(__file__).parent
 LATEST, BASELINE = HERE / "out" / "latest.json", HERE / "baseline.json"
-MODULES: tuple[ModuleType, ...] = (machine, hand_layer, rendering, networks, engine, stages)
+MODULES: tuple[ModuleType, ...] = (machine, hand_layer, rendering, networks, engine, refine, stages)
 NOTABLE = 0.15  # a smaller change is taken for noise
 
 

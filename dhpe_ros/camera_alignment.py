@@ -20,7 +20,7 @@ def align_camera(parameters: Tensor, joints: Tensor, observed: Tensor, weights: 
         observed: ``(B, 21, 2)``.
         weights: ``(B, 21)``, not negative.
     """
-    x, y = (torch.view_as_complex(points.contiguous()) for points in (joints, observed))
+    x, y = (torch.complex(*points.unbind(2)) for points in (joints, observed))
     share = weights / weights.sum(1, keepdim=True).clamp(min=1e-9)
     middle_x, middle_y = ((share * points).sum(1, keepdim=True) for points in (x, y))
     from_x, from_y = x - middle_x, y - middle_y

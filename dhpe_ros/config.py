@@ -69,6 +69,9 @@ class TrackingConfig:
         at_most=4.0,
         live=True,
     )
+    second_look: bool = setting(
+        True, "see each hand once more, closer: 2D joints are the mean of both looks", live=True
+    )
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class RefinementConfig:
         1e-2, "gamma of Eq. 13, of gradient steps", at_least=1e-6, at_most=1.0, live=True
     )
     tolerance: float = setting(
-        1e-3,
+        1e-2,
         "ends when a step lowers the objective by less than this part; 0: all steps are taken",
         at_least=0.0,
         at_most=1.0,
@@ -105,14 +108,14 @@ class RefinementConfig:
         1.0, "weight of the mesh Laplacian term", at_least=0.0, at_most=1e6, live=True
     )
     pose_weight: float = setting(
-        0.0,
+        0.03,
         "weight of a term against poses no hand takes; 0: the paper's Eq. 13",
         at_least=0.0,
         at_most=1e6,
         live=True,
     )
     shape_weight: float = setting(
-        0.0,
+        0.015,
         "weight of a term against uncommon shapes; 0: the paper's Eq. 13",
         at_least=0.0,
         at_most=1e6,
@@ -126,7 +129,7 @@ class RefinementConfig:
         live=True,
     )
     outlier_distance: float = setting(
-        0.0,
+        0.4,
         "half-sides of the crop beyond which a 2D joint counts as wrong; 0: never, as in the paper",
         at_least=0.0,
         at_most=4.0,

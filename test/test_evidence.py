@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from dhpe_ros.evidence import build_evidence, heatmap_targets, read_joints
+from dhpe_ros.evidence import Evidence, build_evidence, heatmap_targets, read_joints
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.networks.lite_trunk import LiteTrunk
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
+from dhpe_ros.types import FEATURE_COUNT
 
 
 @pytest.mark.parametrize(("profile", "stages"), [("lite", 1), ("full", 3)])
@@ -97,3 +98,16 @@ def test_read_out_of_nothing_is_finite_and_unsure():
     assert (heights == 0).all()
     joints, _ = read_joints(heatmap_targets(torch.full((1, 21, 2), 3.0)))
     assert (joints.abs() <= 1).all()
+
+
+def test_two_looks_are_averaged_by_how_sure_they_are():
+    features, right = torch.zeros(1, FEATURE_COUNT), torch.ones(1)
+    joints = torch.rand(1, 21, 2) - 0.5
+    sure = torch.full((1, 21), 0.8)
+    own = Evidence(features, joints, sure, right)
+    closer = Evidence(features, (joints + 0.1) / 0.85, sure, right)
+    assert torch.allclose(own.averaged(closer, 0.85).joints, joints + 0.05, atol=1e-6)
+    unsure = Evidence(features, closer.joints, torch.zeros(1, 21), right)
+    assert torch.equal(own.averaged(unsure, 0.85).joints, joints)
+    neither = Evidence(features, joints, torch.zeros(1, 21), right)
+    assert torch.equal(neither.averaged(unsure, 0.85).joints, joints)

@@ -66,7 +66,7 @@ def _given(pipeline: HandPipeline, labelled: LabelledSet) -> Iterator[Prediction
             crop_image(image, target.box, mirrored=target.side is Side.LEFT)
             for (_, image), target in zip(chunk, targets, strict=True)
         ]
-        evidence = pipeline.see(crops)
+        evidence = pipeline.look_closer(crops, pipeline.see(crops))
         refined = pipeline.fit(crops, evidence, pipeline.config.refinement)
         with torch.no_grad():
             seen = SeenHands(pipeline.projection(refined.parameters), evidence, refined)

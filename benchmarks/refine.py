@@ -1,0 +1,71 @@
+"""The refinement of one hand: the paper's way, the fast way, and where each of them ends."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from timing import Metric, median_ms
+
+from dhpe_ros.config import Config, RefinementConfig
+from dhpe_ros.objective import Observation, objective
+from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.refinement import refine
+from dhpe_ros.training.samples import Sample
+from dhpe_ros.training.synthesis import random_samples
+from dhpe_ros.types import CROP_SIZE
+
+METRICS = (
+    Metric("refine.reference_ms", "ms", "lower"),
+    Metric("refine.fast_ms", "ms", "lower"),
+    Metric("refine.fast_objective_ratio", "x", "lower"),
+)
+HANDS = 32
+EQUATION_13 = RefinementConfig(optimizer="adam", steps=50, tolerance=0.0)
+FAST = RefinementConfig(steps=10, tolerance=0.0)
+FAST_WITH_PRIORS = RefinementConfig(steps=10, tolerance=0.0, pose_weight=0.03, shape_weight=0.015)
+
+
+def measure(device: str) -> dict[str, float]:
+    """Metric name -> value. Both ways go down Eq. 13 where they are compared, from equal starts."""
+    pipeline = HandPipeline(Config().replace({"model.device": device}))
+    start, observation = _rendered_hands(pipeline)
+    one = Observation(*(None if p is None else p[:1] for p in vars(observation).values()))
+
+    def run(config: RefinementConfig) -> float:
+        args = start[:1], one, pipeline.projection, pipeline.evidence, config
+        return median_ms(lambda: refine(*args), device, repeats=10)
+
+    def reached(config: RefinementConfig) -> torch.Tensor:
+        args = observation, pipeline.projection, pipeline.evidence, config
+        with torch.no_grad():
+            return objective(refine(start, *args).parameters, *args)
+
+    values = (
+        run(EQUATION_13),
+        run(FAST_WITH_PRIORS),
+        float((reached(FAST) / reached(EQUATION_13)).median()),
+    )
+    return {metric.name: value for metric, value in zip(METRICS, values, strict=True)}
+
+
+@torch.no_grad()
+def _rendered_hands(pipeline: HandPipeline) -> tuple[torch.Tensor, Observation]:
+    """The mesh network's estimates, and what is seen of hands on plain grounds."""
+    samples = random_samples(pipeline.projection.hand_model, HANDS, seed=5)
+    crops = torch.from_numpy(np.stack([_crop(s, k) for k, s in enumerate(samples)]))
+    crops = crops.permute(0, 3, 1, 2).to(pipeline.device)
+    evidence = pipeline.evidence(crops)
+    estimate = pipeline.mesh_estimator(evidence, pipeline.projection)[-1]
+    image = pipeline.evidence.feature_input(crops)
+    return estimate.parameters, Observation(
+        image, evidence.features, estimate.joints_2d, evidence.confidences
+    )
+
+
+def _crop(sample: Sample, seed: int) -> np.ndarray:
+    """``(224, 224, 3)`` in 0..1: the hand in front of one colour."""
+    colour = np.random.default_rng(seed).random(3, np.float32)
+    uncovered = 1 - sample.opacity[..., None].astype(np.float32) / 255
+    image = sample.image.astype(np.float32) / 255 + uncovered * colour
+    return cv2.resize(image, (CROP_SIZE, CROP_SIZE)).clip(0, 1)
