@@ -108,6 +108,6 @@ def test_two_looks_are_averaged_by_how_sure_they_are():
     closer = Evidence(features, (joints + 0.1) / 0.85, sure, right)
     assert torch.allclose(own.averaged(closer, 0.85).joints, joints + 0.05, atol=1e-6)
     unsure = Evidence(features, closer.joints, torch.zeros(1, 21), right)
-    assert torch.equal(own.averaged(unsure, 0.85).joints, joints)
+    assert torch.allclose(own.averaged(unsure, 0.85).joints, joints, atol=1e-6)
     neither = Evidence(features, joints, torch.zeros(1, 21), right)
     assert torch.equal(neither.averaged(unsure, 0.85).joints, joints)
