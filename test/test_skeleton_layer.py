@@ -114,3 +114,22 @@ def test_where_the_kernels_may_not_run_torch_gives_the_same(model, skeleton, mon
     compiled = skeleton.derivatives(hands)[1]
     monkeypatch.setattr(skeleton_layer, "is_fit_for", lambda *_: False)
     torch.testing.assert_close(skeleton.derivatives(hands)[1], compiled, atol=1e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_of_two_coordinates_the_derivatives_are_the_same(model, skeleton, batch):
+    hands = _hands(model, batch)
+    (joints, slopes), (same, whole) = skeleton.derivatives(hands, 2), skeleton.derivatives(hands)
+    assert slopes.shape == (batch, 21, 2, 63)
+    torch.testing.assert_close(slopes, whole[:, :, :2], atol=1e-12, rtol=0)
+    assert torch.equal(joints, same)
+    torch.testing.assert_close(skeleton.joints(hands), skeleton(hands), atol=1e-12, rtol=0)
+
+
+def test_curvature_and_way_down_are_those_of_the_squares(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((3, 42, 63), (3, 42), (3, 42))
+    args = [torch.rand(size, generator=generator, dtype=torch.float64) for size in sizes]
+    compiled = skeleton_layer.gauss_newton(*args)
+    monkeypatch.setattr(skeleton_layer, "is_fit_for", lambda *_: False)
+    torch.testing.assert_close(compiled, skeleton_layer.gauss_newton(*args), atol=1e-11, rtol=1e-9)

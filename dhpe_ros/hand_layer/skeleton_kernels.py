@@ -27,34 +27,36 @@ def place_joints(parameters, model, joints):
     """Fill ``joints`` (B, 21, 3) for ``parameters`` (B, 63).
 
     model: pairs (P, 2) of joint and bone, points (P, 4) and blend (P, 3, 145) of each pair;
-        joint_template (16, 3), jointdirs (16, 3, 10), components (45, 45), their transpose,
-        mean (45,).
+        joint_template (16, 3), jointdirs (16, 3, 10), components transposed (45, 45), mean (45,).
     """
+    nothing = np.zeros((21, 0, 145), np.float64)
     for hand in range(len(parameters)):
-        placed, share, _, _, _, _ = _place(parameters[hand], model)
+        placed, share, _, _, _, _ = _place(parameters[hand], model, nothing)
         _to_crop(parameters[hand], placed, share, joints[hand])
 
 
 @njit(**compiled)
 def differentiate_joints(parameters, model, joints, slopes):
-    """As ``place_joints``, and ``slopes`` (B, 21, 3, 63) by each of the 63 numbers."""
+    """As ``place_joints``, and ``slopes`` (B, 21, 2 or 3, 63) by each of the 63 numbers."""
+    components_t, mean = model[5:]
+    by_coefficients = np.empty((21, slopes.shape[2], 145), np.float64)
     for hand in range(len(parameters)):
         row, slope = parameters[hand], slopes[hand]
-        placed, share, moved, rest, turns, chain = _place(row, model)
+        placed, share, moved, rest, turns, chain = _place(row, model, by_coefficients)
         _to_crop(row, placed, share, joints[hand])
-        by_coefficients = _by_coefficients(model, rest, chain)
-        by_angles = _by_angles(pose_of(row, model[6], model[7]), model, moved, rest, turns, chain)
+        jacobians = _left_jacobians(pose_of(row, components_t, mean))
+        by_angles = _by_angles(jacobians, model, moved, rest, chain)
         by_omega = omega_by_quaternion(row[4:8])
-        from_bends = _bends(pose_of(row, model[6], model[7]), turns)
+        from_bends = _bends(jacobians, turns)
         for j in range(len(placed)):
-            for i in range(3):
+            for i in range(slopes.shape[2]):
                 line, by_angle = slope[j, i], by_angles[j, i]
                 line[:] = 0
                 for m in range(45):
-                    bone = m // 3
-                    bend = by_coefficients[j, i, 10 + 9 * bone : 19 + 9 * bone]
+                    first = 10 + 9 * (m // 3)
+                    bend = by_coefficients[j, i, first : first + 9]
                     by_angle[m] += dot(bend, from_bends[m])
-                combine(line[8:53], by_angle, model[6])
+                combine(line[8:53], by_angle, components_t)
                 line[53:] = by_coefficients[j, i, :10]
                 i1, i2 = (i + 1) % 3, (i + 2) % 3
                 for k in range(4):
@@ -63,6 +65,22 @@ def differentiate_joints(parameters, model, joints, slopes):
                     line[k] *= row[0]
                 line[0] = placed[j, i]
                 line[1 + i] = share[j]
+
+
+@njit(**compiled)
+def add_squares(slopes, residuals, weights, curvatures, downhills):
+    """Gauss-Newton of ``sum of weight * residual^2 / 2``, without threads.
+
+    slopes (B, R, 63), residuals and weights (B, R); curvatures (B, 63, 63) and downhills (B, 63),
+    the way down, are added to.
+    """
+    for hand in range(len(slopes)):
+        curvature, downhill = curvatures[hand], downhills[hand]
+        for r in range(slopes.shape[1]):
+            slope, weight = slopes[hand, r], weights[hand, r]
+            add_scaled(downhill, -weight * residuals[hand, r], slope)
+            for k in range(63):
+                add_scaled(curvature[k], weight * slope[k], slope)
 
 
 @njit(**compiled)
@@ -98,9 +116,13 @@ def omega_by_quaternion(quaternion):
 
 
 @njit(**compiled)
-def _place(row, model):
-    """Joints of a hand of scale 1 at the origin (21, 3), and what they were made of."""
-    pairs, points, blend, joint_template, jointdirs, _, components_t, mean = model
+def _place(row, model, by):
+    """Joints of a hand of scale 1 at the origin (21, 3), and what they were made of.
+
+    ``by`` (21, N, 145) is filled for the first N coordinates: by shape, through blend shapes and
+    joints at rest, and by ``R - I``.
+    """
+    pairs, points, blend, joint_template, jointdirs, components_t, mean = model
     frame = np.zeros((3, 4), np.float64)
     frame[:, :3] = unit_rotation(row[4:8])
     pose = pose_of(row, components_t, mean)
@@ -111,6 +133,8 @@ def _place(row, model):
     for b in range(15):
         for i in range(3):
             coefficients[10 + 9 * b + 4 * i] -= 1  # R - I
+    shift = _shift_by_shape(jointdirs, chain)
+    by[:] = 0
     placed, share = np.zeros((21, 3), np.float64), np.zeros(21, np.float64)
     moved = np.empty((len(pairs), 3), np.float64)
     point = np.empty(3, np.float64)
@@ -122,7 +146,17 @@ def _place(row, model):
             moved[p, i] = dot(chain[bone, i, :3], point) + chain[bone, i, 3] * points[p, 3]
             placed[joint, i] += moved[p, i]
         share[joint] += points[p, 3]
+        for i in range(by.shape[1]):
+            _add_three(by[joint, i], chain[bone, i], blend[p])
+            add_scaled(by[joint, i, :10], points[p, 3], shift[bone, i])
     return placed, share, moved, rest, turns, chain
+
+
+@njit(**compiled)
+def _add_three(total, scales, rows):
+    x, y, z, a, b, c = scales[0], scales[1], scales[2], rows[0], rows[1], rows[2]
+    for i in range(len(total)):
+        total[i] += x * a[i] + y * b[i] + z * c[i]
 
 
 @njit(**compiled)
@@ -133,28 +167,20 @@ def _to_crop(row, placed, share, joints):
 
 
 @njit(**compiled)
-def _by_coefficients(model, rest, chain):
-    """(21, 3, 145): by shape, through blend shapes and joints at rest, and by ``R - I``."""
-    pairs, points, blend, _, jointdirs = model[:5]
-    shift = np.zeros((16, 3, 10), np.float64)  # of each bone's affine map, by the shape
+def _shift_by_shape(jointdirs, chain):
+    """(16, 3, 10): how the shape shifts each bone's affine map, through the joints at rest."""
+    shift = np.zeros((16, 3, 10), np.float64)
     for b in range(1, 16):
         parent = PARENTS[b]
         shift[b] = shift[parent]
         for i in range(3):
             for j in range(3):
                 add_scaled(shift[b, i], chain[parent, i, j] - chain[b, i, j], jointdirs[b, j])
-    by = np.zeros((21, 3, blend.shape[2]), np.float64)
-    for p in range(len(pairs)):
-        joint, bone = pairs[p]
-        for i in range(3):
-            for k in range(3):
-                add_scaled(by[joint, i], chain[bone, i, k], blend[p, k])
-            add_scaled(by[joint, i, :10], points[p, 3], shift[bone, i])
-    return by
+    return shift
 
 
 @njit(**compiled)
-def _by_angles(pose, model, moved, rest, turns, chain):
+def _by_angles(jacobians, model, moved, rest, chain):
     """(21, 3, 45): by the bones' axis-angles, through what hangs on each bone."""
     pairs, points = model[:2]
     hanging, share = np.zeros((21, 16, 3), np.float64), np.zeros((21, 16), np.float64)
@@ -171,11 +197,10 @@ def _by_angles(pose, model, moved, rest, turns, chain):
         pivot = np.empty(3, np.float64)
         for i in range(3):
             pivot[i] = dot(above[i, :3], rest[b]) + above[i, 3]
-        jacobian = left_jacobian(pose[b - 1])
         for k in range(3):
             axis = np.empty(3, np.float64)
             for i in range(3):
-                axis[i] = dot(above[i, :3], jacobian[k])
+                axis[i] = dot(above[i, :3], jacobians[b - 1, k])
             for j in range(21):
                 if share[j, b] != 0:
                     arm = hanging[j, b] - share[j, b] * pivot
@@ -187,18 +212,25 @@ def _by_angles(pose, model, moved, rest, turns, chain):
 
 
 @njit(**compiled)
-def _bends(pose, turns):
+def _bends(jacobians, turns):
     """(45, 9): how each bone's rotation matrix changes with its axis-angle, ``[omega]x R``."""
     by = np.empty((45, 9), np.float64)
     for b in range(15):
-        jacobian = left_jacobian(pose[b])
         for k in range(3):
-            omega = jacobian[k]
+            omega = jacobians[b, k]
             for j in range(3):
                 x, y, z = turns[b, :, j]
                 by[3 * b + k, j] = omega[1] * z - omega[2] * y
                 by[3 * b + k, 3 + j] = omega[2] * x - omega[0] * z
                 by[3 * b + k, 6 + j] = omega[0] * y - omega[1] * x
+    return by
+
+
+@njit(**compiled)
+def _left_jacobians(pose):
+    by = np.empty((15, 3, 3), np.float64)
+    for b in range(15):
+        by[b] = left_jacobian(pose[b])
     return by
 
 
