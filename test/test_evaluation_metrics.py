@@ -9,6 +9,8 @@ from dhpe_ros.evaluation.metrics import (
     errors_2d_pct,
     errors_3d_mm,
     hand_side_of_wrist,
+    jitter_mm,
+    lag_frames,
     mask_iou,
     pck_curve,
 )
@@ -97,3 +99,26 @@ def test_the_forearm_lies_beyond_the_wrist_across_the_hand():
     slanted = hand_side_of_wrist(joints, 10, 8)
     rows, columns = np.indices((10, 8))
     np.testing.assert_array_equal(slanted, rows + columns >= 4)
+
+
+def moving_hand_m() -> np.ndarray:
+    """Thirty frames: fingers go to and fro, each at its own pace, while the hand wanders."""
+    frames = np.arange(32)[:, None, None]
+    paces = np.random.default_rng(1).uniform(0.1, 0.3, (21, 3))
+    return hand_m() + 0.02 * np.sin(frames * paces) + 0.003 * frames
+
+
+def test_steady_errors_and_true_movement_are_no_jitter():
+    truth = moving_hand_m()
+    assert jitter_mm(truth + 0.01, truth) == pytest.approx((0, 0), abs=1e-9)
+    shaken = truth + 0.001 * (-1.0) ** np.arange(len(truth))[:, None, None] * (1, 0, 0)
+    assert jitter_mm(shaken, truth) == pytest.approx((0, 4), abs=1e-9)
+    shaken[10] = np.nan
+    assert jitter_mm(shaken, truth) == pytest.approx((0, 4), abs=1e-9)
+
+
+def test_what_comes_late_lags_by_as_many_frames():
+    truth = moving_hand_m()
+    assert lag_frames(truth + 0.01, truth) == pytest.approx(0, abs=1e-6)
+    assert lag_frames(truth[:-1], truth[1:]) == pytest.approx(1, abs=0.1)
+    assert lag_frames(truth[1:], truth[:-1]) == pytest.approx(-1, abs=0.1)

@@ -20,6 +20,7 @@ class SeesEverything:
     scores: dict = field(default_factory=dict)  # by left edge of the box
     lost: bool = False
     searches: int = 0
+    asked: list = field(default_factory=list)  # the targets of the last image
     config = Config()
 
     def find(self, image, boxes=None):
@@ -27,6 +28,7 @@ class SeesEverything:
         return list(self.found if boxes is None else boxes)
 
     def estimate(self, image, camera, targets):
+        self.asked = list(targets)
         scores = [self.scores.get(round(target.box.x), 0.9) for target in targets]
         return [] if self.lost else [_hand(*pair) for pair in zip(targets, scores, strict=True)]
 
@@ -133,3 +135,37 @@ def test_an_unsure_hand_is_followed_only_after_some_patience():
     assert published == [0] * 10 + [1] * 4
     (told,) = HandTracker(pipeline).process(IMAGE, boxes=pipeline.found)
     assert told.score == 0.4
+
+
+def test_a_hand_is_followed_with_its_own_past_and_none_after_a_reset():
+    pipeline = SeesEverything([])
+    tracker = HandTracker(pipeline)
+    boxes = [Target(Box(100, 100, 90, 90)), Target(Box(400, 100, 90, 90))]
+    hands = tracker.process(IMAGE, boxes=boxes)
+    assert [target.previous for target in pipeline.asked] == [None, None]
+    tracker.process(IMAGE)
+    assert all(t.previous is hand for t, hand in zip(pipeline.asked, hands, strict=True))
+    tracker.reset()
+    tracker.process(IMAGE, boxes=boxes)
+    assert [target.previous for target in pipeline.asked] == [None, None]
+
+
+def test_boxes_from_outside_keep_the_past_of_the_hand_they_overlap():
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+    tracker = HandTracker(pipeline)
+    (first,) = tracker.process(IMAGE)
+    tracker.process(IMAGE, boxes=[Target(Box(110, 100, 90, 90)), Target(Box(400, 100, 90, 90))])
+    near, far = pipeline.asked
+    assert near.previous is first
+    assert far.previous is None
+
+
+def test_a_lost_hand_leaves_no_past():
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+    tracker = HandTracker(pipeline)
+    tracker.process(IMAGE)
+    pipeline.lost = True
+    tracker.process(IMAGE)
+    pipeline.lost = False
+    tracker.process(IMAGE)
+    assert pipeline.asked[0].previous is None
