@@ -8,15 +8,14 @@ gradients; that of the feature term, which costs a pass through the network and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
-from dhpe_ros.hand_layer.skeleton_layer import SkeletonLayer
+from dhpe_ros.hand_layer.skeleton_layer import gauss_newton, skeleton_of
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import bounded
 from dhpe_ros.objective import (
@@ -46,75 +45,88 @@ def levenberg_marquardt(
     of it any more, or when ``config.time_budget`` is over.
     """
     begun = time.monotonic()
-    skeleton = _skeleton_of(projection.hand_model, start.device)
     scales = _scales(projection.hand_model)
     slope = _feature_slope(start, observation, projection, evidence, config)
     cheap = without_features(config)
 
-    def others(parameters: Tensor) -> Tensor:
-        hand = projection(parameters)
-        rest = other_terms(parameters, hand, observation, projection, evidence, cheap)
-        return rest.double() + ((parameters - start) * slope).sum(1)
+    def place(parameters: Tensor) -> _Place:
+        bent = _with_joints(parameters, observation, projection, config)
+        with torch.enable_grad():
+            moving = parameters.detach().requires_grad_(True)
+            rest = other_terms(moving, None, observation, projection, evidence, cheap)
+            rest = rest + ((moving - start) * slope).sum(1)
+            (gradient,) = torch.autograd.grad(rest.sum(), moving)
+        return _Place(
+            parameters,
+            bent.value + rest.detach(),
+            (bent.downhill - gradient) * scales,
+            bent.curvature * scales * scales[:, None],
+        )
 
-    def value(parameters: Tensor) -> Tensor:
-        joints = skeleton(parameters)[..., :2]
-        return joint_term(joints, observation, config) + others(parameters)
-
-    best = start
-    with torch.no_grad():
-        lowest = value(best)
-    damping = torch.full_like(lowest, _FIRST_DAMPING)
-    step, moved = 0, True
+    best = place(start.detach())
+    damping = torch.full_like(best.value, _FIRST_DAMPING)
+    step = 0
     while step < config.steps:
-        if moved:
-            curvature, downhill = _linearised(best, skeleton, others, observation, config, scales)
-            if config.temporal_weight > 0 and observation.previous is not None:
-                held = temporal_curvature(best, observation.previous, projection, config)
-                curvature = curvature + torch.diag_embed(held * scales**2)
         step += 1
-        damped = curvature + torch.diag_embed(damping[:, None].expand_as(downhill))
-        change = torch.linalg.solve_ex(damped, downhill[..., None])[0][..., 0]
-        with torch.no_grad():
-            tried = bounded(
-                best + (change * scales).to(best.dtype), projection.hand_model.theta_std
-            )
-            reached = value(tried)
-        falls = reached < lowest
-        gain = torch.where(falls, lowest - reached, 0.0)
-        best = torch.where(falls[:, None], tried, best)
-        enough = falls & (gain > config.tolerance * lowest)
-        lowest = torch.where(falls, reached, lowest)
+        damped = best.curvature + torch.diag_embed(damping[:, None].expand_as(best.downhill))
+        change = torch.linalg.solve_ex(damped, best.downhill[..., None])[0][..., 0]
+        moved = best.parameters + (change * scales).to(start.dtype)
+        tried = place(bounded(moved, projection.hand_model.theta_std))
+        falls = tried.value < best.value
+        enough = falls & (best.value - tried.value > config.tolerance * best.value)
+        best = tried.where(falls, best)
         damping = torch.where(falls, damping * _EASIER, damping * _HARDER)
-        moved = bool(falls.any())
-        going_on = enough | (~falls & (damping < _MOST_DAMPING))
+        going_on = enough | (~falls & (damping < _MOST_DAMPING) & best.value.isfinite())
         if not going_on.any():
             break
         if config.time_budget and time.monotonic() - begun > config.time_budget:
             break
-    return best, step
+    return best.parameters, step
 
 
-def _linearised(
-    parameters: Tensor,
-    skeleton: SkeletonLayer,
-    others: Callable[[Tensor], Tensor],
-    observation: Observation,
-    config: RefinementConfig,
-    scales: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Curvature ``(B, 63, 63)`` and the way down ``(B, 63)``, in units of ``scales``."""
-    with torch.no_grad():
-        joints, derivatives = skeleton.derivatives(parameters)
-    away = joints[..., :2] - observation.joints.double()
+@dataclass(frozen=True)
+class _Place:
+    """Parameters and what the objective is like about them."""
+
+    parameters: Tensor  # (B, 63)
+    value: Tensor  # (B,)
+    downhill: Tensor  # (B, 63), minus the gradient
+    curvature: Tensor  # (B, 63, 63)
+
+    def where(self, chosen: Tensor, other: _Place) -> _Place:
+        """This place for the hands that ``chosen`` ``(B,)`` marks, ``other`` for the rest."""
+        if chosen.all():
+            return self
+        return _Place(
+            torch.where(chosen[:, None], self.parameters, other.parameters),
+            torch.where(chosen, self.value, other.value),
+            torch.where(chosen[:, None], self.downhill, other.downhill),
+            torch.where(chosen[:, None, None], self.curvature, other.curvature),
+        )
+
+
+@torch.no_grad()
+def _with_joints(
+    parameters: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
+) -> _Place:
+    """What the joint term is like; the curvature also that of the temporal term, if there is one.
+
+    Gauss-Newton's curvature, with the weights that outliers have just now.
+    """
+    skeleton = skeleton_of(projection.hand_model, parameters.device)
+    joints, slopes = skeleton.derivatives(parameters, coordinates=2)
+    joints = joints[..., :2]
+    away = joints - observation.joints
     weights = 2 * joint_weights(observation, config).double()
     if config.outlier_distance > 0:
         weights = weights / (1 + (away**2).sum(2) / config.outlier_distance**2) ** 2
-    by_unit = (derivatives[:, :, :2] * scales).flatten(1, 2)  # (B, 42, 63)
-    weighted = by_unit * weights.repeat_interleave(2, 1)[..., None]
-    moving = parameters.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(others(moving).sum(), moving)
-    downhill = -(weighted.mT @ away.flatten(1)[..., None])[..., 0] - gradient * scales
-    return weighted.mT @ by_unit, downhill
+    curvature, downhill = gauss_newton(
+        slopes.flatten(1, 2), away.flatten(1), weights.repeat_interleave(2, 1)
+    )
+    if config.temporal_weight > 0 and observation.previous is not None:
+        held = temporal_curvature(parameters, observation.previous, projection, config)
+        curvature = curvature + torch.diag_embed(held.double())
+    return _Place(parameters, joint_term(joints, observation, config), downhill, curvature)
 
 
 def _feature_slope(
@@ -132,8 +144,7 @@ def _feature_slope(
         pose_weight=0.0, shape_weight=0.0, temporal_weight=0.0,
     )  # fmt: skip
     moving = start.detach().requires_grad_(True)
-    hand = projection(moving)
-    value = other_terms(moving, hand, observation, projection, evidence, alone)
+    value = other_terms(moving, None, observation, projection, evidence, alone)
     return torch.autograd.grad(value.sum(), moving)[0]
 
 
@@ -142,9 +153,3 @@ def _scales(model: HandModel) -> Tensor:
     camera = model.theta_std.new_tensor((1.0, 0.1, 0.1, 1e-3, 0.2, 0.2, 0.2, 0.2))
     shape = torch.ones(10, device=camera.device)
     return torch.cat((camera, model.theta_std, shape)).double()
-
-
-@lru_cache(maxsize=8)
-def _skeleton_of(model: HandModel, device: torch.device) -> SkeletonLayer:
-    """The condensed skeleton of a model on a device, made once."""
-    return SkeletonLayer(model).to(device)

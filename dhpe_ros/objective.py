@@ -9,8 +9,9 @@ from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
+from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
 from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
-from dhpe_ros.pose_space import pose_space_of
+from dhpe_ros.priors import prior_terms
 from dhpe_ros.projection import ProjectedHand, Projection
 
 _TURN = 0.2  # of a quaternion: 23 degrees
@@ -67,7 +68,7 @@ def joint_weights(observation: Observation, config: RefinementConfig) -> Tensor:
 
 def other_terms(
     parameters: Tensor,
-    hand: ProjectedHand,
+    hand: ProjectedHand | None,
     observation: Observation,
     projection: Projection,
     evidence: EvidenceNetwork,
@@ -75,23 +76,16 @@ def other_terms(
 ) -> Tensor:
     """All but the joint term: features, Laplacian, pose space, shape, the frame before; ``(B,)``.
 
-    The feature term is the mean over the 2048 features, so that its weight does not hang on their
-    number.
+    ``hand`` is ``projection(parameters)``, for those who have it. The feature term is the mean over
+    the 2048 features, so that its weight does not hang on their number.
     """
-    p = HandParameters.split(parameters)
     total = parameters.new_zeros(len(parameters))
     if config.features_weight > 0:
-        mask = projection.silhouette(hand, observation.image.shape[-1])
+        mask = projection.silhouette(hand or projection(parameters), observation.image.shape[-1])
         masked = evidence.features(observation.image * mask[:, None])
         distance = ((observation.features - masked) ** 2).mean(dim=1)
         total = total + config.features_weight * distance
-    if config.laplacian_weight > 0:
-        total = total + config.laplacian_weight * projection.smoothness(hand)
-    if config.pose_weight > 0:
-        pose_space = pose_space_of(projection.hand_model, parameters.device)
-        total = total + config.pose_weight * pose_space(p.pose)
-    if config.shape_weight > 0:
-        total = total + config.shape_weight * (p.shape**2).mean(1)
+    total = total + prior_terms(parameters, projection, config, hand)
     if config.temporal_weight > 0 and observation.previous is not None:
         total = total + temporal_term(parameters, observation.previous, projection, config)
     return total
@@ -141,7 +135,8 @@ def _units(projection: Projection) -> Tensor:
 
 def residual(parameters: Tensor, observation: Observation, projection: Projection) -> Tensor:
     """``(B,)``: mean distance of the mesh's joints to the observed ones, crop coordinates."""
-    joints = projection(parameters).joints[..., :2]
+    skeleton = skeleton_of(projection.hand_model, parameters.device)
+    joints = skeleton.joints(parameters)[..., :2].to(parameters.dtype)
     return (joints - observation.joints).norm(dim=2).mean(dim=1)
 
 

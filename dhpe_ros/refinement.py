@@ -12,7 +12,7 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_parameters import bounded
 from dhpe_ros.levenberg_marquardt import levenberg_marquardt
-from dhpe_ros.objective import Observation, objective, residual
+from dhpe_ros.objective import Observation, objective, residual, without_features
 from dhpe_ros.projection import Projection
 from dhpe_ros.warm_start import choose_start
 
@@ -50,9 +50,10 @@ def refine(
     way = _gradient_steps if config.optimizer in _OPTIMIZERS else levenberg_marquardt
     parameters, steps = way(begin, observation, projection, evidence, config)
     with torch.no_grad():
-        both = torch.cat((start, parameters))
-        before, after = objective(both, observation.twice(), projection, evidence, config).chunk(2)
-        accepted = after.isfinite() & (after <= before)
+        after = objective(parameters, observation, projection, evidence, config)
+        accepted = after.isfinite() & _is_no_worse(
+            after, start, observation, projection, evidence, config
+        )
         result = torch.where(accepted[:, None], parameters, start)
         return RefinedParameters(
             result,
@@ -61,6 +62,25 @@ def refine(
             residual(result, observation, projection),
             accepted,
         )
+
+
+def _is_no_worse(
+    after: Tensor,
+    start: Tensor,
+    observation: Observation,
+    projection: Projection,
+    evidence: EvidenceNetwork,
+    config: RefinementConfig,
+) -> Tensor:
+    """``(B,)`` bool: whether the objective ``after`` is at most that of ``start``.
+
+    The feature term, which is never negative, is only asked where the others leave it open.
+    """
+    args = observation, projection, evidence
+    no_worse = after <= objective(start, *args, without_features(config))
+    if config.features_weight > 0 and not no_worse.all():
+        no_worse = after <= objective(start, *args, config)
+    return no_worse
 
 
 def _gradient_steps(

@@ -13,6 +13,7 @@ from dhpe_ros.camera_alignment import align_camera
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.crop import Crop, crop_to_image
 from dhpe_ros.evidence import EvidenceNetwork
+from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
 from dhpe_ros.objective import Observation, objective, without_features
 from dhpe_ros.projection import Projection
 from dhpe_ros.types import PARAMETER_COUNT, Hand, Side
@@ -81,6 +82,7 @@ def _aligned(
 ) -> Tensor:
     if not config.align_camera:
         return start
-    joints, sure = projection(start).joints[..., :2], observation.confidences
+    joints = skeleton_of(projection.hand_model, start.device).joints(start)
+    joints, sure = joints[..., :2].to(start.dtype), observation.confidences
     weights = sure if config.confidence_weighting else torch.ones_like(sure)
     return align_camera(start, joints, observation.joints, weights)

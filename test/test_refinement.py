@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 import torch
 
+from dhpe_ros import priors, refinement
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import build_evidence
+from dhpe_ros.hand_layer import skeleton_layer
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.objective import Observation, objective
@@ -169,3 +171,234 @@ def test_plain_gradient_descent_is_an_option(projection, evidence):
     config = dataclasses.replace(JOINTS_ONLY, optimizer="gradient_descent", step_size=1e-3)
     result = refine(_perturbed(truth), observation, projection, evidence, config)
     assert (result.residual_after < result.residual_before).all()
+
+
+FAST = RefinementConfig(steps=10, pose_weight=0.03, shape_weight=0.015)
+FAST_WITHOUT_FEATURES = dataclasses.replace(FAST, features_weight=0.0)
+
+
+def _value(parameters, observation, projection, evidence, config):
+    with torch.no_grad():
+        return objective(parameters, observation, projection, evidence, config)
+
+
+def _row(observation, row):
+    return Observation(
+        *(None if part is None else part[row : row + 1] for part in vars(observation).values())
+    )
+
+
+def test_a_few_damped_steps_end_no_higher_than_fifty_of_adam(projection, evidence):
+    truth, observation = _scene(projection, evidence)
+    start = _perturbed(truth)
+    values = []
+    for optimizer, steps in (("levenberg_marquardt", 10), ("adam", 50)):
+        config = RefinementConfig(optimizer=optimizer, steps=steps)
+        result = refine(start, observation, projection, evidence, config)
+        values.append(_value(result.parameters, observation, projection, evidence, config))
+    assert (values[0] <= values[1]).all()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_priors_are_what_plain_torch_says(projection, evidence, monkeypatch, compiled):
+    truth, _ = _scene(projection, evidence, batch=9)
+    start = _perturbed(truth)
+    start[::2, 8:53] *= 6  # beyond limits, fingers in the palm
+    if not compiled:
+        monkeypatch.setattr(priors, "is_fit_for", lambda *_: False)
+    for weights in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 0.03, 0.015)):
+        names = ("laplacian_weight", "pose_weight", "shape_weight")
+        config = RefinementConfig(**dict(zip(names, weights, strict=True)))
+        found, expected = [], []
+        for function, into in ((priors.prior_terms, found), (priors.reference, expected)):
+            moving = start.clone().requires_grad_(True)
+            value = function(moving, projection, config)
+            into += [value, *torch.autograd.grad(value @ torch.arange(1.0, 10.0), moving)]
+        assert type(found[0].grad_fn).__name__ == "_CompiledPriorsBackward" or not compiled
+        size = expected[1].abs().max().item()
+        torch.testing.assert_close(found[0], expected[0], atol=1e-6, rtol=2e-5)
+        torch.testing.assert_close(found[1], expected[1], atol=1e-5 * size, rtol=1e-4)
+
+
+def test_kernels_and_plain_torch_end_at_the_same_hand(projection, evidence, monkeypatch):
+    truth, observation = _scene(projection, evidence)
+    config = dataclasses.replace(FAST_WITHOUT_FEATURES, steps=4, outlier_distance=0.2)
+    args = _perturbed(truth), observation, projection, evidence, config
+    compiled = refine(*args)
+    monkeypatch.setattr(priors, "is_fit_for", lambda *_: False)
+    monkeypatch.setattr(skeleton_layer, "is_fit_for", lambda *_: False)
+    plain = refine(*args)
+    torch.testing.assert_close(compiled.parameters, plain.parameters, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(compiled.residual_after, plain.residual_after, atol=1e-5, rtol=0)
+
+
+def test_the_result_is_never_worse_than_the_start(projection, evidence):
+    truth, observation = _scene(projection, evidence, batch=6)
+    for scale in (0.0, 0.1, 1.0):
+        start = truth + scale * (_perturbed(truth) - truth)
+        before = _value(start, observation, projection, evidence, FAST)
+        result = refine(start, observation, projection, evidence, FAST)
+        after = _value(result.parameters, observation, projection, evidence, FAST)
+        assert (after <= before * (1 + 1e-6)).all()
+        assert torch.equal(result.parameters[~result.accepted], start[~result.accepted])
+
+
+def test_a_result_that_only_the_features_speak_against_is_refused(
+    projection, evidence, monkeypatch
+):
+    # The start fits the picture, the joints pull the hand off it by less than the picture minds.
+    truth, observation = _scene(projection, evidence, batch=1)
+    off = dataclasses.replace(observation, joints=observation.joints + 0.3)
+    config = dataclasses.replace(FAST, joints_weight=1e-4, laplacian_weight=0.0, pose_weight=0.0)
+    config = dataclasses.replace(config, shape_weight=0.0, features_weight=100.0)
+    moved = truth.clone()
+    moved[:, 1:3] += 0.3
+    monkeypatch.setattr(refinement, "levenberg_marquardt", lambda *_: (moved, 1))
+    before, after = (_value(h, off, projection, evidence, config) for h in (truth, moved))
+    assert after > before
+    result = refine(truth, off, projection, evidence, config)
+    assert not result.accepted.any()
+    assert torch.equal(result.parameters, truth)
+
+
+def test_a_result_that_only_the_features_speak_for_is_taken(projection, evidence, monkeypatch):
+    truth, observation = _scene(projection, evidence, batch=1)
+    config = dataclasses.replace(FAST, joints_weight=0.0, pose_weight=0.0, features_weight=100.0)
+    config = dataclasses.replace(config, laplacian_weight=0.0, align_camera=False)
+    start = truth.clone()
+    start[:, 1:3] += 0.3
+    monkeypatch.setattr(refinement, "levenberg_marquardt", lambda *_: (truth, 1))
+    assert refine(start, observation, projection, evidence, config).accepted.all()
+
+
+@pytest.mark.parametrize("config", [FAST, FAST_WITHOUT_FEATURES])
+@pytest.mark.parametrize("part", ["joints", "confidences", "start"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_gives_the_start_back(projection, evidence, config, part, value):
+    truth, observation = _scene(projection, evidence)
+    start = _perturbed(truth)
+    if part == "start":
+        start[0, 10] = value
+    else:
+        broken = getattr(observation, part).clone()
+        broken[0, 3] = value
+        observation = dataclasses.replace(observation, **{part: broken})
+    result = refine(start, observation, projection, evidence, config)
+    assert result.accepted.tolist() == [False, True]
+    assert torch.equal(result.parameters[0].nan_to_num(9.0), start[0].nan_to_num(9.0))
+    assert result.parameters[1].isfinite().all()
+
+
+@pytest.mark.parametrize("config", [FAST, FAST_WITHOUT_FEATURES])
+def test_no_hands_are_refined_to_no_hands(projection, evidence, config):
+    truth, observation = _scene(projection, evidence, batch=1)
+    none = Observation(*(None if p is None else p[:0] for p in vars(observation).values()))
+    result = refine(truth[:0], none, projection, evidence, config)
+    assert result.parameters.shape == (0, 63)
+    assert result.accepted.shape == result.residual_after.shape == (0,)
+
+
+def test_hands_together_end_where_each_ends_alone(projection, evidence):
+    truth, observation = _scene(projection, evidence, batch=3)
+    config = dataclasses.replace(FAST_WITHOUT_FEATURES, tolerance=0.0, steps=5)
+    start = _perturbed(truth)
+    together = refine(start, observation, projection, evidence, config)
+    for row in range(3):
+        one = slice(row, row + 1)
+        alone = refine(start[one], _row(observation, row), projection, evidence, config)
+        torch.testing.assert_close(alone.parameters, together.parameters[one], atol=2e-3, rtol=1e-3)
+        assert alone.residual_after.item() == pytest.approx(together.residual_after[row], abs=1e-4)
+
+
+def test_parameters_stay_bounded_whatever_the_joints_ask_for(projection, evidence):
+    truth, observation = _scene(projection, evidence)
+    torch.manual_seed(4)
+    absurd = dataclasses.replace(observation, joints=torch.randn(2, 21, 2))
+    result = refine(truth, absurd, projection, evidence, JOINTS_ONLY)
+    p = HandParameters.split(result.parameters)
+    assert (p.pose.abs() <= 5.001 * projection.hand_model.theta_std).all()
+    assert (p.shape.abs() <= 5.001).all()
+    assert (p.scale >= 0.499).all()
+    torch.testing.assert_close(p.rotation.norm(dim=1), torch.ones(2), atol=1e-5, rtol=0)
+
+
+def test_no_further_step_begins_when_the_time_is_over(projection, evidence):
+    truth, observation = _scene(projection, evidence)
+    for optimizer in ("levenberg_marquardt", "adam"):
+        config = dataclasses.replace(
+            JOINTS_ONLY, optimizer=optimizer, steps=1000, tolerance=0.0, time_budget=0.02
+        )
+        result = refine(_perturbed(truth), observation, projection, evidence, config)
+        assert result.steps < 100
+        assert result.accepted.all()
+
+
+def test_it_ends_when_steps_hardly_help_any_more(projection, evidence):
+    truth, observation = _scene(projection, evidence)
+    steps = [
+        refine(
+            _perturbed(truth), observation, projection, evidence,
+            dataclasses.replace(FAST_WITHOUT_FEATURES, steps=40, tolerance=tolerance),
+        ).steps
+        for tolerance in (0.5, 1e-2, 0.0)
+    ]  # fmt: skip
+    assert steps[0] < steps[1] < steps[2]
+
+
+def _distance(result, truth, projection, joints):
+    """Mean over some joints, in parts of the hand's size in the crop."""
+    with torch.no_grad():
+        there, right = (projection(h).joints[..., :2] for h in (result.parameters, truth))
+    size = (right.amax(1) - right.amin(1)).amax(1)
+    return ((there - right)[:, joints].norm(dim=2).mean(1) / size).max().item()
+
+
+def test_joints_of_low_confidence_do_not_drag_the_hand(projection, evidence):
+    truth, observation = _scene(projection, evidence)
+    joints, confidences = observation.joints.clone(), observation.confidences.clone()
+    joints[:, 12] += 0.8
+    confidences[:, 12] = 0.01
+    unsure = dataclasses.replace(observation, joints=joints, confidences=confidences)
+    config = dataclasses.replace(FAST_WITHOUT_FEATURES, steps=30, tolerance=1e-5)
+    result = refine(_perturbed(truth), unsure, projection, evidence, config)
+    assert _distance(result, truth, projection, [j for j in range(21) if j != 12]) < 0.03
+    assert _distance(result, truth, projection, [12]) < 0.2  # it went 0.8 away
+
+
+@pytest.mark.parametrize("wrong", [(8,), (4, 20)])
+def test_one_or_two_wrong_joints_leave_the_others_where_they_are(projection, evidence, wrong):
+    truth, observation = _scene(projection, evidence)
+    joints = observation.joints.clone()
+    joints[:, wrong] += torch.tensor((0.7, -0.7))
+    misled = dataclasses.replace(observation, joints=joints)
+    right = [j for j in range(21) if j not in wrong]
+    config = dataclasses.replace(FAST_WITHOUT_FEATURES, steps=30, tolerance=1e-5)
+    robust = dataclasses.replace(config, outlier_distance=0.2)
+    away, robust_away = (
+        _distance(
+            refine(_perturbed(truth), misled, projection, evidence, c), truth, projection, right
+        )
+        for c in (config, robust)
+    )
+    assert robust_away < 0.03
+    assert robust_away < 0.5 * away
+
+
+def test_without_options_the_objective_is_equation_13(projection, evidence):
+    truth, observation = _scene(projection, evidence)
+    start = _perturbed(truth)
+    config = RefinementConfig(
+        joints_weight=2.0, features_weight=3.0, laplacian_weight=4.0, outlier_distance=0.0,
+        pose_weight=0.0, shape_weight=0.0, confidence_weighting=False,
+    )  # fmt: skip
+    with torch.no_grad():
+        hand = projection(start)
+        mask = projection.silhouette(hand, observation.image.shape[-1])
+        seen = evidence.features(observation.image * mask[:, None])
+        expected = (
+            2 * ((hand.joints[..., :2] - observation.joints) ** 2).sum((1, 2))
+            + 3 * ((seen - observation.features) ** 2).mean(1)
+            + 4 * (projection.laplacian @ hand.vertices).norm(dim=2).mean(1)
+        )
+    found = _value(start, observation, projection, evidence, config)
+    torch.testing.assert_close(found, expected, atol=0, rtol=1e-5)
