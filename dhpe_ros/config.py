@@ -122,7 +122,7 @@ class RefinementConfig:
         live=True,
     )
     temporal_weight: float = setting(
-        0.0,
+        1.0,
         "weight of a term against changes since the last frame of a video; 0: none",
         at_least=0.0,
         at_most=1e6,

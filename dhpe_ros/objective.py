@@ -14,9 +14,9 @@ from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
 from dhpe_ros.priors import prior_terms
 from dhpe_ros.projection import ProjectedHand, Projection
 
-_TURN = 0.2  # of a quaternion: 23 degrees
-_SHAPE = 1.0
-_SWIFT = 1.0
+# Of changes from frame to frame; pose and shape count in their standard deviations.
+_TURN = 0.2  # of a quaternion, counts as one: 23 degrees
+_SWIFT = 3.0  # in a frame is no jitter any more
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _changes(parameters: Tensor, previous: Tensor, projection: Projection) -> Te
 def _units(projection: Projection) -> Tensor:
     """``(59,)``: what counts as one, of a quaternion, the pose and the shape."""
     theta_std = projection.hand_model.theta_std
-    return torch.cat((theta_std.new_full((4,), _TURN), theta_std, theta_std.new_ones(10) * _SHAPE))
+    return torch.cat((theta_std.new_full((4,), _TURN), theta_std, theta_std.new_ones(10)))
 
 
 def residual(parameters: Tensor, observation: Observation, projection: Projection) -> Tensor:

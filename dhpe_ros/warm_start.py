@@ -59,22 +59,23 @@ def choose_start(
 ) -> tuple[Tensor, Observation]:
     """Where the steps begin, ``(B, 63)``, and what they are fitted to.
 
-    The mesh estimate or the last frame, whichever fits better, each moved onto the joints first. A
-    past that fits far worse than the estimate, or is not finite, is left out of the observation.
+    They begin at the mesh estimate, moved onto the joints, also in a video: depth, of which the
+    joints say little, is the network's to tell anew in every frame, and what the steps leave of it
+    would else never be corrected. A past that, moved likewise, fits far worse than the estimate or
+    is not finite is left out of the observation.
     """
-    fresh = _aligned(estimate, observation, projection, config)
+    start = _aligned(estimate, observation, projection, config)
     previous = observation.previous
-    if previous is None:
-        return fresh, observation
+    if previous is None or config.temporal_weight == 0:
+        return start, observation
     known = previous.isfinite().all(1, keepdim=True)
-    past = _aligned(torch.where(known, previous, fresh), observation, projection, config)
+    past = _aligned(torch.where(known, previous, start), observation, projection, config)
     cheap = replace(without_features(config), temporal_weight=0.0)
-    both = torch.cat((fresh, past))
+    both = torch.cat((start, past))
     values = objective(both, observation.twice(), projection, evidence, cheap)
-    of_fresh, of_past = (value[:, None] for value in values.chunk(2))
-    strange = ~known | ~(of_past <= _MISFIT * of_fresh)
-    start = torch.where(known & (of_past < of_fresh), past, fresh)
-    return start, replace(observation, previous=previous.masked_fill(strange, torch.nan))
+    of_start, of_past = (value[:, None] for value in values.chunk(2))
+    fits = known & (of_past <= _MISFIT * of_start)
+    return start, replace(observation, previous=previous.masked_fill(~fits, torch.nan))
 
 
 def _aligned(

@@ -116,7 +116,10 @@ def main() -> None:
         help="settings, as refinement.temporal_weight=0.5; several values, by commas, are compared",
     )  # fmt: skip
     options = parser.parse_args()
-    sequences = [demo_sequence(), *(random_sequence(seed, options.frames) for seed in SEEDS)]
+    sequences = [
+        demo_sequence(options.frames),
+        *(random_sequence(seed, options.frames) for seed in SEEDS),
+    ]
     pipeline = HandPipeline(Config().replace({"model.weights": options.weights}))
     start = pipeline.config
     print("sequence     " + "".join(name.rjust(11) for name in _COLUMNS))
