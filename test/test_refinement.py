@@ -17,7 +17,10 @@ from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import refine
 from dhpe_ros.weights import hand_model_path
 
-JOINTS_ONLY = RefinementConfig(features_weight=0.0, laplacian_weight=0.0)
+EQUATION_13 = RefinementConfig(
+    pose_weight=0.0, shape_weight=0.0, temporal_weight=0.0, outlier_distance=0.0, tolerance=1e-3
+)
+JOINTS_ONLY = dataclasses.replace(EQUATION_13, features_weight=0.0, laplacian_weight=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,8 @@ def test_the_objective_is_the_weighted_sum_of_its_terms(projection, evidence):
     start = _perturbed(truth)
 
     def value(joints, features, laplacian, pose=0.0):
-        config = RefinementConfig(
+        config = dataclasses.replace(
+            EQUATION_13,
             joints_weight=joints,
             features_weight=features,
             laplacian_weight=laplacian,
@@ -173,7 +177,7 @@ def test_plain_gradient_descent_is_an_option(projection, evidence):
     assert (result.residual_after < result.residual_before).all()
 
 
-FAST = RefinementConfig(steps=10, pose_weight=0.03, shape_weight=0.015)
+FAST = dataclasses.replace(EQUATION_13, steps=10, pose_weight=0.03, shape_weight=0.015)
 FAST_WITHOUT_FEATURES = dataclasses.replace(FAST, features_weight=0.0)
 
 
@@ -193,7 +197,7 @@ def test_a_few_damped_steps_end_no_higher_than_fifty_of_adam(projection, evidenc
     start = _perturbed(truth)
     values = []
     for optimizer, steps in (("levenberg_marquardt", 10), ("adam", 50)):
-        config = RefinementConfig(optimizer=optimizer, steps=steps)
+        config = dataclasses.replace(EQUATION_13, optimizer=optimizer, steps=steps)
         result = refine(start, observation, projection, evidence, config)
         values.append(_value(result.parameters, observation, projection, evidence, config))
     assert (values[0] <= values[1]).all()
@@ -387,10 +391,8 @@ def test_one_or_two_wrong_joints_leave_the_others_where_they_are(projection, evi
 def test_without_options_the_objective_is_equation_13(projection, evidence):
     truth, observation = _scene(projection, evidence)
     start = _perturbed(truth)
-    config = RefinementConfig(
-        joints_weight=2.0, features_weight=3.0, laplacian_weight=4.0, outlier_distance=0.0,
-        pose_weight=0.0, shape_weight=0.0, confidence_weighting=False,
-    )  # fmt: skip
+    config = dataclasses.replace(EQUATION_13, joints_weight=2.0, confidence_weighting=False)
+    config = dataclasses.replace(config, features_weight=3.0, laplacian_weight=4.0)
     with torch.no_grad():
         hand = projection(start)
         mask = projection.silhouette(hand, observation.image.shape[-1])
