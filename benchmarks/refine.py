@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import torch
@@ -18,12 +20,17 @@ from dhpe_ros.types import CROP_SIZE
 METRICS = (
     Metric("refine.reference_ms", "ms", "lower"),
     Metric("refine.fast_ms", "ms", "lower"),
+    Metric("refine.warm_ms", "ms", "lower"),
     Metric("refine.fast_objective_ratio", "x", "lower"),
 )
 HANDS = 32
-EQUATION_13 = RefinementConfig(optimizer="adam", steps=50, tolerance=0.0)
-FAST = RefinementConfig(steps=10, tolerance=0.0)
-FAST_WITH_PRIORS = RefinementConfig(steps=10, tolerance=0.0, pose_weight=0.03, shape_weight=0.015)
+EQUATION_13 = RefinementConfig(
+    optimizer="adam", steps=50, tolerance=0.0, pose_weight=0.0, shape_weight=0.0,
+    temporal_weight=0.0, outlier_distance=0.0,
+)  # fmt: skip
+FAST = replace(EQUATION_13, optimizer="levenberg_marquardt", steps=10)
+FAST_WITH_PRIORS = replace(FAST, pose_weight=0.03, shape_weight=0.015)
+WARM = replace(FAST_WITH_PRIORS, tolerance=RefinementConfig().tolerance)
 
 
 def measure(device: str) -> dict[str, float]:
@@ -31,19 +38,22 @@ def measure(device: str) -> dict[str, float]:
     pipeline = HandPipeline(Config().replace({"model.device": device}))
     start, observation = _rendered_hands(pipeline)
     one = Observation(*(None if p is None else p[:1] for p in vars(observation).values()))
+    networks = pipeline.projection, pipeline.evidence
+    last_frame = refine(start[:1], one, *networks, FAST_WITH_PRIORS).parameters
 
-    def run(config: RefinementConfig) -> float:
-        args = start[:1], one, pipeline.projection, pipeline.evidence, config
-        return median_ms(lambda: refine(*args), device, repeats=10)
+    def run(config: RefinementConfig, seen: Observation = one) -> float:
+        return median_ms(lambda: refine(start[:1], seen, *networks, config), device, repeats=10)
 
     def reached(config: RefinementConfig) -> torch.Tensor:
-        args = observation, pipeline.projection, pipeline.evidence, config
+        args = observation, *networks, config
+        end = refine(start, *args).parameters
         with torch.no_grad():
-            return objective(refine(start, *args).parameters, *args)
+            return objective(end, *args)
 
     values = (
         run(EQUATION_13),
         run(FAST_WITH_PRIORS),
+        run(WARM, replace(one, previous=last_frame)),  # ends when steps hardly help any more
         float((reached(FAST) / reached(EQUATION_13)).median()),
     )
     return {metric.name: value for metric, value in zip(METRICS, values, strict=True)}
