@@ -23,8 +23,8 @@ from dhpe_ros.objective import Observation
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import RefinedParameters, refine
+from dhpe_ros.refinement_start import carry
 from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, Target
-from dhpe_ros.warm_start import carry
 from dhpe_ros.weights import hand_model_path, load_networks, weights_path
 
 _CLOSER = 0.85  # of a crop's side that a second look sees

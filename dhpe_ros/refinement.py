@@ -14,7 +14,7 @@ from dhpe_ros.hand_parameters import bounded
 from dhpe_ros.levenberg_marquardt import levenberg_marquardt
 from dhpe_ros.objective import Observation, objective, residual, without_features
 from dhpe_ros.projection import Projection
-from dhpe_ros.warm_start import choose_start
+from dhpe_ros.refinement_start import choose_start
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "gradient_descent": torch.optim.SGD}
 

@@ -10,8 +10,8 @@ import numpy as np
 from dhpe_ros.camera import Camera
 from dhpe_ros.hand_search import joints_box, prominence
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.refinement_start import SAME_HAND_OVERLAP
 from dhpe_ros.types import Hand, Target
-from dhpe_ros.warm_start import SAME_HAND_OVERLAP
 
 SURE_FACTOR = 1.45  # of min_score, for a hand that the search has found to be followed at once
 PATIENCE_FRAMES = 10  # in a row with weaker hands only, and those will do

@@ -14,8 +14,8 @@ from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.objective import Observation, objective, temporal_term
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import refine
+from dhpe_ros.refinement_start import carry, choose_start
 from dhpe_ros.types import Box, Side
-from dhpe_ros.warm_start import carry, choose_start
 from dhpe_ros.weights import hand_model_path
 
 CONFIG = RefinementConfig(
