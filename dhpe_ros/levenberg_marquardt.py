@@ -143,9 +143,10 @@ def _feature_slope(
         joints_weight=0.0, laplacian_weight=0.0, features_weight=config.features_weight,
         pose_weight=0.0, shape_weight=0.0, temporal_weight=0.0,
     )  # fmt: skip
-    moving = start.detach().requires_grad_(True)
-    value = other_terms(moving, None, observation, projection, evidence, alone)
-    return torch.autograd.grad(value.sum(), moving)[0]
+    with torch.enable_grad():
+        moving = start.detach().requires_grad_(True)
+        value = other_terms(moving, None, observation, projection, evidence, alone)
+        return torch.autograd.grad(value.sum(), moving)[0]
 
 
 def _scales(model: HandModel) -> Tensor:
