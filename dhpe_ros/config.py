@@ -96,7 +96,11 @@ class RefinementConfig:
         live=True,
     )
     time_budget: float = setting(
-        0.0, "seconds after which no further step begins; 0: none", at_least=0.0, live=True
+        0.0,
+        "seconds after which no further step begins; 0: none",
+        at_least=0.0,
+        at_most=60.0,
+        live=True,
     )
     joints_weight: float = setting(
         1.0, "weight of the 2D joint term", at_least=0.0, at_most=1e6, live=True

@@ -156,7 +156,7 @@ def test_an_impossible_region_is_reported_and_survived(camera, node, ears):
     [
         ({"refinement__steps": -1}, "out of range"),
         ({"refinement__steps": 2.5}, "type"),
-        ({"refinement__optimizer": "magic"}, "one of adam, gradient_descent"),
+        ({"refinement__optimizer": "magic"}, "one of levenberg_marquardt, adam, gradient_descent"),
         ({"tracking__box": "1,2,3"}, "x,y,width,height"),
         ({"tracking__min_score": float("nan")}, "out of range"),
         ({"model__profile": "full"}, "read-only"),

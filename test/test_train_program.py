@@ -205,9 +205,12 @@ def test_too_many_bad_batches_end_the_run(synthetic, tmp_path, monkeypatch, caps
 def test_two_processes_are_one_with_the_doubled_batch(synthetic, tmp_path):
     """Exact up to rounding where each example counts alone.
 
-    So without batch statistics, which every process has of its own part, and without dropout.
+    So without batch statistics, which every process has of its own part, and without dropout. Where
+    two peaks of an untrained heat map are level, rounding decides which joint the mesh network sees:
+    the seed is one of those (1, 2, 3, not 0) whose few examples have no such map.
     """
     changes = {
+        "learning__seed": 1,
         "budget__steps": 4,
         "budget__evidence_share": 0.3,  # two steps of each stage
         "learning__precision": "fp32",
@@ -231,7 +234,7 @@ def test_two_processes_are_one_with_the_doubled_batch(synthetic, tmp_path):
     moved = sum(float((one[name] - begin[name]).norm() ** 2) for name in names) ** 0.5
     apart = sum(float((one[name] - two[name]).norm() ** 2) for name in names) ** 0.5
     assert moved > 0.1
-    assert apart < 0.002 * moved, apart / moved
+    assert apart < 1e-4 * moved, apart / moved
 
 
 def test_a_batch_does_not_depend_on_who_draws_it(synthetic):

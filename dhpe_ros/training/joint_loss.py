@@ -123,10 +123,9 @@ def _silhouettes(projection: Projection, hand: ProjectedHand, batch: Batch, gate
     """Eqs. 9 and 12. A photograph's mask goes on over the forearm, where the mesh ends: what lies
     beyond the wrist does not count there."""
     known = batch.mask_known & batch.near
-    exact, cut = (
-        rows.nonzero()[: SOME // 2, 0] for rows in (batch.mask_exact, known & ~batch.mask_exact)
-    )
-    rows = torch.cat((exact, cut))
+    exact, cut = (rows.nonzero()[:, 0] for rows in (batch.mask_exact, known & ~batch.mask_exact))
+    exact = exact[: max(SOME // 2, SOME - len(cut))]
+    rows = torch.cat((exact, cut[: SOME - len(exact)]))
     count = _instances(torch.ones_like(rows))
     if len(rows) == 0:
         return batch.mask.new_zeros(())
