@@ -206,8 +206,8 @@ def test_two_processes_are_one_with_the_doubled_batch(synthetic, tmp_path):
     """Exact up to rounding where each example counts alone.
 
     So without batch statistics, which every process has of its own part, and without dropout. Where
-    two peaks of an untrained heat map are level, rounding decides which joint the mesh network sees:
-    the seed is one of those (1, 2, 3, not 0) whose few examples have no such map.
+    two peaks of an untrained heat map are level, rounding decides which joint the mesh network
+    sees: the seed is one of those (1, 2, 3, not 0) whose few examples have no such map.
     """
     changes = {
         "learning__seed": 1,
