@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -139,7 +140,12 @@ def start_demo(folder: Path, *arguments: object) -> subprocess.Popen:
     command = [sys.executable, "-m", "dhpe_ros.ros.demo", "--output", str(folder)]
     words = [str(argument) for argument in arguments]
     process = subprocess.Popen(
-        [*command, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*command, *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A shell's background jobs ignore Ctrl-C, and so would what they start.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     for line in process.stdout:
         if b"the node is ready" in line:
