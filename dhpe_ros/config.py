@@ -106,7 +106,11 @@ class RefinementConfig:
         1.0, "weight of the 2D joint term", at_least=0.0, at_most=1e6, live=True
     )
     features_weight: float = setting(
-        1.0, "weight of the feature term", at_least=0.0, at_most=1e6, live=True
+        1.0,
+        "weight of the feature term, which levenberg_marquardt leaves out",
+        at_least=0.0,
+        at_most=1e6,
+        live=True,
     )
     laplacian_weight: float = setting(
         1.0, "weight of the mesh Laplacian term", at_least=0.0, at_most=1e6, live=True

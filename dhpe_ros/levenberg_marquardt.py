@@ -2,7 +2,8 @@
 
 The joint term is a sum of few squares, so its curvature is known: a handful of steps take it lower
 than fifty gradient steps do. The other terms are smooth and small beside it and come in by their
-gradients; that of the feature term, which costs a pass through the network and back, is taken once.
+gradients. The feature term, whose gradient is a pass through the network and back, is left out: the
+steps end no lower with it (docs/refinement.md).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_layer.skeleton_layer import gauss_newton, skeleton_of
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import bounded
@@ -22,9 +22,8 @@ from dhpe_ros.objective import (
     Observation,
     joint_term,
     joint_weights,
-    other_terms,
     temporal_curvature,
-    without_features,
+    terms_of_parameters,
 )
 from dhpe_ros.projection import Projection
 
@@ -36,7 +35,6 @@ def levenberg_marquardt(
     start: Tensor,
     observation: Observation,
     projection: Projection,
-    evidence: EvidenceNetwork,
     config: RefinementConfig,
 ) -> tuple[Tensor, int]:
     """From ``start`` ``(B, 63)`` downhill, each hand at its own pace: parameters and steps taken.
@@ -46,15 +44,12 @@ def levenberg_marquardt(
     """
     begun = time.monotonic()
     scales = _scales(projection.hand_model)
-    slope = _feature_slope(start, observation, projection, evidence, config)
-    cheap = without_features(config)
 
     def place(parameters: Tensor) -> _Place:
         bent = _with_joints(parameters, observation, projection, config)
         with torch.enable_grad():
             moving = parameters.detach().requires_grad_(True)
-            rest = other_terms(moving, None, observation, projection, evidence, cheap)
-            rest = rest + ((moving - start) * slope).sum(1)
+            rest = terms_of_parameters(moving, None, observation, projection, config)
             (gradient,) = torch.autograd.grad(rest.sum(), moving)
         return _Place(
             parameters,
@@ -127,26 +122,6 @@ def _with_joints(
         held = temporal_curvature(parameters, observation.previous, projection, config)
         curvature = curvature + torch.diag_embed(held.double())
     return _Place(parameters, joint_term(joints, observation, config), downhill, curvature)
-
-
-def _feature_slope(
-    start: Tensor,
-    observation: Observation,
-    projection: Projection,
-    evidence: EvidenceNetwork,
-    config: RefinementConfig,
-) -> Tensor:
-    """``(B, 63)``: the gradient of the feature term where the steps begin."""
-    if config.features_weight == 0:
-        return torch.zeros_like(start)
-    alone = RefinementConfig(
-        joints_weight=0.0, laplacian_weight=0.0, features_weight=config.features_weight,
-        pose_weight=0.0, shape_weight=0.0, temporal_weight=0.0,
-    )  # fmt: skip
-    with torch.enable_grad():
-        moving = start.detach().requires_grad_(True)
-        value = other_terms(moving, None, observation, projection, evidence, alone)
-        return torch.autograd.grad(value.sum(), moving)[0]
 
 
 def _scales(model: HandModel) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -44,8 +44,20 @@ def objective(
 ) -> Tensor:
     """All terms, weighted and added: ``(B,)``. A term without weight is not computed."""
     hand = projection(parameters)
-    joints = joint_term(hand.joints[..., :2], observation, config)
-    return joints + other_terms(parameters, hand, observation, projection, evidence, config)
+    total = joint_term(hand.joints[..., :2], observation, config)
+    if config.features_weight > 0:
+        total = total + feature_term(hand, observation, projection, evidence, config)
+    return total + terms_of_parameters(parameters, hand, observation, projection, config)
+
+
+@torch.no_grad()
+def objective_without_features(
+    parameters: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
+) -> Tensor:
+    """``objective`` without its feature term, ``(B,)``: no mesh, no picture and no gradient."""
+    joints = _joints(parameters, projection)
+    terms = terms_of_parameters(parameters, None, observation, projection, config)
+    return joint_term(joints, observation, config) + terms
 
 
 def joint_term(joints: Tensor, observation: Observation, config: RefinementConfig) -> Tensor:
@@ -66,26 +78,34 @@ def joint_weights(observation: Observation, config: RefinementConfig) -> Tensor:
     return config.joints_weight * (sure if config.confidence_weighting else torch.ones_like(sure))
 
 
-def other_terms(
-    parameters: Tensor,
-    hand: ProjectedHand | None,
+def feature_term(
+    hand: ProjectedHand,
     observation: Observation,
     projection: Projection,
     evidence: EvidenceNetwork,
     config: RefinementConfig,
 ) -> Tensor:
-    """All but the joint term: features, Laplacian, pose space, shape, the frame before; ``(B,)``.
+    """How much the features change where the picture is dark but for the hand, weighted: ``(B,)``.
 
-    ``hand`` is ``projection(parameters)``, for those who have it. The feature term is the mean over
-    the 2048 features, so that its weight does not hang on their number.
+    The mean over the 2048 features, so that its weight does not hang on their number.
     """
-    total = parameters.new_zeros(len(parameters))
-    if config.features_weight > 0:
-        mask = projection.silhouette(hand or projection(parameters), observation.image.shape[-1])
-        masked = evidence.features(observation.image * mask[:, None])
-        distance = ((observation.features - masked) ** 2).mean(dim=1)
-        total = total + config.features_weight * distance
-    total = total + prior_terms(parameters, projection, config, hand)
+    mask = projection.silhouette(hand, observation.image.shape[-1])
+    masked = evidence.features(observation.image * mask[:, None])
+    return config.features_weight * ((observation.features - masked) ** 2).mean(dim=1)
+
+
+def terms_of_parameters(
+    parameters: Tensor,
+    hand: ProjectedHand | None,
+    observation: Observation,
+    projection: Projection,
+    config: RefinementConfig,
+) -> Tensor:
+    """Those that ask no picture: Laplacian, pose space, shape, the frame before; ``(B,)``.
+
+    ``hand`` is ``projection(parameters)``, for those who have it.
+    """
+    total = prior_terms(parameters, projection, config, hand)
     if config.temporal_weight > 0 and observation.previous is not None:
         total = total + temporal_term(parameters, observation.previous, projection, config)
     return total
@@ -135,11 +155,11 @@ def _units(projection: Projection) -> Tensor:
 
 def residual(parameters: Tensor, observation: Observation, projection: Projection) -> Tensor:
     """``(B,)``: mean distance of the mesh's joints to the observed ones, crop coordinates."""
+    away = _joints(parameters, projection) - observation.joints
+    return away.norm(dim=2).mean(dim=1)
+
+
+def _joints(parameters: Tensor, projection: Projection) -> Tensor:
+    """``(B, 21, 2)``, crop coordinates, without the mesh and without a gradient."""
     skeleton = skeleton_of(projection.hand_model, parameters.device)
-    joints = skeleton.joints(parameters)[..., :2].to(parameters.dtype)
-    return (joints - observation.joints).norm(dim=2).mean(dim=1)
-
-
-def without_features(config: RefinementConfig) -> RefinementConfig:
-    """The objective's cheap part."""
-    return replace(config, features_weight=0.0)
+    return skeleton.joints(parameters)[..., :2].to(parameters.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_parameters import bounded
 from dhpe_ros.levenberg_marquardt import levenberg_marquardt
-from dhpe_ros.objective import Observation, objective, residual, without_features
+from dhpe_ros.objective import Observation, objective, objective_without_features, residual
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement_start import choose_start
 
@@ -40,20 +41,24 @@ def refine(
     """Take ``config.steps`` steps from ``start`` ``(B, 63)``, all hands at once.
 
     A hand whose objective is not lower at the end, or not finite, gets its start back.
+    Levenberg-Marquardt goes down, and is judged by, the objective without its feature term.
     """
     if config.steps == 0:
         distance = residual(start, observation, projection)
         unchanged = torch.ones_like(distance, dtype=torch.bool)
         return RefinedParameters(start, 0, distance, distance, unchanged)
 
-    begin, observation = choose_start(start, observation, projection, evidence, config)
-    way = _gradient_steps if config.optimizer in _OPTIMIZERS else levenberg_marquardt
-    parameters, steps = way(begin, observation, projection, evidence, config)
+    begin, observation = choose_start(start, observation, projection, config)
+    if config.optimizer in _OPTIMIZERS:
+        judge = partial(objective, evidence=evidence)
+        parameters, steps = _gradient_steps(begin, observation, projection, evidence, config)
+    else:
+        judge = objective_without_features
+        parameters, steps = levenberg_marquardt(begin, observation, projection, config)
     with torch.no_grad():
-        after = objective(parameters, observation, projection, evidence, config)
-        accepted = after.isfinite() & _is_no_worse(
-            after, start, observation, projection, evidence, config
-        )
+        args = {"observation": observation, "projection": projection, "config": config}
+        before, after = judge(start, **args), judge(parameters, **args)
+        accepted = after.isfinite() & (after <= before)
         result = torch.where(accepted[:, None], parameters, start)
         return RefinedParameters(
             result,
@@ -62,25 +67,6 @@ def refine(
             residual(result, observation, projection),
             accepted,
         )
-
-
-def _is_no_worse(
-    after: Tensor,
-    start: Tensor,
-    observation: Observation,
-    projection: Projection,
-    evidence: EvidenceNetwork,
-    config: RefinementConfig,
-) -> Tensor:
-    """``(B,)`` bool: whether the objective ``after`` is at most that of ``start``.
-
-    The feature term, which is never negative, is only asked where the others leave it open.
-    """
-    args = observation, projection, evidence
-    no_worse = after <= objective(start, *args, without_features(config))
-    if config.features_weight > 0 and not no_worse.all():
-        no_worse = after <= objective(start, *args, config)
-    return no_worse
 
 
 def _gradient_steps(

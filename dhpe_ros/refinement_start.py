@@ -12,9 +12,8 @@ from torch import Tensor
 from dhpe_ros.camera_alignment import align_camera
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.crop import Crop, crop_to_image
-from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
-from dhpe_ros.objective import Observation, objective, without_features
+from dhpe_ros.objective import Observation, objective_without_features
 from dhpe_ros.projection import Projection
 from dhpe_ros.types import PARAMETER_COUNT, Hand, Side
 
@@ -54,7 +53,6 @@ def choose_start(
     estimate: Tensor,
     observation: Observation,
     projection: Projection,
-    evidence: EvidenceNetwork,
     config: RefinementConfig,
 ) -> tuple[Tensor, Observation]:
     """Where the steps begin, ``(B, 63)``, and what they are fitted to.
@@ -70,9 +68,9 @@ def choose_start(
         return start, observation
     known = previous.isfinite().all(1, keepdim=True)
     past = _aligned(torch.where(known, previous, start), observation, projection, config)
-    cheap = replace(without_features(config), temporal_weight=0.0)
+    alone = replace(config, temporal_weight=0.0)
     both = torch.cat((start, past))
-    values = objective(both, observation.twice(), projection, evidence, cheap)
+    values = objective_without_features(both, observation.twice(), projection, alone)
     of_start, of_past = (value[:, None] for value in values.chunk(2))
     fits = known & (of_past <= _MISFIT * of_start)
     return start, replace(observation, previous=previous.masked_fill(~fits, torch.nan))

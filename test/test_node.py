@@ -198,7 +198,9 @@ def test_disabled_it_still_knows_that_images_arrive(camera, ears):
     try:
         assert ears.until(lambda: "no image on" in ears.heard["diagnostics"][-1].status[0].message)
         camera.send()
-        assert ears.until(lambda: "no image on" not in ears.heard["diagnostics"][-1].status[0].message)
+        assert ears.until(
+            lambda: "no image on" not in ears.heard["diagnostics"][-1].status[0].message
+        )
     finally:
         assert ears.call(SetBool, "enable", SetBool.Request(data=True)).success
 

@@ -153,7 +153,7 @@ def test_a_video_begins_at_the_estimate_too_however_well_the_past_fits(projectio
     truth = hand(projection)
     start = estimate(truth, projection)
     with_past, without = (
-        choose_start(start, seen(projection, truth, previous=p), projection, None, CONFIG)[0]
+        choose_start(start, seen(projection, truth, previous=p), projection, CONFIG)[0]
         for p in (truth, None)
     )
     assert torch.equal(with_past, without)
@@ -163,7 +163,7 @@ def test_a_past_that_does_not_fit_at_all_is_dropped(projection):
     truth, other = hand(projection), hand(projection, 8, size=2.0)
     other[:, 4:8] = torch.tensor((0.7, -0.7, 0.1, 0.1))
     _, observation = choose_start(
-        truth, seen(projection, truth, previous=other), projection, None, CONFIG
+        truth, seen(projection, truth, previous=other), projection, CONFIG
     )
     assert observation.previous.isnan().all()
 

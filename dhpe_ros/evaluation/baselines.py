@@ -16,7 +16,7 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters, bounded
-from dhpe_ros.objective import Observation, objective, without_features
+from dhpe_ros.objective import Observation, objective_without_features
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import refine
 
@@ -43,7 +43,6 @@ def swarm(
     start: Tensor,
     observation: Observation,
     projection: Projection,
-    evidence: EvidenceNetwork,
     config: RefinementConfig,
     seed: int,
 ) -> Tensor:
@@ -54,11 +53,11 @@ def swarm(
     Kyriazis and Argyros (BMVC 2011), after Clerc and Kennedy (2002).
     """
     draws = torch.Generator().manual_seed(seed)
-    cheap, seen = without_features(config), _repeated(observation, PARTICLES)
+    seen = _repeated(observation, PARTICLES)
     theta_std = projection.hand_model.theta_std
 
     def value(parameters: Tensor) -> Tensor:
-        reached = objective(parameters, seen, projection, evidence, cheap)
+        reached = objective_without_features(parameters, seen, projection, config)
         return reached.nan_to_num(float("inf"))
 
     scattered = torch.randn(PARTICLES, start.shape[1], generator=draws).to(start)
@@ -94,8 +93,7 @@ def fit_keypoints(
     start[:, 4:8] = sides
     seen = _repeated(observation, len(sides))
     fitted = refine(start, seen, projection, evidence, config).parameters
-    with torch.no_grad():
-        values = objective(fitted, seen, projection, evidence, config)
+    values = objective_without_features(fitted, seen, projection, config)
     return fitted[values.nan_to_num(float("inf")).argmin()][None]
 
 

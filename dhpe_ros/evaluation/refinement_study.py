@@ -102,7 +102,7 @@ def methods(pipeline: HandPipeline, steps: Sequence[int], seed: int) -> list[Met
         return fit
 
     def swarmed(hand: SeenHand) -> tuple[Tensor, int]:
-        return swarm(hand.estimate, hand.observation, projection, evidence, EQ_13, seed), 0
+        return swarm(hand.estimate, hand.observation, projection, EQ_13, seed), 0
 
     def from_keypoints(hand: SeenHand) -> tuple[Tensor, int]:
         seen = replace(hand.observation, joints=hand.evidence.joints)
