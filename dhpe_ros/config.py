@@ -69,6 +69,13 @@ class TrackingConfig:
         at_most=4.0,
         live=True,
     )
+    localiser_min_score: float = setting(
+        0.4,
+        "how sure the search of whole pictures must be of a hand",
+        at_least=0.01,
+        at_most=1.0,
+        live=True,
+    )
     second_look: bool = setting(
         True, "see each hand once more, closer: 2D joints are the mean of both looks", live=True
     )

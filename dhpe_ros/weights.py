@@ -17,9 +17,11 @@ from safetensors.torch import save_file
 
 from dhpe_ros.evidence import EvidenceNetwork, build_evidence
 from dhpe_ros.mesh_estimator import MeshEstimator
+from dhpe_ros.networks.localiser import LocaliserNetwork
 from dhpe_ros.shared_files import shared_file
 
 FORMAT_VERSION = 1
+_LOCALISER = "localiser"
 
 
 @dataclass
@@ -60,21 +62,20 @@ def weights_path(profile: str) -> Path:
         ) from None
 
 
+def localiser_path() -> Path:
+    """The weights that ship of the network that finds hands."""
+    return shared_file("weights/localiser.safetensors")
+
+
 def save_networks(networks: Networks, path: str | Path, training: Mapping[str, object]) -> None:
     """Write the tensors in half precision, with profile and ``training`` notes, atomically."""
-    path = Path(path)
-    tensors = {name: t.contiguous() for name, t in _tensors(networks).items()}
-    tensors = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items()}
     about = {
-        "format_version": FORMAT_VERSION,
         "profile": networks.profile,
         "hidden": networks.mesh_estimator.hidden,
         "refiner": networks.mesh_estimator.refiner is not None,
         "training": dict(training),
     }
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"dhpe_ros": json.dumps(about)})
-    partial.replace(path)
+    _write(Path(path), about, _tensors(networks))
 
 
 def load_networks(path: str | Path, profile: str) -> Networks:
@@ -82,10 +83,54 @@ def load_networks(path: str | Path, profile: str) -> Networks:
 
     Raises ``FileNotFoundError`` or ``ValueError`` that names the file and what is wrong with it.
     """
-    path = Path(path)
+    about, tensors = _read(Path(path), profile)
+    evidence = build_evidence(profile)
+    mesh_estimator = MeshEstimator(about["hidden"], about.get("refiner", True))
+    networks = Networks(evidence, mesh_estimator, profile, about["training"])
+    _load_strictly(_tensors(networks), tensors, path)
+    for module in networks.modules():
+        module.eval().requires_grad_(False)
+    return networks
+
+
+def save_localiser(
+    network: LocaliserNetwork, path: str | Path, training: Mapping[str, object]
+) -> None:
+    """As ``save_networks``, of the network that finds hands."""
+    about = {"profile": _LOCALISER, "training": dict(training)}
+    _write(Path(path), about, network.state_dict())
+
+
+def load_localiser(path: str | Path) -> LocaliserNetwork:
+    """As ``load_networks``, of the network that finds hands."""
+    _, tensors = _read(Path(path), _LOCALISER)
+    network = LocaliserNetwork()
+    _load_strictly(network.state_dict(), tensors, path)
+    return network.eval().requires_grad_(False)
+
+
+def _write(path: Path, about: Mapping[str, object], tensors: Mapping[str, torch.Tensor]) -> None:
+    tensors = {
+        name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in tensors.items()
+    }
+    about = {"format_version": FORMAT_VERSION, **about}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata={"dhpe_ros": json.dumps(about)})
+    partial.replace(path)
+
+
+def _read(path: Path, profile: str) -> tuple[dict, dict[str, torch.Tensor]]:
+    """What the file says of itself, and its tensors."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
-    about, tensors = _read(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("dhpe_ros", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise ValueError(
+            f"{path}: not a readable weights file ({error}); fetch or train it again"
+        ) from error
     if about.get("format_version") != FORMAT_VERSION:
         raise ValueError(
             f"{path}: weights of format {about.get('format_version')}, this version reads "
@@ -95,24 +140,7 @@ def load_networks(path: str | Path, profile: str) -> Networks:
         raise ValueError(
             f"{path}: weights of the {about['profile']} profile, but {profile} was asked for"
         )
-    evidence = build_evidence(profile)
-    mesh_estimator = MeshEstimator(about["hidden"], about.get("refiner", True))
-    networks = Networks(evidence, mesh_estimator, profile, about["training"])
-    _load_strictly(networks, tensors, path)
-    for module in networks.modules():
-        module.eval().requires_grad_(False)
-    return networks
-
-
-def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("dhpe_ros", "{}"))
-            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise ValueError(
-            f"{path}: not a readable weights file ({error}); fetch or train it again"
-        ) from error
+    return about, tensors
 
 
 def _tensors(networks: Networks) -> dict[str, torch.Tensor]:
@@ -123,8 +151,10 @@ def _tensors(networks: Networks) -> dict[str, torch.Tensor]:
     }
 
 
-def _load_strictly(networks: Networks, tensors: dict[str, torch.Tensor], path: Path) -> None:
-    expected = _tensors(networks)
+def _load_strictly(
+    expected: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], path: str | Path
+) -> None:
+    """Copy ``tensors`` into ``expected``, which they must match one by one."""
     for kind, names in (
         ("lacks", expected.keys() - tensors.keys()),
         ("has the unknown tensor", tensors.keys() - expected.keys()),

@@ -7,10 +7,10 @@ from torch.nn import functional
 
 from dhpe_ros.types import FEATURE_COUNT, JOINT_COUNT
 
-_WIDTHS = (24, 48, 96, 192, 320)  # at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input
+WIDTHS = (24, 48, 96, 192, 320)  # at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input
 
 
-class _ConvBlock(nn.Sequential):
+class ConvBlock(nn.Sequential):
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__(
             nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
@@ -19,10 +19,10 @@ class _ConvBlock(nn.Sequential):
         )
 
 
-class _ResidualBlock(nn.Module):
+class ResidualBlock(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = _ConvBlock(width, width)
+        self.first = ConvBlock(width, width)
         self.second = nn.Sequential(
             nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
         )
@@ -36,16 +36,16 @@ class LiteTrunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        w2, w4, w8, w16, w32 = _WIDTHS
-        self.down2 = nn.Sequential(_ConvBlock(3, w2, stride=2), _ConvBlock(w2, w2))
-        self.down4 = nn.Sequential(_ConvBlock(w2, w4, stride=2), _ResidualBlock(w4))
-        self.down8 = nn.Sequential(_ConvBlock(w4, w8, stride=2), _ResidualBlock(w8))
-        self.down16 = nn.Sequential(_ConvBlock(w8, w16, stride=2), _ResidualBlock(w16))
-        self.down32 = nn.Sequential(_ConvBlock(w16, w32, stride=2), _ResidualBlock(w32))
-        self.feature_head = _ConvBlock(w32, FEATURE_COUNT, kernel=1)
-        self.up16 = _ConvBlock(w32, w16, kernel=1)
-        self.up8 = nn.Sequential(_ConvBlock(w16, w8, kernel=1), _ResidualBlock(w8))
-        self.up4 = nn.Sequential(_ConvBlock(w8, w4, kernel=1), _ResidualBlock(w4))
+        w2, w4, w8, w16, w32 = WIDTHS
+        self.down2 = nn.Sequential(ConvBlock(3, w2, stride=2), ConvBlock(w2, w2))
+        self.down4 = nn.Sequential(ConvBlock(w2, w4, stride=2), ResidualBlock(w4))
+        self.down8 = nn.Sequential(ConvBlock(w4, w8, stride=2), ResidualBlock(w8))
+        self.down16 = nn.Sequential(ConvBlock(w8, w16, stride=2), ResidualBlock(w16))
+        self.down32 = nn.Sequential(ConvBlock(w16, w32, stride=2), ResidualBlock(w32))
+        self.feature_head = ConvBlock(w32, FEATURE_COUNT, kernel=1)
+        self.up16 = ConvBlock(w32, w16, kernel=1)
+        self.up8 = nn.Sequential(ConvBlock(w16, w8, kernel=1), ResidualBlock(w8))
+        self.up4 = nn.Sequential(ConvBlock(w8, w4, kernel=1), ResidualBlock(w4))
         self.heatmap_head = nn.Conv2d(w4, JOINT_COUNT, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -57,10 +57,10 @@ class LiteTrunk(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         at4, at8, at16, at32 = self._encode(x)
-        x = at16 + _double(self.up16(at32))
-        x = at8 + _double(self.up8[0](x))
+        x = at16 + double(self.up16(at32))
+        x = at8 + double(self.up8[0](x))
         x = self.up8[1](x)
-        x = self.up4[1](at4 + _double(self.up4[0](x)))
+        x = self.up4[1](at4 + double(self.up4[0](x)))
         return self._features(at32), self.heatmap_head(x)
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -73,5 +73,5 @@ class LiteTrunk(nn.Module):
         return self.feature_head(at32).mean(dim=(2, 3))
 
 
-def _double(x: Tensor) -> Tensor:
+def double(x: Tensor) -> Tensor:
     return functional.interpolate(x, scale_factor=2, mode="nearest")

@@ -82,7 +82,7 @@ def augment(
     view = _random_view(sample, rng) if varied else _plain_view(sample, rng)
     image, mask = _compose(sample, view, backgrounds, rng, size, varied)
     if varied:
-        image = _damage(_occlude(image, backgrounds, rng), rng)
+        image = damage(_occlude(image, backgrounds, rng), rng)
     right = sample.right != view.mirrored
     zeros = np.zeros
     depth = sample.relative_depth_px
@@ -112,7 +112,7 @@ def background_example(
 ) -> Example:
     """A crop without a hand."""
     nothing = np.zeros((size, size), np.uint8)
-    image = _damage(_random_background(backgrounds, rng, size), rng)
+    image = damage(_random_background(backgrounds, rng, size), rng)
     joints, depth = np.zeros((JOINT_COUNT, 2), np.float32), np.zeros(JOINT_COUNT, np.float32)
     rotation, pose, shape = np.eye(3, dtype=np.float32), np.zeros((15, 3)), np.zeros(10)
     return Example(
@@ -227,16 +227,17 @@ def _occlude(
     return np.where(shape[..., None] > 0, front, image)
 
 
-def _damage(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What lenses, sensors and codecs do."""
-    size = len(image)
-    scale = size / INPUT_SIZE
+def damage(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What lenses, sensors and codecs do to ``(H, W, 3)`` uint8."""
+    height, width = image.shape[:2]
+    scale = min(height, width) / INPUT_SIZE
     if rng.random() < 0.85:
         image = _tint(image, rng)
     if rng.random() < 0.15:  # few pixels
-        small = int(rng.uniform(32, 100) * scale)
-        image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+        part = rng.uniform(32, 100) / INPUT_SIZE
+        small = int(width * part), int(height * part)
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     if rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.6) * scale)
     if rng.random() < 0.12:

@@ -32,10 +32,7 @@ def load_real_hands(folder: Path, split: str) -> list[Sample]:
 def load_frames(folder: Path, split: str) -> tuple[list[Sample], list[np.ndarray]]:
     """Hands in whole pictures, and hand-free pieces of the same pictures for backgrounds."""
     samples, backgrounds = [], []
-    for frame in _labels(folder / "frames")["frames"]:
-        if frame["split"] != split:
-            continue
-        image = _read(folder / "frames" / frame["file"])
+    for frame, image in read_frames(folder, split):
         hands = [np.asarray(hand["joints_px"], np.float32) for hand in frame["hands"]]
         backgrounds += _hand_free_pieces(image, [Box.around(joints) for joints in hands])
         samples += [
@@ -43,6 +40,13 @@ def load_frames(folder: Path, split: str) -> tuple[list[Sample], list[np.ndarray
             for joints, hand in zip(hands, frame["hands"], strict=True)
         ]
     return samples, backgrounds
+
+
+def read_frames(folder: Path, split: str) -> Iterator[tuple[dict, np.ndarray]]:
+    """The entries of ``frames/labels.json`` and their pictures (H, W, 3) uint8 RGB."""
+    for frame in _labels(folder / "frames")["frames"]:
+        if frame["split"] == split:
+            yield frame, _read(folder / "frames" / frame["file"])
 
 
 def _signs(folder: Path, split: str) -> Iterator[Sample]:

@@ -1,0 +1,89 @@
+"""How well hands are found in whole pictures.
+
+``python -m dhpe_ros.evaluation.localisation --real FOLDER``
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from dhpe_ros.config import TrackingConfig
+from dhpe_ros.hand_localiser import HandLocaliser
+from dhpe_ros.training.whole_pictures import Frame, load_frames_by_set
+from dhpe_ros.types import Box
+from dhpe_ros.weights import localiser_path
+
+ENOUGH_OVERLAP = 0.5  # intersection over union with the box about the label's joints
+
+
+@dataclass(frozen=True)
+class Localisation:
+    """What was found of what there is."""
+
+    frames: int
+    hands: int  # labelled
+    right: int  # boxes that lie on a labelled hand, each on another one
+    wrong: int  # the others
+
+    @property
+    def precision(self) -> float:
+        return self.right / max(self.right + self.wrong, 1)
+
+    @property
+    def recall(self) -> float:
+        return self.right / max(self.hands, 1)
+
+    def __str__(self) -> str:
+        return (
+            f"precision {self.precision:.3f}, recall {self.recall:.3f}: {self.hands} hands in "
+            f"{self.frames} pictures, {self.right} found, {self.wrong} boxes beside them"
+        )
+
+
+def localise(
+    localiser: HandLocaliser, frames: Sequence[Sequence[Frame]], min_score: float | None = None
+) -> Localisation:
+    """Search all frames; without ``min_score``, with the configuration's."""
+    least = TrackingConfig().localiser_min_score if min_score is None else min_score
+    found = [
+        _matched(localiser.find(frame.image, least), frame) for frame in chain.from_iterable(frames)
+    ]
+    right = sum(matched for matched, _ in found)
+    boxes = sum(count for _, count in found)
+    hands = sum(len(frame.hands) for frame in chain.from_iterable(frames))
+    return Localisation(len(found), hands, right, boxes - right)
+
+
+def _matched(found: Sequence, frame: Frame) -> tuple[int, int]:
+    """Boxes that lie on a hand, the surest first, each hand once; and all boxes."""
+    free = [Box.around(joints) for joints in frame.hands]
+    right = 0
+    for hand in found:
+        best = max(free, key=hand.box.overlap, default=None)
+        if best is not None and hand.box.overlap(best) >= ENOUGH_OVERLAP:
+            free.remove(best)
+            right += 1
+    return right, len(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Precision and recall of the hand localiser.")
+    parser.add_argument("--real", type=Path, required=True, help="folder that holds frames/")
+    parser.add_argument("--split", default="val", choices=("train", "val"))
+    parser.add_argument("--weights", type=Path, help="those that ship, if not given")
+    options = parser.parse_args()
+    path = options.weights or localiser_path()
+    localiser = HandLocaliser.load(path, torch.device("cpu"))
+    frames = load_frames_by_set(options.real, options.split)
+    for score in (0.2, 0.3, 0.4, 0.5, 0.6):
+        print(f"score {score}: {localise(localiser, frames, score)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Finds all hands in a whole picture: boxes of where their joints will be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dhpe_ros.networks.fusion import fuse_batch_norms
+from dhpe_ros.networks.localiser import MULTIPLE, STRIDE, LocaliserNetwork
+from dhpe_ros.types import Box
+from dhpe_ros.weights import load_localiser
+
+LONGEST = 192  # pixels of a picture's longer side, as the network sees it
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as in evidence.py
+_SAME_HAND_OVERLAP = 0.4  # intersection over union, beyond which the weaker of two boxes goes
+_MOST = 16  # hands in a picture
+
+
+@dataclass(frozen=True)
+class FoundHand:
+    """A box and how sure the localiser is of it."""
+
+    box: Box  # of the joints, image pixels
+    score: float  # 0..1
+
+
+class HandLocaliser:
+    """The trained network, ready for pictures of any size."""
+
+    def __init__(self, network: LocaliserNetwork, device: torch.device) -> None:
+        network = network.eval().requires_grad_(False)
+        fuse_batch_norms(network)
+        self._network = network.to(device, memory_format=torch.channels_last)
+        self._device = device
+
+    @staticmethod
+    def load(path: Path, device: torch.device) -> HandLocaliser:
+        """Raises ``FileNotFoundError`` or ``ValueError`` that names the file and the remedy."""
+        return HandLocaliser(load_localiser(path), device)
+
+    @torch.no_grad()
+    def find(self, image: np.ndarray, min_score: float) -> list[FoundHand]:
+        """The hands in ``(H, W, 3)`` uint8 RGB, surest first; none scores below ``min_score``."""
+        small, scale = shrunk(image)
+        picture = torch.from_numpy(small).to(self._device)[None].permute(0, 3, 1, 2)
+        (answer,) = self._network(normalised(picture))
+        found = _peaks(answer.float().cpu(), min_score)
+        return _apart(
+            [
+                FoundHand(Box(*((v / scale) for v in box)), score)
+                for box, score in found
+                if min(box[2:]) > 0
+            ]
+        )
+
+
+def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """The picture as the network wants it, grey beyond its right and lower edge, and its scale."""
+    height, width = image.shape[:2]
+    scale = LONGEST / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image, size, interpolation=way)
+    right, below = (-side % MULTIPLE for side in size)
+    return cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT, value=_GREY), scale
+
+
+_GREY = tuple(round(255 * value) for value in MEAN)
+
+
+def normalised(pictures: Tensor) -> Tensor:
+    """``(B, 3, H, W)`` uint8 to what the network was trained on."""
+    mean, std = (pictures.new_tensor(v, dtype=torch.float32)[:, None, None] for v in (MEAN, STD))
+    return ((pictures.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def _peaks(answer: Tensor, min_score: float) -> list[tuple[tuple[float, ...], float]]:
+    """Boxes ``x, y, width, height`` in the network's pixels, and scores, of ``(5, H, W)``."""
+    scores = answer[0].sigmoid()
+    highest = functional.max_pool2d(scores[None], 3, 1, 1)[0]
+    rows, columns = ((scores == highest) & (scores >= min_score)).nonzero(as_tuple=True)
+    boxes = decode(answer[1:, rows, columns], rows, columns)
+    best = scores[rows, columns].argsort(descending=True)[:_MOST].tolist()
+    return [(tuple(boxes[k].tolist()), float(scores[rows[k], columns[k]])) for k in best]
+
+
+def decode(numbers: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``(N, 4)`` boxes from what ``N`` cells say, ``(4, N)``."""
+    across, down, width, height = numbers
+    width, height = (STRIDE * side.clamp(-5, 5).exp() for side in (width, height))
+    x, y = STRIDE * (columns + 0.5 + across), STRIDE * (rows + 0.5 + down)
+    return torch.stack((x - width / 2, y - height / 2, width, height), 1)
+
+
+def _apart(hands: list[FoundHand]) -> list[FoundHand]:
+    """Of those that overlap much, the surest; they come surest first."""
+    kept: list[FoundHand] = []
+    for hand in hands:
+        if all(hand.box.overlap(other.box) < _SAME_HAND_OVERLAP for other in kept):
+            kept.append(hand)
+    return kept
