@@ -61,7 +61,7 @@ class WholePictures(Dataset):
         backgrounds: Sequence[np.ndarray],
         seed: int,
     ) -> None:
-        """``frames`` and ``hands``, with opacities, by set; sets count by the root of their size."""
+        """``frames`` and ``hands``, with opacities, by set; a set counts by its size's root."""
         self._frames, self._hands, self._backgrounds = frames, hands, backgrounds
         self._seed = seed
         self._shares = [_root_shares(sets) for sets in (frames, hands)]
