@@ -165,8 +165,10 @@ def _first_engine(
         except store.MissingEngineError as error:
             if backend == model.backend:
                 reasons.append(str(error))
+        except store.EngineError as error:
+            reasons.insert(0, str(error))
         except Exception as error:  # whatever a compiler's runtime raises: there is another backend
-            reasons.insert(0, _one_line(error))
+            reasons.insert(0, f"the {backend} ({precision}) engine failed: {_one_line(error)}")
     return None, next(iter(reasons), "")
 
 
