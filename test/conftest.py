@@ -3,9 +3,12 @@
 Set before anything of ROS is imported; the processes that tests start inherit it.
 """
 
+import contextlib
+import io
 import os
 import tempfile
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import shared_memory
@@ -31,6 +34,18 @@ def no_shared_memory_left():
     before = shared_memory.segments()
     yield
     shared_memory.remove_unused_since(before)
+
+
+@pytest.fixture(scope="session")
+def lite_engine(tmp_path_factory):
+    """What ``dhpe export`` makes of the lite profile, once for all tests, and its report."""
+    from dhpe_ros.cli import main
+
+    folder = tmp_path_factory.mktemp("engines")
+    words = "export --profile lite --backend aoti --precision fp32 --device cpu --output"
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main([*words.split(), str(folder)]) == 0
+    return SimpleNamespace(folder=folder, report=said.getvalue())
 
 
 def pytest_configure(config):

@@ -75,7 +75,7 @@ def load(path: Path, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
 
 def has_kernel(operator: Any) -> bool:
     """Whether TensorRT has a converter for an operator; the others run in torch."""
-    from torch_tensorrt.dynamo.conversion import DYNAMO_CONVERTERS
+    from torch_tensorrt.dynamo.conversion._ConverterRegistry import DYNAMO_CONVERTERS
 
     return operator in DYNAMO_CONVERTERS
 
