@@ -6,7 +6,8 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 
-from ros_processes import REAL, NodeProcess
+import rclpy
+from ros_processes import REAL, Ears, NodeProcess
 
 from dhpe_ros.media import open_media
 from dhpe_ros.ros.demo import SHIPPED_CLIP
@@ -51,3 +52,22 @@ def test_eager_and_compiled_nodes_publish_the_same_hands(lite_engine, tmp_path_f
     for (joints, vertices), (others, other_vertices) in zip(*results.values(), strict=True):
         assert np.abs(joints - others).max() < 0.5
         assert np.abs(vertices - other_vertices).max() < 0.5e-3
+
+
+def test_a_node_that_falls_back_says_so_once_in_its_log_and_in_diagnostics(tmp_path):
+    words = ("-p", "model.backend:=compiled", "-p", f"model.engines:={tmp_path}")
+    node = NodeProcess(tmp_path, REAL, *words)
+    rclpy.init()
+    try:
+        node.wait_for("ready (lite, eager)", timeout_s=300)
+        ears = Ears()
+        assert ears.until(lambda: ears.heard["diagnostics"])
+        status = ears.heard["diagnostics"][-1].status[0]
+        ears.node.destroy_node()
+    finally:
+        rclpy.shutdown()
+        node.close()
+    assert status.level == status.WARN
+    assert "no engine lite-" in status.message and "dhpe export" in status.message
+    assert {value.key: value.value for value in status.values}["backend"] == "eager"
+    assert node.log().count("no engine lite-") == 1
