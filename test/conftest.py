@@ -1,4 +1,4 @@
-"""What all tests share: a ROS world of their own, so that nothing else on the network is heard.
+"""What all tests share: a ROS world and a cache of their own; nothing else is heard or found.
 
 Set before anything of ROS is imported; the processes that tests start inherit it.
 """
@@ -22,6 +22,7 @@ for variable in (
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)  # up to 101 is safe on every system
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="dhpe_ros_log_")
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="dhpe_ros_cache_")  # no engine of the user's
 if find_spec("rclpy"):
     from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 

@@ -65,6 +65,7 @@ def runtime(monkeypatch):
 
     for compiler in networks.COMPILERS.values():
         monkeypatch.setattr(compiler, "load", load)
+        monkeypatch.setattr(compiler, "DEVICES", ("cpu",))
     return runtime
 
 
@@ -140,6 +141,15 @@ def test_what_was_asked_for_and_is_not_there_is_warned_of_once(model, caplog):
     assert "no engine lite-cpu-tensorrt" in running.trouble
     assert "dhpe export" in running.trouble
     assert running.trouble.endswith("running eager instead")
+
+
+def test_what_the_device_cannot_run_is_named(model, monkeypatch):
+    monkeypatch.setattr(networks.COMPILERS["tensorrt"], "DEVICES", ("cuda",))
+    put_engine(model())
+    running = backed(model(backend="tensorrt"))
+    assert running.name == "compiled (fp32)"
+    assert running.trouble.startswith("tensorrt does not run on cpu; running compiled")
+    assert backed(model()).trouble == ""
 
 
 def test_tensorrt_falls_back_to_compiled(model, caplog):

@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+import warnings
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     if precision == "auto":
         precision = precisions(device)[0]
     logging.getLogger("torch").setLevel(logging.ERROR)  # compilers are talkative
+    warnings.simplefilter("ignore", FutureWarning)
     try:
         if arguments.dry_run:
             print(_operators(build.dry_run(pipeline.eager, device, compiler, precision)))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 SUFFIX = ".pt2"
+DEVICES = ("cpu", "cuda")
 
 
 def unfit(device: torch.device, precision: str) -> str:
@@ -28,18 +29,20 @@ def compile_program(
     program: ExportedProgram, inputs: tuple[Tensor, ...], precision: str, path: Path
 ) -> None:
     """Write the engine; raises whatever the compiler raises."""
+    from torch._inductor import aoti_compile_and_package
+
     # Freezing packs the weights for the CPU's kernels. The number of threads is not built in: the
     # engine runs with as many as torch has where it is loaded.
     options = {"freezing": True, "cpp.dynamic_threads": True}
     with torch.no_grad():
-        torch._inductor.aoti_compile_and_package(
-            program, package_path=str(path), inductor_configs=options
-        )
+        aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
 
 
 def load(path: Path, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
     """The engine as a function of tensors that look as ``inputs``; on a GPU as a CUDA graph."""
-    engine = torch._inductor.aoti_load_package(str(path))
+    from torch._inductor import aoti_load_package
+
+    engine = aoti_load_package(str(path))
     return engine if inputs[0].device.type == "cpu" else _captured(engine, inputs)
 
 

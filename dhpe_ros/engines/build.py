@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from dhpe_ros.config import ModelConfig
-from dhpe_ros.engines import graphs, store
+from dhpe_ros.engines import graphs, store, tensorrt
 from dhpe_ros.engines.identity import identify
 from dhpe_ros.engines.networks import COMPILERS, EagerNetworks, EngineNetworks, engines_folder
 from dhpe_ros.hand_parameters import HandParameters
@@ -83,7 +83,11 @@ def export_all(
 def dry_run(eager: EagerNetworks, device: torch.device, compiler: str, precision: str) -> Operators:
     """What the compiler can do of the networks, without compiling. Raises ``BuildError``."""
     _check_fit(compiler, device, precision)
-    return count_operators(export_all(eager, precision, device), compiler)
+    programs = export_all(eager, precision, device)
+    if compiler == "tensorrt":
+        for name, program in programs.items():
+            tensorrt.dry_run(program, graphs.examples(name, device), precision)
+    return count_operators(programs, compiler)
 
 
 def count_operators(programs: dict[str, ExportedProgram], compiler: str) -> Operators:

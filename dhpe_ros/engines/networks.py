@@ -157,13 +157,16 @@ def _first_engine(
     backend: str, model: ModelConfig, device: torch.device
 ) -> tuple[EngineNetworks | None, str]:
     """The engine of a backend, or why there is none although it was asked for or is there."""
+    compiler, asked = _COMPILER_OF[backend], backend == model.backend
+    if device.type not in COMPILERS[compiler].DEVICES:
+        return None, f"{backend} does not run on {device.type}" if asked else ""
     reasons = []
     wanted = precisions(device) if model.precision == "auto" else (model.precision,)
     for precision in wanted:
         try:
-            return open_engine(_COMPILER_OF[backend], model, device, precision), ""
+            return open_engine(compiler, model, device, precision), ""
         except store.MissingEngineError as error:
-            if backend == model.backend:
+            if asked:
                 reasons.append(str(error))
         except store.EngineError as error:
             reasons.insert(0, str(error))

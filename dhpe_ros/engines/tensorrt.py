@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 SUFFIX = ".ep"
+DEVICES = ("cuda",)
 
 
 def unfit(device: torch.device, precision: str) -> str:
     """Why this device cannot have an engine of this precision; empty if it can."""
-    if device.type != "cuda":
+    if device.type not in DEVICES:
         return f"TensorRT needs an NVIDIA GPU, the device is {device.type}; choose aoti"
     try:
         import torch_tensorrt  # noqa: F401
