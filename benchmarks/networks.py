@@ -13,7 +13,13 @@ from timing import Metric
 
 from dhpe_ros.engines import build
 from dhpe_ros.engines.graphs import examples
-from dhpe_ros.engines.networks import COMPILERS, EagerNetworks, EngineNetworks, precisions
+from dhpe_ros.engines.networks import (
+    COMPILERS,
+    EagerNetworks,
+    EngineNetworks,
+    load_engines,
+    precisions,
+)
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.projection import Projection
@@ -68,7 +74,7 @@ def compiled(
     """Engines as `dhpe export` builds them, in a folder that is thrown away."""
     programs = build.export_all(eager, precision, device)
     paths = build.compile_all(programs, compiler, precision, device, folder, lambda _: None)
-    return build.load_all(paths, compiler, precision, device)
+    return load_engines(compiler, compiler, paths, device)
 
 
 def training_images_per_s(device: str) -> float:

@@ -17,7 +17,13 @@ from torch.export import ExportedProgram
 from dhpe_ros.config import ModelConfig
 from dhpe_ros.engines import graphs, store, tensorrt
 from dhpe_ros.engines.identity import identify
-from dhpe_ros.engines.networks import COMPILERS, EagerNetworks, EngineNetworks, engines_folder
+from dhpe_ros.engines.networks import (
+    COMPILERS,
+    EagerNetworks,
+    EngineNetworks,
+    engines_folder,
+    load_engines,
+)
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.types import CROP_SIZE
 
@@ -130,7 +136,7 @@ def build(
     programs = export_all(eager, precision, device)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as name:
         paths = compile_all(programs, compiler, precision, device, Path(name), progress)
-        engines = load_all(paths, compiler, precision, device)
+        engines = load_engines(compiler, compiler, paths, device)
         progress("compare with eager")
         parity = compare(eager, engines, crops)
         if not parity.within(*limits):
@@ -186,15 +192,6 @@ def compile_all(
                 f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
             ) from error
     return paths
-
-
-def load_all(
-    paths: dict[str, Path], compiler: str, precision: str, device: torch.device
-) -> EngineNetworks:
-    """The engines of both networks as what the pipeline runs."""
-    load = COMPILERS[compiler].load
-    engines = {name: load(p, graphs.examples(name, device)) for name, p in paths.items()}
-    return EngineNetworks(f"{compiler} ({precision})", engines)
 
 
 @torch.no_grad()

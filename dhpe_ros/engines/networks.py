@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -138,17 +138,22 @@ def engines_folder(model: ModelConfig) -> Path:
     return Path(model.engines).expanduser() if model.engines else store.default_folder()
 
 
-def open_engine(
-    compiler: str, model: ModelConfig, device: torch.device, precision: str
+def load_engines(
+    name: str, compiler: str, paths: Mapping[str, Path], device: torch.device
 ) -> EngineNetworks:
+    """The files of both networks as what the pipeline runs, under a name."""
+    load = COMPILERS[compiler].load
+    return EngineNetworks(
+        name, {n: load(path, graphs.examples(n, device)) for n, path in paths.items()}
+    )
+
+
+def _open(backend: str, model: ModelConfig, device: torch.device, precision: str) -> EngineNetworks:
     """A checked engine that has run once. Raises ``EngineError``, or what its runtime raises."""
+    compiler = _COMPILER_OF[backend]
     identity = identify(model, device, compiler, precision)
     paths = store.find(engines_folder(model), identity)
-    backend = next(name for name, kind in _COMPILER_OF.items() if kind == compiler)
-    networks = EngineNetworks(
-        f"{backend} ({precision})",
-        {n: COMPILERS[compiler].load(p, graphs.examples(n, device)) for n, p in paths.items()},
-    )
+    networks = load_engines(f"{backend} ({precision})", compiler, paths, device)
     networks.regress(networks.see(*graphs.examples("evidence", device)))
     return networks
 
@@ -157,14 +162,14 @@ def _first_engine(
     backend: str, model: ModelConfig, device: torch.device
 ) -> tuple[EngineNetworks | None, str]:
     """The engine of a backend, or why there is none although it was asked for or is there."""
-    compiler, asked = _COMPILER_OF[backend], backend == model.backend
-    if device.type not in COMPILERS[compiler].DEVICES:
+    asked = backend == model.backend
+    if device.type not in COMPILERS[_COMPILER_OF[backend]].DEVICES:
         return None, f"{backend} does not run on {device.type}" if asked else ""
     reasons = []
     wanted = precisions(device) if model.precision == "auto" else (model.precision,)
     for precision in wanted:
         try:
-            return open_engine(compiler, model, device, precision), ""
+            return _open(backend, model, device, precision), ""
         except store.MissingEngineError as error:
             if asked:
                 reasons.append(str(error))
