@@ -47,7 +47,8 @@ def test_the_report_tells_parity_speed_size_and_where_the_engine_is(lite_engine)
     assert re.search(rf"[\d.]+ MB, built in \d+ s -> {sidecar}", said)
     about = json.loads(sidecar.read_text())["about"]
     assert about["parity"]["crops"] == 16
-    assert about["operators"]["supported"]["aten.linear.default"] > 0
+    assert about["operators"]["supported"]["aten.convolution.default"] > 20
+    assert about["operators"]["unsupported"] == {}
 
 
 def test_nothing_else_is_left_in_the_folder(lite_engine):

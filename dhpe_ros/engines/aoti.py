@@ -46,6 +46,13 @@ def load(path: Path, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
     return engine if inputs[0].device.type == "cpu" else _captured(engine, inputs)
 
 
+def decompose(program: ExportedProgram) -> ExportedProgram:
+    """The program in the operators that inductor itself works on."""
+    from torch._inductor.decomposition import select_decomp_table
+
+    return program.run_decompositions(select_decomp_table())
+
+
 def has_kernel(operator: Any) -> bool:
     """Whether inductor makes its own code of an operator; the others call torch's."""
     from torch._inductor import lowering

@@ -98,15 +98,15 @@ def dry_run(eager: EagerNetworks, device: torch.device, compiler: str, precision
 
 def count_operators(programs: dict[str, ExportedProgram], compiler: str) -> Operators:
     """What the compiler can do of the graphs."""
+    kind = COMPILERS[compiler]
     counts = Counter(
         node.target
         for program in programs.values()
-        for node in program.graph.nodes
+        for node in kind.decompose(program).graph.nodes
         if isinstance(node.target, torch._ops.OpOverload)
     )
-    has_kernel = COMPILERS[compiler].has_kernel
     able, unable = (
-        {str(op): n for op, n in counts.most_common() if bool(has_kernel(op)) is wanted}
+        {str(op): n for op, n in counts.most_common() if kind.has_kernel(op) is wanted}
         for wanted in (True, False)
     )
     return Operators(able, unable)

@@ -94,13 +94,11 @@ def examples(network: str, device: torch.device) -> tuple[Tensor, ...]:
 def export(graph: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     """The graph as ``torch.export`` records it, in operations that compilers have kernels for."""
     program = torch.export.export(graph, inputs)
-    resize = torch.ops.aten._upsample_bilinear2d_aa.default
+    resize = torch.ops.aten._upsample_bilinear2d_aa.vec
     return program.run_decompositions({resize: _resize_by_products})
 
 
-def _resize_by_products(
-    x: Tensor, size: list[int], align_corners: bool, *_: float | None
-) -> Tensor:
+def _resize_by_products(x: Tensor, size: list[int], align_corners: bool, scales: None) -> Tensor:
     """The antialiased bilinear resize, which neither compiler has, as two matrix products."""
     rows, columns = (
         _triangle_filter(before, after, x) for before, after in zip(x.shape[2:], size, strict=True)

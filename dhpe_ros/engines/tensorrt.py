@@ -74,6 +74,13 @@ def load(path: Path, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
     return torch_tensorrt.load(str(path)).module()
 
 
+def decompose(program: ExportedProgram) -> ExportedProgram:
+    """The program in the operators that torch-tensorrt converts."""
+    from torch_tensorrt.dynamo.lowering import get_decompositions
+
+    return program.run_decompositions(get_decompositions())
+
+
 def has_kernel(operator: Any) -> bool:
     """Whether TensorRT has a converter for an operator; the others run in torch."""
     from torch_tensorrt.dynamo.conversion._ConverterRegistry import DYNAMO_CONVERTERS
