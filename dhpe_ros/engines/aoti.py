@@ -20,7 +20,8 @@ def unfit(device: torch.device, precision: str) -> str:
         return ""
     if precision == "fp16":
         return "fp16 is for GPUs; on a CPU choose bf16 or fp32"
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    has_mkldnn = torch.backends.mkldnn.is_available()
+    if not (has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return "this CPU has no bf16 instructions (AVX-512 on x86); choose fp32"
     return ""
 
