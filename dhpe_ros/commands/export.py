@@ -87,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.dry_run:
             print(_operators(build.dry_run(pipeline.eager, device, compiler, precision)))
             return 0
+        limits = _limits(arguments, build.LIMITS[precision])
         crops = _crops(pipeline)
         with tqdm(total=build.STEPS, unit="step", file=sys.stderr) as bar:
 
@@ -94,7 +95,6 @@ def run(arguments: argparse.Namespace) -> int:
                 bar.set_description(step)
                 bar.update()
 
-            limits = _limits(arguments, build.LIMITS[precision])
             built = build.build(
                 pipeline.eager, config.model, device, compiler, precision, crops, limits, progress
             )
