@@ -9,19 +9,27 @@ import tempfile
 from pathlib import Path
 
 import torch
-from timing import Metric, median_ms
+from timing import Metric
 
+from dhpe_ros.engines import build
+from dhpe_ros.engines.graphs import examples
+from dhpe_ros.engines.networks import (
+    COMPILERS,
+    EagerNetworks,
+    EngineNetworks,
+    load_engines,
+    precisions,
+)
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.projection import Projection
 from dhpe_ros.training.journal import read_log
 from dhpe_ros.training.synthesis import write_synthetic
-from dhpe_ros.types import CROP_SIZE
 from dhpe_ros.weights import build_networks, hand_model_path
 
+PROFILES, WAYS = ("lite", "full"), ("eager", "aoti", "tensorrt")
 METRICS = (
-    Metric("networks.lite_ms", "ms", "lower"),
-    Metric("networks.full_ms", "ms", "lower"),
+    *(Metric(f"networks.{p}_ms.{way}", "ms", "lower") for p in PROFILES for way in WAYS),
     Metric("train.images_per_s", "images/s", "higher"),
 )
 HANDS, STEPS = 256, 100
@@ -29,26 +37,44 @@ HANDS, STEPS = 256, 100
 
 def measure(device: str) -> dict[str, float]:
     """Metric name -> value."""
-    return {
-        "networks.lite_ms": networks_ms("lite", device),
-        "networks.full_ms": networks_ms("full", device),
-        "train.images_per_s": training_images_per_s(device),
+    figures = {
+        f"networks.{profile}_ms.{way}": time
+        for profile in PROFILES
+        for way, time in networks_ms(profile, torch.device(device)).items()
     }
+    return {**figures, "train.images_per_s": training_images_per_s(device)}
 
 
-@torch.no_grad()
-def networks_ms(profile: str, device: str) -> float:
-    """A crop to the regressed mesh, eager, prepared as the pipeline does; weights do not matter."""
+def networks_ms(profile: str, device: torch.device) -> dict[str, float]:
+    """A crop to the regressed parameters, in each way there is, in turn; weights do not matter.
+
+    Engines are of the precision that `dhpe export` takes by itself: bf16 on a CPU that has it,
+    fp16 on a GPU; eager torch runs in float32.
+    """
     networks = build_networks(profile)
     for module in networks.modules():
-        module.eval().to(device, memory_format=torch.channels_last)
+        module.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     fuse_batch_norms(networks.evidence)
     projection = Projection(HandModel(hand_model_path())).to(device)
-    crop = torch.rand(1, 3, CROP_SIZE, CROP_SIZE, generator=torch.Generator().manual_seed(0))
-    crop = crop.to(device)
-    return median_ms(
-        lambda: networks.mesh_estimator(networks.evidence(crop), projection), device, repeats=20
-    )
+    ways = {"eager": EagerNetworks(*networks.modules(), projection)}
+    precision = precisions(device)[0]
+    with tempfile.TemporaryDirectory() as name:
+        for compiler, kind in COMPILERS.items():
+            if not kind.unfit(device, precision):
+                folder = Path(name) / compiler
+                folder.mkdir()
+                ways[compiler] = compiled(ways["eager"], compiler, precision, device, folder)
+        (crop,) = examples("evidence", device)
+        return dict(zip(ways, build.measure(list(ways.values()), crop), strict=True))
+
+
+def compiled(
+    eager: EagerNetworks, compiler: str, precision: str, device: torch.device, folder: Path
+) -> EngineNetworks:
+    """Engines as `dhpe export` builds them, in a folder that is thrown away."""
+    programs = build.export_all(eager, precision, device)
+    paths = build.compile_all(programs, compiler, precision, device, folder, lambda _: None)
+    return load_engines(compiler, compiler, paths, device)
 
 
 def training_images_per_s(device: str) -> float:

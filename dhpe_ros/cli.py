@@ -18,13 +18,14 @@ from dhpe_ros.commands import (
     ablate,
     convert_mano,
     evaluate,
+    export,
     one_line,
     predict,
     study,
     train,
 )
 
-COMMANDS = (predict, train, evaluate, ablate, study, convert_mano)
+COMMANDS = (predict, train, evaluate, ablate, study, export, convert_mano)
 
 
 class _Parser(argparse.ArgumentParser):

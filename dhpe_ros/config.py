@@ -34,8 +34,17 @@ class ModelConfig:
     )
     backend: str = setting(
         "auto",
-        "how the networks run; auto takes the fastest that is there (only eager today)",
+        "how the networks run; auto takes the fastest that was built, eager if none was",
         one_of=("auto", "eager", "compiled", "tensorrt"),
+    )
+    precision: str = setting(
+        "auto",
+        "of compiled networks; auto takes the lowest that was built",
+        one_of=("auto", "fp32", "bf16", "fp16"),
+    )
+    engines: str = setting("", "folder of compiled networks; empty: the user's cache")
+    strict_backend: bool = setting(
+        False, "stop where the backend cannot be used, instead of falling back to the next"
     )
     threads: int = setting(
         0, "CPU threads of torch; 0 leaves torch's own choice", at_least=0, at_most=256

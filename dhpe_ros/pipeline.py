@@ -14,6 +14,7 @@ from dhpe_ros import drawing
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config, ModelConfig, RefinementConfig
 from dhpe_ros.crop import Crop, crop_image
+from dhpe_ros.engines.networks import BackedNetworks, EagerNetworks
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
 from dhpe_ros.hand_model import HandModel
@@ -39,20 +40,23 @@ class HandPipeline:
         """Load the hand model and the networks.
 
         Raises ``FileNotFoundError`` or ``ValueError`` that name the file, or the setting, and the
-        remedy.
+        remedy. Which backend runs the networks, and what was wrong with others, is in `networks`.
         """
         self.config = config or Config()
         model = self.config.model
         if model.threads:
             torch.set_num_threads(model.threads)
         self.device = _device(model.device)
-        self.backend = _backend(model.backend)
         hand_model = _hand_model(model)
         networks = load_networks(model.weights or weights_path(model.profile), model.profile)
         self.projection = Projection(hand_model).to(self.device).eval()
         fuse_batch_norms(networks.evidence)
         self.evidence = networks.evidence.to(self.device, memory_format=torch.channels_last)
         self.mesh_estimator = networks.mesh_estimator.to(self.device)
+        # The eager networks stay: the refinement needs their gradient.
+        self.eager = EagerNetworks(self.evidence, self.mesh_estimator, self.projection)
+        with torch.no_grad():
+            self.networks = BackedNetworks(self.eager, model, self.device)
 
     def configure(self, config: Config) -> None:
         """Take over settings that may change while running.
@@ -119,7 +123,7 @@ class HandPipeline:
     @torch.no_grad()
     def see(self, crops: Sequence[Crop]) -> Evidence:
         """The evidence networks on crops, as one batch."""
-        return self.evidence(self._batch(crops))
+        return self.networks.see(self.batch(crops))
 
     @torch.no_grad()
     def look_closer(self, crops: Sequence[Crop], evidence: Evidence) -> Evidence:
@@ -127,11 +131,11 @@ class HandPipeline:
         if not self.config.tracking.second_look or not crops:
             return evidence
         rim = round((1 - _CLOSER) / 2 * CROP_SIZE)
-        middle = self._batch(crops)[..., rim : CROP_SIZE - rim, rim : CROP_SIZE - rim]
+        middle = self.batch(crops)[..., rim : CROP_SIZE - rim, rim : CROP_SIZE - rim]
         middle = functional.interpolate(
             middle, (CROP_SIZE, CROP_SIZE), mode="bilinear", align_corners=False
         )
-        return evidence.averaged(self.evidence(middle), 1 - 2 * rim / CROP_SIZE)
+        return evidence.averaged(self.networks.see(middle), 1 - 2 * rim / CROP_SIZE)
 
     def see_as_right_hands(
         self, image: np.ndarray, targets: Sequence[Target]
@@ -174,13 +178,13 @@ class HandPipeline:
         ``past`` are the same hands a frame ago, none for pictures without a frame before.
         """
         with torch.no_grad():
-            estimate = self.mesh_estimator(evidence, self.projection)[-1]
-            image = self.evidence.feature_input(self._batch(crops))
+            parameters, joints_2d = self.networks.regress(evidence)
+            image = self.evidence.feature_input(self.batch(crops))
         previous = carry(past, crops).to(self.device) if any(past) else None
         observation = Observation(
-            image, evidence.features, estimate.joints_2d, evidence.confidences, previous
+            image, evidence.features, joints_2d, evidence.confidences, previous
         )
-        return refine(estimate.parameters, observation, self.projection, self.evidence, config)
+        return refine(parameters, observation, self.projection, self.evidence, config)
 
     @torch.no_grad()
     def _place(
@@ -199,7 +203,7 @@ class HandPipeline:
             for row, (crop, target) in enumerate(zip(crops, targets, strict=True))
         ]
 
-    def _batch(self, crops: Sequence[Crop]) -> Tensor:
+    def batch(self, crops: Sequence[Crop]) -> Tensor:
         """``(B, 3, 224, 224)`` in 0..1 on the device."""
         images = np.stack([c.image for c in crops]) if crops else _NO_CROPS
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
@@ -237,10 +241,3 @@ def _hand_model(model: ModelConfig) -> HandModel:
         return layer(model.hand_model or hand_model_path())
     except ImportError as error:
         raise ValueError(f"model.hand_layer: {error}") from error
-
-
-def _backend(name: str) -> str:
-    """The backend in use; only eager torch exists so far."""
-    if name not in ("auto", "eager"):
-        raise ValueError(f"model.backend {name!r} is not there yet; use auto or eager")
-    return "eager"

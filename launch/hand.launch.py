@@ -26,6 +26,7 @@ ARGUMENTS = {
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "respawn": ("false", "start the node again when it ends: true or false"),
     "use_sim_time": ("", "take the time from /clock: true or false"),
+    "build_only": ("false", "compile the networks, as dhpe export does, and end: true or false"),
 }
 
 
@@ -43,6 +44,8 @@ def generate_launch_description() -> LaunchDescription:
 
 def _start(context: LaunchContext) -> list[Node]:
     given = {name: LaunchConfiguration(name).perform(context).strip() for name in ARGUMENTS}
+    if _is_true("build_only", given["build_only"]):
+        return [_export(given)]
     return [_hand_node(given)] + ([_rviz(given)] if _is_true("rviz", given["rviz"]) else [])
 
 
@@ -61,6 +64,27 @@ def _hand_node(given: dict[str, str]) -> Node:
         respawn=_is_true("respawn", given["respawn"]),
         respawn_delay=2.0,
     )
+
+
+def _export(given: dict[str, str]) -> Node:
+    return Node(
+        package="dhpe_ros",
+        executable="export",
+        output="screen",
+        emulate_tty=True,
+        arguments=_export_arguments(given),
+    )
+
+
+def _export_arguments(given: dict[str, str]) -> list[str]:
+    """Those of ``dhpe export``, for what the node would be started with."""
+    compilers = {"": "auto", "auto": "auto", "tensorrt": "tensorrt", "compiled": "aoti"}
+    if given["backend"] not in compilers:
+        raise ValueError(f"build_only: there is nothing to build for backend {given['backend']!r}")
+    arguments = ["--config", given["params_file"], "--backend", compilers[given["backend"]]]
+    for name in ("device", "profile"):
+        arguments += [f"--{name}", given[name]] if given[name] else []
+    return arguments
 
 
 def _rviz(given: dict[str, str]) -> Node:

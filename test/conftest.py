@@ -1,11 +1,14 @@
-"""What all tests share: a ROS world of their own, so that nothing else on the network is heard.
+"""What all tests share: a ROS world and a cache of their own; nothing else is heard or found.
 
 Set before anything of ROS is imported; the processes that tests start inherit it.
 """
 
+import contextlib
+import io
 import os
 import tempfile
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import shared_memory
@@ -19,6 +22,7 @@ for variable in (
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)  # up to 101 is safe on every system
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="dhpe_ros_log_")
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="dhpe_ros_cache_")  # no engine of the user's
 if find_spec("rclpy"):
     from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 
@@ -31,6 +35,18 @@ def no_shared_memory_left():
     before = shared_memory.segments()
     yield
     shared_memory.remove_unused_since(before)
+
+
+@pytest.fixture(scope="session")
+def lite_engine(tmp_path_factory):
+    """What ``dhpe export`` makes of the lite profile, once for all tests, and its report."""
+    from dhpe_ros.cli import main
+
+    folder = tmp_path_factory.mktemp("engines")
+    words = "export --profile lite --backend aoti --precision fp32 --device cpu --output"
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main([*words.split(), str(folder)]) == 0
+    return SimpleNamespace(folder=folder, report=said.getvalue())
 
 
 def pytest_configure(config):

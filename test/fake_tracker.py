@@ -48,7 +48,9 @@ class FakeTracker:
     """
 
     def __init__(self, config):
-        self.pipeline = SimpleNamespace(backend="fake", configure=self._configure)
+        self.pipeline = SimpleNamespace(
+            networks=SimpleNamespace(name="fake", trouble=""), configure=self._configure
+        )
         self._configure(config)
         self._track = 1
 

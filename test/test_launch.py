@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 FILE = runpy.run_path(str(HERE.parent / "launch" / "hand.launch.py"))
 CONTRACT = {
     "namespace", "image", "camera_info", "depth", "params_file", "backend", "device", "profile",
-    "rviz", "log_level", "respawn", "use_sim_time",
+    "rviz", "log_level", "respawn", "use_sim_time", "build_only",
 }  # fmt: skip
 
 
@@ -47,6 +47,15 @@ def test_camera_info_is_looked_for_beside_the_image():
     }
     chosen = FILE["_remappings"](given(image="/camera/image_raw", camera_info="/info"))
     assert dict(chosen)["camera_info"] == "/info"
+
+
+def test_build_only_builds_what_the_node_would_run():
+    arguments = FILE["_export_arguments"](given(backend="compiled", profile="full"))
+    config = given()["params_file"]
+    assert arguments == ["--config", config, "--backend", "aoti", "--profile", "full"]
+    assert FILE["_export_arguments"](given())[2:] == ["--backend", "auto"]
+    with pytest.raises(ValueError, match="nothing to build for backend 'eager'"):
+        FILE["_export_arguments"](given(backend="eager"))
 
 
 def test_neither_true_nor_false_is_refused_by_name():

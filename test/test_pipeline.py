@@ -118,11 +118,9 @@ def test_live_settings_change_and_others_are_refused(make):
     assert pipeline.config.model.profile == "lite"
 
 
-def test_impossible_devices_and_backends_are_named(make):
+def test_impossible_devices_are_named(make):
     with pytest.raises(ValueError, match=r"model\.device 'cuda:99' is not there"):
         make(**{"model.device": "cuda:99"})
-    with pytest.raises(ValueError, match=r"model\.backend 'tensorrt' is not there yet"):
-        make(**{"model.backend": "tensorrt"})
 
 
 def test_the_full_profile_without_weights_says_what_to_do():

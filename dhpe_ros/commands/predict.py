@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ _SETTINGS = {
     "weights": "model.weights",
     "hand_model": "model.hand_model",
     "device": "model.device",
+    "backend": "model.backend",
     "refine": "refinement.steps",
     "box": "tracking.box",
     "side": "tracking.side",
@@ -62,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--hand-model", metavar="FILE", help="MANO-format hand instead of the open one")
     add("--weights", metavar="FILE", help="safetensors instead of the profile's own")
     add("--device", help="torch device: auto, cpu, cuda ... (default: auto)")
+    add("--backend", choices=("auto", "tensorrt", "compiled", "eager"),
+        help="how the networks run (default: the fastest that dhpe export has built)")  # fmt: skip
     add("--config", metavar="FILE", help="YAML settings; the options here override them")
     add("--topic", default="", help="image topic of a recording (default: the busiest one)")
     add("--frames", metavar="N", type=int, help="at most so many frames of each video or camera")
@@ -89,14 +93,17 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise CommandError(f"cannot write to {arguments.output}: {one_line(error)}") from error
     finally:
-        print(prediction.tally.summary(arguments.output))
+        print(prediction.summary())
     return 1 if prediction.tally.failed else 0
 
 
-def build_config(arguments: argparse.Namespace) -> Config:
-    """The configuration file, if any, under the options. Raises ``CommandError``."""
+def build_config(arguments: argparse.Namespace, settings: Mapping[str, str] = _SETTINGS) -> Config:
+    """The configuration file, if any, under the options. Raises ``CommandError``.
+
+    ``settings`` says of which options: option -> setting.
+    """
     options = vars(arguments)
-    changes = {name: options[key] for key, name in _SETTINGS.items() if options[key] is not None}
+    changes = {name: options[key] for key, name in settings.items() if options[key] is not None}
     try:
         base = Config.from_yaml(arguments.config) if arguments.config else Config()
         return base.replace(changes)

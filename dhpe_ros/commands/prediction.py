@@ -49,7 +49,7 @@ class Tally:
         self.hands += len(hands)
         self.without_hand += not hands
 
-    def summary(self, output: Path) -> str:
+    def summary(self, output: Path, backend: str) -> str:
         seconds = time.perf_counter() - self.started
         parts = [_counted(self.frames, "image"), _counted(self.hands, "hand")]
         if self.without_hand:
@@ -57,7 +57,7 @@ class Tally:
         if self.failed:
             parts.append(f"{self.failed} failed")
         each = f" ({seconds / self.frames:.2f} s each)" if self.frames else ""
-        return f"{', '.join(parts)} in {seconds:.1f} s{each} -> {output}"
+        return f"{', '.join(parts)} in {seconds:.1f} s{each}, {backend} -> {output}"
 
 
 class Prediction:
@@ -92,6 +92,10 @@ class Prediction:
         with tqdm(total=total, unit="image", disable=total in (0, 1)) as self._bar:
             for one in media:
                 self._predict(one, names.claim(Path(one.name), is_sequence=one.is_sequence))
+
+    def summary(self) -> str:
+        """What has been done, in one line."""
+        return self.tally.summary(self._output, self._pipeline.networks.name)
 
     def _open_inputs(self, paths: Iterable[Path]) -> Iterator[Media]:
         for path in paths:

@@ -31,6 +31,7 @@ from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
 from dhpe_ros.ros.image_watch import ImageWatch, has_stamp
+from dhpe_ros.ros.logs import forward_logs
 from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
 from dhpe_ros.ros.qos import subscribe
@@ -71,7 +72,7 @@ class HandNode(Node):
         self._listen()
         self._worker.start()
         self.get_logger().info(
-            f"ready ({self._config.model.profile}, {self._tracker.pipeline.backend}): "
+            f"ready ({self._config.model.profile}, {self._tracker.pipeline.networks.name}): "
             f"waiting for images on {self.resolve_topic_name(self._image_topic)}"
         )
 
@@ -133,15 +134,17 @@ class HandNode(Node):
         self._roi.follow_publisher()
         if self._enabled:
             self._watch.check(self._config.node.image_timeout, self._camera_info is not None)
+        networks = self._tracker.pipeline.networks
         values = {
-            "backend": self._tracker.pipeline.backend,
+            "backend": networks.name,
             "profile": self._config.model.profile,
             **self._statistics.values(),
             "images dropped (newer came)": str(self._worker.dropped),
             "failures": str(self._worker.failures),
         }
         header = Header(stamp=self.get_clock().now().to_msg())
-        name, troubles = self.get_fully_qualified_name(), self._troubles.active()
+        name = self.get_fully_qualified_name()
+        troubles = [*self._troubles.active(), *filter(None, [networks.trouble])]
         self._diagnostics.publish(diagnostic_message(name, header, values, troubles, self._idle()))
 
     def _idle(self) -> str:
@@ -253,6 +256,7 @@ def _start(args: Sequence[str] | None, make_tracker: Callable[[Config], HandTrac
         rclpy.init(args=args)
     except RuntimeError as error:  # what rclpy makes of wrong arguments, by name
         raise _CannotStartError(f"{type(error).__name__}: {error}") from error
+    forward_logs(get_logger("hand"))
     try:
         return HandNode(make_tracker)
     except (ValueError, OSError, ParameterException) as error:

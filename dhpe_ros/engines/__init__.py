@@ -1,0 +1,10 @@
+"""The networks of a crop, compiled ahead of time for one machine.
+
+graphs      the two graphs that are compiled, and how they become exported programs
+identity    what an engine was built from and for
+store       engines on disk: written at once, found by identity, refused when in doubt
+aoti        AOTInductor
+tensorrt    TensorRT, by torch-tensorrt
+build       export, compile, compare with eager torch, report
+networks    what the pipeline runs: the first backend that works
+"""

@@ -1,0 +1,83 @@
+"""AOTInductor: a graph as a shared library for this machine, by torch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+SUFFIX = ".pt2"
+DEVICES = ("cpu", "cuda")
+
+
+def unfit(device: torch.device, precision: str) -> str:
+    """Why this device cannot have an engine of this precision; empty if it can."""
+    if device.type != "cpu" or precision == "fp32":
+        return ""
+    if precision == "fp16":
+        return "fp16 is for GPUs; on a CPU choose bf16 or fp32"
+    has_mkldnn = torch.backends.mkldnn.is_available()
+    if not (has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return "this CPU has no bf16 instructions (AVX-512 on x86); choose fp32"
+    return ""
+
+
+def compile_program(
+    program: ExportedProgram, inputs: tuple[Tensor, ...], precision: str, path: Path
+) -> None:
+    """Write the engine; raises whatever the compiler raises."""
+    from torch._inductor import aoti_compile_and_package
+
+    # Freezing packs the weights for the CPU's kernels. The number of threads is not built in: the
+    # engine runs with as many as torch has where it is loaded.
+    options = {"freezing": True, "cpp.dynamic_threads": True}
+    with torch.no_grad():
+        aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
+
+
+def load(path: Path, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
+    """The engine as a function of tensors that look as ``inputs``; on a GPU as a CUDA graph."""
+    from torch._inductor import aoti_load_package
+
+    engine = aoti_load_package(str(path))
+    return engine if inputs[0].device.type == "cpu" else _captured(engine, inputs)
+
+
+def decompose(program: ExportedProgram) -> ExportedProgram:
+    """The program in the operators that inductor itself works on."""
+    from torch._inductor.decomposition import select_decomp_table
+
+    return program.run_decompositions(select_decomp_table())
+
+
+def has_kernel(operator: Any) -> bool:
+    """Whether inductor makes its own code of an operator; the others call torch's."""
+    from torch._inductor import lowering
+
+    return operator in lowering.lowerings and operator not in lowering.fallbacks
+
+
+def _captured(engine: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
+    """The engine as one launch. A call returns copies: the graph's own outputs are reused."""
+    inputs = tuple(tensor.clone() for tensor in inputs)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            engine(*inputs)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        outputs = engine(*inputs)
+
+    def replay(*given: Tensor) -> list[Tensor]:
+        for own, other in zip(inputs, given, strict=True):
+            own.copy_(other)
+        graph.replay()
+        return [output.clone() for output in outputs]
+
+    return replay

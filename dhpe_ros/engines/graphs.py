@@ -1,0 +1,116 @@
+"""The two graphs that are compiled: a crop to its evidence, and evidence to the 63 parameters.
+
+One crop at a time: whoever has more calls again. Whatever reads coordinates stays in float32; a
+lower precision is for the convolutions, which take nearly all the time.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from dhpe_ros.evidence import Evidence, EvidenceNetwork
+from dhpe_ros.mesh_estimator import MeshEstimator
+from dhpe_ros.projection import Projection
+from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+EXAMPLES = {
+    "evidence": ((1, 3, CROP_SIZE, CROP_SIZE),),
+    "mesh": ((1, FEATURE_COUNT), (1, JOINT_COUNT, 2)),
+}
+
+
+class EvidenceGraph(nn.Module):
+    """``(1, 3, 224, 224)`` in 0..1 to the four tensors of `Evidence`, in its order."""
+
+    def __init__(self, evidence: EvidenceNetwork, precision: str) -> None:
+        super().__init__()
+        self.evidence = copy.deepcopy(evidence)
+        for name, network in list(self.evidence.named_children()):
+            if network is not self.evidence.right_head:
+                setattr(self.evidence, name, _InPrecision(network, DTYPES[precision]))
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        seen = self.evidence(crops)
+        return seen.features, seen.joints, seen.confidences, seen.right
+
+
+class MeshGraph(nn.Module):
+    """F ``(1, 2048)`` and j2D ``(1, 21, 2)`` to h(3) ``(1, 63)`` and j2D(3) ``(1, 21, 2)``.
+
+    All three iterations with the hand layer, in plain torch, and the refiner between them.
+    """
+
+    def __init__(self, mesh_estimator: MeshEstimator, projection: Projection) -> None:
+        super().__init__()
+        self.mesh_estimator = mesh_estimator
+        self.projection = projection
+
+    def forward(self, features: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
+        unused = features.new_zeros(1)
+        evidence = Evidence(features, joints, unused, unused)
+        last = self.mesh_estimator(evidence, self.projection)[-1]
+        return last.parameters, last.joints_2d
+
+
+class _InPrecision(nn.Module):
+    """A network between casts: float32 outside, ``dtype`` inside."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = network.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor | tuple:
+        return _floats(self.network(x.to(self.dtype)))
+
+
+def _floats(outputs: Tensor | tuple) -> Tensor | tuple:
+    if isinstance(outputs, tuple):
+        return tuple(_floats(output) for output in outputs)
+    return outputs.float()
+
+
+def make_graphs(
+    evidence: EvidenceNetwork, mesh_estimator: MeshEstimator, projection: Projection, precision: str
+) -> dict[str, nn.Module]:
+    """The graphs by name; networks as `HandPipeline` prepares them, ``precision`` of `DTYPES`."""
+    mesh = MeshGraph(mesh_estimator, projection)
+    return {"evidence": EvidenceGraph(evidence, precision).eval(), "mesh": mesh.eval()}
+
+
+def examples(network: str, device: torch.device) -> tuple[Tensor, ...]:
+    """Inputs of a graph, for tracing and warming up."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = EXAMPLES[network]
+    return tuple(torch.rand(shape, generator=generator).to(device) for shape in shapes)
+
+
+@torch.no_grad()
+def export(graph: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
+    """The graph as ``torch.export`` records it, in operations that compilers have kernels for."""
+    program = torch.export.export(graph, inputs)
+    resize = torch.ops.aten._upsample_bilinear2d_aa.vec
+    return program.run_decompositions({resize: _resize_by_products})
+
+
+def _resize_by_products(x: Tensor, size: list[int], align_corners: bool, scales: None) -> Tensor:
+    """The antialiased bilinear resize, which neither compiler has, as two matrix products."""
+    rows, columns = (
+        _triangle_filter(before, after, x) for before, after in zip(x.shape[2:], size, strict=True)
+    )
+    return rows @ x @ columns.T
+
+
+def _triangle_filter(before: int, after: int, like: Tensor) -> Tensor:
+    """``(after, before)``: how much of each old pixel each new one is, when an image shrinks."""
+    step = before / after
+    old = torch.arange(before, device=like.device, dtype=like.dtype)
+    new = torch.arange(after, device=like.device, dtype=like.dtype)
+    distance = (old + 0.5 - (new[:, None] + 0.5) * step) / max(step, 1.0)
+    weights = (1 - distance.abs()).clamp(min=0)
+    return weights / weights.sum(1, keepdim=True)

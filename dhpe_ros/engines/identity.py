@@ -1,0 +1,149 @@
+"""What an engine was built from and for: all that must be the same where it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+import shlex
+from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from dhpe_ros import evidence, hand_model, hand_parameters, mesh_estimator, projection
+from dhpe_ros.config import ModelConfig
+from dhpe_ros.engines import graphs
+from dhpe_ros.networks import fusion, lite_trunk, posenet, resnet
+from dhpe_ros.weights import hand_model_path, weights_path
+
+_SOURCES = (
+    evidence, fusion, graphs, hand_model, hand_parameters, lite_trunk, mesh_estimator, posenet,
+    projection, resnet,
+)  # fmt: skip
+_NONE = "none"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The key of the cache. ``items`` are name -> value, in words that a message can show."""
+
+    items: dict[str, str]
+    rebuild: str  # the command that builds an engine of these items
+
+    @property
+    def label(self) -> str:
+        """The part that says which engine it is, as ``lite-cpu-aoti-bf16``."""
+        return "-".join(self.items[k] for k in ("profile", "device", "backend", "precision"))
+
+    @property
+    def name(self) -> str:
+        """A file name without suffix that no other identity has."""
+        text = json.dumps(self.items, sort_keys=True)
+        return f"{self.label}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+    def differences(self, items: dict[str, str]) -> list[str]:
+        """One line for each item that ``items``, of an engine that was built, has otherwise."""
+        names = [*self.items, *(items.keys() - self.items.keys())]
+        pairs = ((n, items.get(n, _NONE), self.items.get(n, _NONE)) for n in names)
+        return [_difference(name, was, now) for name, was, now in pairs if was != now]
+
+
+def identify(model: ModelConfig, device: torch.device, backend: str, precision: str) -> Identity:
+    """The identity of an engine for this configuration on this machine.
+
+    ``backend`` is ``aoti`` or ``tensorrt``. Raises as `weights_path` does.
+    """
+    on_gpu = device.type == "cuda"
+    items = {
+        "profile": model.profile,
+        "backend": backend,
+        "precision": precision,
+        "device": device.type,
+        "network weights": _digest(model.weights or weights_path(model.profile)),
+        "hand model": _digest(model.hand_model or hand_model_path()),
+        "hand layer": model.hand_layer,
+        "source code": _digest(*(module.__file__ for module in _SOURCES)),
+        "shapes": json.dumps(graphs.EXAMPLES),
+        "torch": f"{torch.__version__} {torch.version.git_version[:10]}",
+        "backend version": _tensorrt_version() if backend == "tensorrt" else torch.__version__,
+        "CPU instruction set": instruction_set(),
+        "CUDA": torch.version.cuda or _NONE if on_gpu else _NONE,
+        "GPU": torch.cuda.get_device_name(device) if on_gpu else _NONE,
+        "compute capability": _capability(device) if on_gpu else _NONE,
+        "driver": _driver() if on_gpu else _NONE,
+        "L4T": _first_line("/etc/nv_tegra_release") if on_gpu else _NONE,
+    }
+    return Identity(items, _command(model, backend, precision))
+
+
+def instruction_set() -> str:
+    """What the processor can do, in the kernel's words: compilers use all of it."""
+    names = re.search(r"^(?:flags|Features)\s*:(.*)$", _text("/proc/cpuinfo"), re.M)
+    return " ".join([platform.machine(), *sorted(names[1].split() if names else ())])
+
+
+def _difference(name: str, was: str, now: str) -> str:
+    """In short: of lists of words only those that differ, of digests their beginning."""
+    lost, new = (sorted(set(a.split()) - set(b.split())) for a, b in ((was, now), (now, was)))
+    if min(len(was.split()), len(now.split())) > 10:
+        changes = [f"without {' '.join(lost)}"] * bool(lost) + [f"with {' '.join(new)}"] * bool(new)
+        return f"{name}: this machine is {', '.join(changes)}"
+    short = (value[:12] if re.fullmatch("[0-9a-f]{64}", value) else value for value in (was, now))
+    return "{}: {} then, {} now".format(name, *short)
+
+
+def _command(model: ModelConfig, backend: str, precision: str) -> str:
+    """What the user types to build an engine of this configuration."""
+    options = {"profile": model.profile, "backend": backend, "precision": precision}
+    defaults = {field.name: field.default for field in fields(ModelConfig)}
+    for option, name in (
+        ("weights", "weights"), ("hand-model", "hand_model"), ("device", "device"),
+        ("output", "engines"),
+    ):  # fmt: skip
+        if getattr(model, name) != defaults[name]:
+            options[option] = getattr(model, name)
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return shlex.join(["dhpe", "export", *words])
+
+
+def _digest(*paths: str | Path) -> str:
+    """SHA-256 of files, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
+
+
+def _tensorrt_version() -> str:
+    return ", ".join(f"{name} {_version(name)}" for name in ("torch-tensorrt", "tensorrt"))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return _NONE
+
+
+def _capability(device: torch.device) -> str:
+    return "{}.{}".format(*torch.cuda.get_device_capability(device))
+
+
+def _driver() -> str:
+    """Of a desktop; on a Jetson the driver belongs to L4T."""
+    found = re.search(r"\b\d+\.\d+(\.\d+)?\b", _text("/proc/driver/nvidia/version"))
+    return found[0] if found else _NONE
+
+
+def _first_line(path: str) -> str:
+    return next(iter(_text(path).splitlines()), _NONE)
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,190 @@
+"""What the pipeline runs: both networks on the first backend that works, eager torch at last."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from dhpe_ros.config import ModelConfig
+from dhpe_ros.engines import aoti, graphs, store, tensorrt
+from dhpe_ros.engines.identity import identify
+from dhpe_ros.evidence import Evidence, EvidenceNetwork
+from dhpe_ros.mesh_estimator import MeshEstimator
+from dhpe_ros.projection import Projection
+
+COMPILERS: dict[str, ModuleType] = {"aoti": aoti, "tensorrt": tensorrt}
+_CHAINS = {
+    "auto": ("tensorrt", "compiled"),
+    "tensorrt": ("tensorrt", "compiled"),
+    "compiled": ("compiled",),
+    "eager": (),
+}
+_COMPILER_OF = {"tensorrt": "tensorrt", "compiled": "aoti"}
+_log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+class EagerNetworks:
+    """The networks as torch runs them."""
+
+    name = "eager"
+
+    def __init__(
+        self, evidence: EvidenceNetwork, mesh_estimator: MeshEstimator, projection: Projection
+    ) -> None:
+        self.evidence = evidence
+        self.mesh_estimator = mesh_estimator
+        self.projection = projection
+
+    def see(self, crops: Tensor) -> Evidence:
+        """``(B, 3, 224, 224)`` in 0..1 to their evidence."""
+        return self.evidence(crops)
+
+    def regress(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """The last iteration's parameters ``(B, 63)`` and 2D joints ``(B, 21, 2)``."""
+        last = self.mesh_estimator(evidence, self.projection)[-1]
+        return last.parameters, last.joints_2d
+
+
+class EngineNetworks:
+    """The same by two engines, one crop after the other."""
+
+    def __init__(self, name: str, engines: dict[str, Callable[..., Any]]) -> None:
+        self.name = name
+        self._see, self._regress = engines["evidence"], engines["mesh"]
+
+    def see(self, crops: Tensor) -> Evidence:
+        """As `EagerNetworks.see`, for at least one crop."""
+        return Evidence(*_row_by_row(self._see, crops))
+
+    def regress(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """As `EagerNetworks.regress`, for at least one crop."""
+        parameters, joints_2d = _row_by_row(self._regress, evidence.features, evidence.joints)
+        return parameters, joints_2d
+
+
+class BackedNetworks:
+    """The networks on the backend of a configuration, or on the next that works.
+
+    ``trouble`` says why it is not the one that was wanted; it is empty where nothing is wrong.
+    """
+
+    def __init__(self, eager: EagerNetworks, model: ModelConfig, device: torch.device) -> None:
+        """Raises ``ValueError`` under ``strict_backend`` where it would have to fall back."""
+        self.trouble = ""
+        self._eager = eager
+        self._strict = model.strict_backend
+        self._active = self._choose(model, device)
+        _log.info("networks: %s", self.name)
+
+    @property
+    def name(self) -> str:
+        """The backend in use, as ``compiled (bf16)``."""
+        return self._active.name
+
+    def see(self, crops: Tensor) -> Evidence:
+        """``(B, 3, 224, 224)`` in 0..1 to their evidence."""
+        return self._run(lambda networks: networks.see(crops), len(crops))
+
+    def regress(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
+        """The last iteration's parameters ``(B, 63)`` and 2D joints ``(B, 21, 2)``."""
+        return self._run(lambda networks: networks.regress(evidence), len(evidence.features))
+
+    def _choose(self, model: ModelConfig, device: torch.device) -> EagerNetworks | EngineNetworks:
+        reasons: list[str] = []
+        chosen: EagerNetworks | EngineNetworks = self._eager
+        for backend in _CHAINS[model.backend]:
+            found, reason = _first_engine(backend, model, device)
+            if found:
+                chosen = found
+                break
+            reasons += [reason] * bool(reason)
+        if reasons:
+            self._tell("; ".join(reasons), chosen.name)
+        return chosen
+
+    def _run(self, call: Callable[[Any], _Result], rows: int) -> _Result:
+        if self._active is self._eager or rows == 0:
+            return call(self._eager)
+        try:
+            return call(self._active)
+        except RuntimeError as error:
+            self._tell(f"the {self.name} networks failed: {_one_line(error)}", self._eager.name)
+            self._active = self._eager
+            return call(self._eager)
+
+    def _tell(self, reason: str, instead: str) -> None:
+        if self._strict:
+            raise ValueError(f"model.strict_backend: {reason}")
+        self.trouble = f"{reason}; running {instead} instead"
+        _log.warning("%s", self.trouble)
+
+
+def precisions(device: torch.device) -> tuple[str, ...]:
+    """What engines on a device may be of, the one to recommend first."""
+    if device.type == "cuda":
+        return ("fp16", "bf16", "fp32")
+    return ("fp32",) if aoti.unfit(device, "bf16") else ("bf16", "fp32")
+
+
+def engines_folder(model: ModelConfig) -> Path:
+    """Where the configuration has its engines."""
+    return Path(model.engines).expanduser() if model.engines else store.default_folder()
+
+
+def load_engines(
+    name: str, compiler: str, paths: Mapping[str, Path], device: torch.device
+) -> EngineNetworks:
+    """The files of both networks as what the pipeline runs, under a name."""
+    load = COMPILERS[compiler].load
+    return EngineNetworks(
+        name, {n: load(path, graphs.examples(n, device)) for n, path in paths.items()}
+    )
+
+
+def _open(backend: str, model: ModelConfig, device: torch.device, precision: str) -> EngineNetworks:
+    """A checked engine that has run once. Raises ``EngineError``, or what its runtime raises."""
+    compiler = _COMPILER_OF[backend]
+    identity = identify(model, device, compiler, precision)
+    paths = store.find(engines_folder(model), identity)
+    networks = load_engines(f"{backend} ({precision})", compiler, paths, device)
+    networks.regress(networks.see(*graphs.examples("evidence", device)))
+    return networks
+
+
+def _first_engine(
+    backend: str, model: ModelConfig, device: torch.device
+) -> tuple[EngineNetworks | None, str]:
+    """The engine of a backend, or why there is none although it was asked for or is there."""
+    asked = backend == model.backend
+    if device.type not in COMPILERS[_COMPILER_OF[backend]].DEVICES:
+        return None, f"{backend} does not run on {device.type}" if asked else ""
+    reasons = []
+    wanted = precisions(device) if model.precision == "auto" else (model.precision,)
+    for precision in wanted:
+        try:
+            return _open(backend, model, device, precision), ""
+        except store.MissingEngineError as error:
+            if asked:
+                reasons.append(str(error))
+        except store.EngineError as error:
+            reasons.insert(0, str(error))
+        except Exception as error:  # whatever a compiler's runtime raises: there is another backend
+            reasons.insert(0, f"the {backend} ({precision}) engine failed: {_one_line(error)}")
+    return None, next(iter(reasons), "")
+
+
+def _row_by_row(engine: Callable[..., Any], *batches: Tensor) -> list[Tensor]:
+    """Both tensors and engines are one row each; an engine wants its rows contiguous."""
+    rows = zip(*(batch.contiguous().split(1) for batch in batches), strict=True)
+    return [torch.cat(column) for column in zip(*(engine(*row) for row in rows), strict=True)]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,62 @@
+"""The graphs that are compiled compute what the pipeline's networks do."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from dhpe_ros.engines import graphs
+from dhpe_ros.engines.networks import EagerNetworks
+from dhpe_ros.hand_model import HandModel
+from dhpe_ros.projection import Projection
+from dhpe_ros.weights import hand_model_path, load_networks, weights_path
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def eager():
+    networks = load_networks(weights_path("lite"), "lite")
+    return EagerNetworks(*networks.modules(), Projection(HandModel(hand_model_path())))
+
+
+def make(eager, precision):
+    return graphs.make_graphs(eager.evidence, eager.mesh_estimator, eager.projection, precision)
+
+
+@pytest.mark.parametrize("size", [(128, 128), (100, 180), (223, 7)])
+def test_the_resize_by_products_is_torch_s(size):
+    x = torch.rand(2, 3, 224, 224, dtype=torch.float64)
+    theirs = functional.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
+    ours = graphs._resize_by_products(x, size, False, None)
+    assert torch.allclose(ours, theirs, atol=1e-9)
+
+
+@torch.no_grad()
+def test_exported_graphs_compute_what_the_networks_do(eager):
+    (crop,) = graphs.examples("evidence", CPU)
+    seen = eager.see(crop)
+    inputs = {"evidence": (crop,), "mesh": (seen.features, seen.joints)}
+    expected = {
+        "evidence": (seen.features, seen.joints, seen.confidences, seen.right),
+        "mesh": eager.regress(seen),
+    }
+    for name, graph in make(eager, "fp32").items():
+        program = graphs.export(graph, graphs.examples(name, CPU))
+        for ours, theirs in zip(program.module()(*inputs[name]), expected[name], strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-4), name
+        custom = [str(n.target) for n in program.graph.nodes if "upsample_bilinear2d_aa" in str(n)]
+        assert custom == []
+
+
+@torch.no_grad()
+def test_a_lower_precision_is_for_the_convolutions_and_leaves_the_networks_alone(eager):
+    graph = make(eager, "bf16")["evidence"]
+    kinds = {p.dtype for p in graph.evidence.trunk.parameters()}
+    assert kinds == {torch.bfloat16}
+    assert {p.dtype for p in graph.evidence.right_head.parameters()} == {torch.float32}
+    assert {p.dtype for p in eager.evidence.parameters()} == {torch.float32}
+    (crop,) = graphs.examples("evidence", CPU)
+    outputs = graph(crop)
+    assert {output.dtype for output in outputs} == {torch.float32}
+    seen = eager.see(crop)
+    assert 0 < (outputs[0] - seen.features).abs().max() < 0.1 * seen.features.abs().max()

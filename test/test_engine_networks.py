@@ -1,0 +1,268 @@
+"""Which backend runs the networks, and what happens when one cannot. No compiler is needed here."""
+
+import shlex
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dhpe_ros.cli import build_parser
+from dhpe_ros.config import Config
+from dhpe_ros.engines import identity as identity_module
+from dhpe_ros.engines import networks, store
+from dhpe_ros.engines.identity import identify
+from dhpe_ros.evidence import Evidence
+from dhpe_ros.types import FEATURE_COUNT
+
+CPU = torch.device("cpu")
+
+
+class Recorder:
+    """Stands for eager torch, and for what its engines compute: the first is 1, the second 2."""
+
+    name = "eager"
+
+    def __init__(self, value=1.0):
+        self.value = value
+
+    def see(self, crops):
+        rows = torch.full((len(crops), 1), self.value)
+        return Evidence(
+            rows.expand(-1, FEATURE_COUNT), rows[..., None].expand(-1, 21, 2), rows, rows[:, 0]
+        )
+
+    def regress(self, evidence):
+        rows = torch.full((len(evidence.features), 1), self.value)
+        return rows.expand(-1, 63), rows[..., None].expand(-1, 21, 2)
+
+    def evidence_engine(self, crops):
+        assert crops.shape == (1, 3, 224, 224) and crops.is_contiguous()
+        seen = self.see(crops)
+        return [seen.features, seen.joints, seen.confidences, seen.right]
+
+    def mesh_engine(self, features, joints):
+        assert features.shape == (1, FEATURE_COUNT) and joints.shape == (1, 21, 2)
+        return list(self.regress(SimpleNamespace(features=features)))
+
+
+@pytest.fixture
+def runtime(monkeypatch):
+    """What ``load`` of both compilers does with the files of an engine; tests may replace it."""
+    runtime = SimpleNamespace(value=2.0, fails="")
+
+    def load(path, inputs):
+        if runtime.fails == "load":
+            raise OSError("libnvinfer.so.10: cannot open shared object file")
+        engine = Recorder(runtime.value)
+        run = engine.mesh_engine if ".mesh" in path.name else engine.evidence_engine
+
+        def call(*tensors):
+            if runtime.fails == "run":
+                raise RuntimeError("out of\nmemory")
+            return run(*tensors)
+
+        return call
+
+    for compiler in networks.COMPILERS.values():
+        monkeypatch.setattr(compiler, "load", load)
+        monkeypatch.setattr(compiler, "DEVICES", ("cpu",))
+    return runtime
+
+
+@pytest.fixture
+def model(tmp_path, runtime):
+    """Settings with a folder of engines of their own."""
+
+    def make(**changes):
+        changes = {f"model.{name}": value for name, value in changes.items()}
+        return Config().replace({"model.engines": str(tmp_path / "engines"), **changes}).model
+
+    return make
+
+
+def put_engine(model, compiler="aoti", precision="fp32"):
+    """What ``dhpe export`` would leave, without the compiler."""
+    folder = networks.engines_folder(model)
+    store.prepare_folder(folder)
+    sources = {}
+    for network in ("evidence", "mesh"):
+        sources[network] = folder / f"{network}.new"
+        sources[network].write_bytes(b"code")
+    return store.write(folder, identify(model, CPU, compiler, precision), sources, {})
+
+
+def backed(model):
+    return networks.BackedNetworks(Recorder(), model, CPU)
+
+
+def crops(count):
+    return torch.zeros(count, 3, 224, 224)
+
+
+def test_without_an_engine_auto_is_eager_and_nothing_is_wrong(model, caplog):
+    running = backed(model())
+    assert (running.name, running.trouble) == ("eager", "")
+    assert not caplog.records
+    assert running.see(crops(2)).right.tolist() == [1, 1]
+
+
+def test_auto_takes_what_was_built(model):
+    put_engine(model())
+    running = backed(model())
+    assert (running.name, running.trouble) == ("compiled (fp32)", "")
+    evidence = running.see(crops(3).contiguous(memory_format=torch.channels_last))
+    assert evidence.features.shape == (3, FEATURE_COUNT) and evidence.right.tolist() == [2, 2, 2]
+    parameters, joints_2d = running.regress(evidence)
+    assert parameters.shape == (3, 63) and joints_2d.shape == (3, 21, 2)
+    assert running.see(crops(0)).right.tolist() == []
+
+
+def test_tensorrt_comes_before_the_others_and_eager_is_eager(model):
+    for compiler in ("aoti", "tensorrt"):
+        put_engine(model(), compiler)
+    assert backed(model()).name == "tensorrt (fp32)"
+    assert backed(model(backend="compiled")).name == "compiled (fp32)"
+    assert backed(model(backend="eager")).name == "eager"
+
+
+def test_the_lowest_precision_is_taken_unless_one_is_named(model, monkeypatch):
+    monkeypatch.setattr(networks, "precisions", lambda device: ("bf16", "fp32"))
+    for precision in ("fp32", "bf16"):
+        put_engine(model(), precision=precision)
+    assert backed(model()).name == "compiled (bf16)"
+    assert backed(model(precision="fp32")).name == "compiled (fp32)"
+
+
+def test_what_was_asked_for_and_is_not_there_is_warned_of_once(model, caplog):
+    running = backed(model(backend="tensorrt"))
+    assert running.name == "eager"
+    assert len(caplog.records) == 1
+    assert caplog.messages == [running.trouble]
+    assert "no engine lite-cpu-tensorrt" in running.trouble
+    assert "dhpe export" in running.trouble
+    assert running.trouble.endswith("running eager instead")
+
+
+def test_what_the_device_cannot_run_is_named(model, monkeypatch):
+    monkeypatch.setattr(networks.COMPILERS["tensorrt"], "DEVICES", ("cuda",))
+    put_engine(model())
+    running = backed(model(backend="tensorrt"))
+    assert running.name == "compiled (fp32)"
+    assert running.trouble.startswith("tensorrt does not run on cpu; running compiled")
+    assert backed(model()).trouble == ""
+
+
+def test_tensorrt_falls_back_to_compiled(model, caplog):
+    put_engine(model())
+    running = backed(model(backend="tensorrt"))
+    assert running.name == "compiled (fp32)"
+    assert running.trouble.endswith("running compiled (fp32) instead")
+    assert len(caplog.records) == 1
+
+
+def test_an_engine_for_another_weights_file_is_not_run(model, caplog, tmp_path):
+    put_engine(model())
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"weights")
+    running = backed(model(weights=str(other)))
+    assert running.name == "eager"
+    assert "network weights: " in running.trouble
+    assert f"--weights {other}" in running.trouble
+
+
+def test_a_damaged_engine_is_not_run(model, caplog):
+    sidecar = put_engine(model())
+    sidecar.with_suffix(".mesh.new").write_bytes(b"other")
+    running = backed(model())
+    assert running.name == "eager" and "damaged" in running.trouble
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("moment", ["load", "run"])
+def test_an_engine_that_does_not_start_is_not_run(model, caplog, runtime, moment):
+    put_engine(model())
+    runtime.fails = moment
+    running = backed(model())
+    assert running.name == "eager"
+    assert len(caplog.records) == 1
+    assert {"load": "libnvinfer", "run": "out of memory"}[moment] in running.trouble
+
+
+def test_an_engine_that_fails_later_is_replaced_by_eager_for_good(model, caplog, runtime):
+    put_engine(model())
+    running = backed(model())
+    runtime.fails = "run"
+    assert running.see(crops(1)).right.tolist() == [1]
+    assert running.name == "eager" and "out of memory" in running.trouble
+    runtime.fails = ""
+    assert running.see(crops(1)).right.tolist() == [1]
+    assert len(caplog.records) == 1
+
+
+def test_strict_stops_instead(model, runtime):
+    with pytest.raises(ValueError, match=r"model\.strict_backend: no engine lite-cpu-aoti"):
+        backed(model(backend="compiled", strict_backend=True))
+    assert backed(model(strict_backend=True)).name == "eager", "auto asked for nothing"
+    put_engine(model())
+    running = backed(model(strict_backend=True))
+    runtime.fails = "run"
+    with pytest.raises(ValueError, match=r"model\.strict_backend: .*out of memory"):
+        running.see(crops(1))
+    with pytest.raises(ValueError, match=r"model\.strict_backend: .*out of memory"):
+        backed(model(strict_backend=True))
+
+
+def test_every_item_is_part_of_the_key(model, monkeypatch, tmp_path):
+    here = identify(model(), CPU, "aoti", "fp32")
+    other = tmp_path / "other"
+    other.write_bytes(b"other")
+    changed = {
+        "precision": identify(model(), CPU, "aoti", "bf16"),
+        "backend": identify(model(), CPU, "tensorrt", "fp32"),
+        "network weights": identify(model(weights=str(other)), CPU, "aoti", "fp32"),
+        "hand model": identify(model(hand_model=str(other)), CPU, "aoti", "fp32"),
+        "hand layer": identify(model(hand_layer="manopth"), CPU, "aoti", "fp32"),
+    }
+    for item, target, value in (
+        ("CPU instruction set", "instruction_set", lambda: "x86_64 sse"),
+        ("source code", "_SOURCES", (networks,)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(identity_module, target, value)
+            changed[item] = identify(model(), CPU, "aoti", "fp32")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "2.99.0")
+        changed["torch"] = identify(model(), CPU, "aoti", "fp32")
+    for item, there in changed.items():
+        assert any(line.startswith(f"{item}: ") for line in here.differences(there.items)), item
+    names = [here.name, *(there.name for there in changed.values())]
+    assert len(set(names)) == len(names)
+
+
+def test_on_a_gpu_the_key_names_it_and_its_driver(model, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Orin")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 7))
+    files = {
+        "/etc/nv_tegra_release": "# R36 (release), REVISION: 4.3\nmore",
+        "/proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX Kernel Module  540.4.0  Fri",
+        "/proc/cpuinfo": "Features\t: fp asimd\n",
+    }
+    monkeypatch.setattr(identity_module, "_text", files.get)
+    items = identify(model(), torch.device("cuda:0"), "tensorrt", "fp16").items
+    assert items["GPU"] == "Orin" and items["compute capability"] == "8.7"
+    assert items["driver"] == "540.4.0" and items["L4T"].startswith("# R36")
+    assert items["CPU instruction set"].endswith("asimd fp")
+    assert identify(model(), CPU, "aoti", "fp32").items["GPU"] == "none"
+
+
+def test_the_command_of_a_message_builds_that_engine(model):
+    asked = model(profile="full", weights="my weights.safetensors", device="cuda:1")
+    command = identity_module._command(asked, "tensorrt", "fp16")
+    program, *words = shlex.split(command)
+    assert program == "dhpe"
+    arguments = build_parser().parse_args(words)
+    assert (arguments.profile, arguments.backend, arguments.precision) == (
+        "full", "tensorrt", "fp16",
+    )  # fmt: skip
+    assert (arguments.weights, arguments.device) == ("my weights.safetensors", "cuda:1")
+    assert arguments.output == asked.engines
