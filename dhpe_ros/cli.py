@@ -17,14 +17,19 @@ from dhpe_ros.commands import (
     CommandError,
     ablate,
     convert_mano,
+    convert_weights,
+    data,
     evaluate,
+    finetune,
     one_line,
     predict,
     study,
     train,
 )
 
-COMMANDS = (predict, train, evaluate, ablate, study, convert_mano)
+COMMANDS = (
+    predict, train, finetune, evaluate, ablate, study, data, convert_mano, convert_weights
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
