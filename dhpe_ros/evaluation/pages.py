@@ -22,10 +22,11 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are shown; the first column is text, the others are numbers."""
+    """Cells as they are shown; the first column is text, and so are the others of no ``numbers``."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    numbers: bool = True
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def replace_file(path: Path, data: bytes) -> None:
 def table_lines(table: Table) -> list[str]:
     """The lines of a table in Markdown."""
     header = "| " + " | ".join(table.header) + " |"
-    line = "|---" + "|---:" * (len(table.header) - 1) + "|"
+    other = "|---:" if table.numbers else "|---"
+    line = "|---" + other * (len(table.header) - 1) + "|"
     return [header, line, *("| " + " | ".join(row) + " |" for row in table.rows)]
 
 
@@ -108,12 +110,13 @@ def _html(block: Block) -> str:
         return f"<p>{escape(block.text)}</p>"
     if isinstance(block, Table):
         head = "".join(f"<th>{escape(cell)}</th>" for cell in block.header)
+        kind = "numbers" if block.numbers else "words"
         rows = (
             "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
             for row in block.rows
         )
         return (
-            f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
+            f'<div class="wide"><table class="{kind}"><thead><tr>{head}</tr></thead>'
             f"<tbody>{''.join(rows)}</tbody></table></div>"
         )
     if isinstance(block, Figure):
@@ -145,7 +148,7 @@ table { border-collapse: collapse; margin: 10px 0 16px; font-variant-numeric: ta
 th, td { padding: 5px 12px; text-align: right; white-space: nowrap; }
 th { color: #5b6475; font-weight: 600; font-size: 13px; border-bottom: 2px solid #cfd4de; }
 td { border-bottom: 1px solid #e9ecf1; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, .words th, .words td { text-align: left; }
 tbody tr:hover { background: #f5f8fd; }
 figure { margin: 14px 0 20px; }
 figure img, figure svg { max-width: 100%; height: auto; border-radius: 4px; }

@@ -102,7 +102,7 @@ def blocks_of(
     methods = dict.fromkeys(one.question.method for one in measured)
     blocks += [
         Heading("How this was made"),
-        Table(("method", "what it is"), [(name, METHODS[name]) for name in methods]),
+        Table(("method", "what it is"), [(n, METHODS[n]) for n in methods], numbers=False),
         Listing("exact configuration", yaml.safe_dump(settings, sort_keys=False)),
         Listing("environment", yaml.safe_dump(environment(), sort_keys=False)),
     ]
