@@ -73,7 +73,7 @@ def test_every_alignment_takes_away_what_it_says():
     for name, (found, exact) in left.items():
         for how in ALIGNMENTS:
             error = errors_3d_mm(found, truth, how).mean()
-            assert (error < 1e-6) is (how in exact), (name, how, error)
+            assert (error < 1e-6) == (how in exact), (name, how, error)
     moved = errors_3d_mm(truth + np.array((0.003, 0.004, 0)), truth, ABSOLUTE)
     np.testing.assert_allclose(moved, 5)
 

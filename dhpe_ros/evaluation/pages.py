@@ -22,7 +22,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they are shown; the first column is text, and so are the others of no ``numbers``."""
+    """Cells as they are shown; the first column is text, and so are all without ``numbers``."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -137,7 +137,7 @@ def _html(block: Block) -> str:
 
 _STYLE = """
 body { margin: 0; background: #f4f5f7; color: #1d2330; font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 24px 36px 64px; background: #fff;
+main { max-width: 1200px; margin: 0 auto; padding: 24px 36px 64px; background: #fff;
   box-shadow: 0 0 12px #0001; }
 h1 { font-size: 27px; margin: 16px 0 4px; }
 h2 { font-size: 20px; margin: 44px 0 10px; padding-bottom: 4px; border-bottom: 2px solid #e3e6ec; }
@@ -145,7 +145,7 @@ h3 { font-size: 16px; margin: 26px 0 6px; }
 p { max-width: 860px; margin: 8px 0; color: #434b5c; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 10px 0 16px; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 12px; text-align: right; white-space: nowrap; }
+th, td { padding: 5px 10px; text-align: right; white-space: nowrap; }
 th { color: #5b6475; font-weight: 600; font-size: 13px; border-bottom: 2px solid #cfd4de; }
 td { border-bottom: 1px solid #e9ecf1; }
 th:first-child, td:first-child, .words th, .words td { text-align: left; }

@@ -41,7 +41,7 @@ _HEADLINE = (
     ("2D px", "err2d_px", "{:.2f}"),
     ("IoU", "mask_iou", "{:.3f}"),
     ("AUC 20-50", "auc_20_50", "{:.3f}"),
-    ("AUC, all hands", "auc_20_50_all", "{:.3f}"),
+    ("AUC all", "auc_20_50_all", "{:.3f}"),
 )
 _LEGEND = (
     "2D %: mean distance of the joints in the picture, in percent of the longer side of the "
@@ -122,7 +122,7 @@ def headline_table(measured: Sequence[Measured]) -> Table:
         cells += [_cell(errors, "{:.1f}"), _cell(turned, "{:.1f}"), spent]
         rows.append((f"{one.labelled.name}{given}: {one.question.method}", *cells))
     names = [title for title, _, _ in columns]
-    return Table(("set: method", *names, "MPJPE mm", "PA-MPJPE mm", "ms a hand"), rows)
+    return Table(("set: method", *names, "MPJPE mm", "PA-MPJPE", "ms/hand"), rows)
 
 
 def legend(measured: Sequence[Measured]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -21,11 +22,16 @@ _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 88)
 
 def overlay_tiles(prediction: Prediction, image: np.ndarray, caption: str) -> list[np.ndarray]:
     """The picture and the overlay on it, labels in white, both as far as the hand reaches."""
-    box = _box(prediction)
-    drawn = draw_overlay(image, [prediction.hand]) if len(prediction.hand.vertices_px) else image
-    over = _tile(drawn, box)
+    box, hand = _box(prediction), prediction.hand
+    tile = _tile(image, box)
+    over = tile.copy()
+    if len(hand.vertices_px):
+        vertices = hand.vertices_px * (_TILE / box.width)
+        vertices[:, :2] = _in_tile(hand.vertices_px[:, :2], box)
+        joints_px = _in_tile(hand.joints_px, box)
+        over = draw_overlay(tile, [replace(hand, vertices_px=vertices, joints_px=joints_px)])
     _draw_joints(over, prediction.label.joints_px, box)
-    return [_captioned(_tile(image, box), caption), _captioned(over, "")]
+    return [_captioned(tile, caption), _captioned(over, "")]
 
 
 def mask_tiles(prediction: Prediction, image: np.ndarray, caption: str) -> list[np.ndarray]:
@@ -118,9 +124,14 @@ def _tile(image: np.ndarray, box: Box) -> np.ndarray:
     return cv2.warpAffine(image, matrix, (_TILE, _TILE), flags=smooth, borderValue=(235,) * 3)
 
 
+def _in_tile(points_px: np.ndarray, box: Box) -> np.ndarray:
+    """Pixels of the picture ``(N, 2)`` to those of a tile."""
+    return (points_px + 0.5 - (box.x, box.y)) * _TILE / box.width - 0.5
+
+
 def _draw_joints(tile: np.ndarray, joints_px: np.ndarray, box: Box) -> None:
     """Those that are known, and the bones between them, in white."""
-    places = (joints_px + 0.5 - (box.x, box.y)) * _TILE / box.width - 0.5
+    places = _in_tile(joints_px, box)
     known = np.isfinite(places).all(axis=1)
     points = np.where(known[:, None], places, 0).round().astype(int).tolist()
     for a, b in BONES:
