@@ -8,6 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from dhpe_ros.crop import crop_image
 from dhpe_ros.drawing import draw_overlay
 from dhpe_ros.evaluation.labelled import LabelledHand, LabelledSet
 from dhpe_ros.evaluation.predict import Prediction
@@ -118,10 +119,7 @@ def _box(prediction: Prediction) -> Box:
 
 
 def _tile(image: np.ndarray, box: Box) -> np.ndarray:
-    matrix = np.array(((_TILE / box.width, 0, 0), (0, _TILE / box.width, 0)), float)
-    matrix[:, 2] = -0.5 - (np.array((box.x, box.y)) - 0.5) * _TILE / box.width
-    smooth = cv2.INTER_AREA if box.width > _TILE else cv2.INTER_LINEAR
-    return cv2.warpAffine(image, matrix, (_TILE, _TILE), flags=smooth, borderValue=(235,) * 3)
+    return crop_image(image, box, size=_TILE).image
 
 
 def _in_tile(points_px: np.ndarray, box: Box) -> np.ndarray:
