@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 from published_sets import write_dexter_object, write_rhd
 
 from dhpe_ros.cli import main
+from dhpe_ros.evaluation.report_pictures import label_tiles, project
+from dhpe_ros.training.rhd import read_rhd
+from dhpe_ros.types import Box
 
 
 def check(capsys, *options: object) -> tuple[int, str]:
@@ -24,9 +28,19 @@ def test_a_sound_copy_is_counted_against_what_was_published(tmp_path, capsys):
     assert "train: 4 of 41,258 published" in text
     assert "test: 2 of 2,728 published" in text
     assert "6 pictures opened, 0 problems" in text
-    sheet = cv2.imread(str(picture))
-    assert sheet.shape[0] > 400, "two rows of labelled pictures"
-    assert (sheet > 250).all(axis=2).mean() > 0.02, "joints and bones are white"
+    assert cv2.imread(str(picture)).shape[0] > 400, "two rows of labelled pictures"
+
+
+def test_joints_are_drawn_where_the_camera_shows_them(tmp_path):
+    hand = read_rhd(write_rhd(tmp_path / "rhd", 1, 1), "test")[0]
+    hand = replace(hand, joints_px=hand.joints_px + 30)  # what is labelled in 2D is beside them
+    (tile,) = label_tiles(replace(hand, mask_file=None), np.zeros((320, 320, 3), np.uint8))
+    places = project(hand)
+    box, size = Box.around(places).squared(1.6), tile.shape[1] - 6
+    places = (places + 0.5 - (box.x, box.y)) * size / box.width - 0.5
+    columns, rows = places.round().astype(int).T + ((3,), (20,))
+    assert (tile[rows, columns] > 240).all()
+    assert (tile[20 : 20 + size, 3 : 3 + size] > 240).all(axis=2).mean() < 0.2
 
 
 def test_what_is_wrong_is_named_by_file(tmp_path, capsys):

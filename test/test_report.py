@@ -118,8 +118,8 @@ def test_two_processes_share_the_work(tmp_path, cache):
         "sys.exit(main(sys.argv[1:]))\n"
     )
     options = ["evaluate", "--set", "synthetic", "--limit", "4", "--refine", "1", "--device", "cpu"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-               "--master-port", "0", str(program), *options, "--fresh"]  # fmt: skip
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+               str(program), *options, "--fresh"]  # fmt: skip
     done = subprocess.run(
         [*command, "--json", str(tmp_path / "two.json")],
         capture_output=True, text=True, timeout=540, check=False,
@@ -161,7 +161,8 @@ def test_pictures_without_labels_are_searched_and_shown(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     shown = synthetic_set.open_synthetic(1).hands[0].image()
-    cv2.imwrite(str(folder / "a.png"), cv2.copyMakeBorder(shown[..., ::-1], 40, 40, 40, 40, 1))
+    framed = cv2.copyMakeBorder(shown, 40, 40, 40, 40, cv2.BORDER_REPLICATE)
+    cv2.imwrite(str(folder / "a.png"), cv2.cvtColor(framed, cv2.COLOR_RGB2BGR))
     cv2.imwrite(str(folder / "b.png"), np.full((120, 160, 3), 90, np.uint8))
     options = ("--set", folder, "--refine", 1, "--report", tmp_path / "r")
     assert main(["evaluate", *(str(option) for option in options)]) == 0

@@ -81,19 +81,16 @@ def _kind(folder: Path) -> tuple[str, dict]:
         return "Dexter+Object", {"test": lambda: read_dexter_object(folder)}
     names = [n for n in ("", "signs", "wild", "frames") if (folder / n / "labels.json").is_file()]
     if names:
-        parts = [(name, split, other) for name in names for split, other in _SPLITS]
         return "labelled pictures", {
-            f"{name or 'all'}, {split}": lambda n=name, o=other: list(read_folder(folder / n, o))
-            for name, split, other in parts
+            f"{name or 'all'}, {part}": lambda n=name, t=train: list(read_folder(folder / n, t))
+            for name in names
+            for part, train in (("to measure on", False), ("train", True))
         }
     if folder.is_dir() and picture_files(folder):
         return "pictures without labels", {"backgrounds": lambda: _unlabelled(folder)}
     raise ValueError(
         f"{folder}: no data set that is known here (docs/evaluation.md lists them), and no pictures"
     )
-
-
-_SPLITS = (("to measure on", "train"), ("train", "val"))  # the split, and the one left out
 
 
 def _unlabelled(folder: Path) -> list[LabelledHand]:

@@ -141,21 +141,21 @@ def _with_camera(hand: LabelledHand, camera: Camera | None) -> LabelledHand:
     return replace(hand, camera_px=(camera.fx, camera.fy, camera.cx, camera.cy))
 
 
-def read_folder(folder: Path, left_out: str = "train") -> Iterator[LabelledHand]:
+def read_folder(folder: Path, train: bool = False) -> Iterator[LabelledHand]:
     """The hands of one ``labels.json``: one hand per picture, whole pictures, or a mixed folder.
 
-    But for those of the split ``left_out``.
+    Those that are marked ``train``, or those that are not.
     """
     labels = _load(folder)
     try:
         if "hands" in labels:
-            rows = [row for row in labels["hands"] if row.get("split") != left_out]
+            rows = [row for row in labels["hands"] if (row.get("split") == "train") is train]
             yield from (_hand(folder, row, bool(labels.get("exact"))) for row in rows)
         elif "frames" in labels:
             for frame in labels["frames"]:
-                if frame.get("split") != left_out:
+                if (frame.get("split") == "train") is train:
                     yield from (_one(folder / frame["file"], hand) for hand in frame["hands"])
-        else:
+        elif not train:
             for name, hands in labels.items():
                 if not _is_sequence(folder / name):
                     yield from (_one(folder / name, hand) for hand in hands)

@@ -46,7 +46,7 @@ class Score:
     errors_pct: np.ndarray | None = None  # (21,) of the longer side of the joints' box
     by_alignment: Mapping[str, np.ndarray] = field(default_factory=dict)  # (21,) mm
     mask: MaskCounts | None = None
-    visible: np.ndarray | None = None  # (21,) bool: which 3D errors count; None: all
+    visible: np.ndarray | None = None  # (21,) bool: which joints count in 3D; None: all
     errors_px: np.ndarray | None = None  # (21,)
     vertex_mm: Mapping[str, float] = field(default_factory=dict)  # mean, by alignment
     residual_pct: float | None = None  # mesh to 2D evidence, of the longer side of the mesh's box
@@ -65,9 +65,12 @@ def score(prediction: Prediction, same_mesh: bool = True) -> Score:
     ``same_mesh``: vertices are those of the open hand, one by one, which true meshes are of.
     """
     label, hand = prediction.label, prediction.hand
-    in_3d = label.joints_m is not None
+    in_3d, visible = label.joints_m is not None, label.visible
+    if in_3d:
+        known = np.isfinite(label.joints_m).all(axis=1)
+        visible = known if visible is None else known & visible
     if hand is None:
-        return Score(False, None, visible=label.visible, in_3d=in_3d)
+        return Score(False, None, visible=visible, in_3d=in_3d)
     aligned = {}
     if in_3d:
         errors = {how: errors_3d_mm(hand.joints_m, label.joints_m, how) for how in ALIGNMENTS}
@@ -79,7 +82,7 @@ def score(prediction: Prediction, same_mesh: bool = True) -> Score:
         errors_pct=errors_2d_pct(hand.joints_px, label.joints_px) if labelled else None,
         by_alignment=aligned,
         mask=_mask(hand, label, prediction.picture_size),
-        visible=label.visible,
+        visible=visible,
         errors_px=np.linalg.norm(hand.joints_px - label.joints_px, axis=1) if labelled else None,
         vertex_mm=_vertex_mm(hand, label) if same_mesh else {},
         residual_pct=_residual_pct(hand),

@@ -25,7 +25,7 @@ COLOR_ROTATION = np.array(
     ((0.9999, 0.0034, 0.0161), (-0.0033, 1.0000, -0.0079), (-0.0162, 0.0079, 0.9998))
 )
 COLOR_SHIFT_MM = np.array((19.0473, -1.8514, -4.7501))
-HAND_M = 0.28  # side of the square that is looked at, about the tips at their distance
+HAND_M = 0.36  # side of the square that is looked at, about the tips at their distance
 _REMEDY = "unpack Dexter+Object whole and give the folder that holds data/"
 
 
@@ -38,7 +38,7 @@ def read_dexter_object(folder: Path) -> list[LabelledHand]:
     """The hand in each picture with a labelled tip; joints that are no labelled tip are NaN.
 
     Tips say little about where the rest of the hand is, so each hand comes with a box: a square of
-    0.28 m about the middle of its tips. Raises ``FileNotFoundError`` for what is missing and
+    0.36 m about the middle of its tips. Raises ``FileNotFoundError`` for what is missing and
     ``ValueError`` for what is not Dexter+Object.
     """
     hands = []

@@ -46,7 +46,7 @@ def load_posenet(network: PoseNet, path: Path) -> None:
         array = np.asarray(published[key], np.float32)
         if array.ndim == 4:
             array = array.transpose(3, 2, 0, 1)  # to output, input, height, width
-        state[name] = torch.from_numpy(_base_to_tip(layer, kind, array).copy())
+        state[name] = torch.from_numpy(_base_to_tip(layer, array).copy())
     if own:
         raise ValueError(f"{path}: has {sorted(own)[0]}, which PoseNet does not have")
     _load(network, state, path)
@@ -66,12 +66,12 @@ def load_resnet(network: ResNet50, path: Path) -> None:
     _load(network, state, path)
 
 
-def _base_to_tip(layer: str, kind: str, array: np.ndarray) -> np.ndarray:
+def _base_to_tip(layer: str, array: np.ndarray) -> np.ndarray:
     """Heat maps in this project's order of joints, where a layer gives or takes them."""
     order = list(ORDER)
-    if layer in _SCORES and len(array) == JOINT_COUNT:
+    if layer in _SCORES and array.shape[:1] == (JOINT_COUNT,):
         return array[order]
-    if layer in _AFTER_SCORES and kind == "weight":
+    if layer in _AFTER_SCORES and array.ndim == 4 and array.shape[1] > JOINT_COUNT:
         return np.concatenate((array[:, order], array[:, JOINT_COUNT:]), axis=1)
     return array
 
