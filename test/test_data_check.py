@@ -38,7 +38,7 @@ def test_joints_are_drawn_where_the_camera_shows_them(tmp_path):
     places = project(hand)
     box, size = Box.around(places).squared(1.6), tile.shape[1] - 6
     places = (places + 0.5 - (box.x, box.y)) * size / box.width - 0.5
-    columns, rows = places.round().astype(int).T + ((3,), (20,))
+    columns, rows = (places + np.array((3, 20))).round().astype(int).T
     assert (tile[rows, columns] > 240).all()
     assert (tile[20 : 20 + size, 3 : 3 + size] > 240).all(axis=2).mean() < 0.2
 

@@ -118,8 +118,8 @@ def test_two_processes_share_the_work(tmp_path, cache):
         "sys.exit(main(sys.argv[1:]))\n"
     )
     options = ["evaluate", "--set", "synthetic", "--limit", "4", "--refine", "1", "--device", "cpu"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-               str(program), *options, "--fresh"]  # fmt: skip
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*launcher, "--nproc-per-node", "2", str(program), *options, "--fresh"]
     done = subprocess.run(
         [*command, "--json", str(tmp_path / "two.json")],
         capture_output=True, text=True, timeout=540, check=False,
@@ -174,7 +174,7 @@ def test_pictures_without_labels_are_searched_and_shown(tmp_path):
     assert row["auc_20_50"] is None
 
 
-def test_an_unlabelled_video_and_a_recording_are_sets(tmp_path):
+def test_an_unlabelled_video_is_a_set(tmp_path):
     video = tmp_path / "clip.mp4"
     with ClipWriter(video, 10.0) as clip:
         for level in (40, 120, 200):
