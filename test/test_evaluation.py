@@ -236,6 +236,9 @@ def breakages(folder: Path) -> dict[str, tuple[object, ...]]:
         "name the one that holds signs/ with --real": ("--set", "signs", "--real", folder / "no"),
         "no weights at": ("--set", "synthetic", "--limit", 1, "--weights", folder / "no"),
         "refinement.steps must be >= 0": ("--set", "synthetic", "--refine", -1),
+        "did you mean refinement.steps": ("--set", "synthetic", "--settings", "refinement.stepz=1"),
+        "LOW must be at least 0 and below HIGH": ("--set", "synthetic", "--range", 50, 20),
+        "name its folder with --report": ("--set", "synthetic", "--curve", 5),
         "--limit must be >= 1": ("--set", "synthetic", "--limit", 0),
         "there is no folder": ("--set", "synthetic", "--json", folder / "no/a.json"),
     }

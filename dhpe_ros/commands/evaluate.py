@@ -12,6 +12,7 @@ from dhpe_ros.commands import CommandError, one_line
 from dhpe_ros.commands.predict import load_pipeline, prepare_output
 from dhpe_ros.commands.settings_options import read_changes
 from dhpe_ros.config import Config
+from dhpe_ros.evaluation.methods import METHODS
 
 if TYPE_CHECKING:
     from dhpe_ros.evaluation.labelled import LabelledSet
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 NAME = "evaluate"
 SUMMARY = "Measure 2D, 3D and mask errors on labelled hands, and write a report."
-
-METHODS = ("dhpe", "networks", "swarm", "keypoints", "mediapipe")
 
 _EPILOG = """\
 Sets:
@@ -44,7 +43,8 @@ Figures, null where a set has no such labels:
   found_pct   hands that score as one; side_pct: hands whose side the networks tell right
   details     errors by alignment, joint and finger, all pixels' mask figures, calibration, jitter
 
-Methods: dhpe, networks (no refinement), swarm and keypoints (other fits), mediapipe.
+Methods:
+{methods}
 
 Hands are given by the label's box and side; with --search, or where there are no labels, nothing is
 given, and the errors are those of the hands that were found. Predictions are kept in the user's
@@ -62,13 +62,13 @@ _TABLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
+    parser.epilog = _EPILOG.replace("{methods}", _methods())
     add = parser.add_argument
     add("--set", metavar="SET", nargs="+", required=True,
         help="synthetic, demo, signs, wild, FOLDER or FILE, one or more")  # fmt: skip
     add("--json", metavar="FILE", type=Path, help="where to write the figures of one set")
     add("--report", metavar="DIR", type=Path, help="where to write report.html and report.md")
-    add("--method", metavar="METHOD", nargs="+", default=["dhpe"], choices=METHODS,
+    add("--method", metavar="METHOD", nargs="+", default=["dhpe"], choices=tuple(METHODS),
         help="what is measured, one or more of the methods below (default: dhpe)")  # fmt: skip
     add("--real", metavar="FOLDER", type=Path, default=Path("../shared/real"),
         help="where signs and wild are (default: %(default)s)")  # fmt: skip
@@ -89,44 +89,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--fresh", action="store_true", help="predict anew what is in the cache")
 
 
+def _methods() -> str:
+    return "\n".join(f"  {name:11} {about}" for name, about in METHODS.items())
+
+
 def run(arguments: argparse.Namespace) -> int:
-    from dhpe_ros.evaluation.measure import RANGES_MM, measure
-    from dhpe_ros.evaluation.report import write_report
-    from dhpe_ros.evaluation.synthetic_set import cache_folder
     from dhpe_ros.training import processes
 
     _check(arguments)
     if arguments.report:
         prepare_output(arguments.report)
-    config, ranges = _config(arguments), [*RANGES_MM]
-    if arguments.range:
-        ranges.append(tuple(arguments.range))
-    measured: list[Measured] = []
-    with processes.joined(arguments.device) as device:
-        pipeline = functools.cache(
-            lambda: load_pipeline(config.replace({"model.device": str(device)}))
-        )
-        try:
-            for name in dict.fromkeys(arguments.set):
-                labelled = _opened_in_turn(name, arguments)
-                for method in dict.fromkeys(arguments.method):
-                    question = _question(method, labelled, config, arguments)
-                    folder = cache_folder() / "predictions"
-                    one = measure(labelled, question, pipeline, folder, arguments.fresh, ranges)
-                    if one is not None:
-                        measured.append(one)
-                        print(_table(one), flush=True)
-            if processes.rank() != 0:
-                return 0
-            if arguments.json:
-                _write(arguments.json, _flat(measured[0]))
-            if arguments.report:
-                curves = _curves(arguments, measured, pipeline)
-                write_report(arguments.report, measured, ranges, curves)
-                print(f"{arguments.report / 'report.html'}")
-        except (ValueError, OSError) as error:
-            raise CommandError(one_line(error)) from error
+    config = _config(arguments)
+    try:
+        with processes.joined(arguments.device) as device:
+            _evaluate(arguments, config.replace({"model.device": str(device)}))
+    except (ValueError, OSError, RuntimeError) as error:
+        raise CommandError(one_line(error)) from error
     return 0
+
+
+def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
+    """All sets with all methods, in all processes; the first one tells."""
+    from dhpe_ros.evaluation.measure import RANGES_MM, measure
+    from dhpe_ros.evaluation.report import write_report
+    from dhpe_ros.evaluation.synthetic_set import cache_folder
+
+    ranges = [*RANGES_MM, *([tuple(arguments.range)] if arguments.range else [])]
+    pipeline = functools.cache(lambda: load_pipeline(config))
+    folder = cache_folder() / "predictions"
+    measured: list[Measured] = []
+    for name in dict.fromkeys(arguments.set):
+        labelled = _opened_in_turn(name, arguments)
+        for method in dict.fromkeys(arguments.method):
+            question = _question(method, labelled, config, arguments)
+            one = measure(labelled, question, pipeline, folder, arguments.fresh, ranges)
+            if one is not None:
+                measured.append(one)
+                print(_table(one), flush=True)
+    if not measured:  # another process tells
+        return
+    if arguments.json:
+        _write(arguments.json, _flat(measured[0]))
+    if arguments.report:
+        write_report(arguments.report, measured, ranges, _curves(arguments, measured, pipeline))
+        print(arguments.report / "report.html")
 
 
 def _check(arguments: argparse.Namespace) -> None:

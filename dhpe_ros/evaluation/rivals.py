@@ -17,17 +17,9 @@ from dhpe_ros.types import JOINT_COUNT, PARAMETER_COUNT, Box, Hand, Refinement, 
 
 Predictor = Callable[[LabelledSet], Iterator[Prediction]]
 
-METHODS = {
-    "dhpe": "this project: networks and refinement as configured",
-    "networks": "the same networks without refinement",
-    "swarm": "particle swarm about the networks' estimate, after Oikonomidis et al.",
-    "keypoints": "fit of the mean hand to 2D joints alone, after Panteleris et al.",
-    "mediapipe": "MediaPipe Hands, where it is installed",
-}
-
 
 def predictor(method: str, pipeline: HandPipeline, search: bool, seed: int) -> Predictor:
-    """The way of ``method``, one of ``METHODS``, over a set.
+    """The way of ``method``, one of ``methods.METHODS``, over a set.
 
     Raises ``ValueError`` where a method cannot search, or needs a package that is not there.
     """
