@@ -16,7 +16,14 @@ from dhpe_ros.evaluation.cited import AUC_20_50, cited_tables
 from dhpe_ros.evaluation.pages import table_lines
 
 PAGE = Path(__file__).with_name("results.md")
-_KEPT = ("3D by alignment", "Masks", "By joint and finger", "Does it know when it is wrong?")
+_SECTION = r"^(##+) ([^\n]+)\n(.*?)(?=^##|\Z)"
+_KEPT = (
+    "Overview",
+    "3D by alignment",
+    "Masks",
+    "By joint and finger",
+    "Does it know when it is wrong?",
+)
 _INTRO = """\
 # Results
 
@@ -90,15 +97,14 @@ def section(title: str, command: list[str]) -> str:
             raise SystemExit(f"dhpe evaluate {' '.join(command)} failed")
         text = (Path(folder) / "report.md").read_text("utf-8")
     tables = []
-    for heading, body in re.findall(r"^##+ ([^\n]+)\n(.*?)(?=^##|\Z)", text, re.M | re.S):
+    for level, heading, body in re.findall(_SECTION, text, re.M | re.S):
         rows = re.findall(r"^\|.*?(?=\n\n|\Z)", body, re.M | re.S)
-        if heading == "Overview" or heading in _KEPT:
+        if heading in _KEPT:
             tables += rows
-        elif rows:  # the set itself: its jitter
-            tables += [row for row in rows if row.startswith("| jitter")]
+        elif level == "##" and heading != "How this was made":
+            tables.append(f"**{heading}**")
     about = next(line for line in text.splitlines() if line.startswith("Weights "))
-    shown = " ".join(command).replace(command[command.index("--real") + 1], "FOLDER") if (
-        "--real" in command) else " ".join(command)  # fmt: skip
+    shown = " ".join("FOLDER" if Path(word).is_dir() else word for word in command)
     return "\n\n".join([f"## {title}", f"```\ndhpe evaluate {shown}\n```", about, *tables]) + "\n"
 
 
