@@ -33,11 +33,13 @@ class Question:
     seed: int = 0
 
     def weights(self) -> Path:
-        """The networks' file; raises ``FileNotFoundError`` where the profile has none."""
-        return Path(self.config.model.weights or weights_path(self.config.model.profile))
+        """The networks' file; raises ``FileNotFoundError`` where it is not there."""
+        model = self.config.model
+        return _there(Path(model.weights or weights_path(model.profile)), "weights")
 
     def hand_model(self) -> Path:
-        return Path(self.config.model.hand_model or hand_model_path())
+        """Likewise of the hand."""
+        return _there(Path(self.config.model.hand_model or hand_model_path()), "hand model")
 
     def settings(self) -> dict[str, object]:
         """The settings that a prediction depends on; files by name and digest."""
@@ -67,6 +69,12 @@ class Measured:
     figures: dict  # of ``summary``
     details: dict  # of ``details``, and of ``steadiness`` for a clip
     ms: dict[str, float]  # of ``timings``
+
+
+def _there(path: Path, what: str) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"no {what} at {path}")
+    return path
 
 
 def measure(

@@ -135,7 +135,7 @@ def summary(scores: Sequence[Score]) -> dict[str, float | int | str | None]:
     None where no hand has what it takes.
     """
     seen = [one for one in scores if one.errors_pct is not None]
-    errors_pct = np.array([one.errors_pct for one in seen]).reshape(len(seen), -1)
+    errors_pct = np.array([one.errors_pct for one in seen]).reshape(-1, len(JOINT_NAMES))
     masks = [one.mask for one in scores if one.mask is not None]
     told = [one.side_correct for one in scores if one.side_correct is not None]
     auc, auc_all = area(scores, THRESHOLDS_MM), area(scores, THRESHOLDS_MM, all_hands=True)
@@ -146,7 +146,9 @@ def summary(scores: Sequence[Score]) -> dict[str, float | int | str | None]:
         "side_pct": _mean([100 * correct for correct in told], 2),
         "err2d_pct": _mean(per_hand, 3),
         "err2d_median_pct": round(float(np.median(per_hand)), 3) if seen else None,
-        "err2d_px": _rounded(_nanmean([one.errors_px for one in seen]), 3),
+        "err2d_px": _rounded(
+            _nanmean([one.errors_px for one in seen if one.errors_px is not None]), 3
+        ),
         "pck10": _mean(errors_pct[np.isfinite(errors_pct)] <= PCK_2D_PCT, 4),
         "mask_iou": _mean([one.iou for one in masks], 4),
         "auc_20_50": _rounded(auc, 4),
