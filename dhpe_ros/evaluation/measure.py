@@ -19,8 +19,7 @@ from dhpe_ros.training import processes
 from dhpe_ros.weights import hand_model_path, weights_path
 
 RANGES_MM = ((20.0, 50.0), (0.0, 50.0))
-_NOT_ASKED = ("model.device", "model.threads", "model.backend", "max_age", "image_timeout",
-              "marker_lifetime", "frame_id", "image_transport")  # fmt: skip
+_WHERE = ("model.device", "model.threads")  # change no prediction beyond rounding
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,8 @@ class Question:
 
     def settings(self) -> dict[str, object]:
         """The settings that a prediction depends on; files by name and digest."""
-        settings = {k: v for k, v in self.config.as_mapping().items() if k not in _NOT_ASKED}
+        known = self.config.as_mapping().items()
+        settings = {k: v for k, v in known if "." in k and k not in _WHERE}  # not the node's own
         for name, file in (("weights", self.weights()), ("hand_model", self.hand_model())):
             settings[f"model.{name}"] = f"{file.name} sha256:{file_digest(file)[:12]}"
         return settings
