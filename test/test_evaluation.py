@@ -24,7 +24,7 @@ from dhpe_ros.weights import hand_model_path
 KEYS = {
     "set", "hands", "method", "n", "found_pct", "side_pct", "err2d_pct", "err2d_median_pct",
     "err2d_px", "pck10", "mask_iou", "auc_20_50", "auc_20_50_all", "alignment", "details",
-    "weights", "profile", "refinement_steps", "settings",
+    "weights", "profile", "refinement_steps", "device", "settings",
 }  # fmt: skip
 JOINTS = np.stack((np.linspace(20, 60, 21), np.linspace(70, 10, 21)), 1)
 CLIP = Path(__file__).resolve().parents[1] / "dhpe_ros/assets/demo_clip.mp4"

@@ -235,6 +235,7 @@ def _flat(one: Measured) -> dict[str, object]:
         "weights": settings["model.weights"],
         "profile": question.config.model.profile,
         "refinement_steps": question.config.refinement.steps,
+        "device": question.config.model.device,
         "settings": settings,
     }
 
