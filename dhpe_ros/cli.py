@@ -17,15 +17,20 @@ from dhpe_ros.commands import (
     CommandError,
     ablate,
     convert_mano,
+    convert_weights,
+    data,
     evaluate,
     export,
+    finetune,
     one_line,
     predict,
     study,
     train,
 )
 
-COMMANDS = (predict, train, evaluate, ablate, study, export, convert_mano)
+COMMANDS = (
+    predict, train, finetune, evaluate, ablate, study, data, export, convert_mano, convert_weights
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):

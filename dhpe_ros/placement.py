@@ -45,7 +45,7 @@ def place_hand(
     def turned_m(points: np.ndarray) -> np.ndarray:
         return (points - joints[MIDDLE_MCP]) / scale @ to_camera.T
 
-    root_m = _root_m(camera, turned_m(joints), joints_px)
+    root_m = root_position_m(camera, turned_m(joints), joints_px)
     vertices_m = turned_m(vertices) + root_m
     faces = triangles[:, [0, 2, 1]] if crop.mirrored else triangles
     normals = vertex_normals(torch.from_numpy(vertices_m)[None].float(), faces.cpu())[0]
@@ -69,7 +69,7 @@ def place_hand(
     )
 
 
-def _root_m(camera: Camera, joints_m: np.ndarray, joints_px: np.ndarray) -> np.ndarray:
+def root_position_m(camera: Camera, joints_m: np.ndarray, joints_px: np.ndarray) -> np.ndarray:
     """``(3,)``: where the root must be for the joints, ``(21, 3)`` about it, to look as they do.
 
     ``u = (x + X) / (z + Z)`` in normalised pixels is linear in the root (X, Y, Z): least squares

@@ -17,8 +17,8 @@ JOINT_COUNT = 21
 PARAMETER_COUNT = 63
 FEATURE_COUNT = 2048
 
-_FINGERS = ("thumb", "index", "middle", "ring", "little")
-JOINT_NAMES = ("wrist", *(f"{finger}{k}" for finger in _FINGERS for k in (1, 2, 3, 4)))
+FINGERS = ("thumb", "index", "middle", "ring", "little")
+JOINT_NAMES = ("wrist", *(f"{finger}{k}" for finger in FINGERS for k in (1, 2, 3, 4)))
 BONES = tuple(
     (0 if k == 0 else 4 * finger + k, 4 * finger + k + 1) for finger in range(5) for k in range(4)
 )

@@ -133,3 +133,40 @@ def _stb_order(hands: np.ndarray) -> np.ndarray:
     palm = (hands[:, 0] + hands[:, JOINT_NAMES.index("ring1")]) / 2
     rows = [palm if name == "palm" else hands[:, JOINT_NAMES.index(name)] for name in STB_JOINTS]
     return np.stack(rows, 1)
+
+
+# ---------------------------------------------------------------- Dexter+Object
+
+DEXTER_K = ((587.45209, 0, 325), (0, 600.67456, 249), (0, 0, 1))
+DEXTER_TURN = np.array(
+    ((0.9999, 0.0034, 0.0161), (-0.0033, 1.0000, -0.0079), (-0.0162, 0.0079, 0.9998))
+)
+DEXTER_SHIFT_M = np.array((0.0190473, -0.0018514, -0.0047501))
+DEXTER_TIPS = [JOINT_NAMES.index(f"{f}4") for f in ("thumb", "index", "middle", "ring", "little")]
+
+
+def dexter_hand_m(moment: int) -> np.ndarray:
+    """What every sequence shows, in the depth camera's frame."""
+    return hand_m(False, (0.02, 0.05, 0.45 + 0.02 * moment), 0.1 * moment)
+
+
+def write_dexter_object(folder: Path, moments: int = 3) -> Path:
+    """Six sequences; the thumb is missing in the second picture, every tip in the third."""
+    blank = cv2.imencode(".png", np.full((480, 640, 3), 120, np.uint8))[1].tobytes()
+    for name in ("Grasp1", "Grasp2", "Occlusion", "Rigid", "Pinch", "Rotate"):
+        base = folder / "data" / name
+        for kind in ("color", "depth", "annotations"):
+            (base / kind).mkdir(parents=True)
+        lines = []
+        for moment in range(moments):
+            (base / f"color/image_{moment:05d}_color.png").write_bytes(blank)
+            tips_mm = 1000 * dexter_hand_m(moment)[DEXTER_TIPS] * (-1, -1, 1)
+            missing = {1: [0], 2: range(5)}.get(moment, [])
+            fields = [
+                "0, 0, 32001" if k in missing else ", ".join(f"{v:.4f}" for v in tip)
+                for k, tip in enumerate(tips_mm)
+            ]
+            corners = ["1, 2, 3"] * 3  # of the object, which come after the tips
+            lines.append(";".join([*fields, *corners]) + ";")
+        (base / f"annotations/{name}3D.txt").write_text("\n".join(lines) + "\n")
+    return folder

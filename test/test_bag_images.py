@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from dhpe_ros.evaluation.labelled import open_labelled
 from dhpe_ros.media import MediaError, open_media
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the optional rosbags package is missing")
@@ -121,3 +123,20 @@ def test_recording_without_images_and_damaged_recording(tmp_path):
     damaged.write_bytes(b"\x89MCAP0\r\n" + b"\x00" * 30)
     with pytest.raises(MediaError, match=r"damaged.mcap: is not a recording that can be read"):
         open_media(damaged)
+
+
+def test_a_recording_is_a_set_to_evaluate_with_its_camera(tmp_path):
+    topics = {"/camera/image_raw": (image, 3), "/camera/camera_info": (camera_info, 3)}
+    bag = record(tmp_path / "bag", topics)
+    unlabelled = open_labelled(bag)
+    assert unlabelled.is_clip
+    assert not unlabelled.gives_boxes
+    pairs = list(unlabelled.pictures())
+    assert [hand.frame for hand, _ in pairs] == [0, 1, 2]
+    assert all(hand.camera_px == (30, 31, 15.5, 11.5) for hand, _ in pairs)
+    hand = {"side": "left", "joints_px": np.arange(42.0).reshape(21, 2).tolist()}
+    (tmp_path / "labels.json").write_text(json.dumps({"bag": [[], [hand], []]}))
+    ((label, picture),) = open_labelled(bag).pictures()
+    assert label.frame == 1
+    assert label.camera_px == (30, 31, 15.5, 11.5)
+    assert picture[0, 0].tolist() == [0, 0, 10]

@@ -6,20 +6,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from dhpe_ros.cli import main
 from dhpe_ros.config import Config
 from dhpe_ros.evaluation import synthetic_set
 from dhpe_ros.evaluation.labelled import open_labelled
+from dhpe_ros.evaluation.metrics import ROOT_AND_SCALE, MaskCounts
 from dhpe_ros.evaluation.predict import predict
-from dhpe_ros.evaluation.score import Score, score, summary
+from dhpe_ros.evaluation.score import Score, details, score, summary
+from dhpe_ros.hand_model import HandModel
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.types import Side
+from dhpe_ros.weights import hand_model_path
 
 KEYS = {
-    "set", "hands", "n", "found_pct", "side_pct", "err2d_pct", "err2d_median_pct", "pck10",
-    "mask_iou", "auc_20_50", "alignment", "weights", "profile", "refinement_steps", "device",
+    "set", "hands", "method", "n", "found_pct", "side_pct", "err2d_pct", "err2d_median_pct",
+    "err2d_px", "pck10", "mask_iou", "auc_20_50", "auc_20_50_all", "alignment", "details",
+    "weights", "profile", "refinement_steps", "device", "settings",
 }  # fmt: skip
 JOINTS = np.stack((np.linspace(20, 60, 21), np.linspace(70, 10, 21)), 1)
 CLIP = Path(__file__).resolve().parents[1] / "dhpe_ros/assets/demo_clip.mp4"
@@ -68,7 +73,10 @@ def test_the_same_command_gives_the_same_figures(tmp_path, capsys):
     assert "middle MCP" in result["alignment"]
     assert result["weights"].startswith("lite.safetensors sha256:")
     assert 0 < result["mask_iou"] < 1
-    assert f"{result['auc_20_50']:.3f}" in capsys.readouterr().out
+    assert result["details"]["alignments"]["Procrustes"]["vertices_mm"] > 0
+    shown = capsys.readouterr()
+    assert f"{result['auc_20_50']:.3f}" in shown.out
+    assert shown.err.count("synthetic, dhpe") > 0
 
 
 def test_what_a_folder_cannot_give_is_null(tmp_path):
@@ -142,14 +150,20 @@ def test_a_perfect_prediction_has_no_error(cache):
     result = score(type(one)(type(one.label)(**label), one.picture_size, one.hand, True, one.side))
     assert result.errors_pct.max() == 0
     assert result.errors_mm.max() == pytest.approx(0, abs=1e-3)
-    assert result.iou is None
+    assert result.mask is None
+    assert 0 < result.vertex_mm["Procrustes"] < result.vertex_mm["absolute"]
+
+
+def found(pct: np.ndarray, mm: np.ndarray, mask: MaskCounts, right: bool = True) -> Score:
+    return Score(True, right, pct, {ROOT_AND_SCALE: mm}, mask, in_3d=True)
 
 
 def test_errors_are_those_of_the_hands_that_were_found():
+    uneven = np.where(np.arange(21) < 7, 14.0, 8.0)
     rows = [
-        Score(True, True, np.full(21, 4.0), np.full(21, 30.0), 0.5),
-        Score(True, False, np.where(np.arange(21) < 7, 14.0, 8.0), np.full(21, 60.0), 0.7),
-        Score(False, None),
+        found(np.full(21, 4.0), np.full(21, 30.0), MaskCounts(5, 5, 0)),
+        found(uneven, np.full(21, 60.0), MaskCounts(7, 0, 3), right=False),
+        Score(False, None, in_3d=True),
     ]
     result = summary(rows)
     assert result["n"] == 3
@@ -161,7 +175,37 @@ def test_errors_are_those_of_the_hands_that_were_found():
     assert result["mask_iou"] == 0.6
     # Half of the curve's hands never come in; the other does at 30 mm, between two thresholds.
     assert result["auc_20_50"] == pytest.approx((20 + 0.5) / 2 / 30, abs=1e-4)
+    assert result["auc_20_50_all"] == pytest.approx((20 + 0.5) / 3 / 30, abs=1e-4)
     assert summary([Score(False, None)])["err2d_pct"] is None
+
+
+def test_details_go_down_to_fingers_ranges_and_all_pixels():
+    by_joint = np.arange(21.0)
+    rows = [
+        found(by_joint, 2 * by_joint, MaskCounts(5, 5, 0)),
+        found(by_joint, 2 * by_joint, MaskCounts(7, 0, 3)),
+    ]
+    result = details(rows, [(0.0, 50.0), (20.0, 50.0)])
+    assert result["alignments"][ROOT_AND_SCALE]["mpjpe_mm"] == 20
+    # The joint k is right from 2 k mm on, one step of the curve before it by half a millimetre.
+    below = np.mean([50 - 2 * k + (0.5 if k else 0) for k in range(21)]) / 50
+    assert result["alignments"][ROOT_AND_SCALE]["auc_0_50"] == pytest.approx(below, abs=1e-4)
+    assert result["by_joint"]["mm"]["index4"] == 16
+    assert result["by_joint"]["mm"]["thumb"] == 5  # joints 1 to 4
+    assert result["by_joint"]["pct"]["little"] == 18.5
+    assert result["masks"]["precision"] == pytest.approx(12 / 17, abs=1e-4)
+    assert result["masks"]["recall"] == pytest.approx(12 / 15, abs=1e-4)
+    assert result["calibration"] == {}, "two hands say nothing"
+
+
+def test_a_mesh_of_the_synthetic_set_is_the_one_its_joints_belong_to(cache):
+    model = HandModel(hand_model_path())
+    for hand in synthetic_set.open_synthetic(2).hands:
+        mirror = np.array((1 if hand.side is Side.RIGHT else -1, 1, 1))
+        mesh = torch.from_numpy(hand.mesh_m() * mirror)[None].float()
+        np.testing.assert_allclose(
+            model.skeleton(mesh)[0].numpy(), hand.joints_m * mirror, atol=1e-5
+        )
 
 
 def test_limit_draws_the_same_hands_for_a_seed(tmp_path):
@@ -192,6 +236,9 @@ def breakages(folder: Path) -> dict[str, tuple[object, ...]]:
         "name the one that holds signs/ with --real": ("--set", "signs", "--real", folder / "no"),
         "no weights at": ("--set", "synthetic", "--limit", 1, "--weights", folder / "no"),
         "refinement.steps must be >= 0": ("--set", "synthetic", "--refine", -1),
+        "did you mean refinement.steps": ("--set", "synthetic", "--settings", "refinement.stepz=1"),
+        "LOW must be at least 0 and below HIGH": ("--set", "synthetic", "--range", 50, 20),
+        "name its folder with --report": ("--set", "synthetic", "--curve", 5),
         "--limit must be >= 1": ("--set", "synthetic", "--limit", 0),
         "there is no folder": ("--set", "synthetic", "--json", folder / "no/a.json"),
     }

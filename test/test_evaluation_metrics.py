@@ -1,18 +1,29 @@
 """Metrics against values computed by hand."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from dhpe_ros.evaluation.metrics import (
-    align_by_bone,
+    ABSOLUTE,
+    ALIGNMENTS,
+    PROCRUSTES,
+    ROOT,
+    ROOT_AND_SCALE,
+    SHIFT,
     area_under,
+    calibrate,
+    count_pixels,
     errors_2d_pct,
     errors_3d_mm,
     hand_side_of_wrist,
+    jitter,
     jitter_mm,
     lag_frames,
-    mask_iou,
     pck_curve,
+    pooled,
+    similarity,
 )
 from dhpe_ros.types import MIDDLE_MCP
 
@@ -26,7 +37,8 @@ def hand_m() -> np.ndarray:
 
 def test_place_and_size_do_not_count_but_the_view_does():
     truth = hand_m()
-    np.testing.assert_allclose(align_by_bone(1.7 * truth + 0.3, truth), truth)
+    found = 1.7 * truth + 0.3
+    np.testing.assert_allclose(similarity(found, truth, ROOT_AND_SCALE).apply(found), truth)
     mirrored = truth * (1, 1, -1)
     errors = errors_3d_mm(mirrored, truth)
     depth = np.abs(truth[:, 2] - truth[MIDDLE_MCP, 2])
@@ -45,6 +57,58 @@ def test_a_wrong_reference_bone_scales_the_whole_hand():
 
 def test_a_bone_without_length_gives_a_finite_error():
     assert np.isfinite(errors_3d_mm(np.zeros((21, 3)), hand_m())).all()
+
+
+def test_every_alignment_takes_away_what_it_says():
+    truth = hand_m()
+    c, s = np.cos(0.4), np.sin(0.4)
+    turned = truth @ np.array(((c, -s, 0), (s, c, 0), (0, 0, 1)))
+    left = {  # of a hand that is moved, too large, or turned: which alignments leave no error
+        "moved": (truth + np.array((0.01, 0.02, 0.03)), {ROOT, ROOT_AND_SCALE, SHIFT, PROCRUSTES}),
+        "large": (1.2 * truth, {ROOT_AND_SCALE, PROCRUSTES}),
+        "turned": (turned, {PROCRUSTES}),
+        "mirrored": (truth * (1, 1, -1), set()),
+        "same": (truth, set(ALIGNMENTS)),
+    }
+    for name, (found, exact) in left.items():
+        for how in ALIGNMENTS:
+            error = errors_3d_mm(found, truth, how).mean()
+            assert (error < 1e-6) == (how in exact), (name, how, error)
+    moved = errors_3d_mm(truth + np.array((0.003, 0.004, 0)), truth, ABSOLUTE)
+    np.testing.assert_allclose(moved, 5)
+
+
+def test_tips_alone_are_aligned_by_what_they_allow():
+    truth, tips = hand_m(), [4, 8, 12, 16, 20]
+    tips_only = np.full((21, 3), np.nan)
+    tips_only[tips[:4]] = truth[tips[:4]]
+    found = truth + np.array((0.0, 0.0, 0.05))
+    assert errors_3d_mm(found, tips_only, ROOT) is None
+    assert errors_3d_mm(found, tips_only, ROOT_AND_SCALE) is None
+    for how, mm in ((ABSOLUTE, 50), (SHIFT, 0), (PROCRUSTES, 0)):
+        errors = errors_3d_mm(found, tips_only, how)
+        np.testing.assert_allclose(errors[tips[:4]], mm, atol=1e-6)
+        assert np.isnan(np.delete(errors, tips[:4])).all()
+    # Unknown joints count in no curve: the fifth tip is never seen, the others always are right.
+    errors = errors_3d_mm(found, tips_only, SHIFT)[None]
+    np.testing.assert_allclose(pck_curve(errors, np.array([1.0, 2.0])), 1)
+
+
+def test_the_area_is_that_of_hand3d():
+    """Joint by joint over what is visible, the mean of the curves, trapezoids over the range."""
+    rng = np.random.default_rng(3)
+    errors, visible = rng.uniform(0, 70, (40, 21)), rng.random((40, 21)) < 0.7
+    visible[:, 5] = False
+    thresholds, curves = np.linspace(20, 50, 20), []
+    for joint in range(21):
+        seen = [errors[k, joint] for k in range(40) if visible[k, joint]]
+        if seen:
+            curves.append([sum(e <= t for e in seen) / len(seen) for t in thresholds])
+    mean = np.mean(curves, axis=0)
+    area = sum((a + b) / 2 * (30 / 19) for a, b in pairwise(mean)) / 30
+    found = pck_curve(errors, thresholds, visible)
+    np.testing.assert_allclose(found, mean)
+    assert area_under(found, thresholds) == pytest.approx(area)
 
 
 def test_each_joint_has_its_own_curve_over_the_hands_that_show_it():
@@ -79,14 +143,37 @@ def test_2d_errors_are_parts_of_the_longer_side():
     assert np.isfinite(errors_2d_pct(truth, np.zeros((21, 2)))).all()
 
 
-def test_masks_overlap_by_intersection_over_union():
+def test_masks_are_compared_pixel_by_pixel():
     a, b = np.zeros((2, 10, 10), bool)
     a[:, :6] = True
     b[:, 3:9] = True
-    assert mask_iou(a, b) == pytest.approx(30 / 90)
+    found = count_pixels(a, b)
+    assert found == (30, 30, 30)
+    assert found.iou == pytest.approx(30 / 90)
     left = np.broadcast_to(np.arange(10) < 5, (10, 10))
-    assert mask_iou(a, b, left) == pytest.approx(20 / 50)
-    assert mask_iou(~a & a, b & ~b) == 1
+    assert count_pixels(a, b, left) == (20, 30, 0)
+    assert count_pixels(~a & a, b & ~b).iou == 1
+
+
+def test_the_papers_four_mask_figures_fit_together_over_all_pixels():
+    """Its Table 2: precision .828 and recall .753 give its F1 .789 and its IoU .651."""
+    one, other = count_pixels(*_halves(60, 10, 0)), count_pixels(*_halves(15, 5, 24))
+    both = pooled([one, other])
+    assert both == (75, 15, 24)
+    assert both.precision == pytest.approx(75 / 90)
+    assert both.recall == pytest.approx(75 / 99)
+    assert both.f1 == pytest.approx(150 / 189)
+    assert both.iou == pytest.approx(both.f1 / (2 - both.f1))
+    f1 = 2 * 0.828 * 0.753 / (0.828 + 0.753)
+    assert f1 == pytest.approx(0.789, abs=1e-3)
+    assert f1 / (2 - f1) == pytest.approx(0.651, abs=1e-3)
+
+
+def _halves(shared: int, extra: int, missed: int) -> np.ndarray:
+    """A found and a true mask with so many pixels in both and in one alone."""
+    place = np.arange(100).reshape(10, 10)
+    found = place < shared + extra
+    return np.array((found, (place < shared) | ((place >= 90 - missed) & (place < 90))))
 
 
 def test_the_forearm_lies_beyond_the_wrist_across_the_hand():
@@ -115,6 +202,27 @@ def test_steady_errors_and_true_movement_are_no_jitter():
     assert jitter_mm(shaken, truth) == pytest.approx((0, 4), abs=1e-9)
     shaken[10] = np.nan
     assert jitter_mm(shaken, truth) == pytest.approx((0, 4), abs=1e-9)
+
+
+def test_jitter_leaves_out_frames_without_a_label_or_a_hand():
+    truth = moving_hand_m()[..., :2]
+    found = truth + 0.5 * (-1.0) ** np.arange(len(truth))[:, None, None] * (1, 0)
+    found[4] = np.nan
+    truth[20:, 8] = np.nan
+    assert jitter(found, truth) == pytest.approx(2)
+    assert np.isnan(jitter(found * np.nan, truth))
+
+
+def test_a_number_that_orders_hands_by_their_error_is_calibrated():
+    errors = np.array([3.0, 1.0, 5.0, 2.0, 4.0, 6.0])
+    found = calibrate(10 * errors**2, errors, bins=3)
+    assert found.rank_correlation == pytest.approx(1)
+    assert found.bins == [(40.0, 1.5, 2), (160.0, 3.5, 2), (360.0, 5.5, 2)]
+    assert calibrate(-errors, errors, bins=3).rank_correlation == pytest.approx(-1)
+    # Ties share their places: 1.5, 1.5, 3.5, 3.5 against 1, 2, 3, 4 is 2 / sqrt(5).
+    tied = calibrate(np.array([0.0, 0, 1, 1]), np.arange(4.0), bins=2)
+    assert tied.rank_correlation == pytest.approx(2 / np.sqrt(5))
+    assert calibrate(errors, errors, bins=4) is None
 
 
 def test_what_comes_late_lags_by_as_many_frames():

@@ -26,6 +26,7 @@ from published_sets import (
 
 from dhpe_ros.cli import main
 from dhpe_ros.evaluation.labelled import open_labelled
+from dhpe_ros.evaluation.metrics import ROOT_AND_SCALE
 from dhpe_ros.evaluation.score import Score, summary
 from dhpe_ros.training import stb
 from dhpe_ros.training.augmentation import augment
@@ -335,7 +336,7 @@ def test_an_incomplete_set_is_refused_in_one_line(tmp_path, capsys):
 
 def test_joints_out_of_sight_do_not_count_in_3d():
     errors = np.where(np.arange(21) < 10, 10.0, 90.0)
-    score = Score(True, True, np.zeros(21), errors)
+    score = Score(True, True, np.zeros(21), {ROOT_AND_SCALE: errors})
     assert summary([score])["auc_20_50"] == pytest.approx(10 / 21, abs=1e-4)
     in_sight = replace(score, visible=np.arange(21) < 10)
     assert summary([in_sight])["auc_20_50"] == 1

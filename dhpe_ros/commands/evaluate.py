@@ -1,43 +1,57 @@
-"""``dhpe evaluate``: how far off the pipeline is on labelled hands, printed and as JSON."""
+"""``dhpe evaluate``: how far off the pipeline is, and its rivals; printed, as JSON, as a report."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dhpe_ros.commands import CommandError, one_line
-from dhpe_ros.commands.predict import load_pipeline
+from dhpe_ros.commands.predict import load_pipeline, prepare_output
+from dhpe_ros.commands.settings_options import read_changes
 from dhpe_ros.config import Config
+from dhpe_ros.evaluation.methods import METHODS
 
 if TYPE_CHECKING:
     from dhpe_ros.evaluation.labelled import LabelledSet
+    from dhpe_ros.evaluation.measure import Measured, Question
 
 NAME = "evaluate"
-SUMMARY = "Measure 2D, 3D and mask errors on labelled hands."
+SUMMARY = "Measure 2D, 3D and mask errors on labelled hands, and write a report."
 
 _EPILOG = """\
 Sets:
   synthetic   2,000 rendered hands with exact labels; rendered once, kept in the user's cache
+  demo        the rendered clip that ships, with exact labels
   signs, wild the hands of these folders in --real that are not marked train
   FOLDER      RHD_published_v2: its 2,728 evaluation pictures, the hand of more pixels in each;
               STB's images/ and labels/: B1, the 6,000 pictures of the stereo camera;
-              or labelled pictures in the format of docs/training.md
-  FILE        a picture or a video with a labels.json beside it
+              Dexter+Object's data/: 3,014 pictures with finger tips;
+              labelled pictures in the format of docs/training.md; or pictures without labels
+  FILE        a picture, a video or a rosbag2 recording, with a labels.json beside it or without
 
 Figures, null where a set has no such labels:
   auc_20_50   area under the 3D-PCK curve from 20 to 50 mm, 0..1, of the joints in sight where a
-              set says which are; alignment says how aligned
-  err2d_pct   mean distance of the mesh's joints in the picture, in percent of the longer side of
-              the joints' box; err2d_median_pct is the median over the hands
+              set says which are; alignment says how aligned; _all: hands not found are wrong
+  err2d_pct   mean distance of the joints in the picture, in percent of the longer side of the
+              labelled joints' box; err2d_median_pct is the median over the hands; _px in pixels
   pck10       share of the joints that lie within 10 % of that side
   mask_iou    mean overlap of the mesh's silhouette with the mask; where a mask may show the
               forearm, what lies beyond the wrist is left out
   found_pct   hands that score as one; side_pct: hands whose side the networks tell right
-Hands are given by the label's box and side; with --search nothing is given, and the errors are
-those of the hands that were found. Exit code: 0 done, 2 the request cannot be met."""
+  details     errors by alignment, joint and finger, all pixels' mask figures, calibration, jitter
+
+Methods:
+{methods}
+
+Hands are given by the label's box and side; with --search, or where there are no labels, nothing is
+given, and the errors are those of the hands that were found. Predictions are kept in the user's
+cache, by set, method, settings, weights and code: the same command again only scores, and one that
+was interrupted goes on. On several GPUs or CPU processes:
+  torchrun --nproc-per-node 2 -m dhpe_ros.cli evaluate --set RHD_published_v2 --report report
+Exit code: 0 done, 2 the request cannot be met, 130 interrupted."""
 
 _TABLE = (
     ("n", "{}"), ("found_pct", "{:.1f}"), ("side_pct", "{:.1f}"), ("err2d_pct", "{:.2f}"),
@@ -48,78 +62,135 @@ _TABLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG
+    parser.epilog = _EPILOG.replace("{methods}", _methods())
     add = parser.add_argument
-    add("--set", metavar="SET", required=True, help="synthetic, signs, wild, FOLDER or FILE")
-    add("--json", metavar="FILE", type=Path, help="where to write the figures")
+    add("--set", metavar="SET", nargs="+", required=True,
+        help="synthetic, demo, signs, wild, FOLDER or FILE, one or more")  # fmt: skip
+    add("--json", metavar="FILE", type=Path, help="where to write the figures of one set")
+    add("--report", metavar="DIR", type=Path, help="where to write report.html and report.md")
+    add("--method", metavar="METHOD", nargs="+", default=["dhpe"], choices=tuple(METHODS),
+        help="what is measured, one or more of the methods below (default: dhpe)")  # fmt: skip
     add("--real", metavar="FOLDER", type=Path, default=Path("../shared/real"),
         help="where signs and wild are (default: %(default)s)")  # fmt: skip
     add("--search", action="store_true", help="search for the hands in the whole pictures")
-    add("--profile", choices=("lite", "full"), default="lite", help="which networks (%(default)s)")
+    add("--profile", choices=("lite", "full"), help="which networks (default: lite)")
     add("--weights", metavar="FILE", type=Path, help="safetensors instead of the profile's own")
-    add("--refine", metavar="N", type=int, default=Config().refinement.steps,
-        help="refinement steps (default: %(default)s)")  # fmt: skip
-    add("--limit", metavar="N", type=int, help="at most so many hands")
+    add("--refine", metavar="N", type=int, help="refinement steps; 0: none (default: 50)")
+    add("--config", metavar="FILE", type=Path, help="YAML settings; the options override them")
+    add("--settings", metavar="SECTION.NAME=VALUE", nargs="+", default=[],
+        help="further settings, as refinement.optimizer=adam")  # fmt: skip
+    add("--range", metavar=("LOW", "HIGH"), type=float, nargs=2,
+        help="a further range of 3D-PCK's area, in mm, beside 20 50 and 0 50")  # fmt: skip
+    add("--curve", metavar="N", type=int, default=0,
+        help="in the report, errors over refinement steps of N hands; seconds each")  # fmt: skip
+    add("--limit", metavar="N", type=int, help="at most so many hands of each set")
     add("--seed", metavar="N", type=int, help="which hands --limit draws; which synthetic ones")
     add("--device", default="auto", help="torch device: auto, cpu, cuda ... (default: auto)")
+    add("--fresh", action="store_true", help="predict anew what is in the cache")
+
+
+def _methods() -> str:
+    return "\n".join(f"  {name:11} {about}" for name, about in METHODS.items())
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from dhpe_ros.evaluation.predict import predict
-    from dhpe_ros.evaluation.score import score, summary
-    from dhpe_ros.weights import weights_path
+    from dhpe_ros.training import processes
 
     _check(arguments)
-    settings = {
-        "model.profile": arguments.profile,
-        "model.weights": str(arguments.weights or ""),
-        "model.device": arguments.device,
-        "refinement.steps": arguments.refine,
-    }
+    if arguments.report:
+        prepare_output(arguments.report)
+    config = _config(arguments)
     try:
-        config = Config().replace(settings)
-        labelled = open_set(arguments.set, arguments.real, arguments.limit, arguments.seed)
-        pipeline = load_pipeline(config)
-        weights = arguments.weights or weights_path(arguments.profile)
-        predictions = predict(pipeline, labelled, arguments.search)
-        bar = tqdm(predictions, total=len(labelled.hands), unit="hand", smoothing=0)
-        figures = summary([score(prediction) for prediction in bar])
-    except (ValueError, OSError) as error:
+        with processes.joined(arguments.device) as device:
+            _evaluate(arguments, config.replace({"model.device": str(device)}))
+    except (ValueError, OSError, RuntimeError) as error:
         raise CommandError(one_line(error)) from error
-    result = {
-        "set": labelled.name,
-        "hands": "searched for" if arguments.search else "boxes and sides of the labels",
-        **figures,
-        "weights": f"{weights.name} sha256:{_digest(weights)[:12]}",
-        "profile": arguments.profile,
-        "refinement_steps": arguments.refine,
-        "device": str(pipeline.device),
-    }
-    print(_table(result))
-    if arguments.json:
-        _write(arguments.json, result)
     return 0
+
+
+def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
+    """All sets with all methods, in all processes; the first one tells."""
+    from dhpe_ros.evaluation.measure import RANGES_MM, measure
+    from dhpe_ros.evaluation.report import write_report
+    from dhpe_ros.evaluation.synthetic_set import cache_folder
+
+    ranges = [*RANGES_MM, *([tuple(arguments.range)] if arguments.range else [])]
+    pipeline = functools.cache(lambda: load_pipeline(config))
+    folder = cache_folder() / "predictions"
+    measured: list[Measured] = []
+    for name in dict.fromkeys(arguments.set):
+        labelled = _opened_in_turn(name, arguments)
+        for method in dict.fromkeys(arguments.method):
+            question = _question(method, labelled, config, arguments)
+            one = measure(labelled, question, pipeline, folder, arguments.fresh, ranges)
+            if one is not None:
+                measured.append(one)
+                print(_table(one), flush=True)
+    if not measured:  # another process tells
+        return
+    if arguments.json:
+        _write(arguments.json, _flat(measured[0]))
+    if arguments.report:
+        write_report(arguments.report, measured, ranges, _curves(arguments, measured, pipeline))
+        print(arguments.report / "report.html")
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """What would only fail after the work is done. Raises ``CommandError``."""
-    if arguments.limit is not None and arguments.limit < 1:
-        raise CommandError(f"--limit must be >= 1, got {arguments.limit}")
-    if arguments.seed is not None and arguments.seed < 0:
-        raise CommandError(f"--seed must be >= 0, got {arguments.seed}")
-    if arguments.json and not arguments.json.parent.is_dir():
-        raise CommandError(f"--json {arguments.json}: there is no folder {arguments.json.parent}")
+    for name, least in (("limit", 1), ("seed", 0), ("curve", 0)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise CommandError(f"--{name} must be >= {least}, got {value}")
+    if arguments.range and not 0 <= arguments.range[0] < arguments.range[1]:
+        raise CommandError("--range: LOW must be at least 0 and below HIGH")
+    if arguments.curve and not arguments.report:
+        raise CommandError("--curve is part of the report; name its folder with --report DIR")
+    if arguments.json:
+        if not arguments.json.parent.is_dir():
+            raise CommandError(
+                f"--json {arguments.json}: there is no folder {arguments.json.parent}"
+            )
+        if len(arguments.set) * len(arguments.method) > 1:
+            raise CommandError(
+                "--json holds the figures of one set and one method; --report DIR writes those of "
+                "all to DIR/figures.json"
+            )
+
+
+def _config(arguments: argparse.Namespace) -> Config:
+    """The configuration file, if any, under the settings, under the options."""
+    try:
+        config = Config.from_yaml(arguments.config) if arguments.config else Config()
+        config = config.replace(read_changes(arguments.settings, config.as_mapping()))
+        options = {
+            "model.profile": arguments.profile,
+            "model.weights": str(arguments.weights) if arguments.weights else None,
+            "refinement.steps": arguments.refine,
+        }
+        return config.replace({k: v for k, v in options.items() if v is not None})
+    except (ValueError, OSError) as error:
+        raise CommandError(one_line(error)) from error
+
+
+def _opened_in_turn(name: str, arguments: argparse.Namespace) -> LabelledSet:
+    """The first process renders what is missing, the others find it there."""
+    from dhpe_ros.training import processes
+
+    options = (name, arguments.real, arguments.limit, arguments.seed)
+    labelled = open_set(*options) if processes.rank() == 0 else None
+    processes.wait()
+    return labelled or open_set(*options)
 
 
 def open_set(name: str, real: Path, limit: int | None, seed: int | None) -> LabelledSet:
     """What ``--set`` names. Errors as in ``open_labelled``; ``CommandError`` without ``real``."""
-    from dhpe_ros.evaluation.labelled import open_labelled
+    from dhpe_ros.evaluation.labelled import open_demo, open_labelled
     from dhpe_ros.evaluation.synthetic_set import SEED, open_synthetic
 
     if name == "synthetic":
         return open_synthetic(limit, SEED if seed is None else seed)
+    if name == "demo":
+        return open_demo().part(limit, 0)
     if name not in ("signs", "wild"):
         return open_labelled(Path(name)).part(limit, seed or 0)
     if not real.is_dir():
@@ -130,18 +201,54 @@ def open_set(name: str, real: Path, limit: int | None, seed: int | None) -> Labe
     return open_labelled(real / name, name).part(limit, seed or 0)
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _question(
+    method: str, labelled: LabelledSet, config: Config, arguments: argparse.Namespace
+) -> Question:
+    from dhpe_ros.evaluation.measure import Question
+
+    search = arguments.search or not labelled.gives_boxes
+    return Question(method, search, config, arguments.seed or 0)
 
 
-def _table(result: dict) -> str:
+def _curves(arguments: argparse.Namespace, measured: list[Measured], pipeline) -> list[dict]:
+    """Rows of ``study``: errors against refinement steps, of some hands of each set."""
+    from dhpe_ros.commands.study import STEPS
+    from dhpe_ros.evaluation.refinement_study import study
+
+    if not arguments.curve:
+        return []
+    sets = {one.labelled.name: one.labelled for one in measured if not one.question.search}
+    parts = [one.part(arguments.curve, arguments.seed or 0) for one in sets.values()]
+    return [row for one in parts for row in study(pipeline(), one, STEPS, arguments.seed or 0)]
+
+
+def _flat(one: Measured) -> dict[str, object]:
+    """The figures of one set, with what they are of."""
+    question = one.question
+    settings = question.settings()
+    return {
+        "set": one.labelled.name,
+        "hands": "searched for" if question.search else "boxes and sides of the labels",
+        "method": question.method,
+        **one.figures,
+        "details": one.details,
+        "weights": settings["model.weights"],
+        "profile": question.config.model.profile,
+        "refinement_steps": question.config.refinement.steps,
+        "device": question.config.model.device,
+        "settings": settings,
+    }
+
+
+def _table(one: Measured) -> str:
     """Names over numbers; a dash where there is none."""
+    result = _flat(one)
     cells = [("-" if result[k] is None else form.format(result[k])) for k, form in _TABLE]
     widths = [max(len(key), len(cell)) for (key, _), cell in zip(_TABLE, cells, strict=True)]
     rows = ([key for key, _ in _TABLE], cells)
     lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
-    about = f"{result['set']} ({result['hands']}), {result['weights']}, "
-    about += f"{result['refinement_steps']} refinement steps, {result['device']}"
+    about = f"{result['set']} ({result['hands']}), {result['method']}, {result['weights']}, "
+    about += f"{result['refinement_steps']} refinement steps"
     return "\n".join([about, *lines])
 
 

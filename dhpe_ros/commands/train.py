@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from contextlib import suppress
 from pathlib import Path
 
-import yaml
-
 from dhpe_ros.commands import CommandError, one_line
+from dhpe_ros.commands.settings_options import read_changes
 
 NAME = "train"
 SUMMARY = "Train the networks on labelled photographs and rendered hands."
@@ -79,21 +77,9 @@ def build_config(arguments: argparse.Namespace):
             base = TrainConfig.from_yaml(arguments.config)
         else:
             base = TrainConfig()
-        return base.replace(dict(_change(text, base.as_mapping()) for text in arguments.changes))
+        return base.replace(read_changes(arguments.changes, base.as_mapping()))
     except (ValueError, OSError) as error:
         raise CommandError(one_line(error)) from error
-
-
-def _change(text: str, known: dict[str, object]) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"expected SECTION.NAME=VALUE, got {text!r}")
-    if isinstance(known.get(name), str):
-        return name, value
-    if isinstance(known.get(name), float):
-        with suppress(ValueError):  # YAML takes 1e-3 for a text
-            return name, float(value)
-    return name, yaml.safe_load(value)
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 # Okabe and Ito's colours, which most people can tell apart; further lines are dashed.
-_COLORS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+COLORS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _DASHES = ("", "6 3", "2 3")
 _WIDTH, _HEIGHT = 300, 220  # pixels of one chart's area
 _LEFT, _TOP, _GAP_X, _GAP_Y, _LEGEND_ROW = 60, 34, 70, 84, 20
@@ -51,7 +51,7 @@ def draw_charts(rows: Sequence[Sequence[Chart]]) -> str:
         x = _LEFT + k % columns * (_WIDTH + _GAP_X)
         y = legend + k // columns * _LEGEND_ROW
         parts.append(f'<path d="M{x} {y - 4}h28" {_stroke(k)}/>')
-        parts.append(_text(x + 36, y, label, "start"))
+        parts.append(svg_text(x + 36, y, label, "start"))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -61,15 +61,15 @@ def _axes(chart: Chart) -> list[str]:
     even = [x_low + k / 5 * (x_high - x_low) for k in range(6)]
     for value, name in chart.x_ticks or [(value, f"{value:g}") for value in even]:
         x = (value - x_low) / (x_high - x_low) * _WIDTH
-        parts.append(_text(x, _HEIGHT + 16, name, "middle"))
+        parts.append(svg_text(x, _HEIGHT + 16, name, "middle"))
     for k in range(6):
         y = (1 - k / 5) * _HEIGHT
         parts.append(f'<path d="M0 {y:.1f}H{_WIDTH}" stroke="#e4e4e4" fill="none"/>')
-        parts.append(_text(-6, y + 4, f"{y_low + k / 5 * (y_high - y_low):.2f}", "end"))
-    parts.append(_text(_WIDTH / 2, -10, chart.title, "middle", "bold"))
-    parts.append(_text(_WIDTH / 2, _HEIGHT + 34, chart.x_label, "middle"))
+        parts.append(svg_text(-6, y + 4, f"{y_low + k / 5 * (y_high - y_low):.2f}", "end"))
+    parts.append(svg_text(_WIDTH / 2, -10, chart.title, "middle", "bold"))
+    parts.append(svg_text(_WIDTH / 2, _HEIGHT + 34, chart.x_label, "middle"))
     turned = f'<g transform="translate(-42 {_HEIGHT / 2}) rotate(-90)">'
-    return [*parts, turned, _text(0, 0, chart.y_label, "middle"), "</g>"]
+    return [*parts, turned, svg_text(0, 0, chart.y_label, "middle"), "</g>"]
 
 
 def _lines(chart: Chart, labels: Sequence[str]) -> list[str]:
@@ -93,11 +93,11 @@ def _ranges(chart: Chart) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def _stroke(number: int) -> str:
-    color = _COLORS[number % len(_COLORS)]
-    dash = _DASHES[number // len(_COLORS) % len(_DASHES)]
+    color = COLORS[number % len(COLORS)]
+    dash = _DASHES[number // len(COLORS) % len(_DASHES)]
     return f'stroke="{color}" stroke-width="1.6" stroke-dasharray="{dash}" fill="none"'
 
 
-def _text(x: float, y: float, text: str, anchor: str, weight: str = "normal") -> str:
+def svg_text(x: float, y: float, text: str, anchor: str, weight: str = "normal") -> str:
     about = f'text-anchor="{anchor}" font-weight="{weight}"'
     return f'<text x="{x:.1f}" y="{y:.1f}" {about}>{escape(text)}</text>'

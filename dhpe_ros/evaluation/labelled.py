@@ -1,4 +1,8 @@
-"""Labelled hands to measure against: the folders of ``docs/training.md``, single files, clips."""
+"""Hands to measure against: published sets, the folders of ``docs/training.md``, files, recordings.
+
+Pictures, videos and recordings that nobody labelled are sets too, of hands about which nothing is
+known: they are searched for, and what needs no label is reported.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from dhpe_ros.media import open_media
-from dhpe_ros.media.suffixes import VIDEO_SUFFIXES
+from dhpe_ros.camera import Camera
+from dhpe_ros.media import MediaError, is_bag, list_folder, open_media
+from dhpe_ros.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from dhpe_ros.training.dexter_object import is_dexter_object, read_dexter_object
 from dhpe_ros.training.labelled_hand import LabelledHand
 from dhpe_ros.training.rhd import is_rhd, read_rhd
 from dhpe_ros.training.stb import is_stb, read_stb
 from dhpe_ros.types import JOINT_COUNT, Side
 
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 _REMEDY = "docs/training.md describes the folder of labelled pictures"
 
 
@@ -28,10 +35,15 @@ class LabelledSet:
 
     @property
     def is_clip(self) -> bool:
-        return bool(self.hands) and _is_video(self.hands[0].picture)
+        return bool(self.hands) and _is_sequence(self.hands[0].picture)
+
+    @property
+    def gives_boxes(self) -> bool:
+        """Whether every hand says where it is; otherwise they are searched for."""
+        return all(hand.box is not None or hand.known.any() for hand in self.hands)
 
     def pictures(self) -> Iterator[tuple[LabelledHand, np.ndarray]]:
-        """Each hand with its picture ``(H, W, 3)`` uint8 RGB.
+        """Each hand with its picture ``(H, W, 3)`` uint8 RGB, and a recording's camera.
 
         Raises ``ValueError`` for what cannot be read.
         """
@@ -42,9 +54,11 @@ class LabelledSet:
         hand = next(waiting)
         for index, frame in enumerate(open_media(hand.picture).frames()):
             if index == hand.frame:
-                yield hand, frame.image
+                yield _with_camera(hand, frame.camera), frame.image
                 if (hand := next(waiting, None)) is None:
                     return
+        if not hand.known.any():  # a video's own count of its frames may be off
+            return
         raise ValueError(f"{hand.picture}: ends before frame {hand.frame}, which has a label")
 
     def part(self, count: int | None, seed: int) -> LabelledSet:
@@ -57,22 +71,24 @@ class LabelledSet:
 
 
 def open_labelled(path: Path, name: str = "") -> LabelledSet:
-    """The labelled hands of a folder, or of one picture or video with a ``labels.json`` beside it.
+    """The hands of a folder, or of one picture, video or recording, labelled beside it or not.
 
-    Of a folder, whatever is not marked ``train``; of RHD and STB, what others measure on as well.
-    Raises ``ValueError`` or ``OSError`` that says what is missing, and where the format is
-    described.
+    Of a folder, whatever is not marked ``train``; of published sets, what others measure on. Where
+    there are no labels, a hand in every picture about which nothing is known. Raises ``ValueError``
+    or ``OSError`` that says what is missing, and where the format is described.
     """
     if is_rhd(path):
         return LabelledSet(name or "rhd", read_rhd(path, "test"))
     if is_stb(path):
         return LabelledSet(name or "stb", read_stb(path, "test"))
-    if path.is_dir():
+    if is_dexter_object(path):
+        return LabelledSet(name or "dexter+object", read_dexter_object(path))
+    if path.is_dir() and not is_bag(path):
         folders = [f for f in (path, path / "signs", path / "wild") if _labels_file(f).is_file()]
+        hands = [hand for folder in folders for hand in read_folder(folder)]
         if not folders:
-            raise ValueError(f"no labels.json in {path}, {path}/signs or {path}/wild; {_REMEDY}")
-        hands = [hand for folder in folders for hand in _folder(folder)]
-    elif path.is_file():
+            hands = _pictures(path)
+    elif path.exists():
         hands = list(_file(path))
     else:
         raise ValueError(f"{path}: there is no such folder or file; {_REMEDY}")
@@ -81,20 +97,67 @@ def open_labelled(path: Path, name: str = "") -> LabelledSet:
     return LabelledSet(name or str(path), hands)
 
 
-def _folder(folder: Path) -> Iterator[LabelledHand]:
-    """The hands of one ``labels.json``: one hand per picture, whole pictures, or a mixed folder."""
+def open_demo() -> LabelledSet:
+    """The clip that ships, whose every label is exact."""
+    truth = json.loads((ASSETS / "demo_clip.json").read_text("utf-8"))
+    lens = tuple(truth["intrinsics"][name] for name in ("fx", "fy", "cx", "cy"))
+    side = Side[truth["side"].upper()]
+    hands = [
+        LabelledHand(
+            picture=ASSETS / "demo_clip.mp4",
+            joints_px=_array(row, "joints_px", 2),
+            side=side,
+            joints_m=_array(row, "joints_m", 3),
+            camera_px=lens,
+            exact=True,
+            frame=index,
+        )
+        for index, row in enumerate(truth["frames"])
+    ]
+    return LabelledSet("demo clip", hands)
+
+
+def _pictures(folder: Path) -> list[LabelledHand]:
+    """The pictures of a folder without labels."""
+    try:
+        files = [path for path in list_folder(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+    except MediaError:
+        files = []
+    if not files:
+        raise ValueError(
+            f"no pictures and no labels.json in {folder}, {folder}/signs or {folder}/wild; "
+            f"{_REMEDY}"
+        )
+    return [_unknown(file) for file in files]
+
+
+def _unknown(picture: Path, frame: int = 0) -> LabelledHand:
+    return LabelledHand(picture, np.full((JOINT_COUNT, 2), np.nan), None, frame=frame)
+
+
+def _with_camera(hand: LabelledHand, camera: Camera | None) -> LabelledHand:
+    if camera is None or hand.camera_px is not None:
+        return hand
+    return replace(hand, camera_px=(camera.fx, camera.fy, camera.cx, camera.cy))
+
+
+def read_folder(folder: Path, train: bool = False) -> Iterator[LabelledHand]:
+    """The hands of one ``labels.json``: one hand per picture, whole pictures, or a mixed folder.
+
+    Those that are marked ``train``, or those that are not.
+    """
     labels = _load(folder)
     try:
         if "hands" in labels:
-            rows = [row for row in labels["hands"] if row.get("split") != "train"]
+            rows = [row for row in labels["hands"] if (row.get("split") == "train") is train]
             yield from (_hand(folder, row, bool(labels.get("exact"))) for row in rows)
         elif "frames" in labels:
             for frame in labels["frames"]:
-                if frame.get("split") != "train":
+                if (frame.get("split") == "train") is train:
                     yield from (_one(folder / frame["file"], hand) for hand in frame["hands"])
-        else:
+        elif not train:
             for name, hands in labels.items():
-                if not _is_video(folder / name):
+                if not _is_sequence(folder / name):
                     yield from (_one(folder / name, hand) for hand in hands)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{_labels_file(folder)}: {_described(error)}; {_REMEDY}") from error
@@ -108,12 +171,14 @@ def _hand(folder: Path, row: dict, exact: bool) -> LabelledHand:
     else:
         picture = folder / row["file"]
         mask_file = (folder / "masks" / row["file"]).with_suffix(".png")
+    mesh_file = (folder / "meshes" / picture.name).with_suffix(".npy")
     return replace(
         _one(picture, row),
         mask_file=mask_file if mask_file.is_file() else None,
         joints_m=_array(row, "joints_m", 3) if exact else None,
         camera_px=tuple(row["camera_px"]) if "camera_px" in row else None,
         exact=exact,
+        mesh_file=mesh_file if exact and mesh_file.is_file() else None,
     )
 
 
@@ -130,11 +195,13 @@ def _array(row: dict, key: str, columns: int) -> np.ndarray:
 
 
 def _file(path: Path) -> Iterator[LabelledHand]:
-    """One picture, or the frames of one video; of several hands in a frame the first counts."""
-    labels = _load(path.parent)
+    """One picture, or the frames of a sequence; of several hands in a frame the first counts."""
+    labels = _load(path.parent) if _labels_file(path.parent).is_file() else {}
     if path.name not in labels:
-        raise ValueError(f"{_labels_file(path.parent)} says nothing about {path.name}; {_REMEDY}")
-    if not _is_video(path):
+        count = open_media(path).count if _is_sequence(path) else 1
+        yield from (_unknown(path, index) for index in range(count or 0))
+        return
+    if not _is_sequence(path):
         yield from (_one(path, hand) for hand in labels[path.name])
         return
     for index, hands in enumerate(labels[path.name]):
@@ -142,8 +209,8 @@ def _file(path: Path) -> Iterator[LabelledHand]:
             yield _one(path, hands[0], index)
 
 
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def _is_sequence(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES or is_bag(path)
 
 
 def _labels_file(folder: Path) -> Path:

@@ -105,8 +105,7 @@ def methods(pipeline: HandPipeline, steps: Sequence[int], seed: int) -> list[Met
         return swarm(hand.estimate, hand.observation, projection, EQ_13, seed), 0
 
     def from_keypoints(hand: SeenHand) -> tuple[Tensor, int]:
-        seen = replace(hand.observation, joints=hand.evidence.joints)
-        return fit_keypoints(seen, projection, evidence), 0
+        return fit_keypoints(from_heatmaps(hand), projection, evidence), 0
 
     return [
         Method("networks alone", 0, refined(EQ_13, 0)),
@@ -137,7 +136,7 @@ def study(
             tally.ms.append(hand.networks_ms if method.steps == 0 else spent)
             tally.taken.append(taken)
             tally.objectives.append(_objective(pipeline, hand, parameters))
-            tally.scores.append(score(_prediction(pipeline, hand, parameters)))
+            tally.scores.append(score(placed(pipeline, hand, parameters)))
     return [
         {
             "set": labelled.name,
@@ -185,15 +184,20 @@ def _objective(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> fl
     return float(objective(parameters, seen, pipeline.projection, networks, EQ_13))
 
 
+def from_heatmaps(hand: SeenHand) -> Observation:
+    """What is seen without the mesh network: 2D joints as the heat maps have them."""
+    return replace(hand.observation, joints=hand.evidence.joints)
+
+
 @torch.no_grad()
-def _prediction(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> Prediction:
+def placed(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> Prediction:
     """The hand of these parameters, placed as the pipeline places one."""
     projection, as_it_is = pipeline.projection, replace(EQ_13, steps=0)
     kept = refine(parameters, hand.observation, projection, pipeline.evidence, as_it_is)
     seen = SeenHands(projection(parameters), hand.evidence, kept)
     triangles = projection.hand_model.triangles
-    placed = place_hand(seen, 0, hand.crop, hand.target, hand.camera, triangles)
-    return Prediction(hand.label, hand.picture_size, placed, True, hand.target.side)
+    result = place_hand(seen, 0, hand.crop, hand.target, hand.camera, triangles)
+    return Prediction(hand.label, hand.picture_size, result, True, hand.target.side)
 
 
 def _now(pipeline: HandPipeline) -> float:

@@ -78,7 +78,8 @@ def _modules_behind(name: str, found: set[str]) -> set[str]:
 def _render_shard(folder: Path, model: HandModel, seed: tuple[int, int]) -> None:
     """Appears whole or not at all, whenever it is interrupted."""
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    (partial / "masks").mkdir(parents=True, exist_ok=True)
+    for kind in ("masks", "meshes"):
+        (partial / kind).mkdir(parents=True, exist_ok=True)
 
     def draw(job: tuple[int, SyntheticHand]) -> dict:
         index, hand = job
@@ -98,7 +99,7 @@ def _render_shard(folder: Path, model: HandModel, seed: tuple[int, int]) -> None
 def _write(
     folder: Path, name: str, hand: SyntheticHand, sample: Sample, rng: np.random.Generator
 ) -> dict:
-    """One picture and its mask; every other hand is a left one. Returns its label."""
+    """One picture, its mask and mesh; every other hand is a left one. Returns its label."""
     left = int(name) % 2 == 1
     opacity = sample.opacity[..., None] / 255.0
     image = sample.image * opacity + (1 - opacity) * background(len(sample.image), rng)
@@ -106,13 +107,16 @@ def _write(
     image, mask = (cv2.flip(layer, 1) if left else layer for layer in layers)
     cv2.imwrite(str(folder / f"{name}.jpg"), image, _JPEG)
     cv2.imwrite(str(folder / "masks" / f"{name}.png"), mask)
-    turned = (hand.joints_m - hand.joints_m[MIDDLE_MCP]) @ hand.rotation.T
-    joints_m = turned + np.array((0, 0, hand.distance_m))
+    joints_m, mesh_m = (
+        (points - hand.joints_m[MIDDLE_MCP]) @ hand.rotation.T + (0, 0, hand.distance_m)
+        for points in (hand.joints_m, hand.vertices_m)
+    )
     focal, center = _camera(joints_m, sample.joints_px)
     joints_px = sample.joints_px.astype(float)
     if left:
-        joints_m = joints_m * (-1, 1, 1)
+        joints_m, mesh_m = joints_m * (-1, 1, 1), mesh_m * (-1, 1, 1)
         joints_px, center = (p * (-1, 1) + (len(image) - 1, 0) for p in (joints_px, center))
+    np.save(folder / "meshes" / f"{name}.npy", mesh_m.astype(np.float32))
     return {
         "file": f"{name}.jpg",
         "split": "val",

@@ -27,7 +27,7 @@ _SYNTHETIC_HELD_BACK = 100  # one of so many
 _LIVE_HELD_BACK, _LIVE_HELD_BACK_SEED = 100, 2**31 - 1
 _DATA_SET_HELD_BACK = 200  # at most, of the test part of a published set: checks stay short
 _BACKGROUND_SIDE = 512  # pixels, the shorter side of a background, at most
-_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm"}  # the last: NYU's raw ones
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,15 @@ def load_backgrounds(folder: Path) -> list[np.ndarray]:
 
     Raises ``FileNotFoundError`` where there are none and ``ValueError`` for one that is none.
     """
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _PICTURES)
+    files = picture_files(folder)
     if not files:
         raise FileNotFoundError(f"no pictures ({', '.join(sorted(_PICTURES))}) in {folder}")
     return [_background(file) for file in files]
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """Of pictures, in a folder and those in it."""
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in _PICTURES)
 
 
 def _background(file: Path) -> np.ndarray:

@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 
 from dhpe_ros.training.samples import Sample, StoredSample
-from dhpe_ros.types import MIDDLE_MCP, Side
+from dhpe_ros.types import MIDDLE_MCP, Box, Side
+
+_NAMED = 5  # missing files that an error names
 
 
 @dataclass(frozen=True)
@@ -19,15 +21,17 @@ class LabelledHand:
     """What is known of one hand in one picture; the picture itself is read when it is needed."""
 
     picture: Path
-    joints_px: np.ndarray  # (21, 2), origin at the centre of the first pixel
-    side: Side  # as it looks in the picture
+    joints_px: np.ndarray  # (21, 2), origin at the centre of the first pixel; NaN: not known
+    side: Side | None  # as it looks in the picture; None where nobody knows
     mask_file: Path | None = None  # the hand, maybe in more pixels than the picture
-    joints_m: np.ndarray | None = None  # (21, 3) camera axes; None where nobody knows exactly
+    joints_m: np.ndarray | None = None  # (21, 3) camera axes; None or NaN: not known exactly
     camera_px: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy
     exact: bool = False  # False: another tracker's joints, and the mask may show the forearm
     frame: int = 0  # of a video
     mask_values: tuple[int, int] = (128, 255)  # lowest and highest value of the mask's hand
     visible: np.ndarray | None = None  # (21,) bool: joints in sight; None where nobody knows
+    mesh_file: Path | None = None  # .npy (778, 3): the open hand's vertices, camera axes, metres
+    box: Box | None = None  # where to look, where the joints alone do not tell
 
     def image(self) -> np.ndarray:
         """``(H, W, 3)`` uint8 RGB. Raises ``ValueError`` for a file that is not a picture."""
@@ -38,6 +42,15 @@ class LabelledHand:
         if self.mask_file is None:
             return None
         return cv2.inRange(read_grey(self.mask_file), *self.mask_values) > 0
+
+    @property
+    def known(self) -> np.ndarray:
+        """``(21,)`` bool: the joints whose place in the picture is known."""
+        return np.isfinite(self.joints_px).all(axis=1)
+
+    def mesh_m(self) -> np.ndarray | None:
+        """``(778, 3)`` camera axes."""
+        return None if self.mesh_file is None else np.load(self.mesh_file)
 
 
 def read_grey(file: Path) -> np.ndarray:
@@ -93,11 +106,17 @@ def evenly(items: Sequence, at_most: int | None) -> Sequence:
 
 
 def require_pictures(files: Sequence[Path], remedy: str) -> None:
-    """Raise ``FileNotFoundError`` if one is missing, before hours of training come across it."""
+    """Raise ``FileNotFoundError`` if some are missing, before hours of training come across them.
+
+    The error names the first few, and says how many there are.
+    """
     there: dict[Path, set[str]] = {}
     for file in files:
         if file.parent not in there:
             found = file.parent.iterdir() if file.parent.is_dir() else ()
             there[file.parent] = {path.name for path in found}
-        if file.name not in there[file.parent]:
-            raise FileNotFoundError(f"there is no {file}, but the labels list it; {remedy}")
+    missing = [file for file in files if file.name not in there[file.parent]]
+    if missing:
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        names = ", ".join(str(file) for file in missing[:_NAMED])
+        raise FileNotFoundError(f"there is no {names}{more}, but the labels list it; {remedy}")

@@ -1,0 +1,9 @@
+"""The names of what can be measured; ``rivals`` has the ways. Imports nothing, for the parser."""
+
+METHODS = {
+    "dhpe": "this project: networks and refinement as configured",
+    "networks": "the same networks without refinement",
+    "swarm": "particle swarm about the networks' estimate, after Oikonomidis et al.",
+    "keypoints": "fit of the mean hand to 2D joints alone, after Panteleris et al.",
+    "mediapipe": "MediaPipe Hands, where it is installed",
+}
