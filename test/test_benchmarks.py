@@ -29,7 +29,7 @@ def figure(value, unit="ms", direction="lower", key="render.forward_ms.cpu"):
 def test_the_baseline_holds_every_figure_once(run):
     keys = [f["key"] for f in json.loads(run.BASELINE.read_text())]
     expected = {
-        f"{metric.name}.{device}"
+        metric.key(device)
         for module in run.MODULES
         for metric in module.METRICS
         for device in ("cpu", "cuda")
