@@ -244,7 +244,7 @@ def test_the_fast_markers_are_the_others_byte_for_byte(header):
         ]
         message = fast.update(hands, later, 1.5)
         kinds.append(type(message))
-        expected = slow.update(hands, later, 1.5)
+        expected = over_the_wire(slow.update(hands, later, 1.5))
         got = message if isinstance(message, bytes) else serialize_message(message)
         assert deserialize_message(got, MarkerArray) == expected
     assert kinds == [MarkerArray, MarkerArray, bytes, bytes, bytes, MarkerArray]
@@ -276,10 +276,10 @@ def test_capsules_hold_the_hand(header):
     for joints, skin in zip(model.skeleton(vertices).numpy(), vertices.numpy(), strict=True):
         shapes, poses = capsules(joints, padding_m=0.01)
         outside_m = np.min([_outside_m(*pair, skin) for pair in zip(shapes, poses, strict=True)], 0)
-        assert (outside_m <= 0).mean() > 0.97
-        assert outside_m.max() < 0.02
+        assert (outside_m <= 0).mean() > 0.99
+        assert outside_m.max() < 0.01
         bare, _ = capsules(joints, padding_m=0.0)
-        assert max(s.dimensions[-1] for s in bare) < 0.02
+        assert max(s.dimensions[-1] for s in bare) < 0.035
 
 
 def _outside_m(shape, pose, points):

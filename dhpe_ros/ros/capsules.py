@@ -11,10 +11,17 @@ from shape_msgs.msg import SolidPrimitive
 from dhpe_ros.hand_scale import hand_length_m
 from dhpe_ros.types import BONES, JOINT_COUNT
 
-# Radii in lengths of the hand, by place in the finger: metacarpal, then to the tip.
-_RADII = (0.078, 0.061, 0.053, 0.047)
-_THUMB_RADII = (0.095, 0.078, 0.067, 0.056)
-BONE_RADII = np.array((*_THUMB_RADII, *(4 * _RADII)))  # (20,), as ``BONES``
+# Radii in lengths of the hand, ``(20,)`` as ``BONES``: 90 % of the skin is nearer to its bone, in
+# 40 hands of random pose and shape.
+BONE_RADII = np.array(
+    (
+        0.176, 0.140, 0.081, 0.068,
+        0.152, 0.082, 0.068, 0.060,
+        0.127, 0.091, 0.078, 0.067,
+        0.125, 0.085, 0.064, 0.058,
+        0.151, 0.078, 0.055, 0.049,
+    )
+)  # fmt: skip
 JOINT_RADII = np.array(  # (21,): of the thickest bone that ends there
     [max(r for b, r in zip(BONES, BONE_RADII, strict=True) if j in b) for j in range(JOINT_COUNT)]
 )

@@ -151,5 +151,5 @@ def _wrist_pose(hand: Hand) -> Pose:
 def _array(code: str, values: np.ndarray) -> array:
     """A flat ``array.array``, which rclpy takes as it is: thousands of times faster than a list."""
     flat = array(code)
-    flat.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    flat.frombytes(values.tobytes())
     return flat
