@@ -110,6 +110,8 @@ def machine_speed(figures: list[dict], baseline: dict[str, dict], device: str) -
 
 def change(figure: dict, before: float, speed: float) -> str:
     """In words: how many times better or worse than the baseline on an equal machine."""
+    if min(figure["value"], before) <= 0:
+        return ""  # memory that did not grow: no ratio says more
     better = figure["value"] / before
     if figure["unit"] == "images/s":
         better /= speed

@@ -75,6 +75,7 @@ def _collision_node(given: dict[str, str]) -> Node:
         namespace=given["namespace"],
         output="screen",
         emulate_tty=True,
+        parameters=[given["params_file"], _time(given)],
         remappings=[("collision_object", "/collision_object")],  # where move_group listens
     )
 
@@ -96,9 +97,12 @@ def _overrides(given: dict[str, str]) -> dict[str, str | bool]:
     overrides = {
         f"model.{name}": given[name] for name in ("backend", "device", "profile") if given[name]
     }
-    if given["use_sim_time"]:
-        overrides["use_sim_time"] = _is_true("use_sim_time", given["use_sim_time"])
-    return overrides
+    return {**overrides, **_time(given)}
+
+
+def _time(given: dict[str, str]) -> dict[str, bool]:
+    name = "use_sim_time"
+    return {name: _is_true(name, given[name])} if given[name] else {}
 
 
 def _remappings(given: dict[str, str]) -> list[tuple[str, str]]:

@@ -81,7 +81,7 @@ def root_errors_mm(
         (hand,) = scales.applied([hand], config, depth_m, index / RATE_HZ)
         if index / RATE_HZ >= LEARN_S:
             errors.append(hand.joints_m[MIDDLE_MCP] - sequence.joints_m[index][MIDDLE_MCP])
-    return 1000 * np.linalg.norm(errors, axis=1)
+    return 1000 * np.linalg.norm(np.reshape(errors, (-1, 3)), axis=1)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """MarkerArrays as bytes: what changes from frame to frame is written into the last message.
 
-Building and serialising the 4,614 points of a mesh as objects takes 2 ms, this 0.05 ms.
+The 4,614 points of a mesh, as objects, would be the dearest thing that the node publishes.
 """
 
 from __future__ import annotations
