@@ -1,8 +1,8 @@
 """All figures in one table: make bench, or python benchmarks/run.py --only render.
 
 Writes benchmarks/out/latest.json, a list of {key, value, unit, direction, device}, and compares it
-with the committed baseline.json. A key ends in the device's type, cpu or cuda. What could not be
-measured has the value null and the reason in place of the device.
+with the committed baseline.json. A key ends in the device's type, cpu or cuda, where there is one
+to speak of. What could not be measured has the value null and the reason in place of the device.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import engine
 import hand_layer
 import machine
 import networks
+import node
 import refine
 import rendering
 import stages
@@ -24,7 +25,9 @@ from tqdm import tqdm
 
 HERE = Path(__file__).parent
 LATEST, BASELINE = HERE / "out" / "latest.json", HERE / "baseline.json"
-MODULES: tuple[ModuleType, ...] = (machine, hand_layer, rendering, networks, engine, refine, stages)
+MODULES: tuple[ModuleType, ...] = (
+    machine, hand_layer, rendering, networks, engine, refine, stages, node,
+)  # fmt: skip
 NOTABLE = 0.15  # a smaller change is taken for noise
 
 
@@ -66,10 +69,12 @@ def measure_module(module: ModuleType, device: str) -> Iterator[dict]:
     name = machine.name_of(device)
     values = module.measure(device) if name else {}
     for metric in module.METRICS:
+        if not metric.per_device and device != "cpu":
+            continue
         missing = "missing: not installed" if name else "missing: no such device"
         value = values.get(metric.name)
         yield {
-            "key": f"{metric.name}.{device}",
+            "key": metric.key(device),
             "value": None if value is None else float(f"{value:.4g}"),
             "unit": metric.unit,
             "direction": metric.direction,
@@ -86,7 +91,7 @@ def table(figures: list[dict], baseline: dict[str, dict]) -> Iterator[str]:
         if figure["value"] is None:
             yield f"{figure['key']:48s} {'-':>10s} {_number(before)}  {figure['device']}"
             continue
-        speed = speeds[figure["key"].rsplit(".", 1)[1]]
+        speed = speeds.get(figure["key"].rsplit(".", 1)[1], 1.0)
         verdict = change(figure, before, speed) if before else "new"
         yield (
             f"{figure['key']:48s} {_number(figure['value'])} {_number(before)}  "
@@ -105,6 +110,8 @@ def machine_speed(figures: list[dict], baseline: dict[str, dict], device: str) -
 
 def change(figure: dict, before: float, speed: float) -> str:
     """In words: how many times better or worse than the baseline on an equal machine."""
+    if min(figure["value"], before) <= 0:
+        return ""  # memory that did not grow: no ratio says more
     better = figure["value"] / before
     if figure["unit"] == "images/s":
         better /= speed

@@ -16,6 +16,11 @@ class Metric(NamedTuple):
     name: str
     unit: str
     direction: str  # "lower" or "higher" is better
+    per_device: bool = True  # False: no matter of a device; its key is the name alone
+
+    def key(self, device: str) -> str:
+        """The name of the figure on a device, cpu or cuda."""
+        return f"{self.name}.{device}" if self.per_device else self.name
 
 
 def median_ms(call: Callable[[], object], device: str = "cpu", repeats: int = 50) -> float:

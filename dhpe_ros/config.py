@@ -85,6 +85,23 @@ class TrackingConfig:
         at_most=1.0,
         live=True,
     )
+    max_hands: int = setting(
+        4, "so many hands at most, the most prominent ones", at_least=1, at_most=64, live=True
+    )
+    search_rate: float = setting(
+        3.0,
+        "searches a second for further hands while some are followed; 0: none",
+        at_least=0.0,
+        at_most=100.0,
+        live=True,
+    )
+    memory: float = setting(
+        1.5,
+        "seconds for which a hand that is lost keeps its identity for when it comes back",
+        at_least=0.0,
+        at_most=60.0,
+        live=True,
+    )
     second_look: bool = setting(
         True, "see each hand once more, closer: 2D joints are the mean of both looks", live=True
     )
@@ -181,6 +198,26 @@ class CameraConfig:
 
 
 @dataclass(frozen=True)
+class ScaleConfig:
+    """What fixes the absolute size of hands, and with it their distance, beside depth images."""
+
+    hand_length: float = setting(
+        0.0,
+        "metres from the wrist's crease to the tip of the middle finger, stretched; 0: not known",
+        at_least=0.0,
+        at_most=0.4,
+        live=True,
+    )
+    learn_seconds: float = setting(
+        3.0,
+        "seconds after which a hand's size counts as learned; 0: every picture for itself",
+        at_least=0.0,
+        at_most=3600.0,
+        live=True,
+    )
+
+
+@dataclass(frozen=True)
 class NodeConfig:
     """The ROS face."""
 
@@ -205,6 +242,24 @@ class NodeConfig:
         1.0, "seconds that RViz keeps a marker", at_least=0.0, at_most=60.0, live=True
     )
     frame_id: str = setting("", "frame of the results; empty: the image's own", live=True)
+    depth_tolerance: float = setting(
+        0.02,
+        "seconds that the stamps of an image and of its depth image may differ",
+        at_least=0.0,
+        at_most=1.0,
+        live=True,
+    )
+    depth_margin: int = setting(
+        4,
+        "pixels about the hands that ~/depth_without_hands leaves out too",
+        at_least=0,
+        at_most=100,
+        live=True,
+    )
+    publish_tf: bool = setting(False, "also publish the wrists' frames on /tf")
+    tf_prefix: str = setting(
+        "", "what the names of these frames begin with: <tf_prefix>hand_<track>", live=True
+    )
 
 
 @dataclass(frozen=True)
@@ -218,6 +273,7 @@ class Config(Settings):
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
+    scale: ScaleConfig = field(default_factory=ScaleConfig)
     node: NodeConfig = field(default_factory=NodeConfig)
 
     def __post_init__(self) -> None:
@@ -227,6 +283,11 @@ class Config(Settings):
                 Box.parse(self.tracking.box)
             except ValueError as error:
                 raise ValueError(f"tracking.box: {error}") from error
+        if 0 < self.scale.hand_length < 0.05:
+            raise ValueError(
+                f"scale.hand_length is in metres, got {self.scale.hand_length}; people's hands "
+                "have 0.10 to 0.23, and 0 stands for not known"
+            )
 
     @staticmethod
     def name_of(section: str, field_name: str) -> str:

@@ -61,10 +61,11 @@ def _draw_mesh(picture: np.ndarray, hand: Hand) -> None:
     unit = _unit_square(vertices, height, width)
     face = rasterize(unit[None], hand.triangles, (height, width)).face_index[0]
     a, b, c = (hand.normals[hand.triangles[:, k]] for k in range(3))
-    facing = np.abs((a + b + c)[:, 2]) / 3
-    shade = (0.35 + 0.65 * facing)[face][..., None] * _MESH_COLOR
-    blended = (1 - _MESH_OPACITY) * part + _MESH_OPACITY * shade
-    part[face >= 0] = blended[face >= 0].astype(np.uint8)
+    facing = np.abs((a + b + c)[:, 2:]) / 3
+    colors = _MESH_OPACITY * (0.35 + 0.65 * facing) * _MESH_COLOR
+    covered = face >= 0
+    beneath = np.float32(1 - _MESH_OPACITY) * part[covered]
+    part[covered] = (beneath + colors[face[covered]]).astype(np.uint8)
 
 
 def _window(hand: Hand, shape: tuple[int, ...]) -> tuple[slice, slice] | None:

@@ -18,7 +18,7 @@ from dhpe_ros.engines.networks import BackedNetworks, EagerNetworks
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.hand_search import find_hand, told_side
+from dhpe_ros.hand_search import HandSearch, told_side
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.objective import Observation
 from dhpe_ros.placement import SeenHands, place_hand
@@ -57,6 +57,7 @@ class HandPipeline:
         self.eager = EagerNetworks(self.evidence, self.mesh_estimator, self.projection)
         with torch.no_grad():
             self.networks = BackedNetworks(self.eager, model, self.device)
+        self.search = HandSearch(self.see)
 
     def configure(self, config: Config) -> None:
         """Take over settings that may change while running.
@@ -86,7 +87,7 @@ class HandPipeline:
     ) -> list[Hand]:
         """The hands in ``image`` ``(H, W, 3)`` uint8 RGB, at most one per target.
 
-        Without ``targets`` a hand is searched for in the configured box. Without ``camera`` one is
+        Without ``targets`` hands are searched for in the configured box. Without ``camera`` one is
         assumed and ``metric`` is false. No hand, an empty list. Raises ``ValueError`` for an array
         that is not an image, or a camera of another size.
         """
@@ -110,14 +111,12 @@ class HandPipeline:
         return self._place(camera, targets, crops, evidence, refined)
 
     def find(self, image: np.ndarray, boxes: Sequence[Target] | None = None) -> list[Target]:
-        """Search for one hand in each of ``boxes``, or in the configured box of ``image``."""
+        """Search for one hand in each of ``boxes``, or for hands in the configured box."""
         tracking = self.config.tracking
-        everywhere = boxes is None and tracking.box == "full"
-        if everywhere:
-            boxes = [Target(Box(0, 0, image.shape[1], image.shape[0]))]
-        elif boxes is None:
-            boxes = [Target(Box.parse(tracking.box))]
-        found = (find_hand(image, area, self.see, tracking, everywhere) for area in boxes)
+        if boxes is None and tracking.box == "full":
+            return self.search.everywhere(image, tracking)
+        boxes = [Target(Box.parse(tracking.box))] if boxes is None else boxes
+        found = (self.search.within(image, area, tracking) for area in boxes)
         return [target for target in found if target is not None]
 
     @torch.no_grad()

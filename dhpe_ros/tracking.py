@@ -2,103 +2,248 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dhpe_ros.camera import Camera
-from dhpe_ros.hand_search import joints_box, prominence
+from dhpe_ros.hand_scale import HandScales
+from dhpe_ros.hand_search import joints_box, prominence, sure_score
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.refinement_start import SAME_HAND_OVERLAP
-from dhpe_ros.types import Hand, Target
+from dhpe_ros.types import Box, Hand, Side, Target
 
-SURE_FACTOR = 1.45  # of min_score, for a hand that the search has found to be followed at once
+BACK_S = 0.5  # an image that is so much older is of another time, not just late
+FRAME_S = 1 / 30  # between two images, for who does not say when they were taken
 PATIENCE_FRAMES = 10  # in a row with weaker hands only, and those will do
 WEAK_SCORE = 0.6  # a lone hand below it may be the wrong one
 WEAK_FRAMES = 5  # so many in a row, and a search looks for a surer one
 SURER_BY = 1.1  # so many times as prominent a hand elsewhere must be
 
+# Lengths below are in sizes of the hand: the longer side of the box about its joints.
+_ONE_HAND = 0.3  # mean distance of the joints below which two estimates are of one hand
+_REACH = 1.0  # from where it was expected, a hand that comes back may be so far,
+_REACH_PER_S = 2.0  # and so much farther for each second it was away
+_OTHER_SIDE = 0.7  # what being the other hand costs
+_COASTING_S = 0.4  # a lost hand is expected to go on moving for so long
+_KEEP = 0.7  # of velocity and side as believed so far, from frame to frame
+
+
+@dataclass(frozen=True)
+class _Track:
+    """A hand that is followed, or was until a moment ago."""
+
+    hand: Hand
+    box: Box  # about the joints, as the next crop
+    seen_s: float
+    velocity: np.ndarray  # (2,) pixels a second
+    right: float  # how sure it is a right hand, 0..1, by the frames so far
+
+    @property
+    def track_id(self) -> int:
+        return self.hand.track_id
+
+    @property
+    def target(self) -> Target:
+        side, number = self.hand.side, self.track_id
+        return Target(self.box, side, number, side_is_told=False, previous=self.hand)
+
+    def place_at(self, time_s: float) -> np.ndarray:
+        """``(2,)``: where the hand's middle is expected."""
+        return self.box.center + self.velocity * min(time_s - self.seen_s, _COASTING_S)
+
+    def box_at(self, time_s: float) -> Box:
+        x, y = self.place_at(time_s)
+        width, height = self.box.width, self.box.height
+        return Box(x - width / 2, y - height / 2, width, height)
+
+    def misfit(self, box: Box, side: Side | None, time_s: float, scale: float) -> float:
+        """How little a hand in ``box`` looks like this one: distance in sizes, and the side."""
+        size = max(self.box.width, box.width) / scale
+        distance = float(np.linalg.norm(self.place_at(time_s) - box.center)) / size
+        if side is None:
+            return distance
+        return distance + _OTHER_SIDE * abs(self.right - (side is Side.RIGHT))
+
 
 class HandTracker:
-    """Follows hands: the next frame's box is the last mesh's, a lost hand is searched for anew.
+    """Follows hands: the next frame's box is the last mesh's, further ones are searched for.
 
-    Each hand takes its last frame along, which the refinement starts from and stays near.
+    Each hand takes its last frame along, which the refinement starts from and stays near. One that
+    is lost, behind another or out of the image, keeps its identity for ``tracking.memory`` seconds.
 
     A lone hand that stays weak gives way to a surer one elsewhere.
     """
 
     def __init__(self, pipeline: HandPipeline) -> None:
         self.pipeline = pipeline
-        self._targets: list[Target] = []
-        self._next_id = 1
+        self._tracks: dict[int, _Track] = {}  # what is followed
+        self._lost: dict[int, _Track] = {}
+        self._scales = HandScales()
+        self._ids = itertools.count(1)
+        self._time_s = -np.inf
+        self._searched_s = -np.inf
         self._weak_frames = 0
         self._unsure_frames = 0
 
     def reset(self) -> None:
         """Forget every hand; identities are never used twice."""
-        self._targets = []
+        self._tracks, self._lost, self._scales = {}, {}, HandScales()
+        self._time_s = self._searched_s = -np.inf
 
     def process(
         self,
         image: np.ndarray,
         camera: Camera | None = None,
         boxes: Sequence[Target] | None = None,
+        depth_m: np.ndarray | None = None,
+        time_s: float | None = None,
     ) -> list[Hand]:
-        """The hands in the next frame ``(H, W, 3)`` uint8 RGB.
+        """The hands in the next frame ``(H, W, 3)`` uint8 RGB, in the order they were found.
 
         ``boxes``, where given, come from someone else's detector and override what was tracked;
-        a box that overlaps a hand that was tracked keeps its identity.
+        a box that overlaps a hand that was tracked keeps its identity. ``depth_m`` ``(H, W)``, NaN
+        where unknown, is the depth image of the same camera. ``time_s`` is when the image was
+        taken; hands are forgotten when it goes back, as when a recording begins again.
         """
-        anew = boxes is None and not self._targets
-        if anew or boxes is not None:
-            found = self.pipeline.find(image, boxes)
-            known = list(self._targets)
-            self._targets = [self._identify(target, known) for target in found]
-            self._weak_frames = 0
-        rival = self._rival(image)
-        hands = self.pipeline.estimate(image, camera, self._targets + rival)
+        time_s = self._at(time_s)
+        self._forget_lost(time_s)
+        followed = [] if boxes is not None else [track.target for track in self._tracks.values()]
+        rival = self._rival(image) if boxes is None else []
+        found = [] if rival else self._found(image, boxes, time_s)
+        hands = self.pipeline.estimate(image, camera, followed + found + rival)
+        if boxes is None:
+            hands = self._taken_up(hands)
         if rival:
             hands = [_surer(hands)] if hands else []
-        if anew:
-            hands = self._taken_up(hands)
+        hands = self._each_once(hands, time_s)
         self._note_weakness(hands)
-        self._targets = [self._follow(hand) for hand in hands]
-        return hands
+        self._remember(hands, time_s)
+        scale = self.pipeline.config.scale
+        return self._scales.applied(hands, scale, depth_m, time_s)
+
+    def _at(self, time_s: float | None) -> float:
+        if time_s is None:
+            time_s = self._time_s + FRAME_S if np.isfinite(self._time_s) else 0.0
+        elif time_s < self._time_s - BACK_S:
+            self.reset()
+        self._time_s = time_s
+        return time_s
+
+    def _forget_lost(self, time_s: float) -> None:
+        memory_s = self.pipeline.config.tracking.memory
+        self._lost = {k: t for k, t in self._lost.items() if time_s - t.seen_s <= memory_s}
+
+    def _found(
+        self, image: np.ndarray, boxes: Sequence[Target] | None, time_s: float
+    ) -> list[Target]:
+        """Hands that are not followed yet: from outside, or from a search where one is due."""
+        tracking = self.pipeline.config.tracking
+        if boxes is not None:
+            found = self.pipeline.find(image, boxes)
+        elif not self._tracks:
+            found = self.pipeline.find(image)
+        elif self._search_is_due(time_s):
+            known = [track.box for track in self._tracks.values()]
+            likely = [track.box_at(time_s) for track in self._lost.values()]
+            found = self.pipeline.search.elsewhere(image, known, tracking, likely)
+            found = found[: tracking.max_hands - len(known)]
+        else:
+            return []
+        self._searched_s = time_s
+        known = {**self._lost} if boxes is None else {**self._lost, **self._tracks}
+        return [self._identified(target, known, time_s) for target in found]
+
+    def _search_is_due(self, time_s: float) -> bool:
+        tracking = self.pipeline.config.tracking
+        if tracking.box != "full" or len(self._tracks) >= tracking.max_hands:
+            return False
+        return (time_s - self._searched_s) * tracking.search_rate >= 1.0
+
+    def _identified(self, target: Target, known: dict[int, _Track], time_s: float) -> Target:
+        """Give a found target the identity of the hand it fits best, which then is taken."""
+        scale = self.pipeline.config.tracking.crop_scale
+
+        def misfit(track: _Track) -> float:
+            away_s = time_s - track.seen_s
+            reach = _REACH + _REACH_PER_S * away_s
+            return track.misfit(target.box, target.side, time_s, scale) / reach
+
+        best = min(known.values(), key=misfit, default=None)
+        if best is None or misfit(best) > 1:
+            return replace(target, track_id=next(self._ids))
+        del known[best.track_id]
+        seen_just_now = best.track_id in self._tracks
+        previous = best.hand if seen_just_now else None
+        return replace(target, track_id=best.track_id, previous=previous)
 
     def _taken_up(self, hands: list[Hand]) -> list[Hand]:
-        """Hands sure enough to be followed from now on; weaker ones after some patience."""
-        sure_score = SURE_FACTOR * self.pipeline.config.tracking.min_score
-        sure = [hand for hand in hands if hand.score >= sure_score]
-        self._unsure_frames = 0 if sure or not hands else self._unsure_frames + 1
-        return hands if self._unsure_frames > PATIENCE_FRAMES else sure
+        """Without those just found that are not sure; lone ones will do after some patience."""
+        sure = sure_score(self.pipeline.config.tracking)
+        known = self._tracks.keys() | self._lost.keys()
+        kept = [h for h in hands if h.track_id in known or h.score >= sure]
+        self._unsure_frames = 0 if kept or not hands else self._unsure_frames + 1
+        return hands if self._unsure_frames > PATIENCE_FRAMES else kept
 
     def _rival(self, image: np.ndarray) -> list[Target]:
         """What a fresh search finds elsewhere, now and then while a lone track is weak."""
-        if len(self._targets) != 1 or self._weak_frames < WEAK_FRAMES:
+        if len(self._tracks) != 1 or self._weak_frames < WEAK_FRAMES:
             return []
         self._weak_frames = 0
-        (tracked,) = self._targets
+        (tracked,) = self._tracks.values()
         found = self.pipeline.find(image)
         elsewhere = [t for t in found if t.box.overlap(tracked.box) < SAME_HAND_OVERLAP]
-        return [self._identify(target, []) for target in elsewhere]
+        return [replace(target, track_id=next(self._ids)) for target in elsewhere[:1]]
 
     def _note_weakness(self, hands: Sequence[Hand]) -> None:
         weak = len(hands) == 1 and hands[0].score < WEAK_SCORE
         self._weak_frames = self._weak_frames + 1 if weak else 0
 
-    def _follow(self, hand: Hand) -> Target:
-        box = joints_box(hand.joints_px, self.pipeline.config.tracking)
-        return Target(box, hand.side, hand.track_id, side_is_told=False, previous=hand)
+    def _each_once(self, hands: Sequence[Hand], time_s: float) -> list[Hand]:
+        """Where two crops saw one hand, it is that of the track which it fits better.
 
-    def _identify(self, target: Target, known: list[Target]) -> Target:
-        """Give a found target the identity of the hand it overlaps, which then is taken."""
-        last = max(known, key=lambda one: target.box.overlap(one.box), default=None)
-        if last is not None and target.box.overlap(last.box) > SAME_HAND_OVERLAP:
-            known.remove(last)
-            return replace(target, track_id=last.track_id, previous=last.previous)
-        self._next_id += 1
-        return replace(target, track_id=self._next_id - 1)
+        The other is hidden behind it, most likely, and lost for now.
+        """
+        scale = self.pipeline.config.tracking.crop_scale
+
+        def misfit(hand: Hand) -> float:
+            track = self._tracks.get(hand.track_id) or self._lost.get(hand.track_id)
+            if track is None:
+                return np.inf
+            return track.misfit(self._box(hand), hand.side, time_s, scale)
+
+        kept: list[Hand] = []
+        for hand in sorted(hands, key=misfit):
+            if not any(_are_one(hand, other) for other in kept):
+                kept.append(hand)
+        return sorted(kept, key=lambda hand: hand.track_id)
+
+    def _remember(self, hands: Iterable[Hand], time_s: float) -> None:
+        """What is followed from now on, and for a while what is not any more."""
+        before = {**self._lost, **self._tracks}
+        self._tracks = {h.track_id: self._track(h, before, time_s) for h in hands}
+        self._lost = {k: track for k, track in before.items() if k not in self._tracks}
+        self._scales.keep(self._tracks.keys() | self._lost.keys())
+
+    def _track(self, hand: Hand, before: dict[int, _Track], time_s: float) -> _Track:
+        box, right = self._box(hand), float(hand.side is Side.RIGHT)
+        last = before.get(hand.track_id)
+        if last is None:
+            return _Track(hand, box, time_s, np.zeros(2), right)
+        passed_s = max(time_s - last.seen_s, 1e-3)
+        velocity = np.subtract(box.center, last.box.center) / passed_s
+        velocity = _KEEP * last.velocity + (1 - _KEEP) * velocity
+        return _Track(hand, box, time_s, velocity, _KEEP * last.right + (1 - _KEEP) * right)
+
+    def _box(self, hand: Hand) -> Box:
+        return joints_box(hand.joints_px, self.pipeline.config.tracking)
+
+
+def _are_one(hand: Hand, other: Hand) -> bool:
+    apart = np.linalg.norm(hand.joints_px - other.joints_px, axis=1).mean()
+    return bool(apart < _ONE_HAND * np.ptp(hand.joints_px, axis=0).max())
 
 
 def _surer(hands: Sequence[Hand]) -> Hand:

@@ -18,6 +18,7 @@ PARAMETER_COUNT = 63
 FEATURE_COUNT = 2048
 
 FINGERS = ("thumb", "index", "middle", "ring", "little")
+MIDDLE_FINGER = (0, 9, 10, 11, 12)  # from the wrist to the tip: what a hand's length is
 JOINT_NAMES = ("wrist", *(f"{finger}{k}" for finger in FINGERS for k in (1, 2, 3, 4)))
 BONES = tuple(
     (0 if k == 0 else 4 * finger + k, 4 * finger + k + 1) for finger in range(5) for k in range(4)
@@ -30,6 +31,15 @@ class Side(IntEnum):
 
     LEFT = 0
     RIGHT = 1
+
+
+class Scale(IntEnum):
+    """What a hand's absolute size rests on; the numbers are those of ``dhpe_ros/msg/Hand``."""
+
+    ESTIMATED = 0  # this picture alone
+    LEARNED = 1  # the same hand in the pictures, or depth images, before
+    KNOWN = 2  # the setting
+    DEPTH = 3  # the depth image of the same time
 
 
 @dataclass(frozen=True)
@@ -136,3 +146,4 @@ class Hand:
     metric: bool  # True: the camera is known, its lens was not assumed
     refinement: Refinement
     track_id: int = 0
+    scale: Scale = Scale.ESTIMATED

@@ -16,13 +16,14 @@ ARGUMENTS = {
     "namespace": ("", "namespace of the node and its topics"),
     "image": ("", "image topic, e.g. /camera/image_raw; empty: image"),
     "camera_info": ("", "its camera_info; empty: the one beside the image topic"),
-    "depth": ("", "depth topic, registered to the image; empty: depth; not used yet"),
+    "depth": ("", "depth topic, registered to the image; empty: depth"),
     "params_file": (str(shared_file("config/hand.yaml")), "YAML file of parameters"),
     "backend": ("", "how the networks run: auto, tensorrt, compiled or eager"),
     "device": ("", "torch device: auto, cpu, cuda, cuda:1"),
     "profile": ("", "networks: full (the paper's) or lite (for CPUs)"),
     "rviz": ("false", "also start RViz with config/hand.rviz: true or false"),
     "fixed_frame": ("", "RViz's fixed frame, the images' frame_id; empty: as in hand.rviz"),
+    "collision_objects": ("false", "also turn hands into MoveIt collision objects: true or false"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "respawn": ("false", "start the node again when it ends: true or false"),
     "use_sim_time": ("", "take the time from /clock: true or false"),
@@ -46,7 +47,10 @@ def _start(context: LaunchContext) -> list[Node]:
     given = {name: LaunchConfiguration(name).perform(context).strip() for name in ARGUMENTS}
     if _is_true("build_only", given["build_only"]):
         return [_export(given)]
-    return [_hand_node(given)] + ([_rviz(given)] if _is_true("rviz", given["rviz"]) else [])
+    optional = {"rviz": _rviz, "collision_objects": _collision_node}
+    return [_hand_node(given)] + [
+        start(given) for name, start in optional.items() if _is_true(name, given[name])
+    ]
 
 
 def _hand_node(given: dict[str, str]) -> Node:
@@ -87,9 +91,22 @@ def _export_arguments(given: dict[str, str]) -> list[str]:
     return arguments
 
 
+def _collision_node(given: dict[str, str]) -> Node:
+    return Node(
+        package="dhpe_ros",
+        executable="hand_collision_node",
+        name="hand_collision",
+        namespace=given["namespace"],
+        output="screen",
+        emulate_tty=True,
+        parameters=[given["params_file"], _time(given)],
+        remappings=[("collision_object", "/collision_object")],  # where move_group listens
+    )
+
+
 def _rviz(given: dict[str, str]) -> Node:
     frame = ["-f", given["fixed_frame"]] if given["fixed_frame"] else []
-    topics = ("markers", "overlay")
+    topics = ("markers", "overlay", "mask", "points", "depth_without_hands")
     return Node(
         package="rviz2",
         executable="rviz2",
@@ -104,9 +121,12 @@ def _overrides(given: dict[str, str]) -> dict[str, str | bool]:
     overrides = {
         f"model.{name}": given[name] for name in ("backend", "device", "profile") if given[name]
     }
-    if given["use_sim_time"]:
-        overrides["use_sim_time"] = _is_true("use_sim_time", given["use_sim_time"])
-    return overrides
+    return {**overrides, **_time(given)}
+
+
+def _time(given: dict[str, str]) -> dict[str, bool]:
+    name = "use_sim_time"
+    return {name: _is_true(name, given[name])} if given[name] else {}
 
 
 def _remappings(given: dict[str, str]) -> list[tuple[str, str]]:

@@ -17,14 +17,30 @@ from dhpe_ros.media.image_messages import fill_image
 WIDTH, HEIGHT = 320, 240
 
 
-def pixels_of(kind):
-    """``(HEIGHT, WIDTH, 3)``: black, or noise whose first pixel is the number in the kind."""
+def pixels_of(kind, size=(WIDTH, HEIGHT)):
+    """``(height, width, 3)``: black, or noise whose first pixel is the number in the kind."""
+    width, height = size
     if kind == "black":
-        return np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    pixels = np.random.default_rng(0).integers(20, 235, (HEIGHT, WIDTH, 3), np.uint8)
+        return np.zeros((height, width, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(20, 235, (height, width, 3), np.uint8)
     if kind.isdigit():
         pixels[0, 0] = int(kind)
     return pixels
+
+
+def _set(**values):
+    def change(message):
+        for name, value in values.items():
+            setattr(message, name, value)
+
+    return change
+
+
+BREAK = {
+    "step": _set(step=WIDTH),
+    "data": lambda message: setattr(message, "data", message.data[:-10]),
+    "empty": _set(width=0, height=0, step=0, data=[]),
+}
 
 
 class Camera:
@@ -32,19 +48,23 @@ class Camera:
         sensor = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.node = node
         self.images = node.create_publisher(Image, "image", sensor)
+        self.depths = node.create_publisher(Image, "depth", sensor)
         self.infos = node.create_publisher(CameraInfo, "camera_info", sensor)
         self.rois = node.create_publisher(RegionOfInterest, "hand/roi", sensor)
 
     def obey(self, kind="noise", count=1, period=0.1, info=True, focal=300.0, encoding="rgb8",
-             frame="camera", age=0.0, stamped=True, roi=None):  # fmt: skip
+             frame="camera", age=0.0, stamped=True, roi=None, size=(WIDTH, HEIGHT),
+             broken="", depth_m=0.0, depth_size=(WIDTH, HEIGHT), depth_late=0.0):  # fmt: skip
         """Publish ``count`` images; the ``(sec, nanosec)`` stamps of them."""
         stamps = []
         if roi:
             self.rois.publish(RegionOfInterest(**roi))
             time.sleep(0.1)
         for _ in range(count):
-            message = fill_image(Image(), pixels_of(kind), "rgb8")
+            message = fill_image(Image(), pixels_of(kind, size), "rgb8")
             message.encoding = encoding
+            if broken:
+                BREAK[broken](message)
             message.header.frame_id = frame
             if stamped:
                 nanoseconds = self.node.get_clock().now().nanoseconds - int(age * 1e9)
@@ -53,6 +73,10 @@ class Camera:
                 self.infos.publish(self.info(message, focal))
                 time.sleep(0.03)
             self.images.publish(message)
+            if depth_m:
+                time.sleep(depth_late)
+                pixels = np.full(depth_size[::-1], depth_m, np.float32)
+                self.depths.publish(fill_image(Image(header=message.header), pixels, "32FC1"))
             stamps.append((message.header.stamp.sec, message.header.stamp.nanosec))
             time.sleep(period)
         return stamps

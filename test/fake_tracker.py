@@ -5,11 +5,12 @@ It finds a flat grey hand in every image that is not black, and does what boxes 
 
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 
-from dhpe_ros.types import Box, Hand, Refinement, Side
+from dhpe_ros.types import Box, Hand, Refinement, Scale, Side
 
 VERTICES, TRIANGLES = 778, 1538
 
@@ -60,7 +61,7 @@ class FakeTracker:
     def reset(self):
         self._track += 1
 
-    def process(self, image, camera=None, boxes=None):
+    def process(self, image, camera=None, boxes=None, depth_m=None, time_s=None):
         first = int(image[0, 0, 0])
         if first == 13:
             raise RuntimeError("unlucky image")
@@ -69,10 +70,11 @@ class FakeTracker:
         if not image.any() or self.config.tracking.min_score > 0.875:
             return []
         boxes = [target.box for target in boxes] if boxes else [None]
-        return [
+        hands = [
             make_hand(box, track_id=self._track + i, metric=camera is not None)
             for i, box in enumerate(boxes)
         ]
+        return [h if depth_m is None else replace(h, scale=Scale.DEPTH) for h in hands]
 
 
 if __name__ == "__main__":

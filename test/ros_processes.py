@@ -14,13 +14,14 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 import dhpe_ros
 from dhpe_ros.msg import HandArray, HandMesh
 
 HERE = Path(__file__).resolve().parent
+PATIENCE = float(os.environ.get("TEST_PATIENCE", "1"))  # times as long to wait, on a busy machine
 SOURCES = Path(dhpe_ros.__file__).resolve().parents[1]  # the same for all processes
 ENVIRONMENT = {
     **os.environ,
@@ -34,8 +35,10 @@ TOPICS = {
     "mask": Image,
     "camera_info": CameraInfo,
     "markers": MarkerArray,
+    "points": PointCloud2,
     "overlay": Image,
 }
+DEPTH_TOPICS = {"depth_without_hands": Image}  # which need a depth image to come
 
 
 class NodeProcess:
@@ -54,14 +57,14 @@ class NodeProcess:
         return self._log.read_text()
 
     def wait_for(self, words, timeout_s=60.0):
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + timeout_s * PATIENCE
         while words not in self.log():
             assert self._process.poll() is None, f"the node ended:\n{self.log()}"
             assert time.monotonic() < end, f"no {words!r} in:\n{self.log()}"
             time.sleep(0.05)
 
     def exit_code(self, timeout_s=60.0):
-        return self._process.wait(timeout_s)
+        return self._process.wait(timeout_s * PATIENCE)
 
     def interrupt(self, sent=signal.SIGINT):
         """Send the signal; the exit code."""
@@ -102,7 +105,7 @@ class CameraProcess:
 
     def close(self):
         self._process.stdin.close()
-        self._process.wait(20)
+        self._process.wait(20 * PATIENCE)
 
 
 class Ears:
@@ -110,10 +113,10 @@ class Ears:
 
     def __init__(self, node_name="hand"):
         self.node = rclpy.create_node("ears")
-        self.heard = {name: [] for name in (*TOPICS, "diagnostics")}
+        self.heard = {name: [] for name in (*TOPICS, *DEPTH_TOPICS, "diagnostics")}
         self._name = node_name
         self._clients = {}
-        for name, kind in TOPICS.items():
+        for name, kind in {**TOPICS, **DEPTH_TOPICS}.items():
             self._listen(kind, f"{node_name}/{name}", self.heard[name])
         self._listen(DiagnosticArray, "/diagnostics", self.heard["diagnostics"])
 
@@ -126,7 +129,7 @@ class Ears:
 
     def until(self, happened, timeout_s=20.0):
         """Spin until ``happened()``; whether it did."""
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + timeout_s * PATIENCE
         while not happened() and time.monotonic() < end:
             rclpy.spin_once(self.node, timeout_sec=0.05)
         return happened()
@@ -137,6 +140,11 @@ class Ears:
     def of(self, topic, stamp):
         """The messages of ``topic`` that carry ``stamp``."""
         return [m for m in self.heard[topic] if stamp_of(m) == stamp]
+
+    def status(self):
+        """The message of the last diagnostic."""
+        diagnostics = self.heard["diagnostics"]
+        return diagnostics[-1].status[0].message if diagnostics else ""
 
     def hands_of(self, stamp, timeout_s=20.0):
         """The HandArray of an image."""
@@ -149,9 +157,9 @@ class Ears:
         if service not in self._clients:
             self._clients[service] = self.node.create_client(kind, f"{self._name}/{service}")
         client = self._clients[service]
-        assert client.wait_for_service(10.0)
+        assert client.wait_for_service(10.0 * PATIENCE)
         future = client.call_async(request)
-        rclpy.spin_until_future_complete(self.node, future, timeout_sec=10.0)
+        rclpy.spin_until_future_complete(self.node, future, timeout_sec=10.0 * PATIENCE)
         return future.result()
 
     def set(self, **values):

@@ -29,7 +29,7 @@ def figure(value, unit="ms", direction="lower", key="render.forward_ms.cpu"):
 def test_the_baseline_holds_every_figure_once(run):
     keys = [f["key"] for f in json.loads(run.BASELINE.read_text())]
     expected = {
-        f"{metric.name}.{device}"
+        metric.key(device)
         for module in run.MODULES
         for metric in module.METRICS
         for device in ("cpu", "cuda")
@@ -55,6 +55,7 @@ def test_a_measurement_has_a_figure_for_every_metric_and_says_what_is_missing(ru
         (figure(5.0), 5.0, 0.5, "2.00 x better"),
         (figure(100.0, "images/s", "higher"), 200.0, 0.5, ""),
         (figure(100.0, "images/s", "higher"), 200.0, 1.0, "2.00 x WORSE"),
+        (figure(0.0, "MB"), 2.0, 1.0, ""),  # nothing to compare by ratio
         (figure(3.0, "x", "higher"), 3.0, 0.5, ""),  # a ratio within one run is not scaled
     ],
 )

@@ -27,7 +27,8 @@ from dhpe_ros.weights import build_networks, hand_model_path, save_networks
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "dhpe_ros" / "assets" / "demo_clip.mp4"
 HAND_KEYS = {
-    "side", "score", "box_px", "joints_px", "joints_m", "parameters", "metric", "residual_px",
+    "side", "score", "box_px", "joints_px", "joints_m", "parameters", "metric", "scale",
+    "residual_px",
 }  # fmt: skip
 
 
@@ -162,6 +163,19 @@ def test_a_video_gives_json_per_frame_a_clip_and_one_mesh_per_track(predict, tmp
     assert (content["frame"], content["stamp_s"]) == (3, pytest.approx(0.3))
     assert content["hands"][0].keys() == HAND_KEYS | {"track_id"}
     assert open_media(out / "wave_overlay.mp4").count == 4
+
+
+def test_a_video_can_be_written_as_a_recording_of_the_node_s_topics(predict, tmp_path):
+    rosbags = pytest.importorskip("rosbags.highlevel", reason="needs the rosbags package")
+    assert predict(video(tmp_path / "clip.mp4", 3), "--bag", "mcap") == 0
+    with rosbags.AnyReader([tmp_path / "out" / "clip_bag"]) as reader:
+        counts = {name: info.msgcount for name, info in reader.topics.items()}
+        stamps = [stamp for _, stamp, _ in reader.messages() if stamp]
+    assert counts == dict.fromkeys(
+        ("/hand/hands", "/hand/meshes", "/hand/mask", "/hand/camera_info", "/hand/points"), 3
+    )
+    assert min(stamps) == pytest.approx(1e9 / 10, rel=0.01)
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_a_video_can_be_cut_short_and_give_every_mesh(predict, tmp_path):

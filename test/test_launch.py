@@ -10,8 +10,13 @@ import pytest
 pytest.importorskip("launch.actions", reason="needs launch, of a ROS 2 installation")
 pytest.importorskip("launch_ros", reason="needs launch_ros, of a ROS 2 installation")
 
+from launch_ros.actions import Node
+
+from launch import LaunchContext
+
 HERE = Path(__file__).resolve().parent
 FILE = runpy.run_path(str(HERE.parent / "launch" / "hand.launch.py"))
+DEMO = runpy.run_path(str(HERE.parent / "launch" / "demo.launch.py"))
 CONTRACT = {
     "namespace", "image", "camera_info", "depth", "params_file", "backend", "device", "profile",
     "rviz", "log_level", "respawn", "use_sim_time", "build_only",
@@ -56,6 +61,27 @@ def test_build_only_builds_what_the_node_would_run():
     assert FILE["_export_arguments"](given())[2:] == ["--backend", "auto"]
     with pytest.raises(ValueError, match="nothing to build for backend 'eager'"):
         FILE["_export_arguments"](given(backend="eager"))
+
+
+def test_the_bridge_and_rviz_start_only_when_asked_for():
+    names = {"rviz": "true", "collision_objects": "true"}
+    nodes = FILE["_start"](_context(**given(**names)))
+    assert [node.node_executable for node in nodes] == ["hand_node", "rviz2", "hand_collision_node"]
+    assert len(FILE["_start"](_context(**given()))) == 1
+
+
+def _context(**configurations):
+    context = LaunchContext()
+    context.launch_configurations.update(configurations)
+    return context
+
+
+def test_the_demo_plays_a_clip_to_the_node_and_takes_its_arguments():
+    description = DEMO["generate_launch_description"]()
+    own = {"input", "rate", "intrinsics", "rviz"}
+    assert {argument.name for argument in description.get_launch_arguments()} >= own | CONTRACT
+    (player,) = [e for e in description.entities if isinstance(e, Node)]
+    assert player.node_executable == "play_clip"
 
 
 def test_neither_true_nor_false_is_refused_by_name():

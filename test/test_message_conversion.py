@@ -1,20 +1,26 @@
 """Hands as messages and back, markers, camera_info, regions of interest."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 
 from fake_tracker import make_hand
 from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import CameraInfo, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, PointField, RegionOfInterest
+from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
-from visualization_msgs.msg import Marker
+from visualization_msgs.msg import Marker, MarkerArray
 
+from dhpe_ros.hand_model import HandModel
+from dhpe_ros.ros.capsules import capsules
+from dhpe_ros.ros.fast_markers import FastMarkers
 from dhpe_ros.ros.markers import NAMESPACES, MarkerBuilder
 from dhpe_ros.ros.message_conversion import (
     HandArray,
@@ -23,10 +29,13 @@ from dhpe_ros.ros.message_conversion import (
     hand_array_message,
     image_message,
     mesh_message,
+    points_message,
     targets_from_detections,
     targets_from_roi,
+    transform_message,
 )
-from dhpe_ros.types import Box, Side
+from dhpe_ros.types import Box, Scale, Side
+from dhpe_ros.weights import hand_model_path
 
 
 @pytest.fixture
@@ -72,8 +81,12 @@ def test_hands_survive_the_wire(header):
 
 
 def test_the_constants_of_the_messages_are_those_of_side():
-    for kind in (type(hand_array_message([make_hand()], Header()).hands[0]), HandMesh):
+    hand = type(hand_array_message([make_hand()], Header()).hands[0])
+    for kind in (hand, HandMesh):
         assert (kind.LEFT, kind.RIGHT) == (Side.LEFT, Side.RIGHT)
+    assert {f"SCALE_{scale.name}": int(scale) for scale in Scale} == {
+        name: getattr(hand, name) for name in dir(hand) if name.startswith("SCALE_")
+    }
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-7, 0.5, 3.0, np.pi])
@@ -192,3 +205,89 @@ def test_detections_are_boxes_and_their_class_may_name_the_side():
 def test_a_detection_without_a_size_is_refused():
     with pytest.raises(ValueError, match="box must"):
         targets_from_detections(SimpleNamespace(detections=[detection(1, 1, float("nan"), 4)]))
+
+
+def test_the_point_cloud_has_every_vertex_with_its_normal(header):
+    hands = [make_hand(track_id=1), make_hand(side=Side.LEFT, track_id=2)]
+    cloud = over_the_wire(points_message(hands, header))
+    assert cloud.header == header
+    assert [(f.name, f.offset, f.datatype) for f in cloud.fields] == [
+        (name, 4 * k, PointField.FLOAT32)
+        for k, name in enumerate(("x", "y", "z", "normal_x", "normal_y", "normal_z"))
+    ]
+    points = np.frombuffer(bytes(cloud.data), np.float32).reshape(cloud.width, 6)
+    assert (cloud.point_step, cloud.row_step) == (24, 24 * cloud.width)
+    np.testing.assert_array_equal(points[778:, :3], hands[1].vertices_m)
+    np.testing.assert_array_equal(points[:778, 3:], hands[0].normals)
+    assert points_message([], header).width == 0
+
+
+def test_the_wrist_s_frame_is_the_wrist_s_pose(header):
+    hand = make_hand(track_id=5)
+    transform = over_the_wire(transform_message(hand, header, "robot/"))
+    pose = hand_array_message([hand], header).hands[0].wrist_pose
+    assert (transform.header, transform.child_frame_id) == (header, "robot/hand_5")
+    assert transform.transform.rotation == pose.orientation
+    shift = transform.transform.translation
+    assert (shift.x, shift.y, shift.z) == (pose.position.x, pose.position.y, pose.position.z)
+
+
+def test_the_fast_markers_are_the_others_byte_for_byte(header):
+    slow, fast = MarkerBuilder(), FastMarkers()
+    rng, later = np.random.default_rng(1), Header(frame_id=header.frame_id)
+    kinds = []
+    for frame in range(6):
+        later.stamp.nanosec += 1000
+        hands = [
+            _moved(make_hand(side=side, track_id=3 + side), rng)
+            for side in (Side.LEFT, Side.RIGHT)[: 1 if frame == 5 else 2]
+        ]
+        message = fast.update(hands, later, 1.5)
+        kinds.append(type(message))
+        expected = over_the_wire(slow.update(hands, later, 1.5))
+        got = message if isinstance(message, bytes) else serialize_message(message)
+        assert deserialize_message(got, MarkerArray) == expected
+    assert kinds == [MarkerArray, MarkerArray, bytes, bytes, bytes, MarkerArray]
+
+
+def test_hands_that_are_all_alike_get_markers_too(header):
+    fast = FastMarkers()
+    for _ in range(3):
+        message = fast.update([make_hand(track_id=1), make_hand(track_id=2)], header, 1.0)
+    assert len(message.markers) == 8
+
+
+def _moved(hand, rng):
+    shift = rng.normal(0, 0.1, 3).astype(np.float32)
+    return replace(
+        hand,
+        vertices_m=hand.vertices_m + shift,
+        joints_m=hand.joints_m + shift,
+        score=float(rng.random()),
+    )
+
+
+def test_capsules_hold_the_hand(header):
+    model = HandModel(hand_model_path())
+    rng = np.random.default_rng(0)
+    theta = torch.from_numpy(rng.normal(0, 0.7, (6, 45))).float()
+    shape = torch.from_numpy(rng.normal(0, 1, (6, 10))).float()
+    vertices = model(model.pose_from_theta(theta), shape)
+    for joints, skin in zip(model.skeleton(vertices).numpy(), vertices.numpy(), strict=True):
+        shapes, poses = capsules(joints, padding_m=0.01)
+        outside_m = np.min([_outside_m(*pair, skin) for pair in zip(shapes, poses, strict=True)], 0)
+        assert (outside_m <= 0).mean() > 0.99
+        assert outside_m.max() < 0.01
+        bare, _ = capsules(joints, padding_m=0.0)
+        assert max(s.dimensions[-1] for s in bare) < 0.035
+
+
+def _outside_m(shape, pose, points):
+    """How far ``(N, 3)`` are outside of a sphere or a cylinder."""
+    center = np.array((pose.position.x, pose.position.y, pose.position.z))
+    local = (points - center) @ quaternion_matrix(pose.orientation)
+    if shape.type == SolidPrimitive.SPHERE:
+        return np.linalg.norm(local, axis=1) - shape.dimensions[0]
+    height, radius = shape.dimensions
+    beyond = np.abs(local[:, 2]) - height / 2
+    return np.maximum(np.hypot(local[:, 0], local[:, 1]) - radius, beyond)

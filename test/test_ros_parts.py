@@ -2,18 +2,23 @@
 
 import threading
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 
 import rclpy
+from fake_tracker import make_hand
 from geometry_msgs.msg import PolygonStamped
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from std_msgs.msg import Header
 
 from dhpe_ros.config import Config
+from dhpe_ros.msg import HandArray
 from dhpe_ros.ros import roi
 from dhpe_ros.ros.diagnostics import Statistics
 from dhpe_ros.ros.image_watch import ImageWatch
@@ -161,7 +166,7 @@ def node_with(**overrides):
 
 def test_parameters_are_the_configuration_with_descriptions_and_ranges(ros):
     node = node_with(refinement__steps=7)
-    assert declare_parameters(node) == Config().replace({"refinement.steps": 7})
+    assert declare_parameters(node, Config()) == Config().replace({"refinement.steps": 7})
     for name, setting, default in Config().items():
         descriptor = node.describe_parameter(name)
         assert descriptor.description
@@ -181,12 +186,12 @@ def test_parameters_are_the_configuration_with_descriptions_and_ranges(ros):
 )
 def test_bad_overrides_are_refused_with_the_remedy(ros, overrides, reason):
     with pytest.raises(ValueError, match=reason):
-        declare_parameters(node_with(**overrides))
+        declare_parameters(node_with(**overrides), Config())
 
 
 def test_overrides_of_nothing_are_named(ros):
     node = node_with(refinment__steps=3, use_sim_time=False)
-    declare_parameters(node)
+    declare_parameters(node, Config())
     (message,) = unknown_overrides(node)
     assert message.startswith("parameter refinment.steps is not known")
     assert message.endswith("did you mean refinement.steps?")
@@ -194,19 +199,19 @@ def test_overrides_of_nothing_are_named(ros):
 
 def test_the_names_of_the_contract_have_no_section(ros):
     node = node_with(image_transport="compressed", max_age=0.5, frame_id="elsewhere")
-    config = declare_parameters(node).node
+    config = declare_parameters(node, Config()).node
     assert (config.image_transport, config.max_age, config.frame_id) == (
         "compressed",
         0.5,
         "elsewhere",
     )
     with pytest.raises(ValueError, match=r"^\W*image_transport must be one of raw, compressed"):
-        declare_parameters(node_with(image_transport="theora"))
+        declare_parameters(node_with(image_transport="theora"), Config())
 
 
 def test_a_good_change_is_applied_and_a_bad_one_leaves_all_as_it_was(ros):
     node, configs = node_with(), []
-    configs.append(declare_parameters(node))
+    configs.append(declare_parameters(node, Config()))
     follow_changes(node, lambda: configs[-1], configs.append)
     good = [Parameter("refinement.steps", value=5), Parameter("tracking.box", value="1,2,3,4")]
     assert node.set_parameters_atomically(good).successful
@@ -266,7 +271,7 @@ def test_silence_names_the_remedy_that_fits(ros, listens, published, said):
 
 def test_a_listener_of_the_camera_info_alone_wants_no_hands(ros):
     node = node_with()
-    outputs = HandOutputs(node, Troubles(Log()))
+    outputs = HandOutputs(node, Config().node, Troubles(Log()))
 
     def heard(topic):
         until = time.monotonic() + 10
@@ -277,9 +282,55 @@ def test_a_listener_of_the_camera_info_alone_wants_no_hands(ros):
     node.create_subscription(CameraInfo, "/hand/camera_info", print, 1)
     assert heard("/hand/camera_info")
     assert not outputs.wanted()
-    node.create_subscription(Image, "/hand/mask", print, 1)
+    listener = node.create_subscription(Image, "/hand/mask", print, 1)
     assert heard("/hand/mask")
     assert outputs.wanted()
+    node.destroy_subscription(listener)
+    until = time.monotonic() + 10
+    while outputs.wanted() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not outputs.wanted()
+
+
+def test_nothing_is_computed_for_a_topic_without_a_listener(ros, monkeypatch):
+    def never(*_):
+        raise AssertionError("nobody wants it")
+
+    for name in ("hand_mask", "draw_overlay", "mesh_message", "points_message"):
+        monkeypatch.setattr(f"dhpe_ros.ros.outputs.{name}", never)
+    node = node_with()
+    outputs, heard, config = HandOutputs(node, Config().node, Troubles(Log())), [], Config().node
+    node.create_subscription(HandArray, "/hand/hands", heard.append, 1)
+    until = time.monotonic() + 10
+    image, depth_m = np.zeros((24, 32, 3), np.uint8), np.ones((24, 32), np.float32)
+    while not heard and time.monotonic() < until:
+        outputs.publish_hands([make_hand()], Header(), config)
+        outputs.publish_images([make_hand()], Header(), image, None, depth_m, config)
+        outputs.publish_markers([make_hand()], Header(), 1.0)
+        rclpy.spin_once(node, timeout_sec=0.05)
+    assert len(heard[0].hands) == 1
+
+
+def test_frames_go_to_tf_where_it_is_installed(ros):
+    tf2_msgs = pytest.importorskip("tf2_msgs.msg", reason="needs tf2_msgs, of a ROS installation")
+    node, heard = node_with(), []
+    outputs = HandOutputs(node, replace(Config().node, publish_tf=True), Troubles(Log()))
+    config = Config().replace({"tf_prefix": "robot/"}).node
+    node.create_subscription(tf2_msgs.TFMessage, "/tf", heard.append, 5)
+    until = time.monotonic() + 10
+    while not heard and time.monotonic() < until:
+        outputs.publish_hands([make_hand(track_id=3)], Header(frame_id="optical"), config)
+        rclpy.spin_once(node, timeout_sec=0.05)
+    (transform,) = heard[0].transforms
+    assert (transform.header.frame_id, transform.child_frame_id) == ("optical", "robot/hand_3")
+
+
+def test_frames_without_tf_installed_are_reported_and_nothing_else_fails(ros, monkeypatch):
+    monkeypatch.setattr("dhpe_ros.ros.frames.TFMessage", None)
+    troubles = Troubles(Log())
+    outputs = HandOutputs(node_with(), replace(Config().node, publish_tf=True), troubles)
+    outputs.publish_hands([make_hand()], Header(frame_id="optical"), Config().node)
+    assert "tf2_msgs is not installed" in troubles.active()[0]
 
 
 def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):

@@ -31,6 +31,8 @@ Per video, camera (until --frames or Ctrl-C) or recording, through the tracker:
   STEM_overlay.mp4      the overlays as a clip
   STEM_0.obj ...        one mesh per track, of its best frame (--every-mesh: of every frame,
                         as STEM_000000_0.obj)
+  STEM_bag/             with --bag: a rosbag2 recording of /hand/hands, meshes, mask, camera_info
+                        and points, as the node would have published them
 
 A folder stands for the images and videos in it. Where two inputs have the same stem, the second is
 written as STEM_2, and so on. Exit code: 0 all done; 1 some inputs failed, the others are done;
@@ -69,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--config", metavar="FILE", help="YAML settings; the options here override them")
     add("--topic", default="", help="image topic of a recording (default: the busiest one)")
     add("--frames", metavar="N", type=int, help="at most so many frames of each video or camera")
+    add("--bag", choices=("mcap", "sqlite3"), help="also write a recording of each sequence")
     add("--every-mesh", action="store_true", help="write the mesh of every video frame")
 
 
@@ -87,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         topic=arguments.topic,
         frame_limit=arguments.frames,
         every_mesh=arguments.every_mesh,
+        bag_storage=arguments.bag,
     )
     try:
         prediction.run(arguments.inputs)

@@ -68,6 +68,7 @@ def hand_as_mapping(hand: Hand) -> dict[str, Any]:
         "joints_m": _rounded(hand.joints_m, 6),
         "parameters": _rounded(hand.parameters, 6),
         "metric": bool(hand.metric),
+        "scale": hand.scale.name.lower(),
         "residual_px": [
             _rounded(hand.refinement.residual_before_px, 3),
             _rounded(hand.refinement.residual_after_px, 3),

@@ -6,10 +6,11 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -30,6 +31,9 @@ from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.tracking import HandTracker
 from dhpe_ros.types import Box, Hand
+
+if TYPE_CHECKING:
+    from dhpe_ros.media.hand_bags import HandBag
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +76,7 @@ class Prediction:
         topic: str = "",
         frame_limit: int | None = None,
         every_mesh: bool = False,
+        bag_storage: str | None = None,
     ) -> None:
         """``intrinsics`` hold for all inputs; everything else as the options of the command."""
         self.tally = Tally()
@@ -81,6 +86,7 @@ class Prediction:
         self._topic = topic
         self._frame_limit = frame_limit
         self._every_mesh = every_mesh
+        self._bag_storage = bag_storage
         self._bar = tqdm(disable=True)
 
     def run(self, inputs: Iterable[Path]) -> None:
@@ -144,19 +150,32 @@ class Prediction:
         tracker = HandTracker(self._pipeline)
         best: dict[int, tuple[Hand, str]] = {}
         try:
-            with ClipWriter(self._output / f"{stem}_overlay.mp4", media.rate_hz) as clip:
+            with (
+                ClipWriter(self._output / f"{stem}_overlay.mp4", media.rate_hz) as clip,
+                self._bag(stem) as bag,
+            ):
                 for frame in islice(media.frames(), self._frame_limit):
                     self._check_box(frame)
-                    hands = tracker.process(frame.image, self._camera(frame))
+                    camera = self._camera(frame)
+                    hands = tracker.process(frame.image, camera, time_s=frame.stamp_s)
                     frame_stem = f"{stem}_{frame.index:06d}"
                     content = _frame_content(media, frame, hands)
                     write_json(self._output / f"{frame_stem}.json", content)
                     clip.write(draw_overlay(frame.image, hands))
+                    if bag is not None:
+                        bag.write(frame, camera, hands)
                     self._keep_meshes(best, hands, frame, frame_stem)
                     self._done(hands)
         finally:  # a camera ends with Ctrl-C, a damaged video with an error
             for k, (_, (hand, name)) in enumerate(sorted(best.items())):
                 write_mesh(self._output / f"{stem}_{k}.obj", hand, name)
+
+    def _bag(self, stem: str) -> AbstractContextManager[HandBag | None]:
+        if self._bag_storage is None:
+            return nullcontext()
+        from dhpe_ros.media.hand_bags import HandBag  # rosbags, which not every run needs
+
+        return HandBag(self._output / f"{stem}_bag", self._bag_storage)
 
     def _keep_meshes(
         self, best: dict[int, tuple[Hand, str]], hands: list[Hand], frame: Frame, frame_stem: str

@@ -20,7 +20,7 @@ from dhpe_ros.evaluation.metrics import errors_3d_mm, jitter_mm, lag_frames
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.tracking import HandTracker
-from dhpe_ros.training.demo_clip import ASSETS, CAMERA, Moment, Stage, eased, upright
+from dhpe_ros.training.demo_clip import ASSETS, CAMERA, Moment, Stage, eased, photograph, upright
 from dhpe_ros.training.hand_poses import make_plausible, rotation_from_axis_angle, sample_angles
 
 FRAMES = 60
@@ -38,6 +38,7 @@ class Sequence3D:
     images: Sequence[np.ndarray]  # (H, W, 3) uint8 RGB
     joints_m: np.ndarray  # (T, 21, 3), camera optical frame
     camera: Camera
+    depths_m: Sequence[np.ndarray] = ()  # (H, W), inf where there is no hand; () where not drawn
 
 
 def demo_sequence(frames: int | None = None) -> Sequence3D:
@@ -55,12 +56,17 @@ def random_sequence(seed: int, frames: int = FRAMES) -> Sequence3D:
     """
     rng = np.random.default_rng((seed, 7))
     stage = Stage(seed, shape=rng.normal(0, 1, 10).clip(-2, 2), tone=rng.uniform(0.1, 0.9))
-    drawn = [stage.draw(moment, rng) for moment in random_moments(rng, frames)]
-    images, joints_m = [image for image, _ in drawn], np.array([joints for _, joints in drawn])
+    layers, images = [], []
+    for moment in random_moments(rng, frames):
+        layer = stage.layer(moment)
+        images.append(photograph([layer], stage.background, rng))
+        layers.append(layer)
     if seed % 2 == 0:
         images = [np.ascontiguousarray(image[:, ::-1]) for image in images]
-        joints_m = joints_m * (-1, 1, 1)
-    return Sequence3D(f"random {seed}", images, joints_m, CAMERA)
+        layers = [layer.mirrored() for layer in layers]
+    joints_m = np.array([layer.joints_m for layer in layers])
+    depths_m = [layer.depth_m for layer in layers]
+    return Sequence3D(f"random {seed}", images, joints_m, CAMERA, depths_m)
 
 
 def random_moments(rng: np.random.Generator, frames: int = FRAMES) -> Iterator[Moment]:

@@ -59,12 +59,18 @@ class BagImages:
             start_ns = None
             for index, (connection, stamp_ns, data) in enumerate(messages):
                 start_ns = stamp_ns if start_ns is None else start_ns
-                image = self._decode(
-                    reader.deserialize(data, connection.msgtype), connection.msgtype
+                message = reader.deserialize(data, connection.msgtype)
+                image = self._decode(message, connection.msgtype)
+                name, stamp = f"{self.name} frame {index}", message.header.stamp
+                yield Frame(
+                    image,
+                    name,
+                    index,
+                    stamp_s=(stamp_ns - start_ns) / 1e9,
+                    camera=_camera(infos, image),
+                    time_ns=stamp.sec * 10**9 + stamp.nanosec,
+                    frame_id=message.header.frame_id,
                 )
-                name = f"{self.name} frame {index}"
-                camera = _camera(infos, image)
-                yield Frame(image, name, index, (stamp_ns - start_ns) / 1e9, camera)
 
     def _decode(self, message: Any, kind: str) -> np.ndarray:
         try:

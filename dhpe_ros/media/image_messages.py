@@ -108,7 +108,10 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
 
 
 def fill_image(message: Any, pixels: np.ndarray, encoding: str) -> Any:
-    """Write ``(H, W)`` or ``(H, W, C)`` uint8 pixels into a ``sensor_msgs/Image``; returns it."""
+    """Write ``(H, W)`` or ``(H, W, C)`` pixels into a ``sensor_msgs/Image``; returns it.
+
+    They must have the type of ``encoding``, in this machine's byte order.
+    """
     pixels = np.ascontiguousarray(pixels)
     message.height, message.width = pixels.shape[:2]
     message.encoding = encoding
@@ -120,12 +123,14 @@ def fill_image(message: Any, pixels: np.ndarray, encoding: str) -> Any:
     return message
 
 
-def _pixels(message: Any, layout: _Layout) -> np.ndarray:
-    """``(H, W)`` or ``(H, W, C)`` uint8 view into the message's bytes, high bytes only."""
+def checked_bytes(message: Any, pixel_bytes: int) -> np.ndarray:
+    """The data of a ``sensor_msgs/Image`` as uint8.
+
+    Raises ``ValueError`` where they are fewer than its size and step need for such pixels.
+    """
     height, width, step = message.height, message.width, message.step
     if height == 0 or width == 0:
         raise ValueError(f"the image is empty: {width}x{height} pixels")
-    pixel_bytes = layout.channels * layout.depth
     row_bytes = width * pixel_bytes
     if step < row_bytes:
         raise ValueError(
@@ -139,13 +144,20 @@ def _pixels(message: Any, layout: _Layout) -> np.ndarray:
             f"{data.size} bytes of data are too few for {width}x{height} {message.encoding} "
             f"with step {step}: at least {needed}"
         )
+    return data
+
+
+def _pixels(message: Any, layout: _Layout) -> np.ndarray:
+    """``(H, W)`` or ``(H, W, C)`` uint8 view into the message's bytes, high bytes only."""
+    pixel_bytes = layout.channels * layout.depth
+    data = checked_bytes(message, pixel_bytes)
     high_byte = layout.depth - 1 if not message.is_bigendian else 0
     pixels = np.ndarray(
-        (height, width, layout.channels),
+        (message.height, message.width, layout.channels),
         np.uint8,
         buffer=data,
         offset=high_byte,
-        strides=(step, pixel_bytes, layout.depth),
+        strides=(message.step, pixel_bytes, layout.depth),
     )
     return pixels[..., 0] if layout.channels == 1 else pixels
 

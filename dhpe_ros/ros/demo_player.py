@@ -14,10 +14,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from dhpe_ros.camera import Camera
 from dhpe_ros.media import Frame
 from dhpe_ros.media.image_messages import fill_image, image_to_rgb
-from dhpe_ros.ros.message_conversion import HandArray, HandMesh
+from dhpe_ros.ros.message_conversion import HandArray, HandMesh, info_of_camera
 
 IMAGE_TOPIC = "/camera/image_raw"
 CAMERA_INFO_TOPIC = "/camera/camera_info"
@@ -113,7 +112,7 @@ class DemoPlayer:
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=FRAME_ID)
         message = fill_image(Image(header=header), frame.image, "rgb8")
         if frame.camera is not None:
-            self._infos.publish(_camera_info(frame.camera, header))
+            self._infos.publish(info_of_camera(frame.camera, header))
         answer = Answer(frame.index, sent_s=time.perf_counter(), counts=counts)
         self._waiting[_key(header)] = answer
         self._images.publish(message)
@@ -155,17 +154,3 @@ class DemoPlayer:
 
 def _key(header: Header) -> tuple[int, int]:
     return header.stamp.sec, header.stamp.nanosec
-
-
-def _camera_info(camera: Camera, header: Header) -> CameraInfo:
-    fx, fy, cx, cy = camera.fx, camera.fy, camera.cx, camera.cy
-    return CameraInfo(
-        header=header,
-        width=camera.width,
-        height=camera.height,
-        distortion_model="plumb_bob",
-        d=[0.0] * 5,
-        k=[fx, 0.0, cx, 0.0, fy, cy, 0.0, 0.0, 1.0],
-        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        p=[fx, 0.0, cx, 0.0, 0.0, fy, cy, 0.0, 0.0, 0.0, 1.0, 0.0],
-    )

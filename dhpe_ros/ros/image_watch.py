@@ -11,12 +11,14 @@ from std_msgs.msg import Header
 from dhpe_ros.config import NodeConfig
 from dhpe_ros.ros.diagnostics import Statistics
 from dhpe_ros.ros.troubles import Troubles
+from dhpe_ros.tracking import BACK_S
 
 # What the parameter image_transport makes the node listen to.
 _TRANSPORTS = {
     "sensor_msgs/msg/Image": ("raw", "image"),
     "sensor_msgs/msg/CompressedImage": ("compressed", "image/compressed"),
 }
+_BACK_LASTS_S = 10.0
 CLOCK_APART_S = 60.0  # older than this is no lag: another clock, or a recording
 
 
@@ -35,6 +37,7 @@ class ImageWatch:
         self._troubles = troubles
         self._ready_at = time.monotonic()
         self._first_at: float | None = None
+        self._newest_s: float | None = None
 
     def image_arrived(self) -> None:
         if self._first_at is None:
@@ -75,15 +78,31 @@ class ImageWatch:
                 "it in the camera driver or by the parameter frame_id",
                 once=True,
             )
+        self._follow_time(stamp_s(header))
         age_s = self.age_s(header)
         message = _oddity(header, age_s, config.max_age)
         if message is None:
             self._troubles.clear("stamp", "the images' stamps are fine again")
             return True
-        self._troubles.report("stamp", message, once=not has_stamp(header))
-        too_old = has_stamp(header) and age_s > 0
+        unknown = stamp_s(header) is None
+        self._troubles.report("stamp", message, once=unknown)
+        too_old = not unknown and age_s > 0
         self._statistics.counts["images too old"] += too_old
         return not too_old
+
+    def _follow_time(self, time_s: float | None) -> None:
+        """Tell when the images' time goes back: the tracker then begins anew."""
+        if time_s is None:
+            return
+        back_s = 0.0 if self._newest_s is None else self._newest_s - time_s
+        if back_s > BACK_S:
+            self._troubles.report(
+                "time",
+                f"the images' time went back by {back_s:.1f} s, as when a bag begins again: hands "
+                "are forgotten. If not: do two cameras publish on one topic, was a clock set?",
+                lasts_s=_BACK_LASTS_S,
+            )
+        self._newest_s = time_s
 
     def _silence(self, silent_s: float) -> str:
         said = f"no image on {self._topic} for {silent_s:.0f} s: "
@@ -136,15 +155,15 @@ def _transport_remedy(kinds: list[str], topic: str) -> str:
     return ""
 
 
-def has_stamp(header: Header) -> bool:
-    """Whether the camera said when; a zero stamp says nothing."""
-    return bool(header.stamp.sec or header.stamp.nanosec)
+def stamp_s(header: Header) -> float | None:
+    """When the image was taken, in seconds; None where the camera did not say: a zero stamp."""
+    return header.stamp.sec + header.stamp.nanosec * 1e-9 or None
 
 
 def _oddity(header: Header, age_s: float, max_age_s: float) -> str | None:
     if not max_age_s:
         return None
-    if not has_stamp(header):
+    if stamp_s(header) is None:
         return "images have no stamp: old ones cannot be told; set it in the camera driver"
     if age_s < -max_age_s:
         return (

@@ -64,13 +64,21 @@ def hand_markers(hand: Hand, header: Header, lifetime: Duration) -> list[Marker]
     spheres = _marker("joints", hand.track_id, header, Marker.SPHERE_LIST, JOINT_SIZE_M, _JOINT)
     spheres.points = joints
     label = _marker("label", hand.track_id, header, Marker.TEXT_VIEW_FACING, LABEL_HEIGHT_M, _TEXT)
-    label.text = f"{hand.side.name.lower()} {hand.track_id} ({hand.score:.2f})"
-    middle = joints[MIDDLE_MCP]
-    label.pose.position = Point(x=middle.x, y=middle.y - LABEL_ABOVE_M, z=middle.z)
+    label.text = label_text(hand)
+    label.pose.position = _points(label_position(hand))[0]
     markers = [mesh, skeleton, spheres, label]
     for marker in markers:
         marker.lifetime = lifetime
     return markers
+
+
+def label_text(hand: Hand) -> str:
+    return f"{hand.side.name.lower()} {hand.track_id} ({hand.score:.2f})"
+
+
+def label_position(hand: Hand) -> np.ndarray:
+    """``(1, 3)`` metres, above the knuckles."""
+    return hand.joints_m[MIDDLE_MCP : MIDDLE_MCP + 1] - np.float32((0, LABEL_ABOVE_M, 0))
 
 
 def _marker(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from array import array
 from typing import Any
 
-import cv2
 import numpy as np
-from geometry_msgs.msg import Point, Pose, Quaternion
-from sensor_msgs.msg import CameraInfo, Image
+from geometry_msgs.msg import Point, Pose, Quaternion, Transform, TransformStamped, Vector3
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from dhpe_ros.camera import Camera
+from dhpe_ros.media.hand_fields import (
+    POINT_FIELDS,
+    hand_fields,
+    info_matrices,
+    mesh_fields,
+    surface_points,
+    wrist_pose,
+)
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.types import Box, Hand, Side, Target
 
@@ -32,37 +40,50 @@ def hand_array_message(hands: list[Hand], header: Header) -> HandArray:
 
 def hand_message(hand: Hand) -> HandMessage:
     """Everything known about one hand; metres in the optical frame, pixels of the input image."""
-    return HandMessage(
-        track_id=hand.track_id,
-        side=int(hand.side),
-        score=float(hand.score),
-        box_px=hand.box.as_array(),
-        joints_m=_flat(hand.joints_m),
-        joints_px=_flat(hand.joints_px),
-        joint_confidences=_flat(hand.joint_confidences),
-        parameters=_flat(hand.parameters),
-        wrist_pose=_pose(hand.joints_m[0], hand.wrist_rotation),
-        metric=bool(hand.metric),
-        refinement_steps=int(hand.refinement.steps),
-        residual_before_px=float(hand.refinement.residual_before_px),
-        residual_after_px=float(hand.refinement.residual_after_px),
-    )
+    return HandMessage(wrist_pose=_wrist_pose(hand), **hand_fields(hand))
 
 
 def mesh_message(hand: Hand, header: Header) -> HandMesh:
     """The hand's surface, metres in the optical frame."""
-    return HandMesh(
+    fields = mesh_fields(hand)
+    for name, code in (("vertices", "f"), ("normals", "f"), ("triangles", "I")):
+        fields[name] = _array(code, fields[name])
+    return HandMesh(header=header, **fields)
+
+
+def points_message(hands: list[Hand], header: Header) -> PointCloud2:
+    """The vertices of all hands with their normals, float32, metres in the optical frame."""
+    points = surface_points(hands)
+    fields = [
+        PointField(name=name, offset=4 * k, datatype=PointField.FLOAT32, count=1)
+        for k, name in enumerate(POINT_FIELDS)
+    ]
+    step = 4 * len(fields)
+    return PointCloud2(
         header=header,
-        track_id=hand.track_id,
-        side=int(hand.side),
-        vertices=_array("f", hand.vertices_m, np.float32),
-        normals=_array("f", hand.normals, np.float32),
-        triangles=_array("I", hand.triangles, np.uint32),
+        height=1,
+        width=len(points),
+        fields=fields,
+        is_bigendian=sys.byteorder == "big",
+        point_step=step,
+        row_step=step * len(points),
+        data=_array("B", points),
+        is_dense=True,
+    )
+
+
+def transform_message(hand: Hand, header: Header, prefix: str) -> TransformStamped:
+    """The wrist's frame ``<prefix>hand_<track>`` in the optical frame."""
+    position, orientation = wrist_pose(hand)
+    return TransformStamped(
+        header=header,
+        child_frame_id=f"{prefix}hand_{hand.track_id}",
+        transform=Transform(translation=Vector3(**position), rotation=Quaternion(**orientation)),
     )
 
 
 def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
-    """``(H, W)`` or ``(H, W, 3)`` uint8 pixels."""
+    """``(H, W)`` or ``(H, W, 3)`` pixels of the type that ``encoding`` has."""
     return fill_image(Image(header=header), pixels, encoding)
 
 
@@ -77,6 +98,18 @@ def camera_info_message(
         setattr(copy, name, getattr(info, name))
     copy.binning_x, copy.binning_y = info.binning_x, info.binning_y
     return copy
+
+
+def info_of_camera(camera: Camera, header: Header) -> CameraInfo:
+    """The camera_info of a pinhole camera without distortion."""
+    matrices = info_matrices(camera.fx, camera.fy, camera.cx, camera.cy)
+    return CameraInfo(
+        header=header,
+        width=camera.width,
+        height=camera.height,
+        distortion_model="plumb_bob",
+        **{**matrices, "d": matrices["d"].tolist()},
+    )
 
 
 def targets_from_roi(roi: Any) -> list[Target]:
@@ -110,24 +143,13 @@ def _side(detection: Any) -> Side | None:
     return found[0] if len(found) == 1 else None
 
 
-def _pose(position: np.ndarray, rotation: np.ndarray) -> Pose:
-    """A pose from ``(3,)`` metres and a ``(3, 3)`` rotation."""
-    axis_angle = cv2.Rodrigues(np.asarray(rotation, np.float64))[0][:, 0]
-    angle = float(np.linalg.norm(axis_angle))
-    x, y, z = axis_angle * (math.sin(angle / 2) / angle if angle > 1e-9 else 0.5)
-    px, py, pz = (float(value) for value in position)
-    return Pose(
-        position=Point(x=px, y=py, z=pz),
-        orientation=Quaternion(x=x, y=y, z=z, w=math.cos(angle / 2)),
-    )
+def _wrist_pose(hand: Hand) -> Pose:
+    position, orientation = wrist_pose(hand)
+    return Pose(position=Point(**position), orientation=Quaternion(**orientation))
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(values, np.float32).ravel()
-
-
-def _array(code: str, values: np.ndarray, dtype: type) -> array:
+def _array(code: str, values: np.ndarray) -> array:
     """A flat ``array.array``, which rclpy takes as it is: thousands of times faster than a list."""
     flat = array(code)
-    flat.frombytes(memoryview(np.ascontiguousarray(values, dtype)).cast("B"))
+    flat.frombytes(values.tobytes())
     return flat

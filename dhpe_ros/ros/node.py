@@ -29,8 +29,9 @@ from dhpe_ros.media.camera_messages import camera_from_info, may_be_distorted
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
+from dhpe_ros.ros.depth import DepthInput
 from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
-from dhpe_ros.ros.image_watch import ImageWatch, has_stamp
+from dhpe_ros.ros.image_watch import ImageWatch, stamp_s
 from dhpe_ros.ros.logs import forward_logs
 from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
@@ -57,7 +58,7 @@ class HandNode(Node):
 
     def __init__(self, make_tracker: Callable[[Config], HandTracker] = make_hand_tracker) -> None:
         super().__init__("hand")
-        self._config = declare_parameters(self)
+        self._config = declare_parameters(self, Config())
         self._troubles = Troubles(self.get_logger())
         for message in unknown_overrides(self):
             self.get_logger().warning(message)
@@ -67,7 +68,7 @@ class HandNode(Node):
         self._camera_info: CameraInfo | None = None
         self._frame_id = ""  # of the last results
         self._worker = LatestWorker(self._process, self._on_failure)
-        self._outputs = HandOutputs(self, self._troubles)
+        self._outputs = HandOutputs(self, self._config.node, self._troubles)
         follow_changes(self, lambda: self._config, self._take_over)
         self._listen()
         self._worker.start()
@@ -88,6 +89,7 @@ class HandNode(Node):
         kind = CompressedImage if compressed else Image
         self._watch = ImageWatch(self, kind, self._image_topic, self._statistics, self._troubles)
         self._roi = RoiInput(self, self._troubles)
+        self._depth = DepthInput(self, self._troubles)
         # First the camera_info: who sees the image subscription may rely on the other.
         subscribe(self, CameraInfo, "camera_info", self._on_camera_info, self._troubles)
         subscribe(self, kind, self._image_topic, self._on_image, self._troubles)
@@ -170,12 +172,15 @@ class HandNode(Node):
         height, width = image.shape[:2]
         info = self._camera_info
         camera = self._camera(info, message.header.frame_id, width, height)
-        hands = self._tracker.process(image, camera, self._roi.take(width, height))
+        depth_m = self._depth.at(message.header, width, height, config.depth_tolerance)
+        boxes, time_s = self._roi.take(width, height), stamp_s(message.header)
+        hands = self._tracker.process(image, camera, boxes, depth_m, time_s)
         self._frame_id = config.frame_id or message.header.frame_id
         header = Header(stamp=message.header.stamp, frame_id=self._frame_id)
-        self._outputs.publish_hands(hands, header)
-        latency_ms = self._watch.age_s(header) * 1e3 if has_stamp(header) else None
-        self._outputs.publish_images(hands, header, image, info if camera else None)
+        self._outputs.publish_hands(hands, header, config)
+        latency_ms = self._watch.age_s(header) * 1e3 if time_s is not None else None
+        info = info if camera else None
+        self._outputs.publish_images(hands, header, image, info, depth_m, config)
         self._outputs.publish_markers(hands, header, config.marker_lifetime)
         self._statistics.frame_published(len(hands), latency_ms, (time.monotonic() - begin) * 1e3)
         self._troubles.clear("failure")

@@ -17,8 +17,8 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 class NodeProcess:
     """Starts ``python -m dhpe_ros.ros.node`` in ``with`` and ends it on the way out.
 
-    ``remappings`` and ``parameters`` are ROS's ``name:=value`` strings. What the node says goes to
-    the file ``log``.
+    ``program`` is another one, as arguments of Python, that takes the same. ``remappings`` and
+    ``parameters`` are ROS's ``name:=value`` strings. What the node says goes to the file ``log``.
     """
 
     def __init__(
@@ -27,9 +27,10 @@ class NodeProcess:
         remappings: Sequence[str] = (),
         parameters: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "dhpe_ros.ros.node"),
     ) -> None:
         self.log = log
-        self._command = [sys.executable, "-m", "dhpe_ros.ros.node", "--ros-args"]
+        self._command = [sys.executable, *program, "--ros-args"]
         for flag, values in (("-r", remappings), ("-p", parameters)):
             self._command += [word for value in values for word in (flag, value)]
         quiet = {"PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
@@ -57,6 +58,12 @@ class NodeProcess:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Of the running process."""
+        assert self._process is not None, "it has not been started"
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
+from dhpe_ros.config import NodeConfig
 from dhpe_ros.drawing import draw_overlay, hand_mask
-from dhpe_ros.ros.markers import MarkerBuilder
+from dhpe_ros.ros.fast_markers import FastMarkers
+from dhpe_ros.ros.frames import HandFrames
 from dhpe_ros.ros.message_conversion import (
     HandArray,
     HandMesh,
@@ -18,6 +21,7 @@ from dhpe_ros.ros.message_conversion import (
     hand_array_message,
     image_message,
     mesh_message,
+    points_message,
 )
 from dhpe_ros.ros.qos import advertise
 from dhpe_ros.ros.troubles import Troubles
@@ -29,6 +33,8 @@ TOPICS = {
     "mask": Image,
     "camera_info": CameraInfo,
     "markers": MarkerArray,
+    "points": PointCloud2,
+    "depth_without_hands": Image,
     "overlay": Image,
 }
 
@@ -36,38 +42,57 @@ TOPICS = {
 class HandOutputs:
     """Publishes what was found in one image. Only the worker calls it."""
 
-    def __init__(self, node: Node, troubles: Troubles) -> None:
+    def __init__(self, node: Node, config: NodeConfig, troubles: Troubles) -> None:
         self._publishers: dict[str, Publisher] = {
             name: advertise(node, kind, f"~/{name}", troubles) for name, kind in TOPICS.items()
         }
-        self._markers = MarkerBuilder()
+        self._frames = HandFrames(node, troubles) if config.publish_tf else None
+        self._markers = FastMarkers()
 
     def wanted(self) -> bool:
         """Whether anybody listens to anything that was found: camera_info only goes along."""
-        return any(self._wanted(name) for name in TOPICS if name != "camera_info")
+        if any(self._wanted(name) for name in TOPICS if name != "camera_info"):
+            return True
+        return self._frames is not None and self._frames.wanted()
 
-    def publish_hands(self, hands: list[Hand], header: Header) -> None:
-        """First what robots wait for: the hands, then their meshes."""
+    def publish_hands(self, hands: list[Hand], header: Header, config: NodeConfig) -> None:
+        """First what robots wait for: the hands, where they are, then their surfaces."""
         if self._wanted("hands"):
             self._publishers["hands"].publish(hand_array_message(hands, header))
+        if self._frames is not None:
+            self._frames.publish(hands, header, config.tf_prefix)
         if self._wanted("meshes"):
             for hand in hands:
                 self._publishers["meshes"].publish(mesh_message(hand, header))
+        if self._wanted("points"):
+            self._publishers["points"].publish(points_message(hands, header))
 
     def publish_images(
-        self, hands: list[Hand], header: Header, image: np.ndarray, info: CameraInfo | None
+        self,
+        hands: list[Hand],
+        header: Header,
+        image: np.ndarray,
+        info: CameraInfo | None,
+        depth_m: np.ndarray | None,
+        config: NodeConfig,
     ) -> None:
-        """The mask with its camera_info, and the overlay; ``image`` is ``(H, W, 3)`` RGB."""
+        """The mask with its camera_info, the depth image without the hands, and the overlay.
+
+        ``image`` is ``(H, W, 3)`` RGB, ``depth_m`` ``(H, W)`` metres where there is one.
+        """
         height, width = image.shape[:2]
-        if self._wanted("mask"):
-            mask = image_message(hand_mask(hands, height, width), "mono8", header)
-            self._publishers["mask"].publish(mask)
+        leaves_out = depth_m is not None and self._wanted("depth_without_hands")
+        if leaves_out or self._wanted("mask"):
+            mask = hand_mask(hands, height, width)
+            self._publish_image("mask", mask, "mono8", header)
+            if leaves_out:
+                without = _without(depth_m, mask, config.depth_margin)
+                self._publish_image("depth_without_hands", without, "32FC1", header)
         if self._wanted("camera_info"):
             copy = camera_info_message(info, header, width, height)
             self._publishers["camera_info"].publish(copy)
         if self._wanted("overlay"):
-            overlay = image_message(draw_overlay(image, hands), "rgb8", header)
-            self._publishers["overlay"].publish(overlay)
+            self._publish_image("overlay", draw_overlay(image, hands), "rgb8", header)
 
     def publish_markers(self, hands: list[Hand], header: Header, lifetime_s: float) -> None:
         """Markers of these hands; those of hands that are gone are deleted, once."""
@@ -75,5 +100,16 @@ class HandOutputs:
             markers = self._markers.update(hands, header, lifetime_s)
             self._publishers["markers"].publish(markers)
 
+    def _publish_image(self, name: str, pixels: np.ndarray, encoding: str, header: Header) -> None:
+        if self._wanted(name):
+            self._publishers[name].publish(image_message(pixels, encoding, header))
+
     def _wanted(self, name: str) -> bool:
         return self._publishers[name].get_subscription_count() > 0
+
+
+def _without(depth_m: np.ndarray, mask: np.ndarray, margin_px: int) -> np.ndarray:
+    """A copy of the depth, NaN under the mask and for so many pixels about it."""
+    size = 2 * margin_px + 1
+    around = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
+    return np.where(around > 0, np.float32(np.nan), depth_m)

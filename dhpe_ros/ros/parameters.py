@@ -1,14 +1,14 @@
 """ROS parameters from the configuration dataclasses, and back.
 
-Every setting of ``Config`` becomes one parameter of the same name, with its description and range.
-Those that cannot
-change while the node runs are read-only: they come from the parameter file or the command line.
+Every setting becomes one parameter of the same name, with its description and range. Those that
+cannot change while the node runs are read-only: they come from the parameter file or the command
+line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -20,17 +20,21 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 
 from dhpe_ros.config import Config, did_you_mean
+from dhpe_ros.settings import Settings
 
 _OTHERS = ("use_sim_time", "qos_overrides.", "start_type_description_service")
 
 
-def declare_parameters(node: Node) -> Config:
+_Settings = TypeVar("_Settings", bound=Settings)
+
+
+def declare_parameters(node: Node, defaults: _Settings) -> _Settings:
     """Declare every setting on ``node``; the configuration that file and command line ask for.
 
     Raises ``ValueError`` that names the parameter, what came and what to do.
     """
     values = {}
-    for name, setting_field, default in Config().items():
+    for name, setting_field, default in defaults.items():
         try:
             parameter = node.declare_parameter(name, default, _descriptor(setting_field, default))
         except InvalidParameterTypeException as error:
@@ -38,7 +42,7 @@ def declare_parameters(node: Node) -> Config:
         except InvalidParameterValueException as error:
             raise ValueError(str(error)) from None
         values[name] = parameter
-    return Config().replace({name: parameter.value for name, parameter in values.items()})
+    return defaults.replace({name: parameter.value for name, parameter in values.items()})
 
 
 def unknown_overrides(node: Node) -> list[str]:

@@ -144,6 +144,33 @@ def upright() -> np.ndarray:
     return np.array(((0.0, 0, 1), (1, 0, 0), (0, 1, 0)))
 
 
+@dataclass(frozen=True)
+class Layer:
+    """What a camera sees of a hand and its forearm, and nothing behind them."""
+
+    rgb: np.ndarray  # (480, 640, 3) in 0..1
+    alpha: np.ndarray  # (480, 640) in 0..1, the part of the pixel that they cover
+    depth_m: np.ndarray  # (480, 640), inf where there is nothing
+    joints_m: np.ndarray  # (21, 3), camera optical frame
+
+    def mirrored(self) -> Layer:
+        """The other hand."""
+        joints_m = self.joints_m * (-1, 1, 1)
+        return Layer(self.rgb[:, ::-1], self.alpha[:, ::-1], self.depth_m[:, ::-1], joints_m)
+
+
+def photograph(
+    layers: Sequence[Layer], background: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """``(480, 640, 3)`` uint8 RGB: the layers, the last one in front, with a camera's noise."""
+    image = background
+    for layer in layers:
+        alpha = layer.alpha[..., None]
+        image = layer.rgb * alpha + image * (1 - alpha)
+    noisy = image + rng.normal(0, 0.006, image.shape)
+    return (np.clip(noisy, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
 class Stage:
     """Everything that stays the same from frame to frame."""
 
@@ -165,6 +192,11 @@ class Stage:
 
     def draw(self, moment: Moment, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """``(480, 640, 3)`` uint8 RGB and the ``(21, 3)`` joints in the camera, metres."""
+        layer = self.layer(moment)
+        return photograph([layer], self.background, rng), layer.joints_m
+
+    def layer(self, moment: Moment) -> Layer:
+        """The hand alone."""
         pose = pose_from_angles(moment.angles, np.asarray(self.model.extras["pose_axes"], float))
         with torch.no_grad():
             shape = torch.from_numpy(self._shape[None]).float()
@@ -177,15 +209,14 @@ class Stage:
         def placed(points: np.ndarray) -> np.ndarray:
             return (points - knuckle) @ moment.rotation.T + moment.position_m
 
-        crop = _square_view(placed(points_m))
+        points_cam_m = placed(points_m)
+        crop, unit_m = _square_view(points_cam_m)
         picture = render_hand(
             crop, triangles, CAMERA.width, self._skin, self.lights, texture_points=points_m
         )
         rows = slice((CAMERA.width - CAMERA.height) // 2, (CAMERA.width + CAMERA.height) // 2)
-        alpha = picture.mask[rows, :, None]
-        image = picture.rgb[rows] * alpha + self.background * (1 - alpha)
-        noisy = image + rng.normal(0, 0.006, image.shape)
-        return (np.clip(noisy, 0, 1) * 255 + 0.5).astype(np.uint8), placed(joints)
+        depth_m = points_cam_m[:, 2].mean() + picture.depth[rows] * unit_m
+        return Layer(picture.rgb[rows], picture.mask[rows], depth_m, placed(joints))
 
     def _with_forearm(self, hand_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # The same seed, the same forearm.
@@ -201,13 +232,17 @@ def _skin(model: HandModel, seed: int, tone: float) -> Skin:
     return random_skin(rng, len(surface.palm), tone=tone, **surface.regions())
 
 
-def _square_view(points_m: np.ndarray) -> np.ndarray:
-    """Crop coordinates over the square as wide as the image and centred on it; perspective."""
+def _square_view(points_m: np.ndarray) -> tuple[np.ndarray, float]:
+    """Crop coordinates over the square as wide as the image and centred on it; perspective.
+
+    And the metres of a unit of their depth, which is about the mean.
+    """
     half = CAMERA.width / 2
     center = np.array(((CAMERA.width - 1) / 2, (CAMERA.height - 1) / 2))
     depth_m = points_m[:, 2]
-    depth = (depth_m - depth_m.mean()) * CAMERA.fx / depth_m.mean() / half
-    return np.column_stack(((CAMERA.project(points_m) - center) / half, depth))
+    unit_m = depth_m.mean() * half / CAMERA.fx
+    depth = (depth_m - depth_m.mean()) / unit_m
+    return np.column_stack(((CAMERA.project(points_m) - center) / half, depth)), unit_m
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -1,0 +1,104 @@
+"""The absolute size of hands, of which one picture tells little.
+
+A hand twice as large and twice as far away looks the same. What else is known puts that right: a
+depth image, a measured hand, or what the same hand looked like before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from dhpe_ros.config import ScaleConfig
+from dhpe_ros.types import MIDDLE_FINGER, Hand, Scale
+
+_WINDOW = 300  # frames that a size is learned from: the last with a depth image, else the first
+_FACING = 0.3  # cosine to the ray from which the camera is sure to see a vertex
+_ENOUGH = 30  # vertices with a measured depth
+_PLAUSIBLE = (0.25, 4.0)  # ratios of measured to estimated depth that may still be the hand
+
+
+def hand_length_m(joints_m: np.ndarray) -> float:
+    """From the wrist to the middle finger's tip along the bones of ``(21, 3)``, however bent."""
+    chain = joints_m[list(MIDDLE_FINGER)]
+    return float(np.linalg.norm(np.diff(chain, axis=0), axis=1).sum())
+
+
+def scaled(hand: Hand, factor: float, scale: Scale) -> Hand:
+    """``hand`` that many times as large and as far away: it looks the same in the image."""
+    factor = np.float32(factor)
+    return replace(
+        hand, joints_m=hand.joints_m * factor, vertices_m=hand.vertices_m * factor, scale=scale
+    )
+
+
+def depth_ratio(hand: Hand, depth_m: np.ndarray) -> float | None:
+    """How many times as far away as ``hand`` the surface is that a depth image sees there.
+
+    ``depth_m`` ``(H, W)`` along the optical axis, NaN where nothing was measured. The median over
+    the vertices that face the camera: what hides some of them, or shows between them, does not
+    matter. None where too few of them have a depth.
+    """
+    rays = hand.vertices_m / np.linalg.norm(hand.vertices_m, axis=1, keepdims=True)
+    facing = (hand.normals * rays).sum(1) < -_FACING
+    height, width = depth_m.shape
+    x, y = np.rint(hand.vertices_px[:, :2]).T
+    seen = facing & (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    measured = depth_m[y[seen].astype(int), x[seen].astype(int)]
+    ratios = measured / hand.vertices_m[seen, 2]
+    ratios = ratios[(ratios > _PLAUSIBLE[0]) & (ratios < _PLAUSIBLE[1])]  # NaN is neither
+    return float(np.median(ratios)) if len(ratios) >= _ENOUGH else None
+
+
+@dataclass
+class _Lengths:
+    """What is known of one hand's length, metres."""
+
+    first_s: float
+    estimated: list[float] = field(default_factory=list)
+    measured: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
+
+
+class HandScales:
+    """Puts each hand's size right by the best that is known, and learns it as time goes by."""
+
+    def __init__(self) -> None:
+        self._lengths: dict[int, _Lengths] = {}
+
+    def applied(
+        self,
+        hands: Sequence[Hand],
+        config: ScaleConfig,
+        depth_m: np.ndarray | None,
+        time_s: float,
+    ) -> list[Hand]:
+        """The hands of one image, at ``time_s``, with ``depth_m`` as in ``depth_ratio`` if any."""
+        return [self._applied(hand, config, depth_m, time_s) for hand in hands]
+
+    def keep(self, track_ids: set[int]) -> None:
+        """Forget every hand but these."""
+        self._lengths = {k: known for k, known in self._lengths.items() if k in track_ids}
+
+    def _applied(
+        self, hand: Hand, config: ScaleConfig, depth_m: np.ndarray | None, time_s: float
+    ) -> Hand:
+        length_m = hand_length_m(hand.joints_m)
+        known = self._lengths.setdefault(hand.track_id, _Lengths(time_s))
+        ratio = None if depth_m is None else depth_ratio(hand, depth_m)
+        if ratio is not None:
+            known.measured.append(ratio * length_m)
+            return scaled(hand, ratio, Scale.DEPTH)
+        if config.hand_length:
+            return scaled(hand, config.hand_length / length_m, Scale.KNOWN)
+        if known.measured:
+            return scaled(hand, float(np.median(known.measured)) / length_m, Scale.LEARNED)
+        if not config.learn_seconds:
+            return hand
+        learned = time_s - known.first_s >= config.learn_seconds
+        if not known.estimated or (not learned and len(known.estimated) < _WINDOW):
+            known.estimated.append(length_m)
+        scale = Scale.LEARNED if learned else Scale.ESTIMATED
+        return scaled(hand, float(np.median(known.estimated)) / length_m, scale)

@@ -1,0 +1,72 @@
+"""Hands as the fields of their messages, for ``rclpy`` and for recordings alike."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dhpe_ros.types import Hand
+
+POINT_FIELDS = ("x", "y", "z", "normal_x", "normal_y", "normal_z")  # float32, as PCL names them
+
+
+def hand_fields(hand: Hand) -> dict[str, Any]:
+    """The fields of ``dhpe_ros/msg/Hand`` but for ``wrist_pose``; arrays flat, float32."""
+    return {
+        "track_id": hand.track_id,
+        "side": int(hand.side),
+        "score": float(hand.score),
+        "box_px": hand.box.as_array(),
+        "joints_m": _flat(hand.joints_m),
+        "joints_px": _flat(hand.joints_px),
+        "joint_confidences": _flat(hand.joint_confidences),
+        "parameters": _flat(hand.parameters),
+        "metric": bool(hand.metric),
+        "scale": int(hand.scale),
+        "refinement_steps": int(hand.refinement.steps),
+        "residual_before_px": float(hand.refinement.residual_before_px),
+        "residual_after_px": float(hand.refinement.residual_after_px),
+    }
+
+
+def wrist_pose(hand: Hand) -> tuple[dict[str, float], dict[str, float]]:
+    """The fields of the wrist's position, metres, and of its orientation, a unit quaternion."""
+    axis_angle = cv2.Rodrigues(np.asarray(hand.wrist_rotation, np.float64))[0][:, 0]
+    angle = float(np.linalg.norm(axis_angle))
+    x, y, z = axis_angle * (math.sin(angle / 2) / angle if angle > 1e-9 else 0.5)
+    position = dict(zip("xyz", hand.joints_m[0].tolist(), strict=True))
+    return position, {"x": x, "y": y, "z": z, "w": math.cos(angle / 2)}
+
+
+def mesh_fields(hand: Hand) -> dict[str, Any]:
+    """The fields of ``dhpe_ros/msg/HandMesh`` but for the header; arrays flat."""
+    return {
+        "track_id": hand.track_id,
+        "side": int(hand.side),
+        "vertices": _flat(hand.vertices_m),
+        "normals": _flat(hand.normals),
+        "triangles": np.ascontiguousarray(hand.triangles, np.uint32).ravel(),
+    }
+
+
+def surface_points(hands: list[Hand]) -> np.ndarray:
+    """``(N, 6)`` float32: the vertices of all hands with their normals, as ``POINT_FIELDS``."""
+    rows = [np.concatenate((hand.vertices_m, hand.normals), axis=1) for hand in hands]
+    return np.concatenate([np.zeros((0, len(POINT_FIELDS)), np.float32), *rows])
+
+
+def info_matrices(fx: float, fy: float, cx: float, cy: float) -> dict[str, np.ndarray]:
+    """D, K, R and P of a camera_info without distortion, flat."""
+    return {
+        "d": np.zeros(5),
+        "k": np.array((fx, 0, cx, 0, fy, cy, 0, 0, 1), np.float64),
+        "r": np.eye(3).ravel(),
+        "p": np.array((fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0), np.float64),
+    }
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float32).ravel()

@@ -1,0 +1,184 @@
+"""The node ``hand_collision``: hands as collision objects of MoveIt, for robots to plan around.
+
+Started by ``ros2 run dhpe_ros hand_collision_node``, or by ``hand.launch.py`` with
+``collision_objects:=true``.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import Pose
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import Header
+
+from dhpe_ros.ros.capsules import capsules
+from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
+from dhpe_ros.ros.message_conversion import HandArray, HandMessage
+from dhpe_ros.ros.parameters import declare_parameters
+from dhpe_ros.ros.qos import advertise, subscribe
+from dhpe_ros.ros.troubles import Troubles
+from dhpe_ros.settings import Settings, setting
+
+try:
+    from moveit_msgs.msg import CollisionObject
+except ImportError:
+    CollisionObject = None
+
+MISSING = (
+    "moveit_msgs is not installed here, and there are no collision objects without it: "
+    "apt install ros-$ROS_DISTRO-moveit-msgs"
+)
+
+
+@dataclass(frozen=True)
+class CollisionConfig:
+    """What the collision objects are like."""
+
+    rate: float = setting(
+        8.0,
+        "updates a second at most: each is a new shape for the planner",
+        at_least=0.5,
+        at_most=30.0,
+    )
+    padding: float = setting(
+        0.01, "metres that the capsules are thicker than the hand", at_least=0.0, at_most=0.5
+    )
+    timeout: float = setting(
+        1.0,
+        "seconds without a message after which all hands are removed",
+        at_least=0.1,
+        at_most=60.0,
+    )
+    prefix: str = setting("hand_", "what the objects' ids begin with: <prefix><track>")
+
+
+@dataclass(frozen=True)
+class BridgeConfig(Settings):
+    """The parameters of the node."""
+
+    collision: CollisionConfig = field(default_factory=CollisionConfig)
+
+    @staticmethod
+    def name_of(section: str, field_name: str) -> str:
+        return field_name
+
+
+class CollisionBridge(Node):
+    """``hand/hands`` in, ``collision_object`` out: ADD for each hand, REMOVE when it is gone.
+
+    Hands without known intrinsics are left out, since nobody knows where they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("hand_collision")
+        self._config = declare_parameters(self, BridgeConfig()).collision
+        self._troubles = Troubles(self.get_logger())
+        self._newest: HandArray | None = None
+        self._heard_s = 0.0
+        self._shown: dict[str, Header] = {}  # ids of objects that are in the scene
+        self._objects = advertise(self, CollisionObject, "collision_object", self._troubles)
+        subscribe(self, HandArray, "hand/hands", self._on_hands, self._troubles)
+        self.create_timer(1 / self._config.rate, self._update)
+        self.get_logger().info(
+            f"ready: hands of {self.resolve_topic_name('hand/hands')} become objects on "
+            f"{self.resolve_topic_name('collision_object')}"
+        )
+
+    def remove_all(self) -> None:
+        """Take everything out of the scene."""
+        self._remove(set(self._shown))
+
+    def _on_hands(self, message: HandArray) -> None:
+        self._newest, self._heard_s = message, time.monotonic()
+
+    def _update(self) -> None:
+        if time.monotonic() - self._heard_s > self._config.timeout:
+            self.remove_all()
+        if self._newest is None:
+            return
+        message, self._newest = self._newest, None
+        metric = [hand for hand in message.hands if hand.metric]
+        if len(metric) < len(message.hands):
+            self._troubles.report(
+                "metric",
+                "hands are left out: without camera_info the hand node does not know how far away "
+                "they are",
+                once=True,
+            )
+        hands = {f"{self._config.prefix}{hand.track_id}": hand for hand in metric}
+        self._remove(set(self._shown) - set(hands))
+        for name, hand in hands.items():
+            self._objects.publish(added(name, hand, message.header, self._config.padding))
+            self._shown[name] = message.header
+
+    def _remove(self, names: set[str]) -> None:
+        for name in sorted(names):
+            self._objects.publish(removed(name, self._shown.pop(name)))
+
+
+def added(name: str, hand: HandMessage, header: Header, padding_m: float) -> CollisionObject:
+    """The object of one hand; one of the same name that is there is replaced by it."""
+    joints_m = np.reshape(hand.joints_m, (-1, 3)).astype(float)
+    shapes, poses = capsules(joints_m, padding_m)
+    return CollisionObject(
+        header=header,
+        id=name,
+        pose=_nowhere(),
+        primitives=shapes,
+        primitive_poses=poses,
+        operation=CollisionObject.ADD,
+    )
+
+
+def removed(name: str, header: Header) -> CollisionObject:
+    return CollisionObject(
+        header=header, id=name, pose=_nowhere(), operation=CollisionObject.REMOVE
+    )
+
+
+def _nowhere() -> Pose:
+    """The header's own frame."""
+    pose = Pose()
+    pose.orientation.w = 1.0
+    return pose
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; 0 then, 1 when it cannot start."""
+    if CollisionObject is None:
+        get_logger("hand_collision").fatal(f"cannot start: {MISSING}")
+        return 1
+    use_shipped_dds_profile()
+    # Its own handling of signals: ROS's would end the publisher before the objects are removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    node = None
+    try:
+        node = CollisionBridge()
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ValueError, ParameterException) as error:
+        get_logger("hand_collision").fatal(f"cannot start: {error}")
+        return 1
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if node is not None:
+            node.remove_all()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""A clip in place of a camera, the hand node, and RViz: ``ros2 launch dhpe_ros demo.launch.py``.
+
+``input:=clip.mp4`` plays another one. Every argument of ``hand.launch.py`` can be given too.
+"""
+
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchDescription
+
+HAND = Path(__file__).resolve().with_name("hand.launch.py")
+FRAME = "camera_optical_frame"
+ARGUMENTS = {
+    "input": ("", "image, video, folder, /dev/video0 or recording; empty: the clip that ships"),
+    "rate": ("0.0", "frames a second; 0.0: the input's own rate"),
+    "intrinsics": ("", "fx,fy,cx,cy of its camera in pixels, if nothing says them"),
+    "rviz": ("true", "start RViz: true or false"),
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    player = Node(
+        package="dhpe_ros",
+        executable="play_clip",
+        namespace="camera",
+        output="screen",
+        emulate_tty=True,
+        parameters=[_parameters()],
+    )
+    given = {"image": "/camera/image_raw", "rviz": LaunchConfiguration("rviz")}
+    hand = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(HAND)),
+        launch_arguments={**given, "fixed_frame": FRAME}.items(),
+    )
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(name, default_value=default, description=description)
+            for name, (default, description) in ARGUMENTS.items()
+        ]
+        + [hand, player]
+    )
+
+
+def _parameters() -> dict[str, ParameterValue | str]:
+    names = {"input": str, "rate": float, "intrinsics": str}
+    return {
+        "frame_id": FRAME,
+        **{n: ParameterValue(LaunchConfiguration(n), value_type=t) for n, t in names.items()},
+    }
