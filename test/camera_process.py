@@ -54,7 +54,7 @@ class Camera:
 
     def obey(self, kind="noise", count=1, period=0.1, info=True, focal=300.0, encoding="rgb8",
              frame="camera", age=0.0, stamped=True, roi=None, size=(WIDTH, HEIGHT),
-             broken="", depth_m=0.0, depth_size=(WIDTH, HEIGHT), depth_late=0.0):  # fmt: skip
+             broken="", depth_m=0.0, depth_size=(WIDTH, HEIGHT)):  # fmt: skip
         """Publish ``count`` images; the ``(sec, nanosec)`` stamps of them."""
         stamps = []
         if roi:
@@ -72,11 +72,11 @@ class Camera:
             if info:
                 self.infos.publish(self.info(message, focal))
                 time.sleep(0.03)
-            self.images.publish(message)
             if depth_m:
-                time.sleep(depth_late)
                 pixels = np.full(depth_size[::-1], depth_m, np.float32)
                 self.depths.publish(fill_image(Image(header=message.header), pixels, "32FC1"))
+                time.sleep(0.03)
+            self.images.publish(message)
             stamps.append((message.header.stamp.sec, message.header.stamp.nanosec))
             time.sleep(period)
         return stamps

@@ -11,6 +11,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 
 import rclpy
+from builtin_interfaces.msg import Time
 from fake_tracker import make_hand
 from geometry_msgs.msg import PolygonStamped
 from rclpy.parameter import Parameter
@@ -18,8 +19,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from dhpe_ros.config import Config
+from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.msg import HandArray
 from dhpe_ros.ros import roi
+from dhpe_ros.ros.depth import DepthInput
 from dhpe_ros.ros.diagnostics import Statistics
 from dhpe_ros.ros.image_watch import ImageWatch
 from dhpe_ros.ros.outputs import HandOutputs
@@ -309,6 +312,44 @@ def test_nothing_is_computed_for_a_topic_without_a_listener(ros, monkeypatch):
         outputs.publish_markers([make_hand()], Header(), 1.0)
         rclpy.spin_once(node, timeout_sec=0.05)
     assert len(heard[0].hands) == 1
+
+
+def test_a_depth_image_that_comes_after_its_image_is_waited_for(ros, monkeypatch):
+    monkeypatch.setattr("dhpe_ros.ros.depth._WAIT_S", 20.0)
+    monkeypatch.setattr("dhpe_ros.ros.depth._FLOWS_S", 60.0)
+    node, log = node_with(), Log()
+    depth = DepthInput(node, Troubles(log))
+    publisher = node.create_publisher(Image, "depth", 1)
+
+    def send(second, metres):
+        header = Header(frame_id="camera", stamp=Time(sec=second))
+        pixels = np.full((3, 4), metres, np.float32)
+        publisher.publish(fill_image(Image(header=header), pixels, "32FC1"))
+
+    def answered(second, tolerance_s=0.0):
+        header = Header(frame_id="camera", stamp=Time(sec=second))
+        return depth.at(header, 4, 3, tolerance_s)
+
+    assert answered(1) is None, "none comes, and none is waited for"
+    executor = rclpy.executors.SingleThreadedExecutor()
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin)
+    thread.start()
+    try:
+        until = time.monotonic() + 20
+        while answered(1, tolerance_s=100.0) is None and time.monotonic() < until:
+            send(5, 0.25)
+            time.sleep(0.05)
+        later = threading.Timer(0.1, send, (7, 0.5))
+        later.start()
+        assert (answered(7) == 0.5).all()
+        later.join()
+        monkeypatch.setattr("dhpe_ros.ros.depth._WAIT_S", 0.0)
+        assert answered(9) is None
+        assert "the nearest is 2.000 s away, depth_tolerance is 0 s" in log[-1][1]
+    finally:
+        executor.shutdown()
+        thread.join()
 
 
 def test_frames_go_to_tf_where_it_is_installed(ros):
