@@ -21,6 +21,9 @@ class ModelConfig:
         one_of=("lite", "full"),
     )
     weights: str = setting("", "safetensors file of the networks; empty: the profile's own")
+    localiser: str = setting(
+        "", "safetensors file of the network that finds hands; empty: the one that ships"
+    )
     hand_model: str = setting(
         "", "MANO-format hand, .npz or MANO_RIGHT.pkl; empty: the open hand that ships"
     )

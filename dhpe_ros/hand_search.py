@@ -1,8 +1,7 @@
 """Looks for hands in an image nobody has boxes for.
 
-The evidence networks themselves are the detector: windows are judged by how sure the heat maps are,
-the best ones are moved onto the joints seen in them, and those crops are judged again. A localiser
-that knows better where hands may be takes the windows' place, see ``HandSearch``.
+The localiser says where hands may be; the evidence networks look there, and the crops are moved
+onto the joints seen in them and judged.
 """
 
 from __future__ import annotations
@@ -15,34 +14,27 @@ import numpy as np
 from dhpe_ros.config import TrackingConfig
 from dhpe_ros.crop import Crop, crop_image
 from dhpe_ros.evidence import Evidence
+from dhpe_ros.hand_localiser import FoundHand
 from dhpe_ros.types import Box, Side, Target
 
 See = Callable[[Sequence[Crop]], Evidence]
-Localise = Callable[[np.ndarray], Sequence[Box]]  # (H, W, 3) RGB to boxes of hands, best first
+Localise = Callable[[np.ndarray, float], Sequence[FoundHand]]  # image and least score, best first
 
 SURE_FACTOR = 1.45  # of min_score, for a hand to be followed at once, or beside others
-_WINDOW_SIDES = (1.0, 0.6, 0.35)  # of the image's shorter side, coarse to fine
-_CANDIDATES = 6  # windows of a whole image worth a closer look
-_CANDIDATES_ELSEWHERE = 2
-_WINDOWS_ELSEWHERE = 8  # that one search beside followed hands looks at; the next one goes on
-_SAME_WINDOW = 0.3  # overlap, intersection over union, of two windows that see the same
-_AT_ONCE = 16  # crops of one batch
 _ZOOMS = 2  # times that a window is moved onto the joints seen in it
 _SAME_HAND = 0.3  # of a crop's side: nearer, two crops of about one size are of one hand
 _SAME_SIZE = 1.6  # and no more apart in size
 
 
 class HandSearch:
-    """Finds hands with what ``see`` makes of crops.
+    """Finds hands where ``localise`` says, with what ``see`` makes of crops.
 
-    ``localise``, where there is one, says where to look in a whole image. Its boxes are judged and
-    moved onto the hands as windows are, so they may be rough, and wrong ones do no harm.
+    Boxes are moved onto the hands and judged, so they may be rough, and wrong ones do no harm.
     """
 
-    def __init__(self, see: See, localise: Localise | None = None) -> None:
+    def __init__(self, see: See, localise: Localise) -> None:
         self._see = see
         self._localise = localise
-        self._turn = 0  # the window where the next search beside followed hands begins
 
     def within(self, image: np.ndarray, area: Target, config: TrackingConfig) -> Target | None:
         """The hand in ``area``'s box, with its side decided and its box moved onto it."""
@@ -51,12 +43,7 @@ class HandSearch:
 
     def everywhere(self, image: np.ndarray, config: TrackingConfig) -> list[Target]:
         """The hands in ``image``, the most prominent first; the others must be sure ones."""
-        whole = Box(0, 0, image.shape[1], image.shape[0])
-        if self._localise:
-            windows = list(self._localise(image))
-        else:
-            windows = self._best(image, [whole, *_windows(*image.shape[1::-1])], _CANDIDATES)
-        found = self._zoom(image, [Target(window) for window in windows], config)
+        found = self._zoom(image, self._likely(image, config), config)
         ranked = _ranked(found, config.min_score)
         sure = _ranked(found, sure_score(config))
         return (ranked[:1] + [t for t in sure if t not in ranked[:1]])[: config.max_hands]
@@ -70,39 +57,16 @@ class HandSearch:
     ) -> list[Target]:
         """Hands beside those in the ``known`` boxes: sure ones, the most prominent first.
 
-        In the ``likely`` boxes, and in a part of the image that is another one each time: hands
-        that are followed wait meanwhile.
+        Also looked for in the ``likely`` boxes.
         """
-        if self._localise:
-            windows = list(self._localise(image))
-        else:
-            windows = self._best(image, self._next_windows(image, known), _CANDIDATES_ELSEWHERE)
-        areas = [Target(box) for box in (*likely, *windows)]
-        ranked = _ranked(self._zoom(image, areas, config), sure_score(config))
-        return [t for t in ranked if not any(same_place(t.box, box) for box in known)]
+        new = _beside(known, self._likely(image, config))
+        areas = [*(Target(box) for box in likely), *new]
+        return _beside(known, _ranked(self._zoom(image, areas, config), sure_score(config)))
 
-    def _next_windows(self, image: np.ndarray, known: Sequence[Box]) -> list[Box]:
-        """Some windows that none of the ``known`` boxes fills, from where the last search ended."""
-        windows = [
-            window
-            for window in _windows(*image.shape[1::-1])
-            if not any(window.overlap(box) > _SAME_WINDOW for box in known)
-        ]
-        start = self._turn % max(len(windows), 1)
-        self._turn = start + _WINDOWS_ELSEWHERE
-        return (windows[start:] + windows[:start])[:_WINDOWS_ELSEWHERE]
-
-    def _best(self, image: np.ndarray, windows: Sequence[Box], count: int) -> list[Box]:
-        """The few windows with the highest scores that do not see the same."""
-        scores: list[float] = []
-        for start in range(0, len(windows), _AT_ONCE):
-            crops = [crop_image(image, window) for window in windows[start : start + _AT_ONCE]]
-            scores += self._see(crops).score.tolist()
-        best: list[Box] = []
-        for index in sorted(range(len(windows)), key=lambda index: -scores[index]):
-            if all(windows[index].overlap(box) < _SAME_WINDOW for box in best):
-                best.append(windows[index])
-        return best[:count]
+    def _likely(self, image: np.ndarray, config: TrackingConfig) -> list[Target]:
+        """Where the localiser says, as large as a crop is."""
+        found = self._localise(image, config.localiser_min_score)
+        return [Target(hand.box.squared(config.crop_scale)) for hand in found]
 
     def _zoom(
         self, image: np.ndarray, areas: Sequence[Target], config: TrackingConfig
@@ -168,6 +132,11 @@ def joints_box(joints_px: np.ndarray, config: TrackingConfig) -> Box:
     return Box.around(joints_px).squared(config.crop_scale)
 
 
+def _beside(known: Sequence[Box], targets: Sequence[Target]) -> list[Target]:
+    """The targets that are no known hand."""
+    return [t for t in targets if not any(same_place(t.box, box) for box in known)]
+
+
 def _ranked(found: Sequence[tuple[float, Target]], at_least: float) -> list[Target]:
     """The targets with that score, the most prominent first, each hand once."""
     found = sorted(found, key=lambda one: -prominence(one[0], one[1].box))
@@ -176,23 +145,3 @@ def _ranked(found: Sequence[tuple[float, Target]], at_least: float) -> list[Targ
         if score >= at_least and not any(same_place(target.box, t.box) for t in targets):
             targets.append(target)
     return targets
-
-
-def _windows(width: int, height: int) -> list[Box]:
-    """Overlapping squares over the whole image, coarse to fine.
-
-    None is smaller than a tenth of the longer side: a panorama gets no thousands of windows.
-    """
-    boxes = []
-    for part in _WINDOW_SIDES:
-        side = max(part * min(width, height), 0.1 * max(width, height))
-        across = _starts(width, side)
-        boxes += [Box(x, y, side, side) for y in _starts(height, side) for x in across]
-    return list(dict.fromkeys(boxes))  # in a panorama all sizes are one
-
-
-def _starts(length: int, side: float) -> np.ndarray:
-    """Left edges of windows that overlap by half and cover ``length``."""
-    if side >= length:
-        return np.array([(length - side) / 2])
-    return np.linspace(0, length - side, int(np.ceil(2 * (length - side) / side)) + 1)

@@ -17,6 +17,7 @@ from dhpe_ros.crop import Crop, crop_image
 from dhpe_ros.engines.networks import BackedNetworks, EagerNetworks
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
+from dhpe_ros.hand_localiser import HandLocaliser
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_search import HandSearch, told_side
 from dhpe_ros.networks.fusion import fuse_batch_norms
@@ -26,7 +27,7 @@ from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import RefinedParameters, refine
 from dhpe_ros.refinement_start import carry
 from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, Target
-from dhpe_ros.weights import hand_model_path, load_networks, weights_path
+from dhpe_ros.weights import hand_model_path, load_networks, localiser_path, weights_path
 
 _CLOSER = 0.85  # of a crop's side that a second look sees
 _SURE_OF_SIDE = 0.7  # below this probability a crop is also looked at in the mirror
@@ -57,7 +58,8 @@ class HandPipeline:
         self.eager = EagerNetworks(self.evidence, self.mesh_estimator, self.projection)
         with torch.no_grad():
             self.networks = BackedNetworks(self.eager, model, self.device)
-        self.search = HandSearch(self.see)
+        localiser = HandLocaliser.load(model.localiser or localiser_path(), self.device)
+        self.search = HandSearch(self.see, localiser.find)
 
     def configure(self, config: Config) -> None:
         """Take over settings that may change while running.
