@@ -51,12 +51,11 @@ def main() -> None:
     add("--dexter-object", help="folder of Dexter+Object's data/")
     add("--mediapipe", action="store_true", help="compare with MediaPipe, where it is installed")
     add("--limit", type=int, default=200, help="hands of each set (%(default)s)")
-    add("--rivals", type=int, default=50, help="hands that rivals are fitted to (%(default)s)")
+    add("--few", type=int, default=50, help="hands, or frames, of what is slow (%(default)s)")
     add("--output", type=Path, default=PAGE, help="what to write (%(default)s)")
     options = parser.parse_args()
-    shown = "".join(f" --{name} {value}" for name, value in (
-        ("limit", options.limit), ("rivals", options.rivals)))  # fmt: skip
-    shown = " --real FOLDER" * bool(options.real) + " --mediapipe" * options.mediapipe + shown
+    shown = " --real FOLDER" * bool(options.real) + " --mediapipe" * options.mediapipe
+    shown += f" --limit {options.limit} --few {options.few}"
     parts = [_INTRO.format(arguments=shown, day=date.today().isoformat())]
     for title, command in sections(options):
         parts.append(section(title, command))
@@ -69,20 +68,19 @@ def main() -> None:
 
 def sections(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
     """Titles, and the options of ``dhpe evaluate`` for each."""
-    limit = ["--limit", str(options.limit)]
+    limit, few = (["--limit", str(count)] for count in (options.limit, options.few))
     rivals = ["swarm", "keypoints", *["mediapipe"] * options.mediapipe]
+    both = ["--method", "dhpe", "networks"]
     found = [
-        ("Rendered hands from all sides", ["--set", "synthetic", *limit,
-                                           "--method", "dhpe", "networks"]),
-        ("Rivals, on fewer of them", ["--set", "synthetic", "--limit", str(options.rivals),
-                                      "--method", "dhpe", "networks", *rivals]),
-        ("The rendered clip, searched and followed", ["--set", "demo", "--search"]),
-    ]  # fmt: skip
+        ("Rendered hands from all sides", ["--set", "synthetic", *limit, *both]),
+        ("Rivals, on fewer of them", ["--set", "synthetic", *few, *both, *rivals]),
+        ("The rendered clip, searched and followed", ["--set", "demo", *few, "--search"]),
+    ]
     if options.real:
         real = ["--real", options.real]
         found += [
             ("Photographs, boxes given", ["--set", "signs", "wild", *limit, *real]),
-            ("Photographs, searched", ["--set", "signs", *limit, *real, "--search"]),
+            ("Photographs, searched", ["--set", "signs", *few, *real, "--search"]),
         ]
     for name in ("rhd", "stb", "dexter_object"):
         if folder := getattr(options, name):
