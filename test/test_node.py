@@ -208,8 +208,13 @@ def test_a_camera_that_stops_and_starts_again_is_followed(ears, camera):
     finally:
         other.close()
     assert ears.until(lambda: "no image on" in ears.status())
-    assert ears.hands_of(camera.send()[0]).hands
-    assert ears.until(lambda: "no image on" not in ears.status())
+    ears.forget()
+    assert ears.hands_of(camera.send(count=15)[-1]).hands
+
+    def said():
+        return [d.status[0].message for d in ears.heard["diagnostics"]]
+
+    assert ears.until(lambda: any("no image on" not in message for message in said()))
 
 
 def test_newer_images_replace_waiting_ones(camera, ears):
