@@ -16,7 +16,7 @@ from dhpe_ros.evaluation.rivals import predictor
 from dhpe_ros.evaluation.score import Score, details, score, steadiness, summary, timings
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.training import processes
-from dhpe_ros.weights import hand_model_path, weights_path
+from dhpe_ros.weights import hand_model_path, localiser_path, weights_path
 
 RANGES_MM = ((20.0, 50.0), (0.0, 50.0))
 _WHERE = ("model.device", "model.threads")  # change no prediction beyond rounding
@@ -40,11 +40,20 @@ class Question:
         """Likewise of the hand."""
         return _there(Path(self.config.model.hand_model or hand_model_path()), "hand model")
 
+    def localiser(self) -> Path:
+        """Likewise of the network that finds hands."""
+        return _there(Path(self.config.model.localiser or localiser_path()), "localiser")
+
     def settings(self) -> dict[str, object]:
         """The settings that a prediction depends on; files by name and digest."""
         known = self.config.as_mapping().items()
         settings = {k: v for k, v in known if "." in k and k not in _WHERE}  # not the node's own
-        for name, file in (("weights", self.weights()), ("hand_model", self.hand_model())):
+        files = {
+            "weights": self.weights(),
+            "localiser": self.localiser(),
+            "hand_model": self.hand_model(),
+        }
+        for name, file in files.items():
             settings[f"model.{name}"] = f"{file.name} sha256:{file_digest(file)[:12]}"
         return settings
 
