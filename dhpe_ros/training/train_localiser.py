@@ -30,7 +30,7 @@ from dhpe_ros.training.samples import Sample
 from dhpe_ros.training.synthesis import load_synthetic
 from dhpe_ros.training.train import schedule
 from dhpe_ros.training.whole_pictures import WholePictures, load_frames_by_set
-from dhpe_ros.weights import load_networks, save_localiser
+from dhpe_ros.weights import load_localiser, load_networks, save_localiser
 
 BATCH = 32
 RATE, WARMUP_STEPS, WEIGHT_DECAY, AVERAGE = 1e-3, 100, 1e-4, 0.998
@@ -119,14 +119,17 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="folder of labelled photographs and frames")
     parser.add_argument("--fits", type=Path, help="of training.photo_fits: cuts photographs out")
     parser.add_argument("--backgrounds", type=Path, help="folder of pictures without hands")
-    parser.add_argument("--trunk", type=Path, help="lite weights to begin with")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--trunk", type=Path, help="lite weights to begin with")
+    start.add_argument("--initial", type=Path, help="weights of this network to go on from")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--workers", type=int, default=1, help="processes that make pictures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True, help="safetensors file")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    network = LocaliserNetwork()
+    network = load_localiser(options.initial) if options.initial else LocaliserNetwork()
+    network.requires_grad_(True)
     if options.trunk:
         begin_with_trunk(network, options.trunk)
     pictures = load_pictures(
