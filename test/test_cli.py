@@ -284,11 +284,11 @@ def test_ctrl_c_leaves_what_is_done(predict, tmp_path, capsys, monkeypatch):
 def test_a_video_that_ends_early_keeps_its_meshes(predict, tmp_path, monkeypatch, error, code):
     process, seen = prediction.HandTracker.process, []
 
-    def ending(self, *arguments):
+    def ending(self, *arguments, **named):
         seen.append(arguments)
         if len(seen) == 3:
             raise error
-        return process(self, *arguments)
+        return process(self, *arguments, **named)
 
     monkeypatch.setattr(prediction.HandTracker, "process", ending)
     assert predict(video(tmp_path / "clip.mp4", 4)) == code

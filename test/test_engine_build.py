@@ -17,17 +17,21 @@ from dhpe_ros.engines.networks import COMPILERS, EagerNetworks
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.demo import SHIPPED_CLIP
-from dhpe_ros.types import Box, Target
+from dhpe_ros.types import CROP_SIZE, Box, Target
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def pipelines(lite_engine):
-    """One eager, one with the engine."""
+    """One eager, one with the engine.
+
+    Equal numbers of steps: whether one more is worth its while can hang on the last digit.
+    """
     engine = {"model.engines": str(lite_engine.folder), "model.strict_backend": True}
+    steps = {"refinement.steps": 10, "refinement.tolerance": 0.0}
     return tuple(
-        HandPipeline(Config().replace({"model.backend": backend, **engine}))
+        HandPipeline(Config().replace({"model.backend": backend, **engine, **steps}))
         for backend in ("eager", "compiled")
     )
 
@@ -62,7 +66,8 @@ def test_hands_are_those_of_eager_torch(pipelines, frames):
     for image in frames:
         (mine,), (other,) = eager.estimate(image), compiled.estimate(image)
         assert mine.side == other.side
-        assert np.abs(mine.joints_px - other.joints_px).max() < 0.5
+        pixel = mine.box.width / CROP_SIZE  # of the crop, as which the tolerance is meant
+        assert np.abs(mine.joints_px - other.joints_px).max() < 0.5 * pixel
         assert np.abs(mine.vertices_m - other.vertices_m).max() < 0.5e-3
 
 

@@ -39,6 +39,7 @@ def filled_hand(seed: int) -> Hand:
             orientation=Quaternion(x=0.5, y=-0.5, z=0.5, w=0.5),
         ),
         metric=True,
+        scale=Hand.SCALE_DEPTH,
         refinement_steps=50,
         residual_before_px=7.5,
         residual_after_px=2.25,

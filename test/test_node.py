@@ -385,14 +385,14 @@ def test_the_real_tracker_finds_nothing_in_a_black_image(camera, real):
 def test_the_real_tracker_s_hands_keep_the_contract(camera, real):
     """With no score asked for, anything is a hand: what counts here are shapes, not positions."""
     _, ears = real
-    assert ears.set(tracking__min_score=0.0).successful
+    assert ears.set(tracking__min_score=0.0, tracking__box="1,2,30,40").successful
     try:
         stamp = camera.send(frame="optical")[0]
         hands = ears.hands_of(stamp, timeout_s=60).hands
         topics = ("meshes", "mask", "markers", "overlay")
         assert ears.until(lambda: all(ears.of(topic, stamp) for topic in topics))
     finally:
-        assert ears.set(tracking__min_score=0.35).successful
+        assert ears.set(tracking__min_score=0.35, tracking__box="full").successful
     assert hands
     for hand in hands:
         numbers = (hand.joints_m, hand.joints_px, hand.joint_confidences, hand.parameters)

@@ -55,10 +55,17 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
 
 
 def has_kernel(operator: Any) -> bool:
-    """Whether inductor makes its own code of an operator; the others call torch's."""
+    """Whether inductor makes its own code of an operator; the others call torch's.
+
+    A composite one is taken apart before.
+    """
     from torch._inductor import lowering
 
-    return operator in lowering.lowerings and operator not in lowering.fallbacks
+    composite = torch._C._dispatch_has_kernel_for_dispatch_key(
+        operator.name(), "CompositeImplicitAutograd"
+    )
+    own = operator in lowering.lowerings and operator not in lowering.fallbacks
+    return composite or own
 
 
 def _captured(engine: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
