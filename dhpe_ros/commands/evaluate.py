@@ -12,7 +12,7 @@ from dhpe_ros.commands import CommandError, one_line
 from dhpe_ros.commands.predict import load_pipeline, prepare_output
 from dhpe_ros.commands.settings_options import read_changes
 from dhpe_ros.config import Config
-from dhpe_ros.evaluation.methods import METHODS
+from dhpe_ros.evaluation.methods import METHODS, STUDY_STEPS
 
 if TYPE_CHECKING:
     from dhpe_ros.evaluation.labelled import LabelledSet
@@ -212,14 +212,15 @@ def _question(
 
 def _curves(arguments: argparse.Namespace, measured: list[Measured], pipeline) -> list[dict]:
     """Rows of ``study``: errors against refinement steps, of some hands of each set."""
-    from dhpe_ros.commands.study import STEPS
     from dhpe_ros.evaluation.refinement_study import study
 
     if not arguments.curve:
         return []
     sets = {one.labelled.name: one.labelled for one in measured if not one.question.search}
     parts = [one.part(arguments.curve, arguments.seed or 0) for one in sets.values()]
-    return [row for one in parts for row in study(pipeline(), one, STEPS, arguments.seed or 0)]
+    return [
+        row for one in parts for row in study(pipeline(), one, STUDY_STEPS, arguments.seed or 0)
+    ]
 
 
 def _flat(one: Measured) -> dict[str, object]:

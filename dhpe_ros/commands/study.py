@@ -11,11 +11,11 @@ from dhpe_ros.commands import CommandError, one_line
 from dhpe_ros.commands.evaluate import open_set
 from dhpe_ros.commands.predict import load_pipeline
 from dhpe_ros.config import Config
+from dhpe_ros.evaluation.methods import STUDY_STEPS
 
 NAME = "study"
 SUMMARY = "Measure what refinement is worth: errors against steps, and other ways to fit."
 
-STEPS = (1, 2, 5, 10, 20, 50, 100)  # the paper's figure goes from 0 to 100
 
 _EPILOG = """\
 The networks see each hand once, in the label's box and with its side. From there: the paper's
@@ -37,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", metavar="FILE", type=Path, help="where to write the figures")
     add("--real", metavar="FOLDER", type=Path, default=Path("../shared/real"),
         help="where signs and wild are (default: %(default)s)")  # fmt: skip
-    add("--steps", metavar="N", type=int, nargs="+", default=STEPS,
-        help=f"numbers of steps, beside none (default: {' '.join(map(str, STEPS))})")  # fmt: skip
+    add("--steps", metavar="N", type=int, nargs="+", default=STUDY_STEPS,
+        help=f"how many, beside none (default: {' '.join(map(str, STUDY_STEPS))})")  # fmt: skip
     add("--profile", choices=("lite", "full"), default="lite", help="which networks (%(default)s)")
     add("--weights", metavar="FILE", type=Path, help="safetensors instead of the profile's own")
     add("--limit", metavar="N", type=int, default=100, help="hands of each set (%(default)s)")

@@ -7,3 +7,5 @@ METHODS = {
     "keypoints": "fit of the mean hand to 2D joints alone, after Panteleris et al.",
     "mediapipe": "MediaPipe Hands, where it is installed",
 }
+
+STUDY_STEPS = (1, 2, 5, 10, 20, 50, 100)  # the paper's figure goes from 0 to 100
