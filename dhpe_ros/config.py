@@ -186,6 +186,11 @@ class RefinementConfig:
         True, "weigh each joint of the 2D term by its confidence", live=True
     )
 
+    @property
+    def looks_at_features(self) -> bool:
+        """Whether the steps ask the feature network."""
+        return self.optimizer != "levenberg_marquardt" and self.features_weight > 0
+
 
 @dataclass(frozen=True)
 class CameraConfig:

@@ -17,8 +17,8 @@ from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class EvidenceNetwork(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(128, 1),
         )
-        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
     def features(self, x: Tensor) -> Tensor:
         """F of ``(B, 3, feature_size, feature_size)`` from ``feature_input``: ``(B, 2048)``.

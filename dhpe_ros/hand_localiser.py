@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_ros.evidence import IMAGENET_MEAN, IMAGENET_STD
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.networks.localiser import MULTIPLE, STRIDE, LocaliserNetwork
 from dhpe_ros.types import Box
 from dhpe_ros.weights import load_localiser
 
 LONGEST = 192  # pixels of a picture's longer side, as the network sees it
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as in evidence.py
 _SAME_HAND_OVERLAP = 0.4  # intersection over union, beyond which the weaker of two boxes goes
 _MOST = 16  # hands in a picture
 
@@ -51,13 +51,7 @@ class HandLocaliser:
         picture = torch.from_numpy(small).to(self._device)[None].permute(0, 3, 1, 2)
         (answer,) = self._network(normalised(picture))
         found = _peaks(answer.float().cpu(), min_score)
-        return _apart(
-            [
-                FoundHand(Box(*((v / scale) for v in box)), score)
-                for box, score in found
-                if min(box[2:]) > 0
-            ]
-        )
+        return _apart([FoundHand(Box(*((v / scale) for v in box)), score) for box, score in found])
 
 
 def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -71,12 +65,15 @@ def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
     return cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT, value=_GREY), scale
 
 
-_GREY = tuple(round(255 * value) for value in MEAN)
+_GREY = tuple(round(255 * value) for value in IMAGENET_MEAN)
 
 
 def normalised(pictures: Tensor) -> Tensor:
     """``(B, 3, H, W)`` uint8 to what the network was trained on."""
-    mean, std = (pictures.new_tensor(v, dtype=torch.float32)[:, None, None] for v in (MEAN, STD))
+    mean, std = (
+        pictures.new_tensor(v, dtype=torch.float32)[:, None, None]
+        for v in (IMAGENET_MEAN, IMAGENET_STD)
+    )
     return ((pictures.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 

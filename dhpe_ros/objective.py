@@ -23,7 +23,9 @@ _SWIFT = 3.0  # in a frame is no jitter any more
 class Observation:
     """What the parameters are fitted to; none of it moves."""
 
-    image: Tensor  # (B, 3, S, S), x as the feature network sees it
+    image: (
+        Tensor | None
+    )  # (B, 3, S, S), x as the feature network sees it; of the feature term alone
     features: Tensor  # (B, 2048), F(x)
     joints: Tensor  # (B, 21, 2), the refined 2D joints, crop coordinates
     confidences: Tensor  # (B, 21)

@@ -180,7 +180,8 @@ class HandPipeline:
         """
         with torch.no_grad():
             parameters, joints_2d = self.networks.regress(evidence)
-            image = self.evidence.feature_input(self.batch(crops))
+            looks = config.looks_at_features
+            image = self.evidence.feature_input(self.batch(crops)) if looks else None
         previous = carry(past, crops).to(self.device) if any(past) else None
         observation = Observation(
             image, evidence.features, joints_2d, evidence.confidences, previous

@@ -31,8 +31,8 @@ class ResidualBlock(nn.Module):
         return functional.relu(x + self.second(self.first(x)))
 
 
-class LiteTrunk(nn.Module):
-    """``(B, 3, 128, 128)`` to features ``(B, 2048)`` and heat maps ``(B, 21, 32, 32)``."""
+class Pyramid(nn.Module):
+    """What the small networks share: down to 1/32 of the input, and up again to 1/8."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,32 +42,48 @@ class LiteTrunk(nn.Module):
         self.down8 = nn.Sequential(ConvBlock(w4, w8, stride=2), ResidualBlock(w8))
         self.down16 = nn.Sequential(ConvBlock(w8, w16, stride=2), ResidualBlock(w16))
         self.down32 = nn.Sequential(ConvBlock(w16, w32, stride=2), ResidualBlock(w32))
-        self.feature_head = ConvBlock(w32, FEATURE_COUNT, kernel=1)
         self.up16 = ConvBlock(w32, w16, kernel=1)
         self.up8 = nn.Sequential(ConvBlock(w16, w8, kernel=1), ResidualBlock(w8))
-        self.up4 = nn.Sequential(ConvBlock(w8, w4, kernel=1), ResidualBlock(w4))
-        self.heatmap_head = nn.Conv2d(w4, JOINT_COUNT, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.normal_(self.heatmap_head.weight, std=0.01)
 
-    def features(self, x: Tensor) -> Tensor:
-        return self._features(self._encode(x)[-1])
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        at4, at8, at16, at32 = self._encode(x)
-        x = at16 + double(self.up16(at32))
-        x = at8 + double(self.up8[0](x))
-        x = self.up8[1](x)
-        x = self.up4[1](at4 + double(self.up4[0](x)))
-        return self._features(at32), self.heatmap_head(x)
-
-    def _encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """At 1/4, 1/8, 1/16 and 1/32."""
         at4 = self.down4(self.down2(x))
         at8 = self.down8(at4)
         at16 = self.down16(at8)
         return at4, at8, at16, self.down32(at16)
+
+    def ascend(self, at8: Tensor, at16: Tensor, at32: Tensor) -> Tensor:
+        """At 1/8, knowing what lies about."""
+        x = at16 + double(self.up16(at32))
+        return self.up8[1](at8 + double(self.up8[0](x)))
+
+    def initialise(self) -> None:
+        """Random convolutions after He et al. (2015)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+class LiteTrunk(Pyramid):
+    """``(B, 3, 128, 128)`` to features ``(B, 2048)`` and heat maps ``(B, 21, 32, 32)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        _, w4, w8, _, w32 = WIDTHS
+        self.feature_head = ConvBlock(w32, FEATURE_COUNT, kernel=1)
+        self.up4 = nn.Sequential(ConvBlock(w8, w4, kernel=1), ResidualBlock(w4))
+        self.heatmap_head = nn.Conv2d(w4, JOINT_COUNT, 1)
+        self.initialise()
+        nn.init.normal_(self.heatmap_head.weight, std=0.01)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self._features(self.encode(x)[-1])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        at4, *coarser = self.encode(x)
+        x = self.ascend(*coarser)
+        x = self.up4[1](at4 + double(self.up4[0](x)))
+        return self._features(coarser[-1]), self.heatmap_head(x)
 
     def _features(self, at32: Tensor) -> Tensor:
         return self.feature_head(at32).mean(dim=(2, 3))
