@@ -153,14 +153,22 @@ class Ears:
         return self.of("hands", stamp)[0]
 
     def call(self, kind, service, request):
-        """The response of ``~/service``."""
+        """The response of ``~/service``; calls are such as may be made twice.
+
+        A server that has only just been discovered may not have discovered the client yet: then
+        its response is lost, and only a further call is answered.
+        """
         if service not in self._clients:
             self._clients[service] = self.node.create_client(kind, f"{self._name}/{service}")
         client = self._clients[service]
         assert client.wait_for_service(10.0 * PATIENCE)
-        future = client.call_async(request)
-        rclpy.spin_until_future_complete(self.node, future, timeout_sec=10.0 * PATIENCE)
-        return future.result()
+        for _ in range(4):
+            future = client.call_async(request)
+            rclpy.spin_until_future_complete(self.node, future, timeout_sec=5.0 * PATIENCE)
+            if future.done():
+                return future.result()
+            client.remove_pending_request(future)
+        raise AssertionError(f"{self._name}/{service} does not answer")
 
     def set(self, **values):
         """Set parameters, ``__`` for the dot; the result with ``successful`` and ``reason``."""

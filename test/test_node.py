@@ -366,13 +366,15 @@ def real(tmp_path_factory, camera):
     if not WEIGHTS.is_file():
         pytest.skip(f"needs {WEIGHTS.name}, which the training makes")
     node = NodeProcess(tmp_path_factory.mktemp("real"), REAL, "-r", "__node:=real", *ANY_AGE)
-    node.wait_for("ready", timeout_s=120)
-    ears = Ears("real")
-    assert ears.set(refinement__steps=2).successful
-    connect(camera, ears, topics=("hands", "mask", "camera_info"))
-    yield node, ears
-    ears.node.destroy_node()
-    node.close()
+    try:
+        node.wait_for("ready", timeout_s=120)
+        ears = Ears("real")
+        assert ears.set(refinement__steps=2).successful
+        connect(camera, ears, topics=("hands", "mask", "camera_info"))
+        yield node, ears
+        ears.node.destroy_node()
+    finally:
+        node.close()
 
 
 def test_the_real_tracker_finds_nothing_in_a_black_image(camera, real):
