@@ -26,7 +26,7 @@ METRICS = (
 HANDS = 32
 EQUATION_13 = RefinementConfig(
     optimizer="adam", steps=50, tolerance=0.0, pose_weight=0.0, shape_weight=0.0,
-    temporal_weight=0.0, outlier_distance=0.0,
+    estimate_weight=0.0, temporal_weight=0.0, outlier_distance=0.0,
 )  # fmt: skip
 FAST = replace(EQUATION_13, optimizer="levenberg_marquardt", steps=5)
 SHIPPED = RefinementConfig()

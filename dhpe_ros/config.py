@@ -165,6 +165,13 @@ class RefinementConfig:
         at_most=1e6,
         live=True,
     )
+    estimate_weight: float = setting(
+        0.03,
+        "weight of a term against leaving the mesh network's estimate; 0: the paper's Eq. 13",
+        at_least=0.0,
+        at_most=1e6,
+        live=True,
+    )
     temporal_weight: float = setting(
         1.0,
         "weight of a term against changes since the last frame of a video; 0: none",
@@ -183,7 +190,7 @@ class RefinementConfig:
         True, "start from the scale, shift and turn that fit the 2D joints best", live=True
     )
     confidence_weighting: bool = setting(
-        True, "weigh each joint of the 2D term by its confidence", live=True
+        True, "weigh each joint of the 2D term by its squared confidence", live=True
     )
 
     @property

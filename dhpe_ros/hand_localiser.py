@@ -17,7 +17,7 @@ from dhpe_ros.networks.localiser import MULTIPLE, STRIDE, LocaliserNetwork
 from dhpe_ros.types import Box
 from dhpe_ros.weights import load_localiser
 
-LONGEST = 192  # pixels of a picture's longer side, as the network sees it
+LONGEST = 288  # pixels of a picture's longer side, as the network sees it
 _SAME_HAND_OVERLAP = 0.4  # intersection over union, beyond which the weaker of two boxes goes
 _MOST = 16  # hands in a picture
 
@@ -88,7 +88,7 @@ def _peaks(answer: Tensor, min_score: float) -> list[tuple[tuple[float, ...], fl
 
 
 def decode(numbers: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """``(N, 4)`` boxes from what ``N`` cells say, ``(4, N)``."""
+    """``(N, 4)`` boxes, x, y, width and height in pixels, from what ``N`` cells say, ``(4, N)``."""
     across, down, width, height = numbers
     width, height = (STRIDE * side.clamp(-5, 5).exp() for side in (width, height))
     x, y = STRIDE * (columns + 0.5 + across), STRIDE * (rows + 0.5 + down)

@@ -20,9 +20,10 @@ from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import bounded
 from dhpe_ros.objective import (
     Observation,
+    anchors,
+    distance_curvature,
     joint_term,
     joint_weights,
-    temporal_curvature,
     terms_of_parameters,
 )
 from dhpe_ros.projection import Projection
@@ -104,7 +105,7 @@ class _Place:
 def _with_joints(
     parameters: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
 ) -> _Place:
-    """What the joint term is like; the curvature also that of the temporal term, if there is one.
+    """What the joint term is like; the curvature also that of what the hand is held to.
 
     Gauss-Newton's curvature, with the weights that outliers have just now.
     """
@@ -118,8 +119,8 @@ def _with_joints(
     curvature, downhill = gauss_newton(
         slopes.flatten(1, 2), away.flatten(1), weights.repeat_interleave(2, 1)
     )
-    if config.temporal_weight > 0 and observation.previous is not None:
-        held = temporal_curvature(parameters, observation.previous, projection, config)
+    for anchor, weight in anchors(observation, config):
+        held = weight * distance_curvature(anchor, parameters, projection)
         curvature = curvature + torch.diag_embed(held.double())
     return _Place(parameters, joint_term(joints, observation, config), downhill, curvature)
 

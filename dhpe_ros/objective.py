@@ -14,9 +14,9 @@ from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
 from dhpe_ros.priors import prior_terms
 from dhpe_ros.projection import ProjectedHand, Projection
 
-# Of changes from frame to frame; pose and shape count in their standard deviations.
+# Of distances between two hands; pose and shape count in their standard deviations.
 _TURN = 0.2  # of a quaternion, counts as one: 23 degrees
-_SWIFT = 3.0  # in a frame is no jitter any more
+_SWIFT = 3.0  # so far apart two frames' hands have moved, and an estimate is wrong
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Observation:
     joints: Tensor  # (B, 21, 2), the refined 2D joints, crop coordinates
     confidences: Tensor  # (B, 21)
     previous: Tensor | None = None  # (B, 63), a frame ago, in this crop; NaN: not known
+    estimate: Tensor | None = None  # (B, 63), the mesh network's, its camera moved onto the joints
 
     def twice(self) -> Observation:
         """For two sets of parameters, one behind the other."""
@@ -75,9 +76,14 @@ def joint_term(joints: Tensor, observation: Observation, config: RefinementConfi
 
 
 def joint_weights(observation: Observation, config: RefinementConfig) -> Tensor:
-    """``(B, 21)``: what a squared distance of each joint costs."""
-    sure = observation.confidences
-    return config.joints_weight * (sure if config.confidence_weighting else torch.ones_like(sure))
+    """``(B, 21)``: what a squared distance of each joint costs.
+
+    The less sure a joint is, the farther off it lies: the square of the confidence comes near the
+    inverse variance that a least-squares problem wants (docs/refinement.md).
+    """
+    if config.confidence_weighting:
+        return config.joints_weight * observation.confidences**2
+    return torch.full_like(observation.confidences, config.joints_weight)
 
 
 def feature_term(
@@ -103,50 +109,55 @@ def terms_of_parameters(
     projection: Projection,
     config: RefinementConfig,
 ) -> Tensor:
-    """Those that ask no picture: Laplacian, pose space, shape, the frame before; ``(B,)``.
+    """Those that ask no picture: priors, the estimate and the frame before; ``(B,)``.
 
     ``hand`` is ``projection(parameters)``, for those who have it.
     """
     total = prior_terms(parameters, projection, config, hand)
-    if config.temporal_weight > 0 and observation.previous is not None:
-        total = total + temporal_term(parameters, observation.previous, projection, config)
+    for anchor, weight in anchors(observation, config):
+        total = total + weight * distance_from(anchor, parameters, projection)
     return total
 
 
-def temporal_term(
-    parameters: Tensor, previous: Tensor, projection: Projection, config: RefinementConfig
-) -> Tensor:
-    """Mean squared change of rotation, pose and shape since ``previous``, weighted: ``(B,)``.
+def anchors(observation: Observation, config: RefinementConfig) -> list[tuple[Tensor, float]]:
+    """What hands are held to, ``(B, 63)`` each, and by what weight."""
+    both = (
+        (observation.estimate, config.estimate_weight),
+        (observation.previous, config.temporal_weight),
+    )
+    return [(anchor, weight) for anchor, weight in both if anchor is not None and weight > 0]
 
-    A change ``d`` much larger than ``_SWIFT`` is a movement, not jitter, and is hardly held back:
+
+def distance_from(anchor: Tensor, parameters: Tensor, projection: Projection) -> Tensor:
+    """Mean squared difference of rotation, pose and shape from ``anchor``'s: ``(B,)``.
+
+    A difference ``d`` much larger than ``_SWIFT`` is hardly held back:
     ``d^2 / (1 + d^2 / _SWIFT^2)``. Scale and shift are free, so that nothing lags in the image.
     """
-    squared = _changes(parameters, previous, projection) ** 2
-    return config.temporal_weight * (squared / (1 + squared / _SWIFT**2)).mean(1)
+    squared = _differences(anchor, parameters, projection) ** 2
+    return (squared / (1 + squared / _SWIFT**2)).mean(1)
 
 
-def temporal_curvature(
-    parameters: Tensor, previous: Tensor, projection: Projection, config: RefinementConfig
-) -> Tensor:
-    """``(B, 63)``: the diagonal of the temporal term's second derivatives, none below zero."""
-    squared = _changes(parameters, previous, projection) ** 2
-    weights = 2 * config.temporal_weight / squared.shape[1] / (1 + squared / _SWIFT**2) ** 2
-    weights = weights / _units(projection) ** 2 * previous.isfinite().all(1, keepdim=True)
-    return torch.cat((torch.zeros_like(parameters[:, :4]), weights), 1)
+def distance_curvature(anchor: Tensor, parameters: Tensor, projection: Projection) -> Tensor:
+    """``(B, 63)``: the diagonal of the distance's second derivatives, none below zero."""
+    squared = _differences(anchor, parameters, projection) ** 2
+    curvature = 2 / squared.shape[1] / (1 + squared / _SWIFT**2) ** 2
+    curvature = curvature / _units(projection) ** 2 * anchor.isfinite().all(1, keepdim=True)
+    return torch.cat((torch.zeros_like(parameters[:, :4]), curvature), 1)
 
 
-def _changes(parameters: Tensor, previous: Tensor, projection: Projection) -> Tensor:
-    """``(B, 59)`` in common units; zero for a hand without past."""
-    known = previous.isfinite().all(1, keepdim=True)
+def _differences(anchor: Tensor, parameters: Tensor, projection: Projection) -> Tensor:
+    """``(B, 59)`` in common units; zero where the anchor is not known."""
+    known = anchor.isfinite().all(1, keepdim=True)
     now = HandParameters.split(normalize_parameters(parameters))
-    before = HandParameters.split(
-        normalize_parameters(torch.where(known, previous, parameters.detach()))
+    held = HandParameters.split(
+        normalize_parameters(torch.where(known, anchor, parameters.detach()))
     )
     # q and -q are the same rotation.
-    side = torch.where((now.rotation * before.rotation).sum(1, keepdim=True) < 0, -1.0, 1.0)
-    turn = now.rotation - side * before.rotation
-    change = torch.cat((turn, now.pose - before.pose, now.shape - before.shape), 1)
-    return torch.where(known, change / _units(projection), 0.0)
+    side = torch.where((now.rotation * held.rotation).sum(1, keepdim=True) < 0, -1.0, 1.0)
+    turn = now.rotation - side * held.rotation
+    apart = torch.cat((turn, now.pose - held.pose, now.shape - held.shape), 1)
+    return torch.where(known, apart / _units(projection), 0.0)
 
 
 def _units(projection: Projection) -> Tensor:

@@ -13,7 +13,7 @@ from dhpe_ros.camera_alignment import align_camera
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.crop import Crop, crop_to_image
 from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
-from dhpe_ros.objective import Observation, objective_without_features
+from dhpe_ros.objective import Observation, joint_weights, objective_without_features
 from dhpe_ros.projection import Projection
 from dhpe_ros.types import PARAMETER_COUNT, Hand, Side
 
@@ -63,12 +63,13 @@ def choose_start(
     is not finite is left out of the observation.
     """
     start = _aligned(estimate, observation, projection, config)
+    observation = replace(observation, estimate=start)
     previous = observation.previous
     if previous is None or config.temporal_weight == 0:
         return start, observation
     known = previous.isfinite().all(1, keepdim=True)
     past = _aligned(torch.where(known, previous, start), observation, projection, config)
-    alone = replace(config, temporal_weight=0.0)
+    alone = replace(config, temporal_weight=0.0, estimate_weight=0.0)
     both = torch.cat((start, past))
     values = objective_without_features(both, observation.twice(), projection, alone)
     of_start, of_past = (value[:, None] for value in values.chunk(2))
@@ -82,6 +83,5 @@ def _aligned(
     if not config.align_camera:
         return start
     joints = skeleton_of(projection.hand_model, start.device).joints(start)
-    joints, sure = joints[..., :2].to(start.dtype), observation.confidences
-    weights = sure if config.confidence_weighting else torch.ones_like(sure)
-    return align_camera(start, joints, observation.joints, weights)
+    weights = joint_weights(observation, config)
+    return align_camera(start, joints[..., :2].to(start.dtype), observation.joints, weights)

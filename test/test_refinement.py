@@ -11,14 +11,19 @@ from dhpe_ros.evidence import build_evidence
 from dhpe_ros.hand_layer import skeleton_layer
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
-from dhpe_ros.objective import Observation, objective
+from dhpe_ros.objective import Observation, joint_weights, objective
 from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import refine
 from dhpe_ros.weights import hand_model_path
 
 EQUATION_13 = RefinementConfig(
-    pose_weight=0.0, shape_weight=0.0, temporal_weight=0.0, outlier_distance=0.0, tolerance=1e-3
+    pose_weight=0.0,
+    shape_weight=0.0,
+    estimate_weight=0.0,
+    temporal_weight=0.0,
+    outlier_distance=0.0,
+    tolerance=1e-3,
 )
 JOINTS_ONLY = dataclasses.replace(EQUATION_13, features_weight=0.0, laplacian_weight=0.0)
 
@@ -70,12 +75,42 @@ def test_a_perturbed_hand_comes_back_to_its_joints(projection, evidence):
 
 def test_all_three_terms_together_lower_the_objective(projection, evidence):
     truth, observation = _scene(projection, evidence)
-    config, start = RefinementConfig(steps=15), _perturbed(truth)
+    config, start = RefinementConfig(steps=15, tolerance=0.0), _perturbed(truth)
     result = refine(start, observation, projection, evidence, config)
     before = objective(start, observation, projection, evidence, config)
     after = objective(result.parameters, observation, projection, evidence, config)
     assert (after < before).all()
     assert result.steps == 15
+
+
+def test_a_joint_half_as_sure_weighs_a_quarter():
+    observation = Observation(None, torch.zeros(1, 2048), torch.zeros(1, 21, 2), torch.ones(1, 21))
+    observation.confidences[0, 3] = 0.5
+    config = dataclasses.replace(EQUATION_13, joints_weight=2.0)
+    expected = torch.full((1, 21), 2.0)
+    expected[0, 3] = 0.5
+    assert torch.allclose(joint_weights(observation, config), expected)
+    alike = dataclasses.replace(config, confidence_weighting=False)
+    assert torch.allclose(joint_weights(observation, alike), torch.full((1, 21), 2.0))
+
+
+@pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "adam"])
+def test_what_the_joints_leave_open_stays_as_the_network_said(projection, evidence, optimizer):
+    """Unseen joints, and priors that would bend every hand to the mean one."""
+    truth, observation = _scene(projection, evidence, batch=1)
+    start = _perturbed(truth)
+    blind = dataclasses.replace(observation, confidences=torch.zeros(1, 21))
+    priors_alone = RefinementConfig(
+        optimizer=optimizer, features_weight=0.0, laplacian_weight=0.0, pose_weight=1e-3,
+        shape_weight=1e-3, steps=30, step_size=0.05, tolerance=0.0, align_camera=False,
+    )  # fmt: skip
+
+    def bend(weight):
+        config = dataclasses.replace(priors_alone, estimate_weight=weight)
+        end = refine(start, blind, projection, evidence, config).parameters
+        return float((end - start)[:, 8:53].norm())
+
+    assert bend(1.0) < 0.2 * bend(0.0)
 
 
 def test_the_feature_term_pulls_the_mask_over_the_hand(projection, evidence):

@@ -11,7 +11,7 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.crop import crop_image
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
-from dhpe_ros.objective import Observation, objective, temporal_term
+from dhpe_ros.objective import Observation, distance_from, objective
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import refine
 from dhpe_ros.refinement_start import carry, choose_start
@@ -109,7 +109,7 @@ def test_two_hands_keep_their_own_past(projection):
 
 def test_without_a_past_the_temporal_term_is_nothing(projection):
     parameters = hand(projection).requires_grad_(True)
-    value = temporal_term(parameters, NOBODY, projection, CONFIG)
+    value = distance_from(NOBODY, parameters, projection)
     assert value.item() == 0
     assert (torch.autograd.grad(value.sum(), parameters)[0] == 0).all()
     values = [
@@ -137,7 +137,7 @@ def test_opposite_quaternions_are_no_change(projection):
     parameters = hand(projection)
     turned = parameters.clone()
     turned[:, 4:8] *= -2
-    assert temporal_term(parameters, turned, projection, CONFIG).item() == pytest.approx(
+    assert distance_from(turned, parameters, projection).item() == pytest.approx(
         0, abs=1e-9
     )
 
@@ -146,7 +146,7 @@ def test_moving_through_the_image_is_not_held_back(projection):
     parameters = hand(projection)
     moved = parameters.clone()
     moved[:, :4] = moved[:, :4] * 1.5 + 0.3
-    assert temporal_term(parameters, moved, projection, CONFIG).item() == 0
+    assert distance_from(moved, parameters, projection).item() == 0
 
 
 def test_a_video_begins_at_the_estimate_too_however_well_the_past_fits(projection):

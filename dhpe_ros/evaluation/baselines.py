@@ -31,6 +31,7 @@ KEYPOINTS_ONLY = RefinementConfig(
     laplacian_weight=0.0,
     pose_weight=0.03,
     shape_weight=0.015,
+    estimate_weight=0.0,
     outlier_distance=0.0,
     align_camera=True,
     confidence_weighting=True,

@@ -17,7 +17,7 @@ from dhpe_ros.camera import Camera
 from dhpe_ros.media import MediaError, is_bag, list_folder, open_media
 from dhpe_ros.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from dhpe_ros.training.dexter_object import is_dexter_object, read_dexter_object
-from dhpe_ros.training.labelled_hand import LabelledHand
+from dhpe_ros.training.labelled_hand import CORNER_PX, LabelledHand
 from dhpe_ros.training.rhd import is_rhd, read_rhd
 from dhpe_ros.training.stb import is_stb, read_stb
 from dhpe_ros.types import JOINT_COUNT, Side
@@ -172,8 +172,10 @@ def _hand(folder: Path, row: dict, exact: bool) -> LabelledHand:
         picture = folder / row["file"]
         mask_file = (folder / "masks" / row["file"]).with_suffix(".png")
     mesh_file = (folder / "meshes" / picture.name).with_suffix(".npy")
+    one = _one(picture, row)
     return replace(
-        _one(picture, row),
+        one,
+        joints_px=_array(row, "joints_px", 2) if exact else one.joints_px,
         mask_file=mask_file if mask_file.is_file() else None,
         joints_m=_array(row, "joints_m", 3) if exact else None,
         camera_px=tuple(row["camera_px"]) if "camera_px" in row else None,
@@ -183,8 +185,10 @@ def _hand(folder: Path, row: dict, exact: bool) -> LabelledHand:
 
 
 def _one(picture: Path, row: dict, frame: int = 0) -> LabelledHand:
+    """A row of labels that another tracker made."""
+    joints_px = _array(row, "joints_px", 2) - CORNER_PX
     side = Side.LEFT if row.get("side", "right") == "left" else Side.RIGHT
-    return LabelledHand(picture, _array(row, "joints_px", 2), side, frame=frame)
+    return LabelledHand(picture, joints_px, side, frame=frame)
 
 
 def _array(row: dict, key: str, columns: int) -> np.ndarray:

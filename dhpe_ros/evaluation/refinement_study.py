@@ -37,6 +37,7 @@ EQ_13 = RefinementConfig(
     laplacian_weight=1.0,
     pose_weight=0.0,
     shape_weight=0.0,
+    estimate_weight=0.0,
     outlier_distance=0.0,
     align_camera=False,
     confidence_weighting=False,

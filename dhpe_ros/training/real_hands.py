@@ -8,16 +8,22 @@ ground truth; their depth is used as a hint only.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from dhpe_ros.training.labelled_hand import CORNER_PX
 from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import MIDDLE_MCP, Box
 
 _DEPTH_TRUST = 0.2  # of another tracker's depth
+
+
+def photograph_joints_px(label: Mapping) -> np.ndarray:
+    """``(21, 2)`` from the centre of the first pixel, of a label that counts from the corner."""
+    return np.asarray(label["joints_px"], np.float64) - CORNER_PX
 
 
 def load_real_hands(folder: Path, split: str) -> list[Sample]:
@@ -33,7 +39,7 @@ def load_frames(folder: Path, split: str) -> tuple[list[Sample], list[np.ndarray
     """Hands in whole pictures, and hand-free pieces of the same pictures for backgrounds."""
     samples, backgrounds = [], []
     for frame, image in read_frames(folder, split):
-        hands = [np.asarray(hand["joints_px"], np.float32) for hand in frame["hands"]]
+        hands = [photograph_joints_px(hand).astype(np.float32) for hand in frame["hands"]]
         backgrounds += _hand_free_pieces(image, [Box.around(joints) for joints in hands])
         samples += [
             Sample(image, joints, hand["side"] == "right", "frames")
@@ -52,7 +58,7 @@ def read_frames(folder: Path, split: str) -> Iterator[tuple[dict, np.ndarray]]:
 def _signs(folder: Path, split: str) -> Iterator[Sample]:
     for hand in _labels(folder)["hands"]:
         if hand["split"] == split:
-            joints = np.asarray(hand["joints_px"], np.float32)
+            joints = photograph_joints_px(hand).astype(np.float32)
             file = f"images/{hand['name']}.jpg"
             image = cv2.resize(_read(folder / file), (200, 200))
             joints = joints * 2 + 0.5
@@ -65,7 +71,7 @@ def _signs(folder: Path, split: str) -> Iterator[Sample]:
 def _wild(folder: Path, split: str) -> Iterator[Sample]:
     for hand in _labels(folder)["hands"]:
         if hand["split"] == split:
-            joints = np.asarray(hand["joints_px"], np.float32)
+            joints = photograph_joints_px(hand).astype(np.float32)
             mask_file = (folder / "masks" / hand["file"]).with_suffix(".png")
             mask = _read_mask(mask_file) if mask_file.is_file() else None
             image = _read(folder / hand["file"])

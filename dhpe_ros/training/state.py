@@ -46,7 +46,10 @@ class TrainingState:
             module.eval().requires_grad_(False)
         parameters = [p for module in networks.modules() for p in module.parameters()]
         optimizer = torch.optim.AdamW(
-            parameters, lr=config.learning.rate, weight_decay=config.learning.weight_decay
+            parameters,
+            lr=config.learning.rate,
+            weight_decay=config.learning.weight_decay,
+            fused=True,
         )
         return TrainingState(networks, averaged, optimizer)
 

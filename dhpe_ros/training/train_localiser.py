@@ -34,14 +34,17 @@ from dhpe_ros.weights import load_localiser, load_networks, save_localiser
 
 BATCH = 32
 RATE, WARMUP_STEPS, WEIGHT_DECAY, AVERAGE = 1e-3, 100, 1e-4, 0.998
-_BOX_WEIGHT = 1.0
 _SMOOTH = 0.1  # of a box's numbers: smaller errors count by their square
+_OVERLAP_WEIGHT = 2.0  # of what boxes lack in overlap, beside their numbers' errors
 
 
 def localiser_loss(
     answer: Tensor, centres: Tensor, boxes: Tensor, tells: Tensor, counts: Tensor
 ) -> Tensor:
-    """CenterNet's focal loss of ``(B, h, w)`` centres, and the boxes' smooth L1 where they tell."""
+    """CenterNet's focal loss of ``(B, h, w)`` centres, and how far boxes are off where they tell.
+
+    That is the smooth L1 of their four numbers, and what their intersection over union lacks to 1.
+    """
     logit = answer[:, 0]
     sure = logit.sigmoid()
     at_centre = centres > 0.99
@@ -49,8 +52,19 @@ def localiser_loss(
     empty = ~at_centre * (1 - centres) ** 4 * sure**2 * functional.softplus(logit)
     focal = ((found + empty) * counts).sum() / at_centre.sum().clamp(min=1)
     wrong = functional.smooth_l1_loss(answer[:, 1:], boxes, reduction="none", beta=_SMOOTH)
-    told = (wrong.sum(1) * tells * centres).sum() / (tells * centres).sum().clamp(min=1)
-    return focal + _BOX_WEIGHT * told
+    wrong = wrong.sum(1) + _OVERLAP_WEIGHT * (1 - overlap(answer[:, 1:], boxes))
+    told = (wrong * tells * centres).sum() / (tells * centres).sum().clamp(min=1)
+    return focal + told
+
+
+def overlap(one: Tensor, other: Tensor) -> Tensor:
+    """``(B, h, w)``: intersection over union of boxes ``(B, 4, h, w)`` that the same cells tell."""
+    centres = torch.stack((one[:, :2], other[:, :2]))
+    halves = torch.stack((one[:, 2:], other[:, 2:])).clamp(-5, 5).exp() / 2
+    common = (centres + halves).amin(0) - (centres - halves).amax(0)
+    common = common.clamp(min=0).prod(1)
+    areas = (2 * halves).prod(2).sum(0)
+    return common / (areas - common)
 
 
 def train(

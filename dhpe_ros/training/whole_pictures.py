@@ -18,12 +18,12 @@ from torch.utils.data import Dataset
 
 from dhpe_ros.networks.localiser import STRIDE
 from dhpe_ros.training.augmentation import damage
-from dhpe_ros.training.real_hands import read_frames
+from dhpe_ros.training.real_hands import photograph_joints_px, read_frames
 from dhpe_ros.training.room import room
 from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import Box
 
-HEIGHT, WIDTH = 160, 192  # pixels of a training picture
+HEIGHT, WIDTH = 224, 288  # pixels of a training picture
 FRAME_SHARE = 0.5
 MOST_HANDS = 4
 SMALLEST, LARGEST = 0.07, 1.0  # longer side of a laid-on hand, in the picture's longer side
@@ -221,6 +221,6 @@ def load_frames_by_set(folder: Path, split: str) -> list[list[Frame]]:
     """The whole pictures of ``frames/``, by set. Errors as of ``read_frames``."""
     by_set: dict[str, list[Frame]] = {}
     for entry, image in read_frames(folder, split):
-        hands = [np.asarray(hand["joints_px"], np.float64) for hand in entry["hands"]]
+        hands = [photograph_joints_px(hand) for hand in entry["hands"]]
         by_set.setdefault(entry["set"], []).append(Frame(image, hands))
     return list(by_set.values())
