@@ -137,9 +137,7 @@ def test_opposite_quaternions_are_no_change(projection):
     parameters = hand(projection)
     turned = parameters.clone()
     turned[:, 4:8] *= -2
-    assert distance_from(turned, parameters, projection).item() == pytest.approx(
-        0, abs=1e-9
-    )
+    assert distance_from(turned, parameters, projection).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_moving_through_the_image_is_not_held_back(projection):

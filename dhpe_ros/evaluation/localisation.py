@@ -1,6 +1,6 @@
-"""How well hands are found in whole pictures.
+"""How well hands are found in whole pictures, and how often where there are none.
 
-``python -m dhpe_ros.evaluation.localisation --real FOLDER``
+``python -m dhpe_ros.evaluation.localisation --real FOLDER`` or ``--empty FOLDER``
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ import torch
 
 from dhpe_ros.config import TrackingConfig
 from dhpe_ros.hand_localiser import FoundHand, HandLocaliser
+from dhpe_ros.media import list_folder, open_media
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.training.whole_pictures import Frame, load_frames_by_set
 from dhpe_ros.types import Box
 from dhpe_ros.weights import localiser_path
 
+SCORES = (0.25, 0.3, 0.4, 0.5)
 ENOUGH_OVERLAP = 0.5  # intersection over union with the box about the label's joints
 
 
@@ -76,6 +78,14 @@ def _matched(found: Sequence[FoundHand], frame: Frame) -> tuple[int, int]:
     return right, len(found)
 
 
+def false_alarms(
+    localiser: HandLocaliser | WholePipeline, files: Sequence[Path], min_score: float
+) -> list[Path]:
+    """Of pictures without hands, those in which some are found. Errors as of ``open_media``."""
+    pictures = ((file, frame.image) for file in files for frame in open_media(file).frames())
+    return [file for file, image in pictures if localiser.find(image, min_score)]
+
+
 class WholePipeline:
     """As a localiser: boxes about the joints of the meshes that the pipeline ends up with."""
 
@@ -91,7 +101,9 @@ class WholePipeline:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Precision and recall of the hand localiser.")
-    parser.add_argument("--real", type=Path, required=True, help="folder that holds frames/")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--real", type=Path, help="folder that holds frames/")
+    what.add_argument("--empty", type=Path, help="folder of pictures without hands")
     parser.add_argument("--split", default="val", choices=("train", "val"))
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--weights", type=Path, help="those that ship, if not given")
@@ -100,8 +112,14 @@ def main() -> None:
     path = options.weights or localiser_path()
     by_itself = not options.pipeline
     localiser = HandLocaliser.load(path, torch.device("cpu")) if by_itself else WholePipeline()
+    if options.empty:
+        files = list_folder(options.empty)
+        for score in SCORES:
+            wrong = false_alarms(localiser, files, score)
+            print(f"score {score}: hands in {len(wrong)} of {len(files)} pictures", *wrong)
+        return
     frames = load_frames_by_set(options.real, options.split)
-    for score in (0.25, 0.3, 0.4, 0.5):
+    for score in SCORES:
         print(f"score {score}: {localise(localiser, frames, score)}")
 
 

@@ -13,7 +13,9 @@ import numpy as np
 from dhpe_ros.training.samples import Sample, StoredSample
 from dhpe_ros.types import MIDDLE_MCP, Box, Side
 
-CORNER_PX = 0.5  # MediaPipe's labels count from a picture's corner, our points from a pixel's centre
+CORNER_PX = (
+    0.5  # MediaPipe's labels count from a picture's corner, our points from a pixel's centre
+)
 _NAMED = 5  # missing files that an error names
 
 
