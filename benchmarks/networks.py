@@ -23,8 +23,8 @@ from dhpe_ros.engines.networks import (
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.projection import Projection
+from dhpe_ros.synthetic.synthesis import write_synthetic
 from dhpe_ros.training.journal import read_log
-from dhpe_ros.training.synthesis import write_synthetic
 from dhpe_ros.weights import build_networks, hand_model_path
 
 PROFILES, WAYS = ("lite", "full"), ("eager", "aoti", "tensorrt")

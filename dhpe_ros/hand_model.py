@@ -44,7 +44,7 @@ class HandModel(nn.Module):
         self.register_buffer(
             "jointdirs", torch.einsum("jv,vcs->jcs", regressor, arrays["shapedirs"])
         )
-        # Where bones turn and fingers end, and where people see joints (training/landmarks.py).
+        # Where bones turn and fingers end, and where people see joints (open_hand/landmarks.py).
         self.register_buffer("pivot_regressor", _pivot_regressor(regressor, file.tips))
         landmarks = file.extras.get("landmarks", np.eye(JOINT_COUNT))
         landmarks = torch.from_numpy(np.asarray(landmarks, np.float32))

@@ -179,7 +179,7 @@ class PoseSpace(nn.Module):
         """Random poses ``(count, 15, 3)``: Gaussian components, within limits, clear of themselves.
 
         One statistic for the whole hand: fists, pinches and pointing hands come from the families
-        of ``training.hand_poses``.
+        of ``synthetic.hand_poses``.
         """
         theta = torch.randn(count, 45, generator=generator, device=self.mean.device)
         return self.settled(self.pose_from_theta(theta * self.theta_std))[0]

@@ -16,7 +16,7 @@ from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.projection import Projection
 from dhpe_ros.rendering import Lights, Rendering, photo_skin, random_skin, render_hand
-from dhpe_ros.training.synthesis import random_hands, render_sample
+from dhpe_ros.synthetic.synthesis import random_hands, render_sample
 from dhpe_ros.types import Hand, Side
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,20 +9,20 @@ import torch
 
 from dhpe_ros import cli
 from dhpe_ros.crop import crop_image
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation import ablation, synthetic_set
 from dhpe_ros.evaluation.curves import Chart, draw_charts
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.mesh_estimator import MeshEstimator
 from dhpe_ros.projection import Projection
+from dhpe_ros.synthetic.synthesis import load_synthetic, write_synthetic
 from dhpe_ros.training.augmentation import augment
 from dhpe_ros.training.batches import MixedBatches
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.joint_loss import joint_loss
 from dhpe_ros.training.journal import read_log
-from dhpe_ros.training.samples import Sample
 from dhpe_ros.training.state import TrainingState
-from dhpe_ros.training.synthesis import load_synthetic, write_synthetic
 from dhpe_ros.training.validation import CROP_SCALE
 from dhpe_ros.types import Box
 from dhpe_ros.weights import (

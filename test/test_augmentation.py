@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.training import augmentation
 from dhpe_ros.training.augmentation import INPUT_SIZE, augment, background_example
 from dhpe_ros.training.batches import Batch, source_shares
-from dhpe_ros.training.samples import Sample, StoredSample
 
 BACKGROUNDS = [np.zeros((140, 160, 3), np.uint8)]
 

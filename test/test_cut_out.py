@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dhpe_ros.training.cut_out import cut_out
+from dhpe_ros.synthetic.cut_out import cut_out
 
 SIZE = 160
 SKIN, WALL = (205, 150, 120), (60, 110, 90)

@@ -15,7 +15,7 @@ from published_sets import (
 )
 
 from dhpe_ros.cli import main
-from dhpe_ros.training.dexter_object import read_dexter_object
+from dhpe_ros.datasets.dexter_object import read_dexter_object
 from dhpe_ros.types import Side
 
 

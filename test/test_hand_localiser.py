@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation.localisation import Localisation, false_alarms, localise
 from dhpe_ros.hand_localiser import LONGEST, FoundHand, HandLocaliser, decode, normalised, shrunk
 from dhpe_ros.networks.localiser import LocaliserNetwork
 from dhpe_ros.training.config import BudgetConfig
-from dhpe_ros.training.samples import Sample
 from dhpe_ros.training.train_localiser import localiser_loss, train
 from dhpe_ros.training.whole_pictures import HEIGHT, WIDTH, Frame, WholePictures, targets_of
 from dhpe_ros.types import Box

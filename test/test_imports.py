@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "dhpe_ros"
-OFFLINE = ("dhpe_ros.training", "dhpe_ros.evaluation")
+# Lowest first: each imports of these only those before it.
+OFFLINE = tuple(
+    f"dhpe_ros.{name}" for name in ("datasets", "synthetic", "open_hand", "training", "evaluation")
+)
 FACES = ("dhpe_ros.ros", "dhpe_ros.cli", "dhpe_ros.commands", "dhpe_ros.media")
 
 
@@ -59,6 +62,15 @@ def test_stages_know_neither_the_faces_nor_training():
             assert not bad, f"{module} imports {bad}"
 
 
+def test_the_offline_packages_import_downwards():
+    exempt = {"dhpe_ros.training.train_localiser"}  # tells how good its weights are
+    for module, path in _modules():
+        for rank, package in enumerate(OFFLINE):
+            if _starts(module, (package,)) and module not in exempt:
+                bad = [name for name in _imports(path) if _starts(name, OFFLINE[rank + 1 :])]
+                assert not bad, f"{module} imports {bad}"
+
+
 def test_only_pipeline_and_above_know_the_order_of_the_stages():
     above = (*FACES, *OFFLINE, "dhpe_ros.pipeline", "dhpe_ros.tracking")
     for module, path in _modules():
@@ -75,7 +87,7 @@ def test_the_pipeline_and_the_command_line_run_without_ros():
     _run(
         "import sys; sys.modules['rclpy'] = None\n"
         "import dhpe_ros.pipeline, dhpe_ros.cli\n"
-        "assert not any(m.startswith('dhpe_ros.training') for m in sys.modules)\n"
+        f"assert not any(m.startswith({OFFLINE!r}) for m in sys.modules)\n"
     )
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.mano_file import read_mano_file
-from dhpe_ros.training.landmarks import add_landmarks, calibrate, marked, rendered_hands
-from dhpe_ros.training.synthesis import RENDER_SIZE, random_hands
+from dhpe_ros.open_hand.landmarks import add_landmarks, calibrate, marked, rendered_hands
+from dhpe_ros.synthetic.synthesis import RENDER_SIZE, random_hands
 from dhpe_ros.types import JOINT_COUNT
 from dhpe_ros.weights import hand_model_path
 

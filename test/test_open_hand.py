@@ -8,8 +8,7 @@ import torch
 
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.mano_file import PARENTS
-from dhpe_ros.training import hand_poses
-from dhpe_ros.training.mesh_simplification import (
+from dhpe_ros.open_hand.mesh_simplification import (
     boundary_loop,
     collapse_to,
     edge_counts,
@@ -17,8 +16,9 @@ from dhpe_ros.training.mesh_simplification import (
     split_quads,
     triangle_quality,
 )
-from dhpe_ros.training.pose_correctives import fit_posedirs, volume
-from dhpe_ros.training.self_penetration import hand_parts, intersecting_pairs, penetration_depths
+from dhpe_ros.open_hand.pose_correctives import fit_posedirs, volume
+from dhpe_ros.open_hand.self_penetration import hand_parts, intersecting_pairs, penetration_depths
+from dhpe_ros.synthetic import hand_poses
 
 PATH = Path(__file__).resolve().parents[1] / "weights" / "open_hand.npz"
 FIRST = {"index": 1, "middle": 4, "little": 7, "ring": 10, "thumb": 13}

@@ -8,11 +8,13 @@ import photographs
 import pytest
 import torch
 
+from dhpe_ros.datasets.real_hands import load_real_hands
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.projection import Projection
 from dhpe_ros.rendering import silhouette
-from dhpe_ros.training.photo_fits import (
+from dhpe_ros.synthetic.photo_fits import (
     GOOD_FIT,
     _quaternion,
     _start,
@@ -24,9 +26,7 @@ from dhpe_ros.training.photo_fits import (
     with_cuts,
     write_fits,
 )
-from dhpe_ros.training.photo_hands import PhotoBank
-from dhpe_ros.training.real_hands import load_real_hands
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.synthetic.photo_hands import PhotoBank
 from dhpe_ros.weights import hand_model_path
 
 

@@ -7,11 +7,11 @@ import photographs
 import pytest
 
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.training import synthesis
-from dhpe_ros.training.hand_poses import angles_from_pose, pose_from_angles
-from dhpe_ros.training.hand_surface import surface_of
-from dhpe_ros.training.photo_hands import PhotoBank, PhotoHand, skin_of
-from dhpe_ros.training.synthesis import random_hands, random_samples, write_synthetic
+from dhpe_ros.synthetic import synthesis
+from dhpe_ros.synthetic.hand_poses import angles_from_pose, pose_from_angles
+from dhpe_ros.synthetic.hand_surface import surface_of
+from dhpe_ros.synthetic.photo_hands import PhotoBank, PhotoHand, skin_of
+from dhpe_ros.synthetic.synthesis import random_hands, random_samples, write_synthetic
 from dhpe_ros.weights import hand_model_path
 
 

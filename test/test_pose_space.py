@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from dhpe_ros.hand_model import HandModel
+from dhpe_ros.open_hand.self_penetration import VISIBLE_M, hand_parts, penetration_depths
 from dhpe_ros.pose_space import FINGERS, PoseSpace, pose_axes, pose_limits
-from dhpe_ros.training import hand_poses
-from dhpe_ros.training.self_penetration import VISIBLE_M, hand_parts, penetration_depths
+from dhpe_ros.synthetic import hand_poses
 from dhpe_ros.weights import hand_model_path
 
 

@@ -25,17 +25,17 @@ from published_sets import (
 )
 
 from dhpe_ros.cli import main
+from dhpe_ros.datasets import stb
+from dhpe_ros.datasets.labelled_hand import LabelledHand, relative_depth_px, stored_sample
+from dhpe_ros.datasets.rhd import read_rhd
+from dhpe_ros.datasets.stb import read_stb
 from dhpe_ros.evaluation.labelled import open_labelled
 from dhpe_ros.evaluation.metrics import ROOT_AND_SCALE
 from dhpe_ros.evaluation.score import Score, summary
-from dhpe_ros.training import stb
 from dhpe_ros.training.augmentation import augment
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.data import load_data
 from dhpe_ros.training.journal import read_log
-from dhpe_ros.training.labelled_hand import LabelledHand, relative_depth_px, stored_sample
-from dhpe_ros.training.rhd import read_rhd
-from dhpe_ros.training.stb import read_stb
 from dhpe_ros.types import JOINT_NAMES, MIDDLE_MCP, Side
 
 READ_MAT = stb._read_mat

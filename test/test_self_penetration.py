@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dhpe_ros.training.self_penetration import (
+from dhpe_ros.open_hand.self_penetration import (
     HandParts,
     hand_parts,
     intersecting_pairs,

@@ -10,19 +10,19 @@ import pytest
 import torch
 
 from dhpe_ros import cli
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.mesh_estimator import MeshEstimate
 from dhpe_ros.projection import Projection
 from dhpe_ros.rendering import rasterize
+from dhpe_ros.synthetic.photo_hands import PhotoHand
+from dhpe_ros.synthetic.synthesis import RENDER_SIZE, random_hands, render_sample, write_synthetic
 from dhpe_ros.training import processes, self_supervision
 from dhpe_ros.training.batches import Batch, MixedBatches
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.growing_set import GrowingSet
-from dhpe_ros.training.photo_hands import PhotoHand
-from dhpe_ros.training.samples import Sample
 from dhpe_ros.training.self_supervision import AGREEMENT, SelfSupervision, find_seeds, new_hands
-from dhpe_ros.training.synthesis import RENDER_SIZE, random_hands, render_sample, write_synthetic
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.training.forearm import random_forearm
-from dhpe_ros.training.hand_surface import surface_of
-from dhpe_ros.training.synthesis import (
+from dhpe_ros.synthetic.forearm import random_forearm
+from dhpe_ros.synthetic.hand_surface import surface_of
+from dhpe_ros.synthetic.synthesis import (
     RENDER_SIZE,
     load_synthetic,
     random_hands,

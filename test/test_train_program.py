@@ -17,13 +17,13 @@ from dhpe_ros import cli
 from dhpe_ros.evidence import build_evidence
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.projection import Projection
+from dhpe_ros.synthetic.synthesis import load_synthetic, write_synthetic
 from dhpe_ros.training import checks, journal
 from dhpe_ros.training.batches import MixedBatches
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.joint_loss import joint_loss
 from dhpe_ros.training.journal import Journal, read_log
 from dhpe_ros.training.state import TrainingState
-from dhpe_ros.training.synthesis import load_synthetic, write_synthetic
 from dhpe_ros.training.train import schedule
 from dhpe_ros.weights import build_networks, hand_model_path, load_networks
 

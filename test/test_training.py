@@ -10,14 +10,14 @@ import torch
 
 from dhpe_ros import cli
 from dhpe_ros.crop import image_to_crop
+from dhpe_ros.datasets.real_hands import load_frames, load_real_hands
 from dhpe_ros.evidence import EvidenceMaps, heatmap_targets
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.projection import Projection
+from dhpe_ros.synthetic.synthesis import load_synthetic, write_synthetic
 from dhpe_ros.training.augmentation import augment
 from dhpe_ros.training.batches import Batch
 from dhpe_ros.training.joint_loss import joint_loss
-from dhpe_ros.training.real_hands import load_frames, load_real_hands
-from dhpe_ros.training.synthesis import load_synthetic, write_synthetic
 from dhpe_ros.training.train import schedule
 from dhpe_ros.training.validation import CROP_SCALE, validate
 from dhpe_ros.types import Box

@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 import torch
 
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.rendering import rasterize, render_hands
-from dhpe_ros.training import engine_objects
+from dhpe_ros.synthetic.synthesis import SyntheticHand
 from dhpe_ros.training.augmentation import augment
 from dhpe_ros.training.batches import Batch
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.data import TrainingData, load_backgrounds
-from dhpe_ros.training.engine import DataEngine
-from dhpe_ros.training.engine_backgrounds import Backgrounds
-from dhpe_ros.training.engine_damage import blurred, compressed
-from dhpe_ros.training.engine_draws import Draws
-from dhpe_ros.training.engine_scene import Pools
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.training.engine import objects as engine_objects
+from dhpe_ros.training.engine.data_engine import DataEngine
+from dhpe_ros.training.engine.data_engine.backgrounds import Backgrounds
+from dhpe_ros.training.engine.data_engine.damage import blurred, compressed
+from dhpe_ros.training.engine.data_engine.draws import Draws
+from dhpe_ros.training.engine.data_engine.scene import Pools
 from dhpe_ros.training.stream import stream
-from dhpe_ros.training.synthesis import SyntheticHand
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
 
@@ -83,8 +83,8 @@ def test_pose_shape_and_rotation_give_joints_and_mask_back(model, drawn):
 
 
 def test_labels_drawn_by_the_cpu_s_synthesis_give_joints_and_mask(engine, model, monkeypatch):
-    monkeypatch.setattr("dhpe_ros.training.engine_scene.NEAREST_M", 0.5)
-    monkeypatch.setattr("dhpe_ros.training.engine_scene.FARTHEST_M", 0.5)
+    monkeypatch.setattr("dhpe_ros.training.engine.data_engine.scene.NEAREST_M", 0.5)
+    monkeypatch.setattr("dhpe_ros.training.engine.data_engine.scene.FARTHEST_M", 0.5)
     with torch.no_grad():
         scene = engine._stage.draw_scene(Draws(3, torch.arange(4)))
         masks = engine._stage.masks(scene, SIZE)
@@ -129,7 +129,7 @@ def test_joints_lie_on_the_mask(drawn):
 
 
 def test_mirrored_hands_are_the_same_pictures_mirrored(engine, drawn, monkeypatch):
-    monkeypatch.setattr("dhpe_ros.training.engine._RIGHT_SHARE", 1.0)
+    monkeypatch.setattr("dhpe_ros.training.engine.data_engine._RIGHT_SHARE", 1.0)
     right = engine.examples(0, COUNT).batch
     left = drawn.batch.hand & ~drawn.batch.right
     assert left.any() and right.right[left].all()
@@ -141,7 +141,7 @@ def test_mirrored_hands_are_the_same_pictures_mirrored(engine, drawn, monkeypatc
 
 
 def test_views_without_a_hand_have_no_labels(drawn, engine, monkeypatch):
-    monkeypatch.setattr("dhpe_ros.training.engine.BACKGROUND_SHARE", 1.0)
+    monkeypatch.setattr("dhpe_ros.training.engine.data_engine.BACKGROUND_SHARE", 1.0)
     nothing = engine.examples(0, 2)
     assert not nothing.visible.any()
     for name in ("hand", "right", "near", "mask_known", "synthetic", "mask", "joints", "depth"):

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = _names(arguments.variants)
     base = _base(arguments)
     if arguments.log_level == "warning":
-        for package in ("training", "evaluation"):
+        for package in ("synthetic", "training", "evaluation"):
             logging.getLogger(f"dhpe_ros.{package}").setLevel("INFO")
     with processes.joined(base.model.device) as device, logging_redirect_tqdm():
         try:

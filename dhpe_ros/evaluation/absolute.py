@@ -16,8 +16,8 @@ from dhpe_ros.config import Config, ScaleConfig
 from dhpe_ros.evaluation.sequences import SEEDS, Sequence3D, random_sequence
 from dhpe_ros.hand_scale import HandScales, hand_length_m
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.synthetic.demo_clip import RATE_HZ
 from dhpe_ros.tracking import HandTracker
-from dhpe_ros.training.demo_clip import RATE_HZ
 from dhpe_ros.types import MIDDLE_MCP, Hand
 
 LEARN_S = 2.0

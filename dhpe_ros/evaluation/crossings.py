@@ -15,9 +15,9 @@ import numpy as np
 
 from dhpe_ros.config import Config
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.synthetic.demo_clip import CAMERA, RATE_HZ, Moment, Stage, photograph, upright
+from dhpe_ros.synthetic.hand_poses import make_plausible, rotation_from_axis_angle, sample_angles
 from dhpe_ros.tracking import HandTracker
-from dhpe_ros.training.demo_clip import CAMERA, RATE_HZ, Moment, Stage, photograph, upright
-from dhpe_ros.training.hand_poses import make_plausible, rotation_from_axis_angle, sample_angles
 
 SPEEDS_M_S = (0.2, 0.35, 0.6)  # of each hand, towards the other
 SIDES = ("right", "left")  # of the one behind and of the one before it

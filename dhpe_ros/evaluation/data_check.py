@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dhpe_ros.datasets.dexter_object import is_dexter_object, read_dexter_object
+from dhpe_ros.datasets.labelled_hand import LabelledHand, evenly
+from dhpe_ros.datasets.rhd import is_rhd, read_rhd
+from dhpe_ros.datasets.stb import is_stb, read_stb
 from dhpe_ros.evaluation.labelled import read_folder
 from dhpe_ros.evaluation.report_pictures import jpeg_of, label_tiles, project
 from dhpe_ros.training.data import picture_files
-from dhpe_ros.training.dexter_object import is_dexter_object, read_dexter_object
-from dhpe_ros.training.labelled_hand import LabelledHand, evenly
-from dhpe_ros.training.rhd import is_rhd, read_rhd
-from dhpe_ros.training.stb import is_stb, read_stb
 
 # Published numbers of hands to learn from and to measure on. STB: ten sequences of 1,500 moments,
 # seen by the stereo camera's two and the other camera; measured on are two by the stereo camera.

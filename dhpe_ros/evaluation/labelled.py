@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from dhpe_ros.camera import Camera
+from dhpe_ros.datasets.dexter_object import is_dexter_object, read_dexter_object
+from dhpe_ros.datasets.labelled_hand import CORNER_PX, LabelledHand
+from dhpe_ros.datasets.rhd import is_rhd, read_rhd
+from dhpe_ros.datasets.stb import is_stb, read_stb
 from dhpe_ros.media import MediaError, is_bag, list_folder, open_media
 from dhpe_ros.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from dhpe_ros.training.dexter_object import is_dexter_object, read_dexter_object
-from dhpe_ros.training.labelled_hand import CORNER_PX, LabelledHand
-from dhpe_ros.training.rhd import is_rhd, read_rhd
-from dhpe_ros.training.stb import is_stb, read_stb
 from dhpe_ros.types import JOINT_COUNT, Side
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"

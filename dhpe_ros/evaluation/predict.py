@@ -14,8 +14,8 @@ from dhpe_ros.crop import crop_image
 from dhpe_ros.evaluation.labelled import LabelledHand, LabelledSet
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.placement import SeenHands, place_hand
+from dhpe_ros.synthetic.synthesis import batched
 from dhpe_ros.tracking import HandTracker
-from dhpe_ros.training.synthesis import batched
 from dhpe_ros.types import Box, Hand, Side, Target
 
 BATCH = 16  # hands that are refined together

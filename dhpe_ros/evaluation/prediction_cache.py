@@ -24,7 +24,10 @@ from dhpe_ros.types import Box, Hand, Refinement, Side
 
 PART = 64  # hands in a file
 _PACKAGE = Path(__file__).resolve().parents[1]
-_OFFLINE = {"ros", "commands", "training", "evaluation", "media"}  # change no prediction
+# Packages that change no prediction.
+_OFFLINE = {
+    "ros", "commands", "datasets", "synthetic", "open_hand", "training", "evaluation", "media"
+}  # fmt: skip
 _METHODS = ("predict", "rivals", "baselines", "refinement_study")
 _ARRAYS = ("joints_px", "joints_m", "joint_confidences", "vertices_px", "vertices_m",
            "wrist_rotation", "parameters")  # fmt: skip

@@ -19,9 +19,9 @@ from dhpe_ros.config import Config
 from dhpe_ros.evaluation.metrics import errors_3d_mm, jitter_mm, lag_frames
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.synthetic.demo_clip import ASSETS, CAMERA, Moment, Stage, eased, photograph, upright
+from dhpe_ros.synthetic.hand_poses import make_plausible, rotation_from_axis_angle, sample_angles
 from dhpe_ros.tracking import HandTracker
-from dhpe_ros.training.demo_clip import ASSETS, CAMERA, Moment, Stage, eased, photograph, upright
-from dhpe_ros.training.hand_poses import make_plausible, rotation_from_axis_angle, sample_angles
 
 FRAMES = 60
 KEY_FRAMES = 10  # between two poses: two thirds of a second

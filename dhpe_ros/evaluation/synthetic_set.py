@@ -21,17 +21,18 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation.labelled import LabelledSet, open_labelled
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.rendering import skin_tone
-from dhpe_ros.training import room
-from dhpe_ros.training.samples import Sample
-from dhpe_ros.training.synthesis import SyntheticHand, random_hands, render_sample
+from dhpe_ros.synthetic import room
+from dhpe_ros.synthetic.synthesis import SyntheticHand, random_hands, render_sample
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
 
 COUNT = 2000
 SEED = 20190616  # fixed; training counts its seeds from 0
+_BEHIND = tuple(f"dhpe_ros.{name}." for name in ("datasets", "synthetic", "rendering"))
 _SHARD = 100  # pictures that are rendered, or not, together
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 
@@ -65,12 +66,12 @@ def _recipe() -> str:
 
 
 def _modules_behind(name: str, found: set[str]) -> set[str]:
-    """A module and those it takes from training and rendering, and so on; added to ``found``."""
+    """A module and those of ``_BEHIND`` that it takes from, and so on; added to ``found``."""
     found.add(name)
     for value in vars(sys.modules[name]).values():
         named = "__name__" if isinstance(value, ModuleType) else "__module__"
         origin = getattr(value, named, None) or ""
-        if origin.startswith(("dhpe_ros.training.", "dhpe_ros.rendering.")) and origin not in found:
+        if origin.startswith(_BEHIND) and origin not in found:
             _modules_behind(origin, found)
     return found
 

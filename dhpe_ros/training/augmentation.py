@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from dhpe_ros.config import TrackingConfig
-from dhpe_ros.training.samples import Sample, StoredSample
+from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.types import JOINT_COUNT, Box
 
 INPUT_SIZE = 128  # what the lite trunk sees; lengths below are in pixels of such a crop

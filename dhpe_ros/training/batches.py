@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.training.augmentation import INPUT_SIZE, Example, augment, background_example
-from dhpe_ros.training.samples import Sample, StoredSample
 
 BACKGROUND_SHARE = 0.06
 SYNTHETIC_SHARE = 0.45

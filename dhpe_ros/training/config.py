@@ -37,7 +37,7 @@ class DataConfig:
     synthetic: str = setting(
         "", "folder of rendered hands; live: made on the training device meanwhile"
     )
-    fits: str = setting("", "folder of training.photo_fits: cuts photographs out")
+    fits: str = setting("", "folder of synthetic.photo_fits: cuts photographs out")
     live_share: float = setting(
         0.75, "of live hands in a batch with photographs", at_least=0.01, at_most=1.0
     )

@@ -11,15 +11,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dhpe_ros.datasets.labelled_hand import stored_sample
+from dhpe_ros.datasets.real_hands import load_frames, load_real_hands
+from dhpe_ros.datasets.rhd import read_rhd
+from dhpe_ros.datasets.samples import Sample, StoredSample
+from dhpe_ros.datasets.stb import read_stb
 from dhpe_ros.hand_model import HandModel
+from dhpe_ros.synthetic.photo_fits import with_cuts
+from dhpe_ros.synthetic.synthesis import load_synthetic, random_samples
 from dhpe_ros.training.config import LIVE, DataConfig, TrainConfig
-from dhpe_ros.training.labelled_hand import stored_sample
-from dhpe_ros.training.photo_fits import with_cuts
-from dhpe_ros.training.real_hands import load_frames, load_real_hands
-from dhpe_ros.training.rhd import read_rhd
-from dhpe_ros.training.samples import Sample, StoredSample
-from dhpe_ros.training.stb import read_stb
-from dhpe_ros.training.synthesis import load_synthetic, random_samples
 from dhpe_ros.weights import hand_model_path
 
 _LOG = logging.getLogger(__name__)

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.projection import Projection
+from dhpe_ros.synthetic.synthesis import random_samples
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.data import TrainingData
 from dhpe_ros.training.own_hands import OwnHand
-from dhpe_ros.training.samples import Sample
 from dhpe_ros.training.self_supervision import new_hands
 from dhpe_ros.training.state import TrainingState
-from dhpe_ros.training.synthesis import random_samples
 from dhpe_ros.training.train import Run, train
 from dhpe_ros.training.validation import validate
 from dhpe_ros.weights import Networks, hand_model_path, load_networks, save_networks

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.datasets.samples import Sample
 
 _PICTURE = ("image", "mask", "opacity")
 _LABELS = ("joints_px", "relative_depth_px", "rotation", "pose", "shape")

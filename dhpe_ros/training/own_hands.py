@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from dhpe_ros.crop import crop_image
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.drawing import hand_mask
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.media import Media
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.synthetic.photo_hands import PhotoHand
 from dhpe_ros.tracking import HandTracker
-from dhpe_ros.training.photo_hands import PhotoHand
-from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import Box, Hand, Side, Target
 
 SOURCE = "own"

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.projection import Projection
 from dhpe_ros.rendering import rasterize
-from dhpe_ros.training.samples import Sample, StoredSample
 from dhpe_ros.training.validation import crops_of
 from dhpe_ros.types import BONES
 from dhpe_ros.weights import Networks

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from dhpe_ros.array_pickle import read_array_pickle
+from dhpe_ros.datasets.rhd import ORDER
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
-from dhpe_ros.training.rhd import ORDER
 from dhpe_ros.types import JOINT_COUNT
 
 _SCOPE = "PoseNet2D/"

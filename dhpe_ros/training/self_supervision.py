@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.projection import Projection
 from dhpe_ros.rendering.workers import for_each
+from dhpe_ros.synthetic.photo_hands import PhotoHand, skin_of
+from dhpe_ros.synthetic.synthesis import SyntheticHand, render_sample
 from dhpe_ros.training import processes
 from dhpe_ros.training.augmentation import augment
 from dhpe_ros.training.batches import Batch
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.growing_set import GrowingSet
-from dhpe_ros.training.photo_hands import PhotoHand, skin_of
-from dhpe_ros.training.samples import Sample
 from dhpe_ros.training.state import TrainingState
-from dhpe_ros.training.synthesis import SyntheticHand, render_sample
 from dhpe_ros.weights import Networks
 
 _LOG = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from dhpe_ros.training import processes
 from dhpe_ros.training.batches import Batch, MixedBatches
 from dhpe_ros.training.config import LIVE, TrainConfig
 from dhpe_ros.training.data import TrainingData
-from dhpe_ros.training.engine import DataEngine
+from dhpe_ros.training.engine.data_engine import DataEngine
 from dhpe_ros.weights import hand_model_path
 
 

@@ -18,16 +18,16 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from dhpe_ros.datasets.real_hands import load_frames, load_real_hands
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation.localisation import localise
 from dhpe_ros.hand_localiser import HandLocaliser, normalised
 from dhpe_ros.networks.localiser import LocaliserNetwork
+from dhpe_ros.synthetic.photo_fits import with_cuts
+from dhpe_ros.synthetic.synthesis import load_synthetic
 from dhpe_ros.training.checks import commit
 from dhpe_ros.training.config import BudgetConfig
 from dhpe_ros.training.data import load_backgrounds
-from dhpe_ros.training.photo_fits import with_cuts
-from dhpe_ros.training.real_hands import load_frames, load_real_hands
-from dhpe_ros.training.samples import Sample
-from dhpe_ros.training.synthesis import load_synthetic
 from dhpe_ros.training.train import schedule
 from dhpe_ros.training.whole_pictures import WholePictures, load_frames_by_set
 from dhpe_ros.weights import load_localiser, load_networks, save_localiser
@@ -129,9 +129,9 @@ def load_pictures(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the network that finds hands.")
-    parser.add_argument("--synthetic", type=Path, required=True, help="of training.synthesis")
+    parser.add_argument("--synthetic", type=Path, required=True, help="of synthetic.synthesis")
     parser.add_argument("--real", type=Path, help="folder of labelled photographs and frames")
-    parser.add_argument("--fits", type=Path, help="of training.photo_fits: cuts photographs out")
+    parser.add_argument("--fits", type=Path, help="of synthetic.photo_fits: cuts photographs out")
     parser.add_argument("--backgrounds", type=Path, help="folder of pictures without hands")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--trunk", type=Path, help="lite weights to begin with")

@@ -9,8 +9,8 @@ import torch
 
 from dhpe_ros.config import TrackingConfig
 from dhpe_ros.crop import crop_image
+from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.projection import Projection
-from dhpe_ros.training.samples import Sample, StoredSample
 from dhpe_ros.types import Box
 from dhpe_ros.weights import Networks
 

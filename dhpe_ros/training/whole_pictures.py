@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dhpe_ros.datasets.real_hands import photograph_joints_px, read_frames
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.networks.localiser import STRIDE
+from dhpe_ros.synthetic.room import room
 from dhpe_ros.training.augmentation import damage
-from dhpe_ros.training.real_hands import photograph_joints_px, read_frames
-from dhpe_ros.training.room import room
-from dhpe_ros.training.samples import Sample
 from dhpe_ros.types import Box
 
 HEIGHT, WIDTH = 224, 288  # pixels of a training picture

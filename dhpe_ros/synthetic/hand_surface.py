@@ -11,8 +11,8 @@ import numpy as np
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.rendering.shading import area_normals
 from dhpe_ros.rendering.texels import Texels, texels_of
-from dhpe_ros.training.forearm import straight_forearm
-from dhpe_ros.training.hand_poses import FINGERS
+from dhpe_ros.synthetic.forearm import straight_forearm
+from dhpe_ros.synthetic.hand_poses import FINGERS
 
 DETAIL = 3  # texels along an edge: about 2 mm each
 _JOINTS = {"thumb": 1, "index": 5, "middle": 9, "ring": 13, "little": 17}  # first of each finger

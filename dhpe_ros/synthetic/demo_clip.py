@@ -1,7 +1,7 @@
 """Renders the clip that the demo plays, with the truth beside it: ``assets/demo_clip.{mp4,json}``.
 
 A right hand before a blurred room opens, closes, points, turns, moves across and comes nearer.
-``python -m dhpe_ros.training.demo_clip``
+``python -m dhpe_ros.synthetic.demo_clip``
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from dhpe_ros.camera import Camera
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.rendering import Lights, Skin, random_skin, render_hand
-from dhpe_ros.training.forearm import random_forearm
-from dhpe_ros.training.hand_poses import FINGERS, make_plausible, pose_from_angles
-from dhpe_ros.training.hand_surface import surface_of
-from dhpe_ros.training.room import room
+from dhpe_ros.synthetic.forearm import random_forearm
+from dhpe_ros.synthetic.hand_poses import FINGERS, make_plausible, pose_from_angles
+from dhpe_ros.synthetic.hand_surface import surface_of
+from dhpe_ros.synthetic.room import room
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
 

@@ -1,6 +1,6 @@
 """Build the open hand: a MANO-format right hand from Anny, free of a licence form.
 
-``python -m dhpe_ros.training.open_hand --output weights/open_hand.npz``
+``python -m dhpe_ros.open_hand.build --output weights/open_hand.npz``
 
 Steps: sample a population of hands in one flat rest pose (:mod:`anny_hands`); simplify the mean
 hand to MANO's 778 vertices and 1,538 triangles (:mod:`mesh_simplification`); principal components
@@ -18,10 +18,8 @@ import numpy as np
 from scipy.optimize import nnls
 
 from dhpe_ros.mano_file import PARENTS
-from dhpe_ros.pose_space import TIP_ORDER, pose_axes, pose_limits
-from dhpe_ros.training import hand_poses
-from dhpe_ros.training.anny_hands import CHAINS, HandPopulation, sample_population
-from dhpe_ros.training.mesh_simplification import (
+from dhpe_ros.open_hand.anny_hands import CHAINS, HandPopulation, sample_population
+from dhpe_ros.open_hand.mesh_simplification import (
     boundary_loop,
     collapse_to,
     edge_counts,
@@ -29,7 +27,9 @@ from dhpe_ros.training.mesh_simplification import (
     split_quads,
     triangle_quality,
 )
-from dhpe_ros.training.pose_correctives import fit_posedirs
+from dhpe_ros.open_hand.pose_correctives import fit_posedirs
+from dhpe_ros.pose_space import TIP_ORDER, pose_axes, pose_limits
+from dhpe_ros.synthetic import hand_poses
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 A photograph with joints alone cannot be laid over another background, nor lend its pose and skin to
 rendered hands. Both follow from a mesh on the labels:
-``python -m dhpe_ros.training.photo_fits --real FOLDER --output FITS``
+``python -m dhpe_ros.synthetic.photo_fits --real FOLDER --output FITS``
 
 FITS then holds ``fits.npz`` (names of the photographs and 63 parameters of each) and for every
 photograph without a mask what to keep of it, as ``NAME.png``; ``data.fits`` takes the folder.
@@ -24,15 +24,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dhpe_ros.crop import crop_image, crop_to_image
+from dhpe_ros.datasets.real_hands import load_real_hands
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
 from dhpe_ros.pose_space import pose_space_of
 from dhpe_ros.projection import Projection
 from dhpe_ros.rendering import silhouette
-from dhpe_ros.training.cut_out import cut_out
-from dhpe_ros.training.photo_hands import PhotoHand
-from dhpe_ros.training.real_hands import load_real_hands
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.synthetic.cut_out import cut_out
+from dhpe_ros.synthetic.photo_hands import PhotoHand
 from dhpe_ros.types import Box
 from dhpe_ros.weights import hand_model_path
 
@@ -42,7 +42,7 @@ GOOD_FIT = 0.05  # mean 2D error at most, of the joints' box: the mesh lies on t
 _BATCH = 128
 _DEPTH = 0.1  # weight of a squared depth, against a squared distance in the picture
 _PRIOR = 0.002
-_REMEDY = "write them with python -m dhpe_ros.training.photo_fits --real FOLDER --output FITS"
+_REMEDY = "write them with python -m dhpe_ros.synthetic.photo_fits --real FOLDER --output FITS"
 
 
 def fit_labels(samples: Sequence[Sample], projection: Projection) -> tuple[Tensor, Tensor]:

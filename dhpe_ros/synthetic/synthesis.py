@@ -1,7 +1,7 @@
 """Synthetic hands: random pose, shape, view, skin and light, rendered with every label exact.
 
 Pictures are rendered ahead and kept in a folder; backgrounds are laid under them by augmentation.
-``python -m dhpe_ros.training.synthesis --count 16000 --output FOLDER``
+``python -m dhpe_ros.synthetic.synthesis --count 16000 --output FOLDER``
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
 from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.rendering import Lights, Skin, random_skin, rasterize, render_hand
 from dhpe_ros.rendering.texels import Texels
-from dhpe_ros.training.forearm import Forearm, random_forearm
-from dhpe_ros.training.hand_poses import sample_poses
-from dhpe_ros.training.hand_surface import surface_of
-from dhpe_ros.training.photo_hands import PhotoBank
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.synthetic.forearm import Forearm, random_forearm
+from dhpe_ros.synthetic.hand_poses import sample_poses
+from dhpe_ros.synthetic.hand_surface import surface_of
+from dhpe_ros.synthetic.photo_hands import PhotoBank
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
 
@@ -216,7 +216,7 @@ def load_synthetic(folder: Path) -> list[Sample]:
     if not (folder / "labels.npz").is_file():
         raise FileNotFoundError(
             f"no synthetic hands in {folder}; render them with "
-            "python -m dhpe_ros.training.synthesis --output FOLDER"
+            "python -m dhpe_ros.synthetic.synthesis --output FOLDER"
         )
     pictures = np.load(folder / "pictures.npy", mmap_mode="r")
     with np.load(folder / "labels.npz") as archive:
@@ -251,12 +251,12 @@ def main() -> None:
     )
     parser.add_argument(
         "--photos", nargs=2, type=Path, metavar=("REAL", "FITS"),
-        help="folders of labelled photographs and of training.photo_fits, for poses and skins",
+        help="folders of labelled photographs and of synthetic.photo_fits, for poses and skins",
     )  # fmt: skip
     options = parser.parse_args()
     photos = None
     if options.photos:
-        from dhpe_ros.training.photo_fits import load_photo_hands
+        from dhpe_ros.synthetic.photo_fits import load_photo_hands
 
         model = HandModel(options.hand_model or hand_model_path())
         require_parts(model)

@@ -4,7 +4,7 @@ Labels of photographs lie at creases, knuckles and in the pulp of finger tips; a
 are centres of rotation, its tips the last vertices. On rendered hands both are known: a tracker of
 hands marks them, and the difference, joint by joint, is linear in the joints around it. The result
 is ``landmarks`` of the open hand, (21, 21), by which ``HandModel`` publishes its skeleton:
-``pip install mediapipe==0.10.21``, then ``python -m dhpe_ros.training.landmarks``
+``pip install mediapipe==0.10.21``, then ``python -m dhpe_ros.open_hand.landmarks``
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.training.synthesis import RENDER_SIZE, SyntheticHand, random_hands, render_sample
+from dhpe_ros.synthetic.synthesis import RENDER_SIZE, SyntheticHand, random_hands, render_sample
 from dhpe_ros.types import JOINT_COUNT
 from dhpe_ros.weights import hand_model_path
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dhpe_ros.datasets.labelled_hand import LabelledHand
 from dhpe_ros.media import MediaError, list_folder
-from dhpe_ros.training.labelled_hand import LabelledHand
 from dhpe_ros.types import JOINT_COUNT, JOINT_NAMES, Box, Side
 
 SEQUENCES = ("Grasp1", "Grasp2", "Occlusion", "Rigid", "Pinch", "Rotate")

@@ -9,7 +9,7 @@ it bends (by cos of half the angle). Two steps put it right, joint by joint, ove
    along the normals of the skin around the joint (after Rohmer, Hahmann, Cani, "Exact volume
    preserving skinning with shape control", 2009), least in the crease, where it would fold over.
 
-``python -m dhpe_ros.training.pose_correctives weights/open_hand.npz`` fits them anew to a hand
+``python -m dhpe_ros.open_hand.pose_correctives weights/open_hand.npz`` fits them anew to a hand
 model, in place.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 
 from dhpe_ros.mano_file import PARENTS
 from dhpe_ros.pose_space import pose_limits
-from dhpe_ros.training import hand_poses
+from dhpe_ros.synthetic import hand_poses
 
 TOWARDS_ROTATION = 0.85
 """0: linear blending as it is, 1: the blended rotation."""

@@ -14,8 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dhpe_ros.training.labelled_hand import CORNER_PX
-from dhpe_ros.training.samples import Sample
+from dhpe_ros.datasets.labelled_hand import CORNER_PX
+from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.types import MIDDLE_MCP, Box
 
 _DEPTH_TRUST = 0.2  # of another tracker's depth

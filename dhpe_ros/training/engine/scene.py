@@ -20,25 +20,25 @@ from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.rendering import LightBatch, Lights, SkinBatch, random_skin, render_hands, silhouette
 from dhpe_ros.rendering.shading import Rendering
 from dhpe_ros.rendering.texels import texels_of
-from dhpe_ros.training.augmentation import CLOSEST_CROP, WIDEST_MESH
-from dhpe_ros.training.engine_draws import Draws
-from dhpe_ros.training.engine_objects import HeldObjects, hold, unit_objects
-from dhpe_ros.training.forearm import (
+from dhpe_ros.synthetic.forearm import (
     RINGS,
     ForearmShapes,
     extrude,
     sleeve_vertices,
     tube_triangles,
 )
-from dhpe_ros.training.hand_poses import sample_poses
-from dhpe_ros.training.hand_surface import surface_of
-from dhpe_ros.training.synthesis import (
+from dhpe_ros.synthetic.hand_poses import sample_poses
+from dhpe_ros.synthetic.hand_surface import surface_of
+from dhpe_ros.synthetic.synthesis import (
     CLOSEST_M,
     FARTHEST_M,
     NEAREST_M,
     SHAPE_MAX,
     cloth_texels,
 )
+from dhpe_ros.training.augmentation import CLOSEST_CROP, WIDEST_MESH
+from dhpe_ros.training.engine.data_engine.draws import Draws
+from dhpe_ros.training.engine.data_engine.objects import HeldObjects, hold, unit_objects
 from dhpe_ros.types import MIDDLE_MCP
 
 HELD_SHARE = 0.3

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from dhpe_ros.array_pickle import read_array_pickle
-from dhpe_ros.training.labelled_hand import LabelledHand, evenly, read_grey, require_pictures
+from dhpe_ros.datasets.labelled_hand import LabelledHand, evenly, read_grey, require_pictures
 from dhpe_ros.types import Side
 
 ORDER = (0, 4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9, 16, 15, 14, 13, 20, 19, 18, 17)  # either way

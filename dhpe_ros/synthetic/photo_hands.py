@@ -11,8 +11,8 @@ import numpy as np
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.rendering import Skin, photo_skin
 from dhpe_ros.rendering.texels import texels_of
-from dhpe_ros.training.hand_poses import angles_from_pose, make_plausible, pose_from_angles
-from dhpe_ros.training.hand_surface import surface_of
+from dhpe_ros.synthetic.hand_poses import angles_from_pose, make_plausible, pose_from_angles
+from dhpe_ros.synthetic.hand_surface import surface_of
 
 _UNSTEADY_DEG = (6.0, 2.5, 1.5)  # standard deviations of flexion, abduction and twist
 

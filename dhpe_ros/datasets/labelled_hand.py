@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dhpe_ros.training.samples import Sample, StoredSample
+from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.types import MIDDLE_MCP, Box, Side
 
 CORNER_PX = (

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dhpe_ros.training.labelled_hand import LabelledHand, evenly, require_pictures
+from dhpe_ros.datasets.labelled_hand import LabelledHand, evenly, require_pictures
 from dhpe_ros.types import Side
 
 # The palm's centre, then little, ring, middle, index finger and thumb, base to tip.

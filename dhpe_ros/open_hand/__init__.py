@@ -1,0 +1,1 @@
+"""Builds the hand model that ships."""

@@ -1,0 +1,1 @@
+"""Synthetic hands: how they are posed, dressed, photographed and laid over rooms."""

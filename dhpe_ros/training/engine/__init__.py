@@ -1,0 +1,1 @@
+"""Synthetic hands by the batch, made on the training device while it trains."""
