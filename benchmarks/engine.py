@@ -6,7 +6,7 @@ from timing import Metric, median_ms
 
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.training.engine.data_engine import DataEngine
-from dhpe_ros.training.engine.data_engine.scene import Pools
+from dhpe_ros.training.engine.scene import Pools
 from dhpe_ros.weights import hand_model_path
 
 METRICS = (Metric("train.engine_images_per_s", "images/s", "higher"),)

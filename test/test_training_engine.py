@@ -15,11 +15,11 @@ from dhpe_ros.training.batches import Batch
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.data import TrainingData, load_backgrounds
 from dhpe_ros.training.engine import objects as engine_objects
+from dhpe_ros.training.engine.backgrounds import Backgrounds
+from dhpe_ros.training.engine.damage import blurred, compressed
 from dhpe_ros.training.engine.data_engine import DataEngine
-from dhpe_ros.training.engine.data_engine.backgrounds import Backgrounds
-from dhpe_ros.training.engine.data_engine.damage import blurred, compressed
-from dhpe_ros.training.engine.data_engine.draws import Draws
-from dhpe_ros.training.engine.data_engine.scene import Pools
+from dhpe_ros.training.engine.draws import Draws
+from dhpe_ros.training.engine.scene import Pools
 from dhpe_ros.training.stream import stream
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
@@ -83,8 +83,8 @@ def test_pose_shape_and_rotation_give_joints_and_mask_back(model, drawn):
 
 
 def test_labels_drawn_by_the_cpu_s_synthesis_give_joints_and_mask(engine, model, monkeypatch):
-    monkeypatch.setattr("dhpe_ros.training.engine.data_engine.scene.NEAREST_M", 0.5)
-    monkeypatch.setattr("dhpe_ros.training.engine.data_engine.scene.FARTHEST_M", 0.5)
+    monkeypatch.setattr("dhpe_ros.training.engine.scene.NEAREST_M", 0.5)
+    monkeypatch.setattr("dhpe_ros.training.engine.scene.FARTHEST_M", 0.5)
     with torch.no_grad():
         scene = engine._stage.draw_scene(Draws(3, torch.arange(4)))
         masks = engine._stage.masks(scene, SIZE)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_ros.training.engine.data_engine.draws import Draws
+from dhpe_ros.training.engine.draws import Draws
 
 PIECE_SIZE = 256  # pixels, side of the pieces that are kept
 _PIECES_MAX = 8192

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_ros.training.augmentation import INPUT_SIZE
-from dhpe_ros.training.engine.data_engine.draws import Draws
+from dhpe_ros.training.engine.draws import Draws
 
 _REDUCTIONS = (1.5, 2.0, 3.0, 4.0)
 _MOTION_SAMPLES = 7

@@ -18,10 +18,10 @@ from dhpe_ros.hand_model import HandModel
 from dhpe_ros.synthetic.synthesis import require_parts
 from dhpe_ros.training.augmentation import INPUT_SIZE
 from dhpe_ros.training.batches import BACKGROUND_SHARE, Batch
-from dhpe_ros.training.engine.data_engine.backgrounds import Backgrounds, occluders
-from dhpe_ros.training.engine.data_engine.damage import blurred, damaged, tinted
-from dhpe_ros.training.engine.data_engine.draws import Draws
-from dhpe_ros.training.engine.data_engine.scene import Pools, Stage
+from dhpe_ros.training.engine.backgrounds import Backgrounds, occluders
+from dhpe_ros.training.engine.damage import blurred, damaged, tinted
+from dhpe_ros.training.engine.draws import Draws
+from dhpe_ros.training.engine.scene import Pools, Stage
 
 _RIGHT_SHARE = 0.75
 

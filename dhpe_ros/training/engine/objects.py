@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.hand_model import rotation_from_axis_angle
-from dhpe_ros.training.engine.data_engine.draws import Draws
+from dhpe_ros.training.engine.draws import Draws
 
 _CUTS = 4  # parts into which the edges of the cube are cut
 _KNUCKLES, _TIPS = slice(5, None, 4), slice(8, None, 4)  # of the four fingers

@@ -37,8 +37,8 @@ from dhpe_ros.synthetic.synthesis import (
     cloth_texels,
 )
 from dhpe_ros.training.augmentation import CLOSEST_CROP, WIDEST_MESH
-from dhpe_ros.training.engine.data_engine.draws import Draws
-from dhpe_ros.training.engine.data_engine.objects import HeldObjects, hold, unit_objects
+from dhpe_ros.training.engine.draws import Draws
+from dhpe_ros.training.engine.objects import HeldObjects, hold, unit_objects
 from dhpe_ros.types import MIDDLE_MCP
 
 HELD_SHARE = 0.3
