@@ -48,8 +48,8 @@ def measure(device: str) -> dict[str, float]:
 def networks_ms(profile: str, device: torch.device) -> dict[str, float]:
     """A crop to the regressed parameters, in each way there is, in turn; weights do not matter.
 
-    Engines are of the precision that `dhpe export` takes by itself: bf16 on a CPU that has it,
-    fp16 on a GPU; eager torch runs in float32.
+    Engines are of the precision that `dhpe export` takes by itself: fp16 on a GPU, bf16
+    on a CPU with AMX, else fp32; eager torch runs in float32.
     """
     networks = build_networks(profile)
     for module in networks.modules():

@@ -42,7 +42,7 @@ class ModelConfig:
     )
     precision: str = setting(
         "auto",
-        "of compiled networks; auto takes the lowest that was built",
+        "of compiled networks; auto takes the fastest that was built",
         one_of=("auto", "fp32", "bf16", "fp16"),
     )
     engines: str = setting("", "folder of compiled networks; empty: the user's cache")

@@ -125,7 +125,21 @@ def test_tensorrt_comes_before_the_others_and_eager_is_eager(model):
     assert backed(model(backend="eager")).name == "eager"
 
 
-def test_the_lowest_precision_is_taken_unless_one_is_named(model, monkeypatch):
+@pytest.mark.parametrize(
+    ("flags", "able", "expected"),
+    [
+        ("avx512_bf16 amx_bf16", True, ("bf16", "fp32")),
+        ("avx512_bf16", True, ("fp32", "bf16")),
+        ("avx2", False, ("fp32",)),
+    ],
+)
+def test_a_cpu_is_recommended_bf16_where_it_is_fast(monkeypatch, flags, able, expected):
+    monkeypatch.setattr(networks, "instruction_set", lambda: f"x86_64 {flags}")
+    monkeypatch.setattr(networks.aoti, "unfit", lambda *_: "" if able else "no bf16")
+    assert networks.precisions(CPU) == expected
+
+
+def test_the_recommended_precision_is_taken_unless_one_is_named(model, monkeypatch):
     monkeypatch.setattr(networks, "precisions", lambda device: ("bf16", "fp32"))
     for precision in ("fp32", "bf16"):
         put_engine(model(), precision=precision)
