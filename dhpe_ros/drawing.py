@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 import torch
+from numba import njit
 
 from dhpe_ros.rendering import rasterize, silhouette
 from dhpe_ros.types import BONES, Hand, Side
@@ -33,11 +34,24 @@ def hand_mask(hands: Sequence[Hand], height: int, width: int) -> np.ndarray:
     """``(H, W)`` uint8: 255 where a hand's mesh covers the pixel's centre, else 0."""
     mask = np.zeros((height, width), np.uint8)
     for hand in hands:
-        vertices = torch.from_numpy(_unit_square(hand.vertices_px, height, width))[None]
-        with torch.no_grad():
-            covered = silhouette(vertices, hand.triangles, (height, width))[0].numpy()
-        mask[covered > 0] = 255
+        window = window_of(hand, height, width)
+        if window is not None:
+            part = mask[window]
+            vertices = torch.from_numpy(_in_window(hand, window))[None]
+            with torch.no_grad():
+                covered = silhouette(vertices, hand.triangles, part.shape)[0].numpy()
+            part[covered > 0] = 255
     return mask
+
+
+def window_of(hand: Hand, height: int, width: int, margin: int = 0) -> tuple[slice, slice] | None:
+    """Rows and columns of an image that hold the mesh, and so many more about it, or None."""
+    low = np.floor(hand.vertices_px[:, :2].min(0)) - margin
+    high = np.ceil(hand.vertices_px[:, :2].max(0)) + 1 + margin
+    low, high = (np.clip(corner, 0, (width, height)).astype(int) for corner in (low, high))
+    if (high <= low).any():
+        return None
+    return slice(low[1], high[1]), slice(low[0], high[0])
 
 
 def warm_up() -> None:
@@ -46,35 +60,32 @@ def warm_up() -> None:
     triangle = np.array(((0, 1, 2),))
     with torch.no_grad():
         silhouette(torch.from_numpy(corners), triangle, (8, 8))
-    rasterize(corners, triangle, (8, 8))
+    face = rasterize(corners, triangle, (8, 8)).face_index[0]
+    _lay_over(np.zeros((8, 8, 3), np.uint8), face, np.ones((1, 3), np.float32), 0.5)
 
 
 def _draw_mesh(picture: np.ndarray, hand: Hand) -> None:
     """Lay the mesh over ``picture``, lit from the viewer."""
-    window = _window(hand, picture.shape)
+    window = window_of(hand, *picture.shape[:2])
     if window is None:
         return
-    rows, columns = window
-    part = picture[rows, columns]
-    height, width = part.shape[:2]
-    vertices = hand.vertices_px - (columns.start, rows.start, 0)
-    unit = _unit_square(vertices, height, width)
-    face = rasterize(unit[None], hand.triangles, (height, width)).face_index[0]
+    part = picture[window]
+    unit = _in_window(hand, window)[None]
+    face = rasterize(unit, hand.triangles, part.shape[:2]).face_index[0]
     a, b, c = (hand.normals[hand.triangles[:, k]] for k in range(3))
     facing = np.abs((a + b + c)[:, 2:]) / 3
     colors = _MESH_OPACITY * (0.35 + 0.65 * facing) * _MESH_COLOR
-    covered = face >= 0
-    beneath = np.float32(1 - _MESH_OPACITY) * part[covered]
-    part[covered] = (beneath + colors[face[covered]]).astype(np.uint8)
+    _lay_over(part, face, colors.astype(np.float32), 1 - _MESH_OPACITY)
 
 
-def _window(hand: Hand, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-    """The part of the image that the mesh's box covers, or None."""
-    low = np.maximum(np.floor(hand.vertices_px[:, :2].min(0)), 0).astype(int)
-    high = np.minimum(np.ceil(hand.vertices_px[:, :2].max(0)) + 1, shape[1::-1]).astype(int)
-    if (high <= low).any():
-        return None
-    return slice(low[1], high[1]), slice(low[0], high[0])
+@njit(nogil=True, cache=True)
+def _lay_over(picture, face, colors, share):
+    """Pixels (H, W, 3) of faces (H, W) that are not -1: their colour beside a share of theirs."""
+    for i in range(face.shape[0]):
+        for j in range(face.shape[1]):
+            if face[i, j] >= 0:
+                for k in range(3):
+                    picture[i, j, k] = np.uint8(share * picture[i, j, k] + colors[face[i, j], k])
 
 
 def _draw_skeleton(picture: np.ndarray, hand: Hand) -> None:
@@ -109,8 +120,9 @@ def _draw_label(picture: np.ndarray, hand: Hand) -> None:
     cv2.putText(picture, text, where, font, scale, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _unit_square(vertices_px: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Image pixels ``(N, 3)`` to the renderer's [-1, 1], depth kept."""
-    scale = np.array((2 / width, 2 / height, 1.0), np.float32)
-    offset = np.array((1 / width - 1, 1 / height - 1, 0.0), np.float32)
-    return (vertices_px * scale + offset).astype(np.float32)
+def _in_window(hand: Hand, window: tuple[slice, slice]) -> np.ndarray:
+    """``(778, 3)`` float32: the mesh as the renderer wants it, the window its [-1, 1]."""
+    rows, columns = window
+    size = np.array((columns.stop - columns.start, rows.stop - rows.start, 2.0))
+    corner = np.array((columns.start - 0.5, rows.start - 0.5, 1.0))
+    return ((hand.vertices_px - corner) * (2 / size) - (1, 1, -1)).astype(np.float32)

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--backend", choices=("auto", "tensorrt", "aoti"), default="auto",
         help="compiler (default: tensorrt on a GPU that has it, else aoti)")  # fmt: skip
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto",
-        help="of the convolutions (auto: fp16 on GPUs, bf16 on CPUs with AMX, or fp32)")  # fmt: skip
+        help="of convolutions (auto: fp16 on GPUs, bf16 on CPUs with AMX, or fp32)")  # fmt: skip
     add("--output", metavar="DIR", help="folder of engines (default: the user's cache)")
     add("--weights", metavar="FILE", help="safetensors instead of the profile's own")
     add("--hand-model", metavar="FILE", help="MANO-format hand instead of the open one")

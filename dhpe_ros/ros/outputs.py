@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from rclpy.node import Node
@@ -11,7 +13,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from dhpe_ros.config import NodeConfig
-from dhpe_ros.drawing import draw_overlay, hand_mask
+from dhpe_ros.drawing import draw_overlay, hand_mask, window_of
 from dhpe_ros.ros.fast_markers import FastMarkers
 from dhpe_ros.ros.frames import HandFrames
 from dhpe_ros.ros.message_conversion import (
@@ -86,7 +88,7 @@ class HandOutputs:
             mask = hand_mask(hands, height, width)
             self._publish_image("mask", mask, "mono8", header)
             if leaves_out:
-                without = _without(depth_m, mask, config.depth_margin)
+                without = _without(depth_m, hands, mask, config.depth_margin)
                 self._publish_image("depth_without_hands", without, "32FC1", header)
         if self._wanted("camera_info"):
             copy = camera_info_message(info, header, width, height)
@@ -108,8 +110,15 @@ class HandOutputs:
         return self._publishers[name].get_subscription_count() > 0
 
 
-def _without(depth_m: np.ndarray, mask: np.ndarray, margin_px: int) -> np.ndarray:
-    """A copy of the depth, NaN under the mask and for so many pixels about it."""
+def _without(
+    depth_m: np.ndarray, hands: Sequence[Hand], mask: np.ndarray, margin_px: int
+) -> np.ndarray:
+    """A copy of the depth, NaN under the hands' mask and for so many pixels about it."""
     size = 2 * margin_px + 1
-    around = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
-    return np.where(around > 0, np.float32(np.nan), depth_m)
+    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    without = depth_m.copy()
+    for hand in hands:
+        window = window_of(hand, *mask.shape, margin=margin_px)
+        if window is not None:
+            without[window][cv2.dilate(mask[window], ellipse) > 0] = np.nan
+    return without
