@@ -134,7 +134,7 @@ def test_tensorrt_comes_before_the_others_and_eager_is_eager(model):
     ],
 )
 def test_a_cpu_is_recommended_bf16_where_it_is_fast(monkeypatch, flags, able, expected):
-    monkeypatch.setattr(networks, "instruction_set", lambda: f"x86_64 {flags}")
+    monkeypatch.setattr(identity_module, "instruction_set", lambda: f"x86_64 {flags}")
     monkeypatch.setattr(networks.aoti, "unfit", lambda *_: "" if able else "no bf16")
     assert networks.precisions(CPU) == expected
 

@@ -79,6 +79,14 @@ def identify(model: ModelConfig, device: torch.device, backend: str, precision: 
     return Identity(items, _command(model, backend, precision))
 
 
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether convolutions are faster in bf16 than in fp32: on a CPU that takes matrix tiles (AMX).
+
+    Those with bf16 instructions alone are slower in it (docs/engines.md).
+    """
+    return device.type == "cuda" or "amx_bf16" in instruction_set().split()
+
+
 def instruction_set() -> str:
     """What the processor can do, in the kernel's words: compilers use all of it."""
     names = re.search(r"^(?:flags|Features)\s*:(.*)$", _text("/proc/cpuinfo"), re.M)

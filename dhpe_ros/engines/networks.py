@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dhpe_ros.config import ModelConfig
 from dhpe_ros.engines import aoti, graphs, store, tensorrt
-from dhpe_ros.engines.identity import identify, instruction_set
+from dhpe_ros.engines.identity import has_fast_bf16, identify
 from dhpe_ros.evidence import Evidence, EvidenceNetwork
 from dhpe_ros.mesh_estimator import MeshEstimator
 from dhpe_ros.projection import Projection
@@ -127,16 +127,12 @@ class BackedNetworks:
 
 
 def precisions(device: torch.device) -> tuple[str, ...]:
-    """What engines on a device may be of, the one to recommend first.
-
-    A CPU that computes bf16 without matrix tiles (AMX) is slower in it than in fp32
-    (docs/engines.md).
-    """
+    """What engines on a device may be of, the one to recommend first."""
     if device.type == "cuda":
         return ("fp16", "bf16", "fp32")
     if aoti.unfit(device, "bf16"):
         return ("fp32",)
-    return ("bf16", "fp32") if "amx_bf16" in instruction_set().split() else ("fp32", "bf16")
+    return ("bf16", "fp32") if has_fast_bf16(device) else ("fp32", "bf16")
 
 
 def engines_folder(model: ModelConfig) -> Path:

@@ -81,7 +81,11 @@ class LearningConfig:
         0.998, "of the averaged weights, which are what is saved", at_least=0.0, at_most=1.0
     )
     clip_norm: float = setting(20.0, "longest gradient", at_least=1e-6, at_most=1e9)
-    precision: str = setting("bf16", "of the evidence networks", one_of=("bf16", "fp32"))
+    precision: str = setting(
+        "auto",
+        "of the evidence networks; auto: bf16 on a GPU and on a CPU with AMX, else fp32",
+        one_of=("auto", "bf16", "fp32"),
+    )
     frozen_statistics: bool = setting(
         False, "keep the batch norms' statistics and no dropout: for a little more training"
     )

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from dhpe_ros.engines.identity import has_fast_bf16
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.projection import Projection
 from dhpe_ros.training import processes
@@ -32,7 +33,6 @@ from dhpe_ros.training.stream import stream
 from dhpe_ros.weights import hand_model_path
 
 _LOG = logging.getLogger(__name__)
-PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 @dataclass
@@ -143,7 +143,7 @@ class JointLoss(nn.Module):
         self._networks, self._projection = run.state.networks, run.projection
         self._evidence_only = evidence_only
         self._gated = run.config.loss.gate
-        self._precision = PRECISIONS[run.config.learning.precision]
+        self._precision = _precision(run.config.learning.precision, run.device)
         self.evidence, self.mesh_estimator = self._networks.modules()
         self.mesh_estimator.requires_grad_(not evidence_only)
 
@@ -201,6 +201,11 @@ class _Due:
 
 def _projection(config: TrainConfig, device: torch.device) -> Projection:
     return Projection(HandModel(config.model.hand_model or hand_model_path())).eval().to(device)
+
+
+def _precision(name: str, device: torch.device) -> torch.dtype:
+    fast = "bf16" if has_fast_bf16(device) else "fp32"
+    return {"bf16": torch.bfloat16, "fp32": torch.float32}[fast if name == "auto" else name]
 
 
 def _step_seed(seed: int, step: int) -> int:
