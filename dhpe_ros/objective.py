@@ -23,9 +23,7 @@ _SWIFT = 3.0  # so far apart two frames' hands have moved, and an estimate is wr
 class Observation:
     """What the parameters are fitted to; none of it moves."""
 
-    image: (
-        Tensor | None
-    )  # (B, 3, S, S), x as the feature network sees it; of the feature term alone
+    image: Tensor | None  # (B, 3, S, S), x as the feature network sees it, for its term alone
     features: Tensor  # (B, 2048), F(x)
     joints: Tensor  # (B, 21, 2), the refined 2D joints, crop coordinates
     confidences: Tensor  # (B, 21)

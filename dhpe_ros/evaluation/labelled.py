@@ -172,10 +172,8 @@ def _hand(folder: Path, row: dict, exact: bool) -> LabelledHand:
         picture = folder / row["file"]
         mask_file = (folder / "masks" / row["file"]).with_suffix(".png")
     mesh_file = (folder / "meshes" / picture.name).with_suffix(".npy")
-    one = _one(picture, row)
     return replace(
-        one,
-        joints_px=_array(row, "joints_px", 2) if exact else one.joints_px,
+        _one(picture, row, corner_px=0.0 if exact else CORNER_PX),
         mask_file=mask_file if mask_file.is_file() else None,
         joints_m=_array(row, "joints_m", 3) if exact else None,
         camera_px=tuple(row["camera_px"]) if "camera_px" in row else None,
@@ -184,9 +182,8 @@ def _hand(folder: Path, row: dict, exact: bool) -> LabelledHand:
     )
 
 
-def _one(picture: Path, row: dict, frame: int = 0) -> LabelledHand:
-    """A row of labels that another tracker made."""
-    joints_px = _array(row, "joints_px", 2) - CORNER_PX
+def _one(picture: Path, row: dict, frame: int = 0, corner_px: float = CORNER_PX) -> LabelledHand:
+    joints_px = _array(row, "joints_px", 2) - corner_px
     side = Side.LEFT if row.get("side", "right") == "left" else Side.RIGHT
     return LabelledHand(picture, joints_px, side, frame=frame)
 
