@@ -1,9 +1,9 @@
 """The fast way through Eq. 13: damped Gauss-Newton steps on the 63 parameters.
 
-The joint term is a sum of few squares, so its curvature is known: a handful of steps take it lower
-than fifty gradient steps do. The other terms are smooth and small beside it and come in by their
-gradients. The feature term, whose gradient is a pass through the network and back, is left out: the
-steps end no lower with it (docs/refinement.md).
+The joint term is a sum of few squares, so its curvature is known, as is that of what the hand is
+held to: a handful of steps take it lower than fifty gradient steps do. The other terms are smooth
+and small beside it and come in by their gradients. The feature term, whose gradient is a pass
+through the network and back, is left out: the steps end no lower with it (docs/refinement.md).
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from dhpe_ros.hand_parameters import bounded
 from dhpe_ros.objective import (
     Observation,
     anchors,
-    distance_curvature,
     joint_term,
     joint_weights,
-    terms_of_parameters,
 )
+from dhpe_ros.priors import prior_terms
 from dhpe_ros.projection import Projection
 
 _FIRST_DAMPING, _MOST_DAMPING = 1e-3, 1e5
@@ -45,18 +44,21 @@ def levenberg_marquardt(
     """
     begun = time.monotonic()
     scales = _scales(projection.hand_model)
+    held_to = anchors(start, observation, projection, config)
 
     def place(parameters: Tensor) -> _Place:
         bent = _with_joints(parameters, observation, projection, config)
         with torch.enable_grad():
             moving = parameters.detach().requires_grad_(True)
-            rest = terms_of_parameters(moving, None, observation, projection, config)
+            rest = prior_terms(moving, projection, config)
             (gradient,) = torch.autograd.grad(rest.sum(), moving)
+        held, pull, stiffness = held_to.derivatives(parameters)
+        curvature = bent.curvature + torch.diag_embed(stiffness.double())
         return _Place(
             parameters,
-            bent.value + rest.detach(),
-            (bent.downhill - gradient) * scales,
-            bent.curvature * scales * scales[:, None],
+            bent.value + rest.detach() + held,
+            (bent.downhill - gradient - pull) * scales,
+            curvature * scales * scales[:, None],
         )
 
     best = place(start.detach())
@@ -105,10 +107,7 @@ class _Place:
 def _with_joints(
     parameters: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
 ) -> _Place:
-    """What the joint term is like; the curvature also that of what the hand is held to.
-
-    Gauss-Newton's curvature, with the weights that outliers have just now.
-    """
+    """What the joint term is like: Gauss-Newton, with the weights that outliers have just now."""
     skeleton = skeleton_of(projection.hand_model, parameters.device)
     joints, slopes = skeleton.derivatives(parameters, coordinates=2)
     joints = joints[..., :2]
@@ -119,9 +118,6 @@ def _with_joints(
     curvature, downhill = gauss_newton(
         slopes.flatten(1, 2), away.flatten(1), weights.repeat_interleave(2, 1)
     )
-    for anchor, weight in anchors(observation, config):
-        held = weight * distance_curvature(anchor, parameters, projection)
-        curvature = curvature + torch.diag_embed(held.double())
     return _Place(parameters, joint_term(joints, observation, config), downhill, curvature)
 
 

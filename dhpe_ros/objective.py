@@ -7,16 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dhpe_ros.anchors import Anchors
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
-from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
 from dhpe_ros.priors import prior_terms
 from dhpe_ros.projection import ProjectedHand, Projection
-
-# Of distances between two hands; pose and shape count in their standard deviations.
-_TURN = 0.2  # of a quaternion, counts as one: 23 degrees
-_SWIFT = 3.0  # so far apart two frames' hands have moved, and an estimate is wrong
 
 
 @dataclass(frozen=True)
@@ -111,57 +107,20 @@ def terms_of_parameters(
 
     ``hand`` is ``projection(parameters)``, for those who have it.
     """
-    total = prior_terms(parameters, projection, config, hand)
-    for anchor, weight in anchors(observation, config):
-        total = total + weight * distance_from(anchor, parameters, projection)
-    return total
+    held = anchors(parameters, observation, projection, config).distance(parameters)
+    return prior_terms(parameters, projection, config, hand) + held
 
 
-def anchors(observation: Observation, config: RefinementConfig) -> list[tuple[Tensor, float]]:
-    """What hands are held to, ``(B, 63)`` each, and by what weight."""
+def anchors(
+    parameters: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
+) -> Anchors:
+    """What ``parameters`` ``(B, 63)`` are held to."""
     both = (
         (observation.estimate, config.estimate_weight),
         (observation.previous, config.temporal_weight),
     )
-    return [(anchor, weight) for anchor, weight in both if anchor is not None and weight > 0]
-
-
-def distance_from(anchor: Tensor, parameters: Tensor, projection: Projection) -> Tensor:
-    """Mean squared difference of rotation, pose and shape from ``anchor``'s: ``(B,)``.
-
-    A difference ``d`` much larger than ``_SWIFT`` is hardly held back:
-    ``d^2 / (1 + d^2 / _SWIFT^2)``. Scale and shift are free, so that nothing lags in the image.
-    """
-    squared = _differences(anchor, parameters, projection) ** 2
-    return (squared / (1 + squared / _SWIFT**2)).mean(1)
-
-
-def distance_curvature(anchor: Tensor, parameters: Tensor, projection: Projection) -> Tensor:
-    """``(B, 63)``: the diagonal of the distance's second derivatives, none below zero."""
-    squared = _differences(anchor, parameters, projection) ** 2
-    curvature = 2 / squared.shape[1] / (1 + squared / _SWIFT**2) ** 2
-    curvature = curvature / _units(projection) ** 2 * anchor.isfinite().all(1, keepdim=True)
-    return torch.cat((torch.zeros_like(parameters[:, :4]), curvature), 1)
-
-
-def _differences(anchor: Tensor, parameters: Tensor, projection: Projection) -> Tensor:
-    """``(B, 59)`` in common units; zero where the anchor is not known."""
-    known = anchor.isfinite().all(1, keepdim=True)
-    now = HandParameters.split(normalize_parameters(parameters))
-    held = HandParameters.split(
-        normalize_parameters(torch.where(known, anchor, parameters.detach()))
-    )
-    # q and -q are the same rotation.
-    side = torch.where((now.rotation * held.rotation).sum(1, keepdim=True) < 0, -1.0, 1.0)
-    turn = now.rotation - side * held.rotation
-    apart = torch.cat((turn, now.pose - held.pose, now.shape - held.shape), 1)
-    return torch.where(known, apart / _units(projection), 0.0)
-
-
-def _units(projection: Projection) -> Tensor:
-    """``(59,)``: what counts as one, of a quaternion, the pose and the shape."""
-    theta_std = projection.hand_model.theta_std
-    return torch.cat((theta_std.new_full((4,), _TURN), theta_std, theta_std.new_ones(10)))
+    others = [(other, weight) for other, weight in both if other is not None and weight > 0]
+    return Anchors.of(others, parameters, projection.hand_model.theta_std)
 
 
 def residual(parameters: Tensor, observation: Observation, projection: Projection) -> Tensor:

@@ -11,7 +11,7 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.crop import crop_image
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
-from dhpe_ros.objective import Observation, distance_from, objective
+from dhpe_ros.objective import Observation, objective
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import refine
 from dhpe_ros.refinement_start import carry, choose_start
@@ -108,10 +108,7 @@ def test_two_hands_keep_their_own_past(projection):
 
 
 def test_without_a_past_the_temporal_term_is_nothing(projection):
-    parameters = hand(projection).requires_grad_(True)
-    value = distance_from(NOBODY, parameters, projection)
-    assert value.item() == 0
-    assert (torch.autograd.grad(value.sum(), parameters)[0] == 0).all()
+    parameters = hand(projection)
     values = [
         objective(
             parameters, seen(projection, hand(projection, 2), previous=p), projection, None, c
@@ -131,20 +128,6 @@ def test_a_past_that_is_not_finite_is_ignored(projection):
         for p in (None, broken)
     )
     assert torch.allclose(alone, with_broken, atol=1e-6)
-
-
-def test_opposite_quaternions_are_no_change(projection):
-    parameters = hand(projection)
-    turned = parameters.clone()
-    turned[:, 4:8] *= -2
-    assert distance_from(turned, parameters, projection).item() == pytest.approx(0, abs=1e-9)
-
-
-def test_moving_through_the_image_is_not_held_back(projection):
-    parameters = hand(projection)
-    moved = parameters.clone()
-    moved[:, :4] = moved[:, :4] * 1.5 + 0.3
-    assert distance_from(moved, parameters, projection).item() == 0
 
 
 def test_a_video_begins_at_the_estimate_too_however_well_the_past_fits(projection):

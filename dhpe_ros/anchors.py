@@ -1,0 +1,71 @@
+"""What a hand is held to while it is refined: where the mesh network and a frame ago had it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# Of distances between two hands; pose and shape count in their standard deviations.
+_TURN = 0.2  # of a quaternion, counts as one: 23 degrees
+_SWIFT = 3.0  # so far apart two frames' hands have moved, and an estimate is wrong
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Rotation, pose and shape of ``A`` other hands for each of ``B``.
+
+    What holds a hand is the mean over the numbers of their squared difference ``d^2``, in common
+    units. A difference much larger than ``_SWIFT`` is hardly held back:
+    ``d^2 / (1 + d^2 / _SWIFT^2)``. Scale and shift are free, so that nothing lags in the image.
+    """
+
+    numbers: Tensor  # (A, B, 59), rotations of length one
+    weights: Tensor  # (A, B, 1); zero where the other hand is not known
+    units: Tensor  # (59,) what counts as one
+
+    @staticmethod
+    def of(others: Sequence[tuple[Tensor, float]], like: Tensor, theta_std: Tensor) -> Anchors:
+        """Of parameters ``(B, 63)``, NaN where not known, and weights, for parameters ``like``."""
+        units = torch.cat((theta_std.new_full((4,), _TURN), theta_std, theta_std.new_ones(10)))
+        if not others:
+            return Anchors(like.new_zeros(0, len(like), 59), like.new_zeros(0, len(like), 1), units)
+        numbers = torch.stack([_numbers(other) for other, _ in others])
+        weights = like.new_tensor([weight for _, weight in others])[:, None, None]
+        known = numbers.isfinite().all(2, keepdim=True)
+        return Anchors(numbers.nan_to_num(0.0), weights * known, units)
+
+    def distance(self, parameters: Tensor) -> Tensor:
+        """``(B,)``: the distances from all, weighted and added."""
+        return self._added(self._away(_numbers(parameters)) ** 2)
+
+    def derivatives(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``distance``, its gradient ``(B, 63)`` and its curvature's diagonal, none below zero."""
+        now, length = _numbers(parameters), parameters[:, 4:8].norm(dim=1, keepdim=True)
+        away = self._away(now)
+        squared = away**2
+        slope = 2 / now.shape[1] * self.weights / (1 + squared / _SWIFT**2) ** 2 / self.units
+        pull, curvature = (slope * away).sum(0), (slope / self.units).sum(0)
+        turn, unit = pull[:, :4], now[:, :4]
+        turn = (turn - unit * (unit * turn).sum(1, keepdim=True)) / length
+        free = torch.zeros_like(parameters[:, :4])
+        gradient = torch.cat((free, turn, pull[:, 4:]), 1)
+        return self._added(squared), gradient, torch.cat((free, curvature), 1)
+
+    def _added(self, squared: Tensor) -> Tensor:
+        return (self.weights * squared / (1 + squared / _SWIFT**2)).mean(2).sum(0)
+
+    def _away(self, now: Tensor) -> Tensor:
+        """``(A, B, 59)`` in common units; q and -q are the same rotation."""
+        opposite = (now[:, :4] * self.numbers[..., :4]).sum(2, keepdim=True) < 0
+        turn = now[:, :4] - torch.where(opposite, -1.0, 1.0) * self.numbers[..., :4]
+        return torch.cat((turn, now[:, 4:] - self.numbers[..., 4:]), 2) / self.units
+
+
+def _numbers(parameters: Tensor) -> Tensor:
+    """``(B, 59)``: rotation of length one, pose and shape of ``(B, 63)``."""
+    rotation = parameters[:, 4:8]
+    unit = rotation / rotation.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return torch.cat((unit, parameters[:, 8:]), 1)
