@@ -125,7 +125,7 @@ class RefinementConfig:
         1e-2, "gamma of Eq. 13, of gradient steps", at_least=1e-6, at_most=1.0, live=True
     )
     tolerance: float = setting(
-        1e-2,
+        3e-3,
         "ends when a step lowers the objective by less than this part; 0: all steps are taken",
         at_least=0.0,
         at_most=1.0,
