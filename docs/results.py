@@ -12,8 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dhpe_ros.cli import main as dhpe
-from dhpe_ros.evaluation.cited import AUC_20_50, cited_tables
-from dhpe_ros.evaluation.pages import table_lines
+from dhpe_ros.evaluation.report.cited import AUC_20_50, cited_tables
+from dhpe_ros.evaluation.report.pages import table_lines
 
 PAGE = Path(__file__).with_name("results.md")
 _SECTION = r"^(##+) ([^\n]+)\n(.*?)(?=^##|\Z)"

@@ -11,7 +11,7 @@ from dhpe_ros import cli
 from dhpe_ros.crop import crop_image
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation import ablation, synthetic_set
-from dhpe_ros.evaluation.curves import Chart, draw_charts
+from dhpe_ros.evaluation.report.curves import Chart, draw_charts
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.mesh_estimator import MeshEstimator

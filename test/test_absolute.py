@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from fake_tracker import make_hand
 
-from dhpe_ros.evaluation.absolute import CASES, WALL_M, depth_images, root_errors_mm
-from dhpe_ros.evaluation.sequences import random_sequence
+from dhpe_ros.evaluation.videos.absolute import CASES, WALL_M, depth_images, root_errors_mm
+from dhpe_ros.evaluation.videos.sequences import random_sequence
 from dhpe_ros.types import MIDDLE_MCP
 
 

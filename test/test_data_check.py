@@ -11,7 +11,7 @@ from published_sets import write_dexter_object, write_rhd
 
 from dhpe_ros.cli import main
 from dhpe_ros.datasets.rhd import read_rhd
-from dhpe_ros.evaluation.report_pictures import label_tiles, project
+from dhpe_ros.evaluation.report.pictures import label_tiles, project
 from dhpe_ros.types import Box
 
 

@@ -11,13 +11,14 @@ import pytest
 
 from dhpe_ros.cli import main
 from dhpe_ros.config import Config
-from dhpe_ros.evaluation import pages, prediction_cache, rivals, synthetic_set
-from dhpe_ros.evaluation.bars import draw_bars
-from dhpe_ros.evaluation.cited import cited_tables
+from dhpe_ros.evaluation import prediction_cache, rivals, synthetic_set
 from dhpe_ros.evaluation.labelled import open_labelled
 from dhpe_ros.evaluation.measure import Question, measure
 from dhpe_ros.evaluation.predict import predict
 from dhpe_ros.evaluation.prediction_cache import PredictionCache
+from dhpe_ros.evaluation.report import pages
+from dhpe_ros.evaluation.report.bars import draw_bars
+from dhpe_ros.evaluation.report.cited import cited_tables
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.pipeline import HandPipeline
 

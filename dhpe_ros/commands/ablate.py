@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace, base: TrainConfig, names, sets, device) -> int:
     """All variants, one after the other; the report is written anew after each."""
     from dhpe_ros.evaluation.ablation import VARIANTS, run_variant, variant_config
-    from dhpe_ros.evaluation.ablation_report import write_report
+    from dhpe_ros.evaluation.report.ablation import write_report
 
     log = logging.getLogger("dhpe_ros.evaluation")
     about = {

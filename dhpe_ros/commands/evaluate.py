@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     """All sets with all methods, in all processes; the first one tells."""
     from dhpe_ros.evaluation.measure import RANGES_MM, measure
-    from dhpe_ros.evaluation.report import write_report
+    from dhpe_ros.evaluation.report.report import write_report
     from dhpe_ros.evaluation.synthetic_set import cache_folder
 
     ranges = [*RANGES_MM, *([tuple(arguments.range)] if arguments.range else [])]

@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from dhpe_ros.evaluation.refinement_report import markdown
     from dhpe_ros.evaluation.refinement_study import study
+    from dhpe_ros.evaluation.report.refinement import markdown
     from dhpe_ros.weights import weights_path
 
     _check(arguments)
@@ -94,7 +94,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _write(arguments: argparse.Namespace, about: str, rows: list[dict]) -> None:
-    from dhpe_ros.evaluation.refinement_report import picture
+    from dhpe_ros.evaluation.report.refinement import picture
 
     if arguments.json:
         content = {"about": about, "seed": arguments.seed or 0, "rows": rows}

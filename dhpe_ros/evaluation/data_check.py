@@ -14,7 +14,7 @@ from dhpe_ros.datasets.labelled_hand import LabelledHand, evenly
 from dhpe_ros.datasets.rhd import is_rhd, read_rhd
 from dhpe_ros.datasets.stb import is_stb, read_stb
 from dhpe_ros.evaluation.labelled import read_folder
-from dhpe_ros.evaluation.report_pictures import jpeg_of, label_tiles, project
+from dhpe_ros.evaluation.report.pictures import jpeg_of, label_tiles, project
 from dhpe_ros.training.data import picture_files
 
 # Published numbers of hands to learn from and to measure on. STB: ten sequences of 1,500 moments,

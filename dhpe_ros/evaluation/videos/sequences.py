@@ -1,6 +1,6 @@
 """How steady and how prompt hands are from frame to frame, on rendered videos with exact truth.
 
-``python -m dhpe_ros.evaluation.sequences``: the demo's clip and hands that move at random.
+``python -m dhpe_ros.evaluation.videos.sequences``: the demo's clip and hands that move at random.
 """
 
 from __future__ import annotations

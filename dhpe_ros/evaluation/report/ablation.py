@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dhpe_ros.evaluation.curves import Chart, draw_charts
+from dhpe_ros.evaluation.report.curves import Chart, draw_charts
 
 _FIGURES = (("err2d_pct", "2D %", "{:.2f}"), ("mask_iou", "IoU", "{:.3f}"),
             ("auc_20_50", "AUC", "{:.3f}"))  # fmt: skip

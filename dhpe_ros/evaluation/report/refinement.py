@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dhpe_ros.evaluation.curves import Chart, draw_charts
+from dhpe_ros.evaluation.report.curves import Chart, draw_charts
 
 _FIGURES = (
     ("err2d_pct", "2D %", "{:.2f}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhpe_ros.evaluation.pages import Table
+from dhpe_ros.evaluation.report.pages import Table
 
 PAPER = "Baek et al. 2019, the paper"
 AUC_20_50 = {  # area under 3D-PCK from 20 to 50 mm; "recalled": from memory, not looked up again

@@ -1,7 +1,7 @@
 """How far off hands are in the camera's frame, by what tells their size, on rendered videos.
 
-``python -m dhpe_ros.evaluation.absolute``: hands that move at random, with exact truth. The error
-is that of the root (the middle finger's base) in absolute position, in millimetres.
+``python -m dhpe_ros.evaluation.videos.absolute``: hands that move at random, with exact truth. The
+error is that of the root (the middle finger's base) in absolute position, in millimetres.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from dhpe_ros.config import Config, ScaleConfig
-from dhpe_ros.evaluation.sequences import SEEDS, Sequence3D, random_sequence
+from dhpe_ros.evaluation.videos.sequences import SEEDS, Sequence3D, random_sequence
 from dhpe_ros.hand_scale import HandScales, hand_length_m
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.synthetic.demo_clip import RATE_HZ

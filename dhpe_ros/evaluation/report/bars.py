@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dhpe_ros.evaluation.curves import COLORS, svg_text
+from dhpe_ros.evaluation.report.curves import COLORS, svg_text
 
 _HEIGHT, _LEFT, _TOP, _BOTTOM, _GROUP = 190, 52, 34, 96, 42  # pixels
 

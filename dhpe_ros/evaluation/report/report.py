@@ -13,17 +13,17 @@ import torch
 import yaml
 
 from dhpe_ros import __version__
-from dhpe_ros.evaluation import pages
-from dhpe_ros.evaluation.bars import draw_bars
-from dhpe_ros.evaluation.cited import cited_tables
-from dhpe_ros.evaluation.curves import Chart, draw_charts
 from dhpe_ros.evaluation.measure import Measured
 from dhpe_ros.evaluation.methods import METHODS
 from dhpe_ros.evaluation.metrics import ALIGNMENTS
-from dhpe_ros.evaluation.pages import Block, Figure, Heading, Listing, Table, Text
-from dhpe_ros.evaluation.refinement_report import markdown as refinement_tables
-from dhpe_ros.evaluation.refinement_report import picture as refinement_curves
-from dhpe_ros.evaluation.report_pictures import mask_tiles, overlay_tiles, sheet
+from dhpe_ros.evaluation.report import pages
+from dhpe_ros.evaluation.report.bars import draw_bars
+from dhpe_ros.evaluation.report.cited import cited_tables
+from dhpe_ros.evaluation.report.curves import Chart, draw_charts
+from dhpe_ros.evaluation.report.pages import Block, Figure, Heading, Listing, Table, Text
+from dhpe_ros.evaluation.report.pictures import mask_tiles, overlay_tiles, sheet
+from dhpe_ros.evaluation.report.refinement import markdown as refinement_tables
+from dhpe_ros.evaluation.report.refinement import picture as refinement_curves
 from dhpe_ros.evaluation.score import curve, headline
 from dhpe_ros.types import FINGERS, JOINT_NAMES
 

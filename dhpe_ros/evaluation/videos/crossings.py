@@ -1,8 +1,8 @@
 """Whether hands keep their identities when one passes before another, on rendered videos.
 
-``python -m dhpe_ros.evaluation.crossings``: a left and a right hand cross in front of the camera,
-at several speeds, with exact truth. An identity switch is a hand with another number than it had
-when it was seen last.
+``python -m dhpe_ros.evaluation.videos.crossings``: a left and a right hand cross in front of the
+camera, at several speeds, with exact truth. An identity switch is a hand with another number than
+it had when it was seen last.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""How steady, how far off in metres and whose hands are, on rendered videos with exact truth."""
