@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch._inductor
 
 from dhpe_ros.cli import main
 from dhpe_ros.config import Config
-from dhpe_ros.engines import build, store
+from dhpe_ros.engines import aoti, build, graphs, store
 from dhpe_ros.engines.networks import COMPILERS, EagerNetworks
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
@@ -69,6 +70,14 @@ def test_hands_are_those_of_eager_torch(pipelines, frames):
         pixel = mine.box.width / CROP_SIZE  # of the crop, as which the tolerance is meant
         assert np.abs(mine.joints_px - other.joints_px).max() < 0.5 * pixel
         assert np.abs(mine.vertices_m - other.vertices_m).max() < 0.5e-3
+
+
+def test_the_quick_way_to_load_an_engine_is_the_documented_one(lite_engine):
+    (path,) = lite_engine.folder.glob("*.evidence.pt2")
+    inputs = graphs.examples("evidence", CPU)
+    quick, documented = aoti.load(path, inputs), torch._inductor.aoti_load_package(str(path))
+    for one, other in zip(quick(*inputs), documented(*inputs), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_several_crops_at_once_are_several_calls(pipelines, frames):
