@@ -11,9 +11,9 @@ from timing import Metric, median_ms
 
 from dhpe_ros.config import Config, RefinementConfig
 from dhpe_ros.datasets.samples import Sample
-from dhpe_ros.objective import Observation, objective
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.refinement import refine
+from dhpe_ros.refinement.objective import Observation, objective
+from dhpe_ros.refinement.refine import refine
 from dhpe_ros.synthetic.synthesis import random_samples
 from dhpe_ros.types import CROP_SIZE
 

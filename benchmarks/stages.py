@@ -13,9 +13,9 @@ from dhpe_ros.config import Config
 from dhpe_ros.crop import crop_image
 from dhpe_ros.drawing import draw_overlay, hand_mask
 from dhpe_ros.media import open_media
-from dhpe_ros.objective import Observation, objective
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.refinement import refine
+from dhpe_ros.refinement.objective import Observation, objective
+from dhpe_ros.refinement.refine import refine
 
 STAGES = (
     "crop",

@@ -21,11 +21,11 @@ from dhpe_ros.hand_localiser import HandLocaliser
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_search import HandSearch, told_side
 from dhpe_ros.networks.fusion import fuse_batch_norms
-from dhpe_ros.objective import Observation
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement import RefinedParameters, refine
-from dhpe_ros.refinement_start import carry
+from dhpe_ros.refinement.objective import Observation
+from dhpe_ros.refinement.refine import RefinedParameters, refine
+from dhpe_ros.refinement.start import carry
 from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, Target
 from dhpe_ros.weights import hand_model_path, load_networks, localiser_path, weights_path
 

@@ -14,7 +14,7 @@ from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_model import rotation_from_quaternion
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.projection import ProjectedHand
-from dhpe_ros.refinement import RefinedParameters
+from dhpe_ros.refinement.refine import RefinedParameters
 from dhpe_ros.rendering import vertex_normals
 from dhpe_ros.types import MIDDLE_MCP, Hand, Refinement, Side, Target
 

@@ -12,7 +12,7 @@ from dhpe_ros.camera import Camera
 from dhpe_ros.hand_scale import HandScales
 from dhpe_ros.hand_search import joints_box, prominence, sure_score
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.refinement_start import SAME_HAND_OVERLAP
+from dhpe_ros.refinement.start import SAME_HAND_OVERLAP
 from dhpe_ros.types import Box, Hand, Side, Target
 
 BACK_S = 0.5  # an image that is so much older is of another time, not just late

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dhpe_ros.anchors import Anchors
 from dhpe_ros.hand_parameters import HandParameters
+from dhpe_ros.refinement.anchors import Anchors
 
 THETA_STD = torch.linspace(0.2, 1.5, 45)
 NOBODY = torch.full((3, 63), torch.nan)

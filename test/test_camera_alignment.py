@@ -2,10 +2,10 @@
 
 import torch
 
-from dhpe_ros.camera_alignment import align_camera
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.projection import Projection
+from dhpe_ros.refinement.camera_alignment import align_camera
 from dhpe_ros.weights import hand_model_path
 
 

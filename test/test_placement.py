@@ -11,7 +11,7 @@ from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement import RefinedParameters
+from dhpe_ros.refinement.refine import RefinedParameters
 from dhpe_ros.types import Box, Side, Target
 from dhpe_ros.weights import hand_model_path
 

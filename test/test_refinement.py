@@ -5,16 +5,17 @@ import dataclasses
 import pytest
 import torch
 
-from dhpe_ros import priors, refinement
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import build_evidence
 from dhpe_ros.hand_layer import skeleton_layer
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
-from dhpe_ros.objective import Observation, joint_weights, objective
 from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement import refine
+from dhpe_ros.refinement import priors
+from dhpe_ros.refinement import refine as refine_module
+from dhpe_ros.refinement.objective import Observation, joint_weights, objective
+from dhpe_ros.refinement.refine import refine
 from dhpe_ros.weights import hand_model_path
 
 EQUATION_13 = RefinementConfig(
@@ -294,7 +295,7 @@ def test_gradient_steps_that_only_the_features_speak_against_are_refused(
     )  # fmt: skip
     moved = truth.clone()
     moved[:, 1:3] += 0.3
-    monkeypatch.setattr(refinement, "_gradient_steps", lambda *_: (moved, 1))
+    monkeypatch.setattr(refine_module, "_gradient_steps", lambda *_: (moved, 1))
     before, after = (_value(h, off, projection, evidence, config) for h in (truth, moved))
     assert after > before
     result = refine(truth, off, projection, evidence, config)

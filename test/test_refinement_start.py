@@ -11,10 +11,10 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.crop import crop_image
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
-from dhpe_ros.objective import Observation, objective
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement import refine
-from dhpe_ros.refinement_start import carry, choose_start
+from dhpe_ros.refinement.objective import Observation, objective
+from dhpe_ros.refinement.refine import refine
+from dhpe_ros.refinement.start import carry, choose_start
 from dhpe_ros.types import Box, Side
 from dhpe_ros.weights import hand_model_path
 

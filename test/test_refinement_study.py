@@ -19,9 +19,9 @@ from dhpe_ros.evaluation.score import score, summary
 from dhpe_ros.evidence import build_evidence
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
-from dhpe_ros.objective import Observation, objective_without_features
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.projection import Projection
+from dhpe_ros.refinement.objective import Observation, objective_without_features
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
 

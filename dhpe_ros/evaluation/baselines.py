@@ -16,9 +16,9 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters, bounded
-from dhpe_ros.objective import Observation, objective_without_features
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement import refine
+from dhpe_ros.refinement.objective import Observation, objective_without_features
+from dhpe_ros.refinement.refine import refine
 
 PARTICLES, GENERATIONS = 64, 50
 _OWN, _COMMON = 2.8, 1.3  # pull of a particle's own best place and of the best one of all

@@ -23,10 +23,10 @@ from dhpe_ros.evaluation.labelled import LabelledHand, LabelledSet
 from dhpe_ros.evaluation.predict import Prediction, camera_of, given_target
 from dhpe_ros.evaluation.score import Score, score, summary
 from dhpe_ros.evidence import Evidence
-from dhpe_ros.objective import Observation, objective
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.placement import SeenHands, place_hand
-from dhpe_ros.refinement import refine
+from dhpe_ros.refinement.objective import Observation, objective
+from dhpe_ros.refinement.refine import refine
 from dhpe_ros.types import Side, Target
 
 EQ_13 = RefinementConfig(

@@ -12,10 +12,15 @@ from torch import Tensor
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_parameters import bounded
-from dhpe_ros.levenberg_marquardt import levenberg_marquardt
-from dhpe_ros.objective import Observation, objective, objective_without_features, residual
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement_start import choose_start
+from dhpe_ros.refinement.levenberg_marquardt import levenberg_marquardt
+from dhpe_ros.refinement.objective import (
+    Observation,
+    objective,
+    objective_without_features,
+    residual,
+)
+from dhpe_ros.refinement.start import choose_start
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "gradient_descent": torch.optim.SGD}
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dhpe_ros.camera_alignment import align_camera
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.crop import Crop, crop_to_image
 from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
-from dhpe_ros.objective import Observation, joint_weights, objective_without_features
 from dhpe_ros.projection import Projection
+from dhpe_ros.refinement.camera_alignment import align_camera
+from dhpe_ros.refinement.objective import Observation, joint_weights, objective_without_features
 from dhpe_ros.types import PARAMETER_COUNT, Hand, Side
 
 SAME_HAND_OVERLAP = 0.3  # of crops, intersection over union

@@ -18,14 +18,14 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.hand_layer.skeleton_layer import gauss_newton, skeleton_of
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import bounded
-from dhpe_ros.objective import (
+from dhpe_ros.projection import Projection
+from dhpe_ros.refinement.objective import (
     Observation,
     anchors,
     joint_term,
     joint_weights,
 )
-from dhpe_ros.priors import prior_terms
-from dhpe_ros.projection import Projection
+from dhpe_ros.refinement.priors import prior_terms
 
 _FIRST_DAMPING, _MOST_DAMPING = 1e-3, 1e5
 _EASIER, _HARDER = 0.2, 5.0
