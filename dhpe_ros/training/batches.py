@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.training.augmentation import INPUT_SIZE, Example, augment, background_example
 
-BACKGROUND_SHARE = 0.06
+BACKGROUND_SHARE = 0.08
 SYNTHETIC_SHARE = 0.45
 SOURCE_WEIGHTS = {"signs": 1.5, "frames": 1.5, "room_gestures": 1.3}  # others 1: more people, rooms
 ALIKE = 1000  # pictures of a set, beyond which more of them say nothing new

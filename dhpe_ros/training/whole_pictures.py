@@ -27,6 +27,7 @@ HEIGHT, WIDTH = 224, 288  # pixels of a training picture
 FRAME_SHARE = 0.5
 MOST_HANDS = 4
 SMALLEST, LARGEST = 0.07, 1.0  # longer side of a laid-on hand, in the picture's longer side
+_UPRIGHT, _TILTED = 0.15, 0.8  # radians, standard deviations of a frame's turn; half of them each
 _SEEN = 0.6  # of the joints: a hand with fewer in the picture is neither right nor wrong to find
 _COVERED = 0.35  # likewise of its joints: more of them under another hand
 _SPREAD = 0.13  # of the root of a box's area: standard deviation of a centre's blob
@@ -85,7 +86,8 @@ class WholePictures(Dataset):
         middle = np.array((width, height)) / 2
         if frame.hands and rng.random() < 0.8:  # what is looked at from near is a hand, mostly
             middle = frame.hands[rng.integers(len(frame.hands))].mean(0)
-        view = _view(middle, scale, rng.normal(0, 0.15), rng.random() < 0.5, rng)
+        turn = rng.normal(0, _UPRIGHT if rng.random() < 0.5 else _TILTED)
+        view = _view(middle, scale, turn, rng.random() < 0.5, rng)
         image = _warped(frame.image, view, cv2.BORDER_CONSTANT, rng.integers(0, 256, 3).tolist())
         return image, *_seen([_moved(joints, view) for joints in frame.hands])
 
