@@ -11,7 +11,7 @@ import pytest
 
 from dhpe_ros.cli import main
 from dhpe_ros.config import Config
-from dhpe_ros.evaluation import prediction_cache, rivals, synthetic_set
+from dhpe_ros.evaluation import baselines, prediction_cache, rivals, synthetic_set
 from dhpe_ros.evaluation.labelled import open_labelled
 from dhpe_ros.evaluation.measure import Question, measure
 from dhpe_ros.evaluation.predict import predict
@@ -113,7 +113,7 @@ def test_two_processes_share_the_work(tmp_path, cache):
     program = tmp_path / "two.py"
     program.write_text(
         "import sys\n"
-        "from dhpe_ros.evaluation import prediction_cache, synthetic_set\n"
+        "from dhpe_ros.evaluation import baselines, prediction_cache, synthetic_set\n"
         "prediction_cache.PART, synthetic_set._SHARD = 2, 4\n"
         "from dhpe_ros.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
@@ -196,6 +196,16 @@ def test_fits_need_hands_that_are_given(capsys):
     options = ("--set", "synthetic", "--limit", 1, "--method", "swarm", "--search")
     assert main(["evaluate", *(str(option) for option in options)]) == 2
     assert "swarm fits hands that are given: leave --search out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["networks", "swarm", "keypoints"])
+def test_every_rival_finds_the_hand(method, pipeline, monkeypatch):
+    monkeypatch.setattr(baselines, "PARTICLES", 16)
+    monkeypatch.setattr(baselines, "GENERATIONS", 4)
+    labelled = synthetic_set.open_synthetic(2)
+    predictions = list(rivals.predictor(method, pipeline, False, 0)(labelled))
+    assert [prediction.label for prediction in predictions] == list(labelled.hands)
+    assert all(np.isfinite(prediction.hand.vertices_px).all() for prediction in predictions)
 
 
 def test_several_sets_have_no_single_json(tmp_path, capsys):

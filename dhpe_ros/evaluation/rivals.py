@@ -56,7 +56,7 @@ def _fitted(
         hand = see(pipeline, label, image)
         clock.stage("networks")
         if method == "swarm":
-            found = swarm(hand.estimate, hand.observation, projection, evidence, EQ_13, seed)
+            found = swarm(hand.estimate, hand.observation, projection, EQ_13, seed)
         else:
             found = fit_keypoints(from_heatmaps(hand), projection, evidence)
         clock.stage("fit")
