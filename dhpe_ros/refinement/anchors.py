@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dhpe_ros.hand_parameters import normalize_parameters
+
 # Of distances between two hands; pose and shape count in their standard deviations.
 _TURN = 0.2  # of a quaternion, counts as one: 23 degrees
 _SWIFT = 3.0  # so far apart two frames' hands have moved, and an estimate is wrong
@@ -34,7 +36,7 @@ class Anchors:
             return Anchors(like.new_zeros(0, len(like), 59), like.new_zeros(0, len(like), 1), units)
         numbers = torch.stack([_numbers(other) for other, _ in others])
         weights = like.new_tensor([weight for _, weight in others])[:, None, None]
-        known = numbers.isfinite().all(2, keepdim=True)
+        known = torch.stack([other.isfinite().all(1, keepdim=True) for other, _ in others])
         return Anchors(numbers.nan_to_num(0.0), weights * known, units)
 
     def distance(self, parameters: Tensor) -> Tensor:
@@ -66,6 +68,4 @@ class Anchors:
 
 def _numbers(parameters: Tensor) -> Tensor:
     """``(B, 59)``: rotation of length one, pose and shape of ``(B, 63)``."""
-    rotation = parameters[:, 4:8]
-    unit = rotation / rotation.norm(dim=1, keepdim=True).clamp(min=1e-6)
-    return torch.cat((unit, parameters[:, 8:]), 1)
+    return normalize_parameters(parameters)[:, 4:]
