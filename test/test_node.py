@@ -411,7 +411,7 @@ def test_the_real_tracker_s_hands_keep_the_contract(camera, real):
 
 def test_the_real_node_ends_cleanly(real):
     node, _ = real
-    assert node.interrupt() == 0
+    assert node.interrupt() == 0, node.log()
     assert "Traceback" not in node.log()
 
 
@@ -423,7 +423,7 @@ def test_ctrl_c_in_the_middle_of_an_image_ends_it_cleanly(tmp_path, camera):
         connect(camera, ears)
         camera.send("14")
         time.sleep(0.1)
-        assert node.interrupt() == 0
+        assert node.interrupt() == 0, node.log()
         assert "Traceback" not in node.log()
         assert "ERROR" not in node.log()
     finally:

@@ -5,16 +5,11 @@ Started by ``ros2 run dhpe_ros play_clip`` or ``launch/demo.launch.py``.
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import rclpy
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, Image
@@ -23,10 +18,10 @@ from std_msgs.msg import Header
 from dhpe_ros.intrinsics import Intrinsics
 from dhpe_ros.media import Frame, MediaError, open_media
 from dhpe_ros.media.image_messages import fill_image
-from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 from dhpe_ros.ros.demo_report import Truth
 from dhpe_ros.ros.message_conversion import info_of_camera
 from dhpe_ros.ros.parameters import declare_parameters
+from dhpe_ros.ros.running import run
 from dhpe_ros.settings import Settings, setting
 
 SHIPPED_CLIP = Path(__file__).resolve().parents[1] / "assets" / "demo_clip.mp4"
@@ -84,7 +79,11 @@ class ClipPlayer(Node):
             yield from self._media.frames()
 
     def _next(self) -> None:
-        frame = self._with_camera(next(self._frames))
+        try:
+            frame = self._with_camera(next(self._frames))
+        except MediaError as error:
+            self.get_logger().fatal(f"cannot play on: {error}")
+            raise SystemExit(1) from error
         stamp = self.get_clock().now().to_msg()
         header = Header(stamp=stamp, frame_id=self._config.frame_id)
         if frame.camera is not None:
@@ -100,19 +99,7 @@ class ClipPlayer(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Play until SIGINT or SIGTERM; 0 then, 1 when there is nothing to play."""
-    use_shipped_dds_profile()
-    rclpy.init(args=args)
-    try:
-        rclpy.spin(ClipPlayer())
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (MediaError, ValueError, OSError, ParameterException) as error:
-        get_logger("camera").fatal(f"cannot play: {error}")
-        return 1
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        rclpy.try_shutdown()
-    return 0
+    return run("camera", ClipPlayer, args)
 
 
 if __name__ == "__main__":

@@ -13,20 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import rclpy
 from geometry_msgs.msg import Pose
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
 from dhpe_ros.ros.capsules import capsules
-from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 from dhpe_ros.ros.message_conversion import HandArray, HandMessage
 from dhpe_ros.ros.parameters import declare_parameters
 from dhpe_ros.ros.qos import advertise, subscribe
+from dhpe_ros.ros.running import run
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.settings import Settings, setting
 
@@ -159,25 +156,15 @@ def main(args: Sequence[str] | None = None) -> int:
     if CollisionObject is None:
         get_logger("hand_collision").fatal(f"cannot start: {MISSING}")
         return 1
-    use_shipped_dds_profile()
     # Its own handling of signals: ROS's would end the publisher before the objects are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    node = None
-    try:
-        node = CollisionBridge()
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ValueError, ParameterException) as error:
-        get_logger("hand_collision").fatal(f"cannot start: {error}")
-        return 1
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        if node is not None:
-            node.remove_all()
-        rclpy.try_shutdown()
-    return 0
+    return run(
+        "hand_collision",
+        CollisionBridge,
+        args,
+        stop=CollisionBridge.remove_all,
+        signals=SignalHandlerOptions.NO,
+    )
 
 
 if __name__ == "__main__":

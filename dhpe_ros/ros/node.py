@@ -6,17 +6,13 @@ hand_node``, ``python -m dhpe_ros.ros.node`` or ``launch/hand.launch.py``.
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -28,7 +24,6 @@ from dhpe_ros.config import Config
 from dhpe_ros.media.camera_messages import camera_from_info, may_be_distorted
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 from dhpe_ros.ros.depth import DepthInput
 from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
 from dhpe_ros.ros.image_watch import ImageWatch, stamp_s
@@ -37,6 +32,7 @@ from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
 from dhpe_ros.ros.qos import subscribe
 from dhpe_ros.ros.roi import RoiInput
+from dhpe_ros.ros.running import run
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.ros.worker import LatestWorker
 from dhpe_ros.tracking import HandTracker
@@ -234,42 +230,12 @@ def main(
     make_tracker: Callable[[Config], HandTracker] = make_hand_tracker,
 ) -> int:
     """Run the node until SIGINT or SIGTERM; 0 then, 1 when it cannot start."""
-    use_shipped_dds_profile()
-    node = None
-    try:
-        node = _start(args, make_tracker)
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except _CannotStartError as error:
-        get_logger("hand").fatal(f"cannot start: {error}")
-        return 1
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the ending
-        if node is not None:
-            node.stop()
-        rclpy.try_shutdown()
-    return 0
 
-
-class _CannotStartError(Exception):
-    """What the user has to change before the node starts."""
-
-
-def _start(args: Sequence[str] | None, make_tracker: Callable[[Config], HandTracker]) -> HandNode:
-    try:
-        rclpy.init(args=args)
-    except RuntimeError as error:  # what rclpy makes of wrong arguments, by name
-        raise _CannotStartError(f"{type(error).__name__}: {error}") from error
-    forward_logs(get_logger("hand"))
-    try:
+    def make_node() -> HandNode:
+        forward_logs(get_logger("hand"))
         return HandNode(make_tracker)
-    except (ValueError, OSError, ParameterException) as error:
-        raise _CannotStartError(str(error)) from error
-    except RuntimeError as error:  # torch: no memory, another CUDA
-        if not rclpy.ok():
-            raise ExternalShutdownException from error  # a signal came while it was loading
-        raise _CannotStartError(f"{type(error).__name__}: {error}") from error
+
+    return run("hand", make_node, args, stop=HandNode.stop)
 
 
 if __name__ == "__main__":
