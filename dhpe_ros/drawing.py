@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 from numba import njit
 
-from dhpe_ros.rendering import rasterize, silhouette
+from dhpe_ros.rendering import silhouette, visible_faces
 from dhpe_ros.types import BONES, Hand, Side
 
 _FINGER_COLORS = (  # thumb, index, middle, ring, little: apart also for colour-blind readers
@@ -19,20 +20,47 @@ _MESH_COLOR = np.array((120, 190, 255), np.float32)
 _MESH_OPACITY = 0.55
 
 
-def draw_overlay(image: np.ndarray, hands: Sequence[Hand]) -> np.ndarray:
+@dataclass(frozen=True)
+class Surface:
+    """Where an image shows a hand's mesh: ``window`` of it holds ``faces`` (h, w), -1 for none."""
+
+    window: tuple[slice, slice]
+    faces: np.ndarray
+
+
+def surfaces_of(hands: Sequence[Hand], height: int, width: int) -> list[Surface | None]:
+    """What an image shows of each hand, for all that is drawn of it; None: it lies outside."""
+    return [_surface(hand, height, width) for hand in hands]
+
+
+def draw_overlay(
+    image: np.ndarray, hands: Sequence[Hand], surfaces: Sequence[Surface | None] | None = None
+) -> np.ndarray:
     """A copy of ``(H, W, 3)`` uint8 RGB with each hand's mesh, skeleton and label on it."""
     picture = image.copy()
-    for hand in hands:
-        _draw_mesh(picture, hand)
+    if surfaces is None:
+        surfaces = surfaces_of(hands, *image.shape[:2])
+    for hand, surface in zip(hands, surfaces, strict=True):
+        if surface is not None:
+            _lay_over(picture[surface.window], surface.faces, _colors(hand), 1 - _MESH_OPACITY)
     for hand in hands:
         _draw_skeleton(picture, hand)
         _draw_label(picture, hand)
     return picture
 
 
-def hand_mask(hands: Sequence[Hand], height: int, width: int) -> np.ndarray:
+def hand_mask(
+    hands: Sequence[Hand],
+    height: int,
+    width: int,
+    surfaces: Sequence[Surface | None] | None = None,
+) -> np.ndarray:
     """``(H, W)`` uint8: 255 where a hand's mesh covers the pixel's centre, else 0."""
     mask = np.zeros((height, width), np.uint8)
+    if surfaces is not None:
+        for surface in filter(None, surfaces):
+            mask[surface.window][surface.faces >= 0] = 255
+        return mask
     for hand in hands:
         window = window_of(hand, height, width)
         if window is not None:
@@ -60,22 +88,23 @@ def warm_up() -> None:
     triangle = np.array(((0, 1, 2),))
     with torch.no_grad():
         silhouette(torch.from_numpy(corners), triangle, (8, 8))
-    face = rasterize(corners, triangle, (8, 8)).face_index[0]
-    _lay_over(np.zeros((8, 8, 3), np.uint8), face, np.ones((1, 3), np.float32), 0.5)
+    faces = visible_faces(corners, triangle, (8, 8))[0]
+    _lay_over(np.zeros((8, 8, 3), np.uint8), faces, np.ones((1, 3), np.float32), 0.5)
 
 
-def _draw_mesh(picture: np.ndarray, hand: Hand) -> None:
-    """Lay the mesh over ``picture``, lit from the viewer."""
-    window = window_of(hand, *picture.shape[:2])
+def _surface(hand: Hand, height: int, width: int) -> Surface | None:
+    window = window_of(hand, height, width)
     if window is None:
-        return
-    part = picture[window]
-    unit = _in_window(hand, window)[None]
-    face = rasterize(unit, hand.triangles, part.shape[:2]).face_index[0]
-    a, b, c = (hand.normals[hand.triangles[:, k]] for k in range(3))
-    facing = np.abs((a + b + c)[:, 2:]) / 3
-    colors = _MESH_OPACITY * (0.35 + 0.65 * facing) * _MESH_COLOR
-    _lay_over(part, face, colors.astype(np.float32), 1 - _MESH_OPACITY)
+        return None
+    rows, columns = window
+    size = (rows.stop - rows.start, columns.stop - columns.start)
+    return Surface(window, visible_faces(_in_window(hand, window)[None], hand.triangles, size)[0])
+
+
+def _colors(hand: Hand) -> np.ndarray:
+    """``(F, 3)`` float32: a share of each triangle's colour, lit from the viewer."""
+    facing = np.abs(hand.normals[hand.triangles, 2].sum(1, keepdims=True)) / 3
+    return np.float32(_MESH_OPACITY) * (np.float32(0.35) + np.float32(0.65) * facing) * _MESH_COLOR
 
 
 @njit(nogil=True, cache=True)

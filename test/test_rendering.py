@@ -9,6 +9,7 @@ from dhpe_ros.rendering import (
     rasterize,
     reference,
     silhouette,
+    visible_faces,
 )
 
 SQUARE = torch.tensor([[0, 1, 2], [0, 2, 3]])
@@ -233,6 +234,7 @@ def test_a_batch_equals_its_members():
         assert torch.equal(gradient[n : n + 1], alone)
         for field, expected in zip(rasterize(single, triangles, 64), fragments, strict=True):
             np.testing.assert_array_equal(field[0], expected[n])
+    np.testing.assert_array_equal(visible_faces(batch, triangles, 64), fragments.face_index)
 
 
 def test_the_number_of_threads_does_not_change_a_bit():

@@ -2,6 +2,7 @@
 
 silhouette      differentiable mask of a batch of meshes: refinement, training, overlays
 rasterize       z-buffer with barycentric coordinates
+visible_faces   the nearest triangle at each pixel, which is all that a mask or an overlay needs
 vertex_normals  differentiable normals
 render_hand     a coloured picture for synthesis, with `Skin` (`random_skin`) and `Lights`
 render_hands    the same for a batch, on a GPU too, with `SkinBatch` and `LightBatch`
@@ -11,7 +12,7 @@ Vertices are in crop coordinates: x right, y down, the image spans [-1, 1] on bo
 """
 
 from dhpe_ros.rendering.batch_shading import LightBatch, SkinBatch, render_hands
-from dhpe_ros.rendering.coverage import Fragments, rasterize, silhouette
+from dhpe_ros.rendering.coverage import Fragments, rasterize, silhouette, visible_faces
 from dhpe_ros.rendering.lighting import Lights
 from dhpe_ros.rendering.normals import vertex_normals
 from dhpe_ros.rendering.photo_texture import photo_skin
@@ -33,4 +34,5 @@ __all__ = [
     "silhouette",
     "skin_tone",
     "vertex_normals",
+    "visible_faces",
 ]

@@ -141,23 +141,43 @@ def rasterize(
         triangles: (F, 3) integers.
         size: side of a square image, or (height, width), pixels.
     """
-    vertices = as_array(vertices)
-    if vertices.ndim != 3 or vertices.shape[2] != 3:
-        raise ValueError(f"vertices must have shape (B, V, 3), got {vertices.shape}")
-    topology = topology_of(triangles, vertices.shape[1])
-    shape = (vertices.shape[0], *image_shape(size))
-    points = to_pixels(vertices, shape[1:])
-    depths = np.ascontiguousarray(vertices[..., 2], dtype=np.float64)
+    points, depths, faces, shape = _scene(vertices, triangles, size)
     fragments = Fragments(
         np.empty(shape, np.int32), np.empty((*shape, 3), np.float32), np.empty(shape, np.float32)
     )
     for_each(
         shape[0],
         lambda n: kernels.rasterize(
-            points[n], depths[n], topology.triangles, *(field[n] for field in fragments)
+            points[n], depths[n], faces, *(field[n] for field in fragments)
         ),
     )
     return fragments
+
+
+def visible_faces(
+    vertices: np.ndarray | Tensor, triangles: np.ndarray | Tensor, size: int | tuple[int, int]
+) -> np.ndarray:
+    """``face_index`` of `rasterize`, (B, H, W) int32, for less than all of it."""
+    points, depths, faces, shape = _scene(vertices, triangles, size)
+    visible, depth = np.empty(shape, np.int32), np.empty(shape, np.float32)
+    for_each(
+        shape[0],
+        lambda n: kernels.nearest(points[n], depths[n], faces, visible[n], depth[n]),
+    )
+    return visible
+
+
+def _scene(
+    vertices: np.ndarray | Tensor, triangles: np.ndarray | Tensor, size: int | tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int, int]]:
+    """What the kernels take: pixels (B, V, 2), depths (B, V), triangles (F, 3); and (B, H, W)."""
+    vertices = as_array(vertices)
+    if vertices.ndim != 3 or vertices.shape[2] != 3:
+        raise ValueError(f"vertices must have shape (B, V, 3), got {vertices.shape}")
+    topology = topology_of(triangles, vertices.shape[1])
+    shape = (vertices.shape[0], *image_shape(size))
+    depths = np.ascontiguousarray(vertices[..., 2], dtype=np.float64)
+    return to_pixels(vertices, shape[1:]), depths, topology.triangles, shape
 
 
 def image_shape(size: int | tuple[int, int]) -> tuple[int, int]:

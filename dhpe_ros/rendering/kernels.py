@@ -108,42 +108,57 @@ def rasterize(points, depths, triangles, face_index, barycentric, depth):
     """Nearest triangle, barycentric coordinates and depth of each pixel centre.
 
     points (V, 2) pixels, depths (V,); face_index (H, W) int32, barycentric (H, W, 3) float32 and
-    depth (H, W) float32 are filled. Spans come from the same edge crossings as `cover`, so
-    neighbouring triangles neither overlap nor leave a gap. Equal depths: the first triangle stays.
+    depth (H, W) float32 are filled, as `nearest` has it.
     """
-    face_index[:, :] = -1
-    barycentric[:, :, :] = 0.0
-    depth[:, :] = np.inf
-    for f in range(triangles.shape[0]):
-        a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
-        area = orientation(
-            points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
-        )
-        if area != 0.0 and math.isfinite(depths[a] + depths[b] + depths[c]):
-            _rasterize_triangle(points, depths, a, b, c, f, area, face_index, barycentric, depth)
+    nearest(points, depths, triangles, face_index, depth)
+    for i in range(depth.shape[0]):
+        for j in range(depth.shape[1]):
+            u = v = w = 0.0
+            if face_index[i, j] >= 0:
+                f = face_index[i, j]
+                a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
+                xa, xb, xc = points[a, 0], points[b, 0], points[c, 0]
+                ya, yb, yc = points[a, 1], points[b, 1], points[c, 1]
+                area = orientation(xa, ya, xb, yb, xc, yc)
+                u = min(max(orientation(j, i, xb, yb, xc, yc) / area, 0.0), 1.0)
+                v = min(max(orientation(xa, ya, j, i, xc, yc) / area, 0.0), 1.0 - u)
+                w = 1.0 - u - v
+            barycentric[i, j, 0] = u
+            barycentric[i, j, 1] = v
+            barycentric[i, j, 2] = w
 
 
 @njit(**_options)
-def _rasterize_triangle(points, depths, a, b, c, f, area, face_index, barycentric, depth):
+def nearest(points, depths, triangles, face_index, depth):
+    """The triangle nearest to the viewer at each pixel centre, -1 for none, and its depth.
+
+    Spans come from the same edge crossings as `cover`, so neighbouring triangles neither overlap
+    nor leave a gap. Equal depths: the first triangle stays.
+    """
+    face_index[:, :] = -1
+    depth[:, :] = np.inf
     height, width = depth.shape
-    ya, yb, yc = points[a, 1], points[b, 1], points[c, 1]
-    xa, xb, xc = points[a, 0], points[b, 0], points[c, 0]
-    for i in range(first_row(min(ya, yb, yc), height), first_row(max(ya, yb, yc), height)):
-        start, stop = _span(points, a, b, c, i, width)
-        for j in range(start, stop):
-            u = ((xb - j) * (yc - i) - (xc - j) * (yb - i)) / area
-            v = ((xc - j) * (ya - i) - (xa - j) * (yc - i)) / area
-            u = min(max(u, 0.0), 1.0)
-            v = min(max(v, 0.0), 1.0 - u)
-            w = 1.0 - u - v
-            # Rounded as it is kept: or the later of two equal depths could win by an ulp.
-            z = np.float32(u * depths[a] + v * depths[b] + w * depths[c])
-            if z < depth[i, j]:
-                depth[i, j] = z
-                face_index[i, j] = f
-                barycentric[i, j, 0] = u
-                barycentric[i, j, 1] = v
-                barycentric[i, j, 2] = w
+    for f in range(triangles.shape[0]):
+        a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
+        xa, xb, xc = points[a, 0], points[b, 0], points[c, 0]
+        ya, yb, yc = points[a, 1], points[b, 1], points[c, 1]
+        za, zb, zc = depths[a], depths[b], depths[c]
+        area = orientation(xa, ya, xb, yb, xc, yc)
+        if area == 0.0 or not math.isfinite(za + zb + zc):
+            continue
+        # The plane through the corners; rounding must not take a sliver beyond them.
+        slope_x = ((zb - za) * (yc - ya) - (zc - za) * (yb - ya)) / area
+        slope_y = ((zc - za) * (xb - xa) - (zb - za) * (xc - xa)) / area
+        lowest, highest = min(za, zb, zc), max(za, zb, zc)
+        for i in range(first_row(min(ya, yb, yc), height), first_row(max(ya, yb, yc), height)):
+            start, stop = _span(points, a, b, c, i, width)
+            row = za + slope_y * (i - ya)
+            for j in range(start, stop):
+                # Rounded as it is kept: or the later of two equal depths could win by an ulp.
+                z = np.float32(min(max(row + slope_x * (j - xa), lowest), highest))
+                if z < depth[i, j]:
+                    depth[i, j] = z
+                    face_index[i, j] = f
 
 
 @njit(**_options)

@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from dhpe_ros.config import NodeConfig
-from dhpe_ros.drawing import draw_overlay, hand_mask, window_of
+from dhpe_ros.drawing import draw_overlay, hand_mask, surfaces_of, window_of
 from dhpe_ros.ros.fast_markers import FastMarkers
 from dhpe_ros.ros.frames import HandFrames
 from dhpe_ros.ros.message_conversion import (
@@ -83,9 +83,10 @@ class HandOutputs:
         ``image`` is ``(H, W, 3)`` RGB, ``depth_m`` ``(H, W)`` metres where there is one.
         """
         height, width = image.shape[:2]
+        surfaces = surfaces_of(hands, height, width) if self._wanted("overlay") else None
         leaves_out = depth_m is not None and self._wanted("depth_without_hands")
         if leaves_out or self._wanted("mask"):
-            mask = hand_mask(hands, height, width)
+            mask = hand_mask(hands, height, width, surfaces)
             self._publish_image("mask", mask, "mono8", header)
             if leaves_out:
                 without = _without(depth_m, hands, mask, config.depth_margin)
@@ -94,7 +95,8 @@ class HandOutputs:
             copy = camera_info_message(info, header, width, height)
             self._publishers["camera_info"].publish(copy)
         if self._wanted("overlay"):
-            self._publish_image("overlay", draw_overlay(image, hands), "rgb8", header)
+            picture = draw_overlay(image, hands, surfaces)
+            self._publish_image("overlay", picture, "rgb8", header)
 
     def publish_markers(self, hands: list[Hand], header: Header, lifetime_s: float) -> None:
         """Markers of these hands; those of hands that are gone are deleted, once."""
