@@ -40,6 +40,13 @@ LOCAL_CHANGES = {
 MEAN_LENGTH_M = 0.186
 """Mean wrist joint to middle finger tip of the population, adults of both sexes."""
 
+GIRTH = {"thumb": 1.12, "index": 1.02, "middle": 1.07, "ring": 1.03, "little": 1.15}
+"""How much thicker fingers are than Anny's, against the hand's length.
+
+Measured with hands fitted by their joints to photographs with masks: width of the mask over width
+of the mesh, across phalanges that stand free (docs/open_hand.md).
+"""
+
 CHILD_SHARE = 0.10
 _ADULT_AGE, _CHILD_AGE = (0.60, 1.0), (0.45, 0.60)
 """Anny's age scale: 1/3 child, 2/3 young adult, 1 old."""
@@ -69,8 +76,24 @@ def sample_population(n: int, seed: int) -> HandPopulation:
     thumb_axis = _thumb_axis(joints, vertices, weights)
     vertices, joints = _flatten(vertices, joints, weights)
     joints = _anatomical_joints(vertices, joints, weights)
+    vertices = _thicken(vertices, joints, weights)
     vertices, joints = _to_mean_length(vertices, joints)
     return HandPopulation(vertices, joints, model.faces.numpy(), thumb_axis)
+
+
+def _thicken(vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Move the skin of the fingers away from their bones, by ``GIRTH``; their lengths stay."""
+    thicker = vertices.copy()
+    directions = _directions(vertices, joints, weights)
+    for finger, first in CHAINS.items():
+        # The root of the thumb is palm; the other fingers' first bone begins at the web, in Anny.
+        for bone in range(first + (finger == "thumb"), first + 3):
+            skin = np.flatnonzero(weights[:, bone])
+            along = directions[:, bone - 1, None]
+            away = vertices[:, skin] - joints[:, bone, None]
+            away -= (away * along).sum(axis=2, keepdims=True) * along
+            thicker[:, skin] += (GIRTH[finger] - 1.0) * weights[skin, bone, None] * away
+    return thicker
 
 
 def _to_mean_length(vertices: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

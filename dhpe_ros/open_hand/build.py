@@ -172,7 +172,7 @@ def finger_tips(template: np.ndarray, joints: np.ndarray) -> np.ndarray:
 
 # Half of the length, in metres, over which the skin passes from one bone to the next.
 _BLEND_M = {
-    "finger": (0.011, 0.0065, 0.0055),
+    "finger": (0.011, 0.008, 0.0055),
     "thumb": (0.015, 0.010, 0.008),
 }
 _RAY_WIDTH_M = 0.0045
