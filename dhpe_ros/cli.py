@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from dhpe_ros import __version__
@@ -63,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments = build_parser().parse_args(_words() if argv is None else argv)
         logging.basicConfig(format="dhpe: %(levelname)s: %(message)s")
         logging.getLogger("dhpe_ros").setLevel(arguments.log_level.upper())
         return arguments.run(arguments)
@@ -79,6 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except SystemExit as finished:  # argparse, after --help and --version
         return int(finished.code or 0)
+
+
+def _words() -> list[str]:
+    """What this process was given; started by the name of a command, as ``ros2 run``, it is one."""
+    program, words = Path(sys.argv[0]).name, sys.argv[1:]
+    if program not in [command.NAME for command in COMMANDS]:
+        return words
+    if "--ros-args" in words:  # launch adds what is meant for nodes
+        words = words[: words.index("--ros-args")]
+    return [program, *words]
 
 
 if __name__ == "__main__":

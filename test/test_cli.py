@@ -418,3 +418,17 @@ class _Hand:
     def __init__(self, content: dict) -> None:
         self.joints_px = np.array(content["joints_px"])
         self.joints_m = np.array(content["joints_m"])
+
+
+@pytest.mark.parametrize("program", ["train", "export"])
+def test_a_program_with_the_name_of_a_command_is_that_command(monkeypatch, capsys, program):
+    words = [f"/opt/ws/lib/dhpe_ros/{program}", "--help", "--ros-args", "-r", "__node:=x"]
+    monkeypatch.setattr("sys.argv", words)
+    assert main() == 0
+    assert f"dhpe {program}" in capsys.readouterr().out
+
+
+def test_the_command_line_itself_reads_the_command_from_its_arguments(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["/opt/ws/bin/dhpe", "train", "--help"])
+    assert main() == 0
+    assert "dhpe train" in capsys.readouterr().out

@@ -158,13 +158,3 @@ def _operators(operators: Operators) -> str:
         names = ", ".join(f"{name} ({count})" for name, count in unable.items())
         lines.append(f"left to torch: {names}")
     return "\n".join(lines)
-
-
-def main() -> int:
-    """The program ``export`` of ``ros2 run dhpe_ros export``."""
-    from dhpe_ros.cli import main
-
-    words = sys.argv[1:]
-    if "--ros-args" in words:  # launch adds what is meant for nodes
-        words = words[: words.index("--ros-args")]
-    return main([NAME, *words])

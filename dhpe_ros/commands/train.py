@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 
 from dhpe_ros.commands import CommandError, one_line
@@ -80,10 +79,3 @@ def build_config(arguments: argparse.Namespace):
         return base.replace(read_changes(arguments.changes, base.as_mapping()))
     except (ValueError, OSError) as error:
         raise CommandError(one_line(error)) from error
-
-
-def main() -> int:
-    """The program ``train`` of ``ros2 run dhpe_ros train``."""
-    from dhpe_ros.cli import main
-
-    return main([NAME, *sys.argv[1:]])
