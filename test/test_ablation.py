@@ -269,6 +269,21 @@ def test_a_comparison_is_written_and_goes_on_where_it_was(synthetic, tmp_path, m
     assert "another steps" in capsys.readouterr().err
 
 
+def test_a_fresh_mesh_network_keeps_the_evidence_and_is_the_same_again(tmp_path):
+    base = TrainConfig().replace({"model.initial": str(weights_path("lite"))})
+    shipped = load_networks(weights_path("lite"), "lite")
+    files = [tmp_path / name for name in ("one.safetensors", "two.safetensors")]
+    begun = [ablation.with_fresh_mesh(base, file) for file in files]
+    assert [config.model.initial for config in begun] == [str(file) for file in files]
+    fresh, again = (load_networks(file, "lite") for file in files)
+    for kept, new in zip(shipped.evidence.parameters(), fresh.evidence.parameters(), strict=True):
+        assert torch.equal(kept, new)
+    pairs = [network.mesh_estimator.state_dict() for network in (shipped, fresh, again)]
+    for name, trained in pairs[0].items():
+        assert torch.equal(pairs[1][name], pairs[2][name])
+        assert not torch.equal(trained, pairs[1][name])
+
+
 def test_minutes_become_steps_once(synthetic, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(ablation, "steps_within", lambda *given: asked.append(given[1]) or 7)

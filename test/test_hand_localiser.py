@@ -161,6 +161,16 @@ def test_a_short_training_lowers_the_loss():
     assert after < before
 
 
+def test_frozen_statistics_stay_as_they_are():
+    made, budget = pictures(), BudgetConfig(minutes=0.0, steps=2)
+    for frozen in (True, False):
+        network = LocaliserNetwork()
+        before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        train(network, made, budget, workers=0, frozen_statistics=frozen)
+        same = [torch.equal(before[name], buffer) for name, buffer in network.named_buffers()]
+        assert all(same) if frozen else not any(same)
+
+
 def test_weights_are_saved_and_loaded_and_others_refused(tmp_path):
     network = LocaliserNetwork()
     save_localiser(network, tmp_path / "l.safetensors", {})

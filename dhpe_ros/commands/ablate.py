@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--config", metavar="FILE", type=Path, help="YAML settings of the complete training")
     add("--initial", metavar="FILE", type=Path,
         help="weights that all begin with, model.initial of the settings")  # fmt: skip
+    add("--fresh-mesh", action="store_true",
+        help="begin with their evidence networks alone, and an untrained mesh network")  # fmt: skip
     add("--variants", metavar="NAMES", help="some of the variants, comma-separated; all if not set")
     add("--real", metavar="FOLDER", default="",
         help="photographs to measure on too (default: data.real of the settings)")  # fmt: skip
@@ -56,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     import cv2
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from dhpe_ros.evaluation.ablation import open_sets
+    from dhpe_ros.evaluation.ablation import open_sets, with_fresh_mesh
     from dhpe_ros.training import processes
 
     _check(arguments)
@@ -70,6 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             arguments.output.mkdir(parents=True, exist_ok=True)
             sets = open_sets(arguments.real or base.data.real, arguments.limit)
+            if arguments.fresh_mesh:
+                base = with_fresh_mesh(base, arguments.output / "start.safetensors")
             base = _planned(arguments, base, device)
         except (ValueError, OSError) as error:
             raise CommandError(one_line(error)) from error
@@ -134,6 +138,8 @@ def _base(arguments: argparse.Namespace) -> TrainConfig:
     initial = str(arguments.initial or config.model.initial)
     if initial and not Path(initial).is_file():
         raise CommandError(f"--initial: there is no file {initial}")
+    if arguments.fresh_mesh and not initial:
+        raise CommandError("--fresh-mesh needs weights whose evidence networks are kept: --initial")
     fixed = {"budget.minutes": 0.0, "run.check_minutes": 0.0, "run.check_steps": 0}
     fixed["budget.steps"] = arguments.steps or 1
     return config.replace({**fixed, "model.initial": initial})

@@ -29,6 +29,7 @@ from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.journal import read_log
 from dhpe_ros.training.train import prepare, train
+from dhpe_ros.weights import build_networks, load_networks, save_networks
 
 _LOG = logging.getLogger(__name__)
 _TRIAL_STEPS = 15  # of which the first third is not timed
@@ -85,6 +86,20 @@ def variant_config(variant: Variant, base: TrainConfig, folder: Path) -> TrainCo
         said = ", ".join(f"{name}={value}" for name, value in changes.items())
         raise ValueError(f"the complete training has {said} already")
     return changed.replace({"run.output": str(folder)})
+
+
+def with_fresh_mesh(base: TrainConfig, file: Path) -> TrainConfig:
+    """The training that begins with an untrained mesh network; its weights are written to ``file``.
+
+    The evidence networks are those of ``model.initial``; the same seed gives the same file. Errors
+    as in ``load_networks``.
+    """
+    profile = base.model.profile
+    networks = load_networks(base.model.initial, profile)
+    torch.manual_seed(base.learning.seed)
+    networks.mesh_estimator = build_networks(profile).mesh_estimator
+    save_networks(networks, file, {"evidence networks of": Path(base.model.initial).name})
+    return base.replace({"model.initial": str(file)})
 
 
 def steps_within(base: TrainConfig, minutes: float, device: torch.device) -> int:

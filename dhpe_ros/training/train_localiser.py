@@ -68,12 +68,20 @@ def overlap(one: Tensor, other: Tensor) -> Tensor:
 
 
 def train(
-    network: LocaliserNetwork, pictures: WholePictures, budget: BudgetConfig, workers: int
+    network: LocaliserNetwork,
+    pictures: WholePictures,
+    budget: BudgetConfig,
+    workers: int,
+    rate: float = RATE,
+    frozen_statistics: bool = False,
 ) -> tuple[LocaliserNetwork, int]:
-    """Until the budget is used up: the averaged network, and the steps taken."""
-    network.train().to(memory_format=torch.channels_last)
+    """Until the budget is used up: the averaged network, and the steps taken.
+
+    With ``frozen_statistics`` the batch norms compute as at inference, for weights that have some.
+    """
+    network.train(not frozen_statistics).to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(network).eval()
-    optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=WEIGHT_DECAY)
     loader = DataLoader(pictures, BATCH, sampler=count(), num_workers=workers)
     begun = time.monotonic()
     with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
@@ -82,7 +90,7 @@ def train(
             if used >= 1:
                 return averaged, step
             for group in optimizer.param_groups:
-                group["lr"] = RATE * schedule(step, used, WARMUP_STEPS)
+                group["lr"] = rate * schedule(step, used, WARMUP_STEPS)
             loss = localiser_loss(network(normalised(images)), *targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -137,6 +145,10 @@ def main() -> None:
     start.add_argument("--trunk", type=Path, help="lite weights to begin with")
     start.add_argument("--initial", type=Path, help="weights of this network to go on from")
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--rate", type=float, default=RATE, help="learning rate (%(default)s)")
+    parser.add_argument(
+        "--frozen-statistics", action="store_true", help="batch norms as at inference, to go on"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that make pictures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True, help="safetensors file")
@@ -150,7 +162,12 @@ def main() -> None:
         options.real, options.fits, options.synthetic, options.backgrounds, options.seed
     )
     trained, steps = train(
-        network, pictures, BudgetConfig(minutes=options.minutes), options.workers
+        network,
+        pictures,
+        BudgetConfig(minutes=options.minutes),
+        options.workers,
+        options.rate,
+        options.frozen_statistics,
     )
     about = {"steps": steps, "minutes": options.minutes, "seed": options.seed, "commit": commit()}
     options.output.parent.mkdir(parents=True, exist_ok=True)
