@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 from numba import njit
 
-from dhpe_ros.rendering import silhouette, visible_faces
+from dhpe_ros.rendering import covered, visible_faces
 from dhpe_ros.types import BONES, Hand, Side
 
 _FINGER_COLORS = (  # thumb, index, middle, ring, little: apart also for colour-blind readers
@@ -20,55 +18,25 @@ _MESH_COLOR = np.array((120, 190, 255), np.float32)
 _MESH_OPACITY = 0.55
 
 
-@dataclass(frozen=True)
-class Surface:
-    """Where an image shows a hand's mesh: ``window`` of it holds ``faces`` (h, w), -1 for none."""
-
-    window: tuple[slice, slice]
-    faces: np.ndarray
-
-
-def surfaces_of(hands: Sequence[Hand], height: int, width: int) -> list[Surface | None]:
-    """What an image shows of each hand, for all that is drawn of it; None: it lies outside."""
-    return [_surface(hand, height, width) for hand in hands]
-
-
-def draw_overlay(
-    image: np.ndarray, hands: Sequence[Hand], surfaces: Sequence[Surface | None] | None = None
-) -> np.ndarray:
+def draw_overlay(image: np.ndarray, hands: Sequence[Hand]) -> np.ndarray:
     """A copy of ``(H, W, 3)`` uint8 RGB with each hand's mesh, skeleton and label on it."""
     picture = image.copy()
-    if surfaces is None:
-        surfaces = surfaces_of(hands, *image.shape[:2])
-    for hand, surface in zip(hands, surfaces, strict=True):
-        if surface is not None:
-            _lay_over(picture[surface.window], surface.faces, _colors(hand), 1 - _MESH_OPACITY)
+    for hand in hands:
+        _draw_mesh(picture, hand)
     for hand in hands:
         _draw_skeleton(picture, hand)
         _draw_label(picture, hand)
     return picture
 
 
-def hand_mask(
-    hands: Sequence[Hand],
-    height: int,
-    width: int,
-    surfaces: Sequence[Surface | None] | None = None,
-) -> np.ndarray:
+def hand_mask(hands: Sequence[Hand], height: int, width: int) -> np.ndarray:
     """``(H, W)`` uint8: 255 where a hand's mesh covers the pixel's centre, else 0."""
     mask = np.zeros((height, width), np.uint8)
-    if surfaces is not None:
-        for surface in filter(None, surfaces):
-            mask[surface.window][surface.faces >= 0] = 255
-        return mask
     for hand in hands:
         window = window_of(hand, height, width)
         if window is not None:
             part = mask[window]
-            vertices = torch.from_numpy(_in_window(hand, window))[None]
-            with torch.no_grad():
-                covered = silhouette(vertices, hand.triangles, part.shape)[0].numpy()
-            part[covered > 0] = 255
+            part[covered(_in_window(hand, window)[None], hand.triangles, part.shape)[0]] = 255
     return mask
 
 
@@ -86,19 +54,19 @@ def warm_up() -> None:
     """Compile what draws, so that the first real picture does not wait for it."""
     corners = np.array(((-1, -1, 0), (1, -1, 0), (0, 1, 0)), np.float32)[None]
     triangle = np.array(((0, 1, 2),))
-    with torch.no_grad():
-        silhouette(torch.from_numpy(corners), triangle, (8, 8))
+    covered(corners, triangle, (8, 8))
     faces = visible_faces(corners, triangle, (8, 8))[0]
     _lay_over(np.zeros((8, 8, 3), np.uint8), faces, np.ones((1, 3), np.float32), 0.5)
 
 
-def _surface(hand: Hand, height: int, width: int) -> Surface | None:
-    window = window_of(hand, height, width)
-    if window is None:
-        return None
-    rows, columns = window
-    size = (rows.stop - rows.start, columns.stop - columns.start)
-    return Surface(window, visible_faces(_in_window(hand, window)[None], hand.triangles, size)[0])
+def _draw_mesh(picture: np.ndarray, hand: Hand) -> None:
+    """Lay the mesh over ``picture``, lit from the viewer."""
+    window = window_of(hand, *picture.shape[:2])
+    if window is not None:
+        part = picture[window]
+        unit = _in_window(hand, window)[None]
+        faces = visible_faces(unit, hand.triangles, part.shape[:2])[0]
+        _lay_over(part, faces, _colors(hand), 1 - _MESH_OPACITY)
 
 
 def _colors(hand: Hand) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
-from dhpe_ros.drawing import draw_overlay, hand_mask, surfaces_of
+from dhpe_ros.drawing import draw_overlay, hand_mask
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.types import Box, Side, Target
 from dhpe_ros.weights import build_networks, load_networks, save_networks
@@ -142,13 +142,9 @@ def test_pictures_of_a_hand(make, image):
     inside = (joints >= 0).all(1) & (joints < (400, 300)).all(1)
     assert (mask[joints[inside, 1], joints[inside, 0]] == 255).mean() > 0.5
     assert np.array_equal(draw_overlay(image, []), image)
-    surfaces = surfaces_of(hands, 300, 400)
-    assert np.array_equal(draw_overlay(image, hands, surfaces), picture)
-    assert np.array_equal(hand_mask(hands, 300, 400, surfaces), mask)
     away = [replace(hands[0], vertices_px=hands[0].vertices_px + np.float32((500, 0, 0)))]
-    surfaces = surfaces_of(away, 300, 400)
-    assert surfaces == [None]
-    assert not hand_mask(away, 300, 400, surfaces).any()
+    assert not hand_mask(away, 300, 400).any()
+    draw_overlay(image, away)
 
 
 def test_weights_survive_saving_and_wrong_ones_are_refused(tmp_path, untrained):

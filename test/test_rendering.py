@@ -6,6 +6,7 @@ import torch
 
 from dhpe_ros.rendering import (
     coverage,
+    covered,
     rasterize,
     reference,
     silhouette,
@@ -227,6 +228,7 @@ def test_a_batch_equals_its_members():
     batch = torch.stack(meshes).float()
     masks, gradient = silhouette(batch, triangles, 64), gradient_of(batch, triangles, 64, upstream)
     fragments = rasterize(batch, triangles, 64)
+    np.testing.assert_array_equal(covered(batch, triangles, 64), masks.numpy() > 0)
     for n in range(3):
         single = batch[n : n + 1]
         assert torch.equal(masks[n : n + 1], silhouette(single, triangles, 64))
@@ -234,7 +236,24 @@ def test_a_batch_equals_its_members():
         assert torch.equal(gradient[n : n + 1], alone)
         for field, expected in zip(rasterize(single, triangles, 64), fragments, strict=True):
             np.testing.assert_array_equal(field[0], expected[n])
-    np.testing.assert_array_equal(visible_faces(batch, triangles, 64), fragments.face_index)
+
+
+def test_visible_faces_are_the_nearest_ones_where_a_surface_is_seen_from_outside():
+    vertices, triangles = blob(16, 24)
+    vertices, triangles = vertices[None].numpy(), triangles.numpy()
+    a, b, c = (vertices[0, triangles[:, k]] for k in range(3))
+    normals = np.cross(b - a, c - a)
+    if (normals * (a - vertices[0].mean(0))).sum() < 0:
+        triangles, normals = triangles[:, ::-1].copy(), -normals
+    nearest = rasterize(vertices, triangles, 96).face_index
+    outside = (nearest >= 0) & (normals[nearest, 2] < 0)  # z points away from the viewer
+    inside = (nearest >= 0) & ~outside  # through the rim
+    visible = visible_faces(vertices, triangles, 96)
+    assert outside.sum() > 1000
+    assert inside.sum() > 100
+    np.testing.assert_array_equal(visible[outside], nearest[outside])
+    assert (visible[nearest < 0] == -1).all()
+    assert (visible[inside] != nearest[inside]).all()
 
 
 def test_the_number_of_threads_does_not_change_a_bit():

@@ -1,8 +1,9 @@
 """The renderer for small meshes.
 
-silhouette      differentiable mask of a batch of meshes: refinement, training, overlays
+silhouette      differentiable mask of a batch of meshes: refinement, training
+covered         the same without the gradient and without torch: masks
 rasterize       z-buffer with barycentric coordinates
-visible_faces   the nearest triangle at each pixel, which is all that a mask or an overlay needs
+visible_faces   the triangle that each pixel shows of a surface seen from outside: overlays
 vertex_normals  differentiable normals
 render_hand     a coloured picture for synthesis, with `Skin` (`random_skin`) and `Lights`
 render_hands    the same for a batch, on a GPU too, with `SkinBatch` and `LightBatch`
@@ -12,7 +13,7 @@ Vertices are in crop coordinates: x right, y down, the image spans [-1, 1] on bo
 """
 
 from dhpe_ros.rendering.batch_shading import LightBatch, SkinBatch, render_hands
-from dhpe_ros.rendering.coverage import Fragments, rasterize, silhouette, visible_faces
+from dhpe_ros.rendering.coverage import Fragments, covered, rasterize, silhouette, visible_faces
 from dhpe_ros.rendering.lighting import Lights
 from dhpe_ros.rendering.normals import vertex_normals
 from dhpe_ros.rendering.photo_texture import photo_skin
@@ -26,6 +27,7 @@ __all__ = [
     "Rendering",
     "Skin",
     "SkinBatch",
+    "covered",
     "photo_skin",
     "random_skin",
     "rasterize",

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from dhpe_ros.rendering import kernels
-from dhpe_ros.rendering.numba_silhouette import NumbaSilhouette, as_array, to_pixels
+from dhpe_ros.rendering.numba_silhouette import NumbaSilhouette, as_array, cover, to_pixels
 from dhpe_ros.rendering.topology import topology_of
 from dhpe_ros.rendering.workers import for_each
 
@@ -154,15 +154,32 @@ def rasterize(
     return fragments
 
 
+def covered(
+    vertices: np.ndarray | Tensor, triangles: np.ndarray | Tensor, size: int | tuple[int, int]
+) -> np.ndarray:
+    """The value of `silhouette`, (B, H, W) bool, for those who need no gradient; NumPy."""
+    vertices = as_array(vertices)
+    topology = topology_of(triangles, vertices.shape[1])
+    shape = (vertices.shape[0], *image_shape(size))
+    points = to_pixels(vertices, shape[1:])
+    weights, masks = np.empty((shape[0], len(topology.edges)), np.int64), np.empty(shape, bool)
+    for_each(shape[0], lambda n: cover(points[n], topology, weights[n], masks[n]))
+    return masks
+
+
 def visible_faces(
     vertices: np.ndarray | Tensor, triangles: np.ndarray | Tensor, size: int | tuple[int, int]
 ) -> np.ndarray:
-    """``face_index`` of `rasterize`, (B, H, W) int32, for less than all of it."""
+    """``face_index`` of `rasterize` for less than all of it, of triangles that face the viewer.
+
+    Triangles are ordered so that their normals point outwards: where a surface is open, its inside
+    is not seen.
+    """
     points, depths, faces, shape = _scene(vertices, triangles, size)
     visible, depth = np.empty(shape, np.int32), np.empty(shape, np.float32)
     for_each(
         shape[0],
-        lambda n: kernels.nearest(points[n], depths[n], faces, visible[n], depth[n]),
+        lambda n: kernels.nearest(points[n], depths[n], faces, True, visible[n], depth[n]),
     )
     return visible
 

@@ -76,7 +76,7 @@ def cover(points, edges, weights, counts, mask):
     """Exact coverage of the pixel centres.
 
     points (V, 2) pixels; counts (H, W) int32 scratch, becomes the number of layers over each pixel;
-    mask (H, W) float, becomes 1 where there is at least one, else 0.
+    mask (H, W) float or bool, becomes 1 where there is at least one, else 0.
     """
     height, width = mask.shape
     counts[:, :] = 0
@@ -88,7 +88,7 @@ def cover(points, edges, weights, counts, mask):
         for j in range(width):
             layers += counts[i, j]
             counts[i, j] = layers
-            mask[i, j] = 1.0 if layers > 0 else 0.0
+            mask[i, j] = layers > 0
 
 
 @njit(**_options)
@@ -110,7 +110,7 @@ def rasterize(points, depths, triangles, face_index, barycentric, depth):
     points (V, 2) pixels, depths (V,); face_index (H, W) int32, barycentric (H, W, 3) float32 and
     depth (H, W) float32 are filled, as `nearest` has it.
     """
-    nearest(points, depths, triangles, face_index, depth)
+    nearest(points, depths, triangles, False, face_index, depth)
     for i in range(depth.shape[0]):
         for j in range(depth.shape[1]):
             u = v = w = 0.0
@@ -129,9 +129,10 @@ def rasterize(points, depths, triangles, face_index, barycentric, depth):
 
 
 @njit(**_options)
-def nearest(points, depths, triangles, face_index, depth):
+def nearest(points, depths, triangles, fronts_only, face_index, depth):
     """The triangle nearest to the viewer at each pixel centre, -1 for none, and its depth.
 
+    With ``fronts_only`` those that turn their back to the viewer, of outward triangles, are none.
     Spans come from the same edge crossings as `cover`, so neighbouring triangles neither overlap
     nor leave a gap. Equal depths: the first triangle stays.
     """
@@ -144,7 +145,7 @@ def nearest(points, depths, triangles, face_index, depth):
         ya, yb, yc = points[a, 1], points[b, 1], points[c, 1]
         za, zb, zc = depths[a], depths[b], depths[c]
         area = orientation(xa, ya, xb, yb, xc, yc)
-        if area == 0.0 or not math.isfinite(za + zb + zc):
+        if area == 0.0 or (fronts_only and area > 0.0) or not math.isfinite(za + zb + zc):
             continue
         # The plane through the corners; rounding must not take a sliver beyond them.
         slope_x = ((zb - za) * (yc - ya) - (zc - za) * (yb - ya)) / area

@@ -34,7 +34,7 @@ class NumbaSilhouette(torch.autograd.Function):
         # NumPy's type: torch's conversion would wake its threads, which hang in a forked process.
         dtype = np.float64 if vertices.dtype == torch.float64 else np.float32
         masks = np.empty((batch, *shape), dtype)
-        for_each(batch, lambda n: _cover(points[n], topology, weights[n], masks[n]))
+        for_each(batch, lambda n: cover(points[n], topology, weights[n], masks[n]))
         mask = torch.from_numpy(masks).to(vertices)
         ctx.save_for_backward(vertices, mask)
         ctx.scene = points, topology, weights
@@ -60,7 +60,8 @@ def _as_floats(images: Tensor) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _cover(points: np.ndarray, topology: Topology, weights: np.ndarray, mask: np.ndarray) -> None:
+def cover(points: np.ndarray, topology: Topology, weights: np.ndarray, mask: np.ndarray) -> None:
+    """`kernels.cover` of one mesh; weights (E,) int64 is filled too."""
     kernels.edge_weights(
         points, topology.triangles, topology.triangle_edges, topology.triangle_edge_signs, weights
     )

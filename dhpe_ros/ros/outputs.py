@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from dhpe_ros.config import NodeConfig
-from dhpe_ros.drawing import draw_overlay, hand_mask, surfaces_of, window_of
+from dhpe_ros.drawing import draw_overlay, hand_mask, window_of
 from dhpe_ros.ros.fast_markers import FastMarkers
 from dhpe_ros.ros.frames import HandFrames
 from dhpe_ros.ros.message_conversion import (
@@ -83,10 +83,9 @@ class HandOutputs:
         ``image`` is ``(H, W, 3)`` RGB, ``depth_m`` ``(H, W)`` metres where there is one.
         """
         height, width = image.shape[:2]
-        surfaces = surfaces_of(hands, height, width) if self._wanted("overlay") else None
         leaves_out = depth_m is not None and self._wanted("depth_without_hands")
         if leaves_out or self._wanted("mask"):
-            mask = hand_mask(hands, height, width, surfaces)
+            mask = hand_mask(hands, height, width)
             self._publish_image("mask", mask, "mono8", header)
             if leaves_out:
                 without = _without(depth_m, hands, mask, config.depth_margin)
@@ -95,8 +94,7 @@ class HandOutputs:
             copy = camera_info_message(info, header, width, height)
             self._publishers["camera_info"].publish(copy)
         if self._wanted("overlay"):
-            picture = draw_overlay(image, hands, surfaces)
-            self._publish_image("overlay", picture, "rgb8", header)
+            self._publish_image("overlay", draw_overlay(image, hands), "rgb8", header)
 
     def publish_markers(self, hands: list[Hand], header: Header, lifetime_s: float) -> None:
         """Markers of these hands; those of hands that are gone are deleted, once."""
@@ -116,11 +114,10 @@ def _without(
     depth_m: np.ndarray, hands: Sequence[Hand], mask: np.ndarray, margin_px: int
 ) -> np.ndarray:
     """A copy of the depth, NaN under the hands' mask and for so many pixels about it."""
-    size = 2 * margin_px + 1
-    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    near = np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)  # what OpenCV is quickest at
     without = depth_m.copy()
     for hand in hands:
         window = window_of(hand, *mask.shape, margin=margin_px)
         if window is not None:
-            without[window][cv2.dilate(mask[window], ellipse) > 0] = np.nan
+            without[window][cv2.dilate(mask[window], near) > 0] = np.nan
     return without
