@@ -1,6 +1,9 @@
 """Each switch of an ablation does what it says, and ``dhpe ablate`` compares fairly."""
 
 import json
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -223,11 +226,15 @@ def test_what_the_settings_leave_out_already_is_no_variant(tmp_path):
 
 
 def _ablate(synthetic, output, *options):
+    return cli.main(_words(synthetic, output, *options))
+
+
+def _words(synthetic, output, *options):
     arguments = (
         "--output", output, "--limit", 2, "--refine", 1, "--initial", weights_path("lite"),
         *options, f"data.synthetic={synthetic}", "data.batch=2", "budget.evidence_share=0",
     )  # fmt: skip
-    return cli.main(["ablate", *(str(argument) for argument in arguments)])
+    return ["ablate", *(str(argument) for argument in arguments)]
 
 
 def test_a_comparison_is_written_and_goes_on_where_it_was(synthetic, tmp_path, monkeypatch, capsys):
@@ -282,6 +289,20 @@ def test_a_fresh_mesh_network_keeps_the_evidence_and_is_the_same_again(tmp_path)
     for name, trained in pairs[0].items():
         assert torch.equal(pairs[1][name], pairs[2][name])
         assert not torch.equal(trained, pairs[1][name])
+
+
+def test_two_processes_train_together_and_one_measures(synthetic, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    words = _words(synthetic, tmp_path, "--budget", 0.01, "--variants", "complete", "--fresh-mesh")
+    command = [*launcher, "--nproc-per-node", "2", "-m", "dhpe_ros.cli", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (tmp_path / "ablation.md").read_text()
+    result = json.loads((tmp_path / "ablation.json").read_text())
+    assert result["about"]["batch"] == 4
+    assert [row["name"] for row in result["variants"]] == ["complete"]
+    assert read_log(tmp_path / "complete")[-1]["step"] == result["about"]["steps"]
 
 
 def test_minutes_become_steps_once(synthetic, tmp_path, monkeypatch):

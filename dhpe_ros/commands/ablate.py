@@ -23,7 +23,7 @@ _EPILOG = """\
 The folder --output then holds ablation.md, ablation.json and curves.svg, and a folder for each
 variant with its run and its result. The same command goes on where it was interrupted; finished
 variants are kept. --budget is turned into steps once, by a short trial of the complete training,
-so that a busy machine does not change the comparison.
+so that a busy machine does not change the comparison. Under torchrun several processes train.
 
 `start` are the weights that all begin with, `other_seed` is the complete training once more on
 other examples: what differs by less than these two rows do is noise.
@@ -65,13 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
     names = _names(arguments.variants)
     base = _base(arguments)
-    if arguments.log_level == "warning":
-        for package in ("synthetic", "training", "evaluation"):
-            logging.getLogger(f"dhpe_ros.{package}").setLevel("INFO")
     with processes.joined(base.model.device) as device, logging_redirect_tqdm():
+        if arguments.log_level == "warning" and processes.rank() == 0:
+            for package in ("synthetic", "training", "evaluation"):
+                logging.getLogger(f"dhpe_ros.{package}").setLevel("INFO")
         try:
             arguments.output.mkdir(parents=True, exist_ok=True)
-            sets = open_sets(arguments.real or base.data.real, arguments.limit)
+            real, first = arguments.real or base.data.real, processes.rank() == 0
+            sets = open_sets(real, arguments.limit) if first else []  # the first one measures
             if arguments.fresh_mesh:
                 base = with_fresh_mesh(base, arguments.output / "start.safetensors")
             base = _planned(arguments, base, device)
@@ -84,11 +85,12 @@ def _compare(arguments: argparse.Namespace, base: TrainConfig, names, sets, devi
     """All variants, one after the other; the report is written anew after each."""
     from dhpe_ros.evaluation.ablation import VARIANTS, run_variant, variant_config
     from dhpe_ros.evaluation.report.ablation import write_report
+    from dhpe_ros.training import processes
 
     log = logging.getLogger("dhpe_ros.evaluation")
     about = {
         "steps": base.budget.steps,
-        "batch": base.data.batch,
+        "batch": base.data.batch * processes.count(),
         "start": Path(base.model.initial).name or "untrained",
         "hands of each set": ", ".join(f"{one.name} {len(one.hands)}" for one in sets),
     }
@@ -105,7 +107,8 @@ def _compare(arguments: argparse.Namespace, base: TrainConfig, names, sets, devi
         except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
             failed[variant.name] = one_line(error)
             log.error("%s failed: %s", variant.name, failed[variant.name])
-        text = write_report(arguments.output, about, results, failed)
+        if processes.rank() == 0:
+            text = write_report(arguments.output, about, results, failed)
     print(text, end="")
     return 1 if failed else 0
 
@@ -151,6 +154,7 @@ def _planned(arguments: argparse.Namespace, base: TrainConfig, device) -> TrainC
     Raises ``CommandError`` where the folder holds another comparison.
     """
     from dhpe_ros.evaluation.ablation import steps_within
+    from dhpe_ros.training import processes
 
     settings = base.as_mapping()
     del settings["run.output"], settings["budget.steps"]
@@ -165,6 +169,7 @@ def _planned(arguments: argparse.Namespace, base: TrainConfig, device) -> TrainC
     }
     file = arguments.output / "plan.json"
     plan = json.loads(file.read_text("utf-8")) if file.is_file() else None
+    processes.wait()  # all have looked before the first writes
     if plan:
         differing = [name for name, value in asked.items() if plan["asked"].get(name) != value]
         if differing:
@@ -175,7 +180,8 @@ def _planned(arguments: argparse.Namespace, base: TrainConfig, device) -> TrainC
     else:
         steps = arguments.steps or steps_within(base, arguments.budget, device)
         plan = {"asked": asked, "steps": steps}
-        file.write_text(json.dumps(plan, indent=1), "utf-8")
+        if processes.rank() == 0:
+            file.write_text(json.dumps(plan, indent=1), "utf-8")
     return base.replace({"budget.steps": plan["steps"]})
 
 

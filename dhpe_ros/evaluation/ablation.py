@@ -26,6 +26,7 @@ from dhpe_ros.evaluation.predict import predict
 from dhpe_ros.evaluation.score import Score, score, summary
 from dhpe_ros.evaluation.synthetic_set import open_synthetic
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.training import processes
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.journal import read_log
 from dhpe_ros.training.train import prepare, train
@@ -98,7 +99,9 @@ def with_fresh_mesh(base: TrainConfig, file: Path) -> TrainConfig:
     networks = load_networks(base.model.initial, profile)
     torch.manual_seed(base.learning.seed)
     networks.mesh_estimator = build_networks(profile).mesh_estimator
-    save_networks(networks, file, {"evidence networks of": Path(base.model.initial).name})
+    if processes.rank() == 0:
+        save_networks(networks, file, {"evidence networks of": Path(base.model.initial).name})
+    processes.wait()
     return base.replace({"model.initial": str(file)})
 
 
@@ -115,9 +118,14 @@ def steps_within(base: TrainConfig, minutes: float, device: torch.device) -> int
         )
         if not train(prepare(trial, device)):
             raise KeyboardInterrupt
-        speeds = [row["images_per_s"] for row in read_log(Path(folder)) if "images_per_s" in row]
-    speed = median(speeds[_TRIAL_STEPS // 3 :])
-    return max(1, round(60 * minutes * speed / base.data.batch))
+        steps = 1
+        if processes.rank() == 0:  # which keeps the log
+            rows = read_log(Path(folder))
+            speeds = [row["images_per_s"] for row in rows if "images_per_s" in row]
+            examples = 60 * minutes * median(speeds[_TRIAL_STEPS // 3 :])
+            steps = max(1, round(examples / (base.data.batch * processes.count())))
+    (steps,) = processes.agree([steps], device)
+    return round(steps)
 
 
 def open_sets(real: str, limit: int) -> list[LabelledSet]:
@@ -142,7 +150,8 @@ def run_variant(
 ) -> dict:
     """Train a variant, or go on with it, and measure it; what is known already is read.
 
-    Raises ``KeyboardInterrupt`` where training was interrupted, and what training raises.
+    Several processes train together, the first one measures. Raises ``KeyboardInterrupt`` where
+    training was interrupted, and what training raises.
     """
     folder = Path(config.run.output)
     file = folder / "result.json"
@@ -154,19 +163,25 @@ def run_variant(
         if not train(prepare(config, device)):
             raise KeyboardInterrupt
         weights = folder / "last.safetensors"
-    trained_s = time.monotonic() - begun
-    measured = measure(weights, config, sets, sorted({0, refinement_steps}))
-    result = {
-        "name": variant.name,
-        "label": variant.label,
-        "changes": dict(variant.changes),
-        "training_s": round(trained_s, 1) if variant.trained else 0.0,
-        "measured": [vars(one) for one in measured],
-    }
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=1, allow_nan=False), "utf-8")
-    partial.replace(file)
-    return result
+    trained_s = time.monotonic() - begun if variant.trained else 0.0
+    try:
+        if processes.rank() == 0:
+            measured = measure(weights, config, sets, sorted({0, refinement_steps}))
+            result = {
+                "name": variant.name,
+                "label": variant.label,
+                "changes": dict(variant.changes),
+                "training_s": round(trained_s, 1),
+                "measured": [vars(one) for one in measured],
+            }
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(result, indent=1, allow_nan=False), "utf-8")
+            partial.replace(file)
+    finally:
+        processes.wait()
+    if not file.is_file():
+        raise RuntimeError("the first process could not measure it")
+    return json.loads(file.read_text("utf-8"))
 
 
 def measure(
