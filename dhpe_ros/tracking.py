@@ -243,7 +243,8 @@ class HandTracker:
 
 def _are_one(hand: Hand, other: Hand) -> bool:
     apart = np.linalg.norm(hand.joints_px - other.joints_px, axis=1).mean()
-    return bool(apart < _ONE_HAND * np.ptp(hand.joints_px, axis=0).max())
+    size = max(np.ptp(one.joints_px, axis=0).max() for one in (hand, other))
+    return bool(apart < _ONE_HAND * size)
 
 
 def _surer(hands: Sequence[Hand]) -> Hand:

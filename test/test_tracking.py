@@ -187,6 +187,9 @@ def test_two_crops_that_see_one_hand_are_one_hand():
     tracker = HandTracker(SeesEverything([]))
     near = [Target(Box(100, 100, 90, 90)), Target(Box(105, 100, 90, 90))]
     assert len(tracker.process(IMAGE, boxes=near)) == 1
+    shrunken = Target(Box(123, 118, 54, 54))  # half of the hand was seen
+    for boxes in ([near[0], shrunken], [shrunken, near[0]]):
+        assert len(tracker.process(IMAGE, boxes=boxes)) == 1
 
 
 def test_a_hand_that_turns_up_far_from_the_lost_one_is_another():
