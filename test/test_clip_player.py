@@ -51,3 +51,14 @@ def test_nothing_to_play_is_one_line_and_a_failure(tmp_path, capfd):
     arguments = ["--ros-args", "-p", f"input:={tmp_path / 'none.mp4'}"]
     assert clip_player.main(arguments) == 1
     assert "none.mp4" in capfd.readouterr().err
+
+
+def test_a_clip_that_ends_in_rubbish_is_one_line_and_a_failure(tmp_path, capfd):
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    arguments = ["--ros-args", "-p", f"input:={tmp_path}", "-p", "rate:=100.0"]
+    with pytest.raises(SystemExit) as ended:
+        clip_player.main(arguments)
+    assert ended.value.code == 1
+    said = capfd.readouterr().err
+    assert "cannot play on" in said
+    assert "0.png" in said

@@ -20,12 +20,13 @@ from dhpe_ros.crop import crop_image
 from dhpe_ros.datasets.real_hands import load_real_hands
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel
+from dhpe_ros.pose_space import TIP_ORDER
 from dhpe_ros.projection import Projection
 from dhpe_ros.synthetic.photo_fits import fit_labels, square
 from dhpe_ros.weights import hand_model_path
 
 SIZE = 256  # pixels of a fit's square
-_FINGERS = {"thumb": 1, "index": 5, "middle": 9, "ring": 13, "little": 17}
+_FINGERS = {finger: 1 + 4 * k for k, finger in enumerate(TIP_ORDER)}  # first of its four pivots
 _PLACES = {  # where a finger is measured: first and last pivot of the direction, part of the way
     "proximal": (0, 1, 0.7),
     "PIP": (0, 2, None),

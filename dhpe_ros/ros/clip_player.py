@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from dhpe_ros.intrinsics import Intrinsics
-from dhpe_ros.media import Frame, MediaError, open_media
+from dhpe_ros.media import Frame, open_media
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.ros.demo_report import Truth
 from dhpe_ros.ros.message_conversion import info_of_camera
@@ -54,7 +54,7 @@ class PlayerConfig(Settings):
 class ClipPlayer(Node):
     """Publishes ``image_raw`` and, where it is known, ``camera_info``, stamped now.
 
-    Raises ``ValueError`` or ``MediaError`` where there is nothing to play.
+    Raises ``ValueError`` or ``OSError`` where there is nothing to play.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class ClipPlayer(Node):
     def _next(self) -> None:
         try:
             frame = self._with_camera(next(self._frames))
-        except MediaError as error:
+        except (ValueError, OSError) as error:
             self.get_logger().fatal(f"cannot play on: {error}")
             raise SystemExit(1) from error
         stamp = self.get_clock().now().to_msg()
