@@ -35,7 +35,7 @@ class Evidence:
         """``(B,)``: mean confidence of the joints, what speaks for there being a hand."""
         return self.confidences.mean(dim=1)
 
-    def rows(self, index: Tensor) -> Evidence:
+    def rows(self, index: Tensor | slice) -> Evidence:
         """The evidence of some of the crops."""
         return Evidence(
             self.features[index], self.joints[index], self.confidences[index], self.right[index]
@@ -94,13 +94,13 @@ class EvidenceNetwork(nn.Module):
         raise NotImplementedError
 
     def feature_input(self, crops: Tensor) -> Tensor:
-        """Crops of any size, normalised and brought to ``feature_size``."""
-        x = (crops - self.mean) / self.std
+        """Crops of any size, brought to ``feature_size`` and normalised."""
         size = (self.feature_size, self.feature_size)
-        if x.shape[-2:] != size:
-            x = functional.interpolate(
-                x, size, mode="bilinear", align_corners=False, antialias=True
+        if crops.shape[-2:] != size:
+            crops = functional.interpolate(
+                crops, size, mode="bilinear", align_corners=False, antialias=True
             )
+        x = (crops - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last)
 
     def maps(self, crops: Tensor) -> EvidenceMaps:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from dhpe_ros import drawing
 from dhpe_ros.camera import Camera
@@ -29,7 +28,7 @@ from dhpe_ros.refinement.start import carry
 from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, Target
 from dhpe_ros.weights import hand_model_path, load_networks, localiser_path, weights_path
 
-_CLOSER = 0.85  # of a crop's side that a second look sees
+_RIM = 17  # pixels of a crop that a second look leaves out
 _SURE_OF_SIDE = 0.7  # below this probability a crop is also looked at in the mirror
 _SIDE_MARGIN = 0.2  # by so much the mirror image must look more like a right hand
 
@@ -76,9 +75,12 @@ class HandPipeline:
         """Run everything once, drawing too, so that the first real frame is not the slow one."""
         drawing.warm_up()
         grey = np.full((CROP_SIZE, CROP_SIZE, 3), 127, np.uint8)
-        crops = [crop_image(grey, Box(0, 0, CROP_SIZE, CROP_SIZE))]
+        target = Target(Box(0, 0, CROP_SIZE, CROP_SIZE), Side.RIGHT)
+        crops, evidence = self.look_at_right_hands(grey, [target])
         short = replace(self.config.refinement, steps=min(2, self.config.refinement.steps))
-        self.fit(crops, self.see(crops), short)
+        refined = self.fit(crops, evidence, short)
+        camera = Camera.from_field_of_view(CROP_SIZE, CROP_SIZE, 60.0)
+        self._place(camera, [target], crops, evidence, refined)
         self.find(grey)
 
     def estimate(
@@ -100,11 +102,10 @@ class HandPipeline:
                 f"{image.shape[1]}x{image.shape[0]}; scale the intrinsics with the image"
             )
         targets = self.find(image) if targets is None else targets
-        crops, evidence = self.see_as_right_hands(image, targets)
+        crops, evidence = self.look_at_right_hands(image, targets)
         crops, evidence, targets = self._drop_unseen(crops, evidence, targets)
         if not crops:
             return []
-        evidence = self.look_closer(crops, evidence)
         past = [target.previous for target in targets]
         refined = self.fit(crops, evidence, self.config.refinement, past)
         camera = camera or Camera.from_field_of_view(
@@ -127,18 +128,18 @@ class HandPipeline:
         return self.networks.see(self.batch(crops))
 
     @torch.no_grad()
-    def look_closer(self, crops: Sequence[Crop], evidence: Evidence) -> Evidence:
-        """The evidence, its joints the mean of two looks, the second at the crops' middle."""
-        if not self.config.tracking.second_look or not crops:
-            return evidence
-        rim = round((1 - _CLOSER) / 2 * CROP_SIZE)
-        middle = self.batch(crops)[..., rim : CROP_SIZE - rim, rim : CROP_SIZE - rim]
-        middle = functional.interpolate(
-            middle, (CROP_SIZE, CROP_SIZE), mode="bilinear", align_corners=False
-        )
-        return evidence.averaged(self.networks.see(middle), 1 - 2 * rim / CROP_SIZE)
+    def look(self, crops: Sequence[Crop]) -> Evidence:
+        """As ``see``, the joints the mean of two looks, the second at the crops' middle.
 
-    def see_as_right_hands(
+        Both looks are one batch: on two cores that takes a third less than one after the other.
+        """
+        if not self.config.tracking.second_look or not crops:
+            return self.see(crops)
+        both = self.see([*crops, *(crop.within(_RIM) for crop in crops)])
+        own, closer = both.rows(slice(len(crops))), both.rows(slice(len(crops), None))
+        return own.averaged(closer, 1 - 2 * _RIM / CROP_SIZE)
+
+    def look_at_right_hands(
         self, image: np.ndarray, targets: Sequence[Target]
     ) -> tuple[list[Crop], Evidence]:
         """Crops and evidence; a side that nobody vouches for is checked in the mirror if unsure."""
@@ -148,13 +149,13 @@ class HandPipeline:
             crop_image(image, target.box, mirrored=(target.side if t is None else t) is Side.LEFT)
             for target, t in zip(targets, told, strict=True)
         ]
-        evidence = self.see(crops)
+        evidence = self.look(crops)
         open_ = torch.tensor([t is None for t in told], dtype=torch.bool, device=self.device)
         unsure = open_ & (evidence.right < _SURE_OF_SIDE)
         if not unsure.any():
             return crops, evidence
         mirrored = [crop_image(image, crop.box, mirrored=not crop.mirrored) for crop in crops]
-        other = self.see(mirrored)
+        other = self.look(mirrored)
         turn = unsure & (other.right > evidence.right + _SIDE_MARGIN)
         pairs = zip(crops, mirrored, turn.tolist(), strict=True)
         return [m if turned else c for c, m, turned in pairs], evidence.replaced(turn, other)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from dhpe_ros.camera import Camera
@@ -15,7 +14,7 @@ from dhpe_ros.hand_model import rotation_from_quaternion
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.projection import ProjectedHand
 from dhpe_ros.refinement.refine import RefinedParameters
-from dhpe_ros.rendering import vertex_normals
+from dhpe_ros.rendering.shading import area_normals
 from dhpe_ros.types import MIDDLE_MCP, Hand, Refinement, Side, Target
 
 _MIRROR = np.diag((-1.0, 1.0, 1.0))
@@ -46,9 +45,10 @@ def place_hand(
         return (points - joints[MIDDLE_MCP]) / scale @ to_camera.T
 
     root_m = root_position_m(camera, turned_m(joints), joints_px)
-    vertices_m = turned_m(vertices) + root_m
+    vertices_m = _float32(turned_m(vertices) + root_m)
     faces = triangles[:, [0, 2, 1]] if crop.mirrored else triangles
-    normals = vertex_normals(torch.from_numpy(vertices_m)[None].float(), faces.cpu())[0]
+    faces = np.ascontiguousarray(faces.cpu().numpy(), np.int32)
+    normals, _ = area_normals(vertices_m, faces)
     wrist = to_camera @ _numpy(rotation_from_quaternion(p.rotation)[0])
     return Hand(
         side=Side.LEFT if crop.mirrored else Side.RIGHT,
@@ -58,9 +58,9 @@ def place_hand(
         joints_m=_float32(turned_m(joints) + root_m),
         joint_confidences=_float32(_numpy(seen.evidence.confidences[row])),
         vertices_px=_float32(_pixels(vertices, joints[MIDDLE_MCP, 2], crop)),
-        vertices_m=_float32(vertices_m),
-        normals=normals.numpy(),
-        triangles=faces.cpu().numpy().astype(np.int32),
+        vertices_m=vertices_m,
+        normals=_float32(normals),
+        triangles=faces,
         wrist_rotation=_float32(wrist @ _MIRROR if crop.mirrored else wrist),
         parameters=_float32(_numpy(seen.refined.parameters[row])),
         metric=not camera.assumed,

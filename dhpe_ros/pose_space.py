@@ -150,6 +150,24 @@ class PoseSpace(nn.Module):
         """``(B, 15, 3)`` axis-angle to ``(B,)``: squared overlap of spheres in cm^2, summed."""
         return ((CM_PER_M * self._overlaps(pose)) ** 2).sum((1, 2)) / 2  # each pair comes twice
 
+    def curvature(self, theta: Tensor) -> Tensor:
+        """``(B, 45)`` to ``(B, 45, 45)``: second derivatives of ``forward``, none below zero.
+
+        Gauss-Newton's, of ``gaussian`` and ``penetration``. With that of ``beyond_limits`` the
+        refinement ends no lower and no sooner (docs/refinement.md).
+        """
+        pose = self.pose_from_theta(theta)
+        slopes = self._slopes(theta)  # (45, B, N, 3)
+        away = self._centers(pose)
+        away = away[:, :, None] - away[:, None]
+        distance = (away**2).sum(-1).clamp(min=1e-9).sqrt()
+        close = (distance < self.reach).triu(1)
+        way = away / distance[..., None] * close[..., None]
+        by_pair = (way * (slopes[:, :, :, None] - slopes[:, :, None])).sum(-1).flatten(2)
+        by_pair = by_pair.permute(1, 2, 0)  # (B, pairs, 45)
+        bent = 2 * CM_PER_M**2 * by_pair.mT @ by_pair
+        return bent + torch.diag(2 / 45 / self.theta_std**2)
+
     def deepest_overlap_m(self, pose: Tensor) -> Tensor:
         """``(B, 15, 3)`` axis-angle to ``(B,)``: metres, 0 where the hand is clear of itself."""
         return self._overlaps(pose).amax((1, 2))
@@ -222,6 +240,17 @@ class PoseSpace(nn.Module):
         squares = (centers**2).sum(-1)
         squared = squares[:, :, None] + squares[:, None] - 2 * centers @ centers.mT
         return (self.reach - squared.clamp(min=1e-9).sqrt()).clamp(min=0)
+
+    def _slopes(self, theta: Tensor) -> Tensor:
+        """``(45, B, N, 3)``: the spheres' centres by each pose component."""
+
+        def along(component: Tensor) -> Tensor:
+            def centers(theta: Tensor) -> Tensor:
+                return self._centers(self.pose_from_theta(theta))
+
+            return torch.func.jvp(centers, (theta,), (component.expand_as(theta),))[1]
+
+        return torch.func.vmap(along)(torch.eye(45, dtype=theta.dtype, device=theta.device))
 
     def _centers(self, pose: Tensor) -> Tensor:
         """``(B, N, 3)`` the spheres of the posed hand."""

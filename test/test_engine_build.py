@@ -83,7 +83,7 @@ def test_the_quick_way_to_load_an_engine_is_the_documented_one(lite_engine):
 
 def test_several_crops_at_once_are_several_calls(pipelines, frames):
     boxes = [Target(Box(80, 60, s, s)) for s in (200, 300, 400)]
-    crops = pipelines[0].see_as_right_hands(frames[0], boxes)[0]
+    crops = pipelines[0].look_at_right_hands(frames[0], boxes)[0]
     mine, other = (pipeline.see(crops) for pipeline in pipelines)
     assert torch.allclose(mine.joints, other.joints, atol=0.5 / 112)
     assert torch.allclose(mine.features, other.features, atol=1e-3)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from dhpe_ros.refinement import priors
 from dhpe_ros.refinement import refine as refine_module
 from dhpe_ros.refinement.objective import Observation, joint_weights, objective
 from dhpe_ros.refinement.refine import refine
+from dhpe_ros.synthetic import hand_poses
 from dhpe_ros.weights import hand_model_path
 
 EQUATION_13 = RefinementConfig(
@@ -258,6 +260,34 @@ def test_the_priors_are_what_plain_torch_says(projection, evidence, monkeypatch,
         size = expected[1].abs().max().item()
         torch.testing.assert_close(found[0], expected[0], atol=1e-6, rtol=2e-5)
         torch.testing.assert_close(found[1], expected[1], atol=1e-5 * size, rtol=1e-4)
+
+
+def test_the_priors_derivatives_are_what_plain_torch_says(projection, evidence):
+    truth, _ = _scene(projection, evidence, batch=9)
+    start = _perturbed(truth)
+    start[::2, 8:53] *= 6  # beyond limits, fingers in the palm
+    config = RefinementConfig()
+    found = priors.prior_derivatives(start, projection, config)
+    expected = priors.reference_derivatives(start, projection, config)
+    torch.testing.assert_close(found[0].float(), priors.prior_terms(start, projection, config))
+    for one, other in zip(found, expected, strict=True):
+        size = other.abs().max().item()
+        torch.testing.assert_close(one, other, atol=1e-5 * size, rtol=1e-4)
+
+
+def test_fingers_that_touch_do_not_slow_the_steps_down(projection, evidence):
+    model = projection.hand_model
+    angles = np.zeros((2, 15, 3))
+    for finger in ("index", "middle", "ring", "little"):
+        hand_poses._curl(angles, finger, 75, 92)
+    hand_poses._thumb(angles, (np.array((10, 24)), np.array((10, 26)), 9), 20, 25)
+    pose = PoseSpace(model).pose_from_angles(torch.from_numpy(angles).float()).flatten(1)
+    truth, observation = _scene(projection, evidence)
+    truth[:, 8:53] = torch.linalg.solve(model.hands_components.T, (pose - model.hands_mean).T).T
+    joints = projection(truth).joints[..., :2]
+    observation = dataclasses.replace(observation, joints=joints)
+    result = refine(_perturbed(truth), observation, projection, evidence, RefinementConfig())
+    assert result.steps <= 12
 
 
 def test_kernels_and_plain_torch_end_at_the_same_hand(projection, evidence, monkeypatch):

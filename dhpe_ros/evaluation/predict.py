@@ -89,7 +89,7 @@ def _given(pipeline: HandPipeline, labelled: LabelledSet) -> Iterator[Prediction
             crop_image(image, target.box, mirrored=target.side is Side.LEFT)
             for (_, image), target in zip(chunk, targets, strict=True)
         ]
-        evidence = pipeline.look_closer(crops, pipeline.see(crops))
+        evidence = pipeline.look(crops)
         clock.stage("evidence", len(chunk))
         refined = pipeline.fit(crops, evidence, pipeline.config.refinement)
         clock.stage("mesh and refinement", len(chunk))
@@ -121,7 +121,7 @@ def camera_of(pipeline: HandPipeline, label: LabelledHand, image: np.ndarray) ->
 
 def _told_side(pipeline: HandPipeline, image: np.ndarray, box: Box) -> Side:
     """The side that the pipeline would have taken, had it not been given."""
-    (crop,), _ = pipeline.see_as_right_hands(image, [Target(box)])
+    (crop,), _ = pipeline.look_at_right_hands(image, [Target(box)])
     return Side.LEFT if crop.mirrored else Side.RIGHT
 
 

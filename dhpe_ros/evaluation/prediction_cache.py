@@ -15,11 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from dhpe_ros.evaluation.labelled import LabelledHand, LabelledSet
 from dhpe_ros.evaluation.predict import Prediction
-from dhpe_ros.rendering import vertex_normals
+from dhpe_ros.rendering.shading import area_normals
 from dhpe_ros.types import Box, Hand, Refinement, Side
 
 PART = 64  # hands in a file
@@ -166,13 +165,13 @@ def _read(path: Path, labels: Sequence[LabelledHand]) -> Iterator[Prediction]:
 def _hand(columns: Mapping[str, np.ndarray], row: int) -> Hand:
     side = _side(columns["hand_side"][row])
     triangles = columns["triangles"] if side is Side.RIGHT else columns["triangles"][:, [0, 2, 1]]
-    vertices = torch.from_numpy(columns["vertices_m"][row])[None]
+    triangles = np.ascontiguousarray(triangles)
     steps, before, after, accepted = columns["refinement"][row].tolist()
     return Hand(
         side=side,
         score=float(columns["score"][row]),
         box=Box(*columns["box"][row].tolist()),
-        normals=vertex_normals(vertices, torch.from_numpy(triangles))[0].numpy(),
+        normals=area_normals(columns["vertices_m"][row], triangles)[0].astype(np.float32),
         triangles=triangles,
         metric=bool(columns["metric"][row]),
         refinement=Refinement(int(steps), before, after, bool(accepted)),

@@ -156,7 +156,7 @@ def see(pipeline: HandPipeline, label: LabelledHand, image: np.ndarray) -> SeenH
     target = given_target(pipeline, label)
     crop = crop_image(image, target.box, mirrored=target.side is Side.LEFT)
     begun = _now(pipeline)
-    evidence = pipeline.look_closer([crop], pipeline.see([crop]))
+    evidence = pipeline.look([crop])
     estimate = pipeline.mesh_estimator(evidence, pipeline.projection)[-1]
     networks_ms = 1000 * (_now(pipeline) - begun)
     pixels = torch.from_numpy(crop.image).to(pipeline.device).permute(2, 0, 1)[None].float() / 255

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from dhpe_ros.hand_layer.hand_kernels import (
+    add_scaled,
     compiled,
     dot,
     pose_meshes,
@@ -17,7 +18,12 @@ from dhpe_ros.hand_layer.hand_kernels import (
     rotation_back,
     rotation_from_vector,
 )
-from dhpe_ros.hand_layer.skeleton_kernels import omega_by_quaternion, pose_of, unit_rotation
+from dhpe_ros.hand_layer.skeleton_kernels import (
+    left_jacobian,
+    omega_by_quaternion,
+    pose_of,
+    unit_rotation,
+)
 from dhpe_ros.mano_file import PARENTS
 
 
@@ -100,8 +106,10 @@ def _frame_back(row, to_frame, gradient):
 
 
 @njit(**compiled)
-def add_pose_space(parameters, weight, components, limits, spheres, values, gradients):
+def add_pose_space(parameters, weight, components, limits, spheres, values, gradients, curvatures):
     """Add ``PoseSpace`` to ``values`` (B,) and ``gradients`` (B, 63).
+
+    ``curvatures`` (B, 63, 63) get what ``PoseSpace.curvature`` is; (0, 0, 0) where nobody asks.
 
     components: (45, 45), its transpose and the mean (45,). limits: theta_std (45,), axes
         (15, 3, 3), lower and upper (15, 3), the weight of going beyond. spheres: the wrist (3,),
@@ -110,21 +118,26 @@ def add_pose_space(parameters, weight, components, limits, spheres, values, grad
     """
     quaternions, turns = np.empty((15, 4), np.float64), np.empty((15, 3, 3), np.float64)
     to_turns, to_pose = np.empty((15, 3, 3), np.float64), np.empty((15, 3), np.float64)
+    nothing = np.empty((0, 0), np.float64)
     for hand in range(len(parameters)):
         theta, gradient = parameters[hand, 8:53], gradients[hand, 8:53]
+        curvature = curvatures[hand, 8:53, 8:53] if len(curvatures) else nothing
         pose = pose_of(parameters[hand], components[1], components[2])
         to_turns[:] = 0
         for b in range(15):
             rotation_from_vector(pose[b], quaternions[b], turns[b])
         value = _beyond_limits(turns, limits, to_turns)
-        value += _penetration(turns, spheres, to_turns)
         for b in range(15):
             rotation_back(pose[b], quaternions[b], to_turns[b], to_pose[b])
+        to_angles = to_pose.reshape(45)
+        value += _penetration(pose, turns, spheres, to_angles, weight, components[0], curvature)
         for k in range(45):
             deviation = theta[k] / limits[0][k]
             value += deviation**2 / 45
-            slope = 2 * deviation / limits[0][k] / 45 + dot(components[0][k], to_pose.reshape(45))
+            slope = 2 * deviation / limits[0][k] / 45 + dot(components[0][k], to_angles)
             gradient[k] += weight * slope
+            if len(curvature):
+                curvature[k, k] += weight * 2 / 45 / limits[0][k] ** 2
         values[hand] += weight * value
 
 
@@ -173,9 +186,12 @@ def _excess(angle, lower, upper):
 
 
 @njit(**compiled)
-def _penetration(turns, spheres, to_turns):
-    """Squared overlaps of the spheres; their gradient is added to ``to_turns`` (15, 3, 3)."""
-    wrist, offsets, centers, bones, pairs, reach, weight = spheres
+def _penetration(pose, turns, spheres, to_angles, weight, components, curvature):
+    """Squared overlaps of the spheres; their gradient is added to ``to_angles`` (45,).
+
+    ``curvature`` (45, 45), by the components, gets that of the squares, times ``weight``.
+    """
+    wrist, offsets, centers, bones, pairs, reach, cost = spheres
     rotations, positions = np.zeros((16, 3, 3), np.float64), np.empty((16, 3), np.float64)
     rotations[0, 0, 0] = rotations[0, 1, 1] = rotations[0, 2, 2] = 1
     positions[0] = wrist
@@ -186,42 +202,50 @@ def _penetration(turns, spheres, to_turns):
             positions[b, i] = positions[above, i] + shift
             for j in range(3):
                 rotations[b, i, j] = dot(rotations[above, i], turns[b - 1, :, j])
-    placed, to_placed = np.empty_like(centers), np.zeros_like(centers)
+    placed, known = np.empty_like(centers), np.zeros(16, np.bool_)
     for s in range(len(centers)):
         for i in range(3):
             placed[s, i] = positions[bones[s], i] + dot(rotations[bones[s], i], centers[s])
+    axes = np.empty((16, 3, 3), np.float64)
+    away, slope, by_component = np.empty(3), np.empty(45), np.empty(45)
     total = 0.0
     for p in range(len(pairs)):
         one, other = pairs[p]
-        x = placed[one, 0] - placed[other, 0]
-        y = placed[one, 1] - placed[other, 1]
-        z = placed[one, 2] - placed[other, 2]
-        squared = x * x + y * y + z * z
-        if squared < reach[p] * reach[p]:
-            distance = math.sqrt(max(squared, 1e-9))
-            overlap = max(reach[p] - distance, 0.0)
-            total += weight * overlap**2
-            pull = -2 * weight * overlap / distance if squared >= 1e-9 else 0.0
-            for i, step in enumerate((x, y, z)):
-                to_placed[one, i] += pull * step
-                to_placed[other, i] -= pull * step
-        elif squared != squared:
+        for i in range(3):
+            away[i] = placed[one, i] - placed[other, i]
+        squared = dot(away, away)
+        if squared != squared:
             total = squared
-    if total == 0:
-        return total
-    to_positions, to_rotations = np.zeros((16, 3), np.float64), np.zeros((16, 3, 3), np.float64)
-    for s in range(len(centers)):
-        for i in range(3):
-            to_positions[bones[s], i] += to_placed[s, i]
-            for j in range(3):
-                to_rotations[bones[s], i, j] += to_placed[s, i] * centers[s, j]
-    for b in range(15, 0, -1):
-        above, offset = PARENTS[b], offsets[(b - 1) // 3, (b - 1) % 3]
-        for i in range(3):
-            to_positions[above, i] += to_positions[b, i]
-            for j in range(3):
-                to_rotations[above, i, j] += to_positions[b, i] * offset[j]
-                to_rotations[above, i, j] += dot(to_rotations[b, i], turns[b - 1, j])
+        if not squared < reach[p] * reach[p]:
+            continue
+        distance = math.sqrt(max(squared, 1e-9))
+        overlap = max(reach[p] - distance, 0.0)
+        total += cost * overlap**2
+        if squared < 1e-9:
+            continue
+        slope[:] = 0
+        for sphere, sign in ((one, -1 / distance), (other, 1 / distance)):
+            bone = bones[sphere]
+            while bone > 0:
+                above = PARENTS[bone]
+                if not known[bone]:
+                    by_angle, known[bone] = left_jacobian(pose[bone - 1]), True
+                    for k in range(3):
+                        for i in range(3):
+                            axes[bone, k, i] = dot(rotations[above, i], by_angle[k])
+                x, y, z = placed[sphere] - positions[bone]
                 for k in range(3):
-                    to_turns[b - 1, i, j] += rotations[above, k, i] * to_rotations[b, k, j]
+                    axis = axes[bone, k]
+                    slope[3 * (bone - 1) + k] += sign * (
+                        away[0] * (axis[1] * z - axis[2] * y)
+                        + away[1] * (axis[2] * x - axis[0] * z)
+                        + away[2] * (axis[0] * y - axis[1] * x)
+                    )
+                bone = above
+        add_scaled(to_angles, 2 * cost * overlap, slope)
+        if len(curvature):
+            for k in range(45):
+                by_component[k] = dot(components[k], slope)
+            for k in range(45):
+                add_scaled(curvature[k], 2 * weight * cost * by_component[k], by_component)
     return total

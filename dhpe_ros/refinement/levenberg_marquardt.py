@@ -1,9 +1,10 @@
 """The fast way through Eq. 13: damped Gauss-Newton steps on the 63 parameters.
 
 The joint term is a sum of few squares, so its curvature is known, as is that of what the hand is
-held to: a handful of steps take it lower than fifty gradient steps do. The other terms are smooth
-and small beside it and come in by their gradients. The feature term, whose gradient is a pass
-through the network and back, is left out: the steps end no lower with it (docs/refinement.md).
+held to and of fingers that touch: a handful of steps take it lower than fifty gradient steps do.
+What is left is smooth and small beside it and comes in by its gradient. The feature term, whose
+gradient is a pass through the network and back, is left out: the steps end no lower with it
+(docs/refinement.md).
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from dhpe_ros.refinement.objective import (
     joint_term,
     joint_weights,
 )
-from dhpe_ros.refinement.priors import prior_terms
+from dhpe_ros.refinement.priors import prior_derivatives
 
-_FIRST_DAMPING, _MOST_DAMPING = 1e-3, 1e5
-_EASIER, _HARDER = 0.2, 5.0
+_FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e-4, 1e5
+_EASIER, _HARDER = 0.2, 20.0
 
 
 def levenberg_marquardt(
@@ -48,15 +49,13 @@ def levenberg_marquardt(
 
     def place(parameters: Tensor) -> _Place:
         bent = _with_joints(parameters, observation, projection, config)
-        with torch.enable_grad():
-            moving = parameters.detach().requires_grad_(True)
-            rest = prior_terms(moving, projection, config)
-            (gradient,) = torch.autograd.grad(rest.sum(), moving)
+        rest, gradient, curvature = prior_derivatives(parameters, projection, config)
         held, pull, stiffness = held_to.derivatives(parameters)
-        curvature = bent.curvature + torch.diag_embed(stiffness.double())
+        curvature += bent.curvature
+        curvature.diagonal(dim1=1, dim2=2).add_(stiffness)
         return _Place(
             parameters,
-            bent.value + rest.detach() + held,
+            bent.value + rest + held,
             (bent.downhill - gradient - pull) * scales,
             curvature * scales * scales[:, None],
         )
@@ -74,6 +73,7 @@ def levenberg_marquardt(
         enough = falls & (best.value - tried.value > config.tolerance * best.value)
         best = tried.where(falls, best)
         damping = torch.where(falls, damping * _EASIER, damping * _HARDER)
+        damping = damping.clamp(min=_LEAST_DAMPING)
         going_on = enough | (~falls & (damping < _MOST_DAMPING) & best.value.isfinite())
         if not going_on.any():
             break

@@ -17,7 +17,9 @@ from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.pose_space import CM_PER_M, LIMITS_WEIGHT, PoseSpace, pose_space_of
 from dhpe_ros.projection import ProjectedHand, Projection
 from dhpe_ros.rendering.workers import for_each
+from dhpe_ros.types import PARAMETER_COUNT
 
+_OF_SHAPE = slice(53 * (PARAMETER_COUNT + 1), None, PARAMETER_COUNT + 1)  # of a diagonal
 _HANDS_PER_THREAD = 4  # fewer are done before another thread has woken up
 
 
@@ -31,10 +33,52 @@ def prior_terms(
 
     ``hand`` is ``projection(parameters)``, for those who have it.
     """
-    if parameters.device.type == "cpu" and is_fit_for(parameters, projection.laplacian):
-        weights = config.laplacian_weight, config.pose_weight, config.shape_weight
-        return _CompiledPriors.apply(parameters, projection, weights)
+    if _is_compiled_for(parameters, projection):
+        return _CompiledPriors.apply(parameters, projection, _weights(config))
     return reference(parameters, projection, config, hand)
+
+
+def prior_derivatives(
+    parameters: Tensor, projection: Projection, config: RefinementConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``prior_terms``, their gradient ``(B, 63)`` and their curvature ``(B, 63, 63)``, float64.
+
+    The curvature is what is known of it, none below zero: the shape's and ``PoseSpace.curvature``.
+    """
+    if not _is_compiled_for(parameters, projection):
+        return reference_derivatives(parameters, projection, config)
+    rows = parameters.detach().double().contiguous()
+    values, gradients = rows.new_zeros(len(rows)), torch.zeros_like(rows)
+    curvatures = rows.new_zeros(len(rows), PARAMETER_COUNT, PARAMETER_COUNT)
+    out = values.numpy(), gradients.numpy(), curvatures.numpy()
+    _add_priors(rows.numpy(), out, _arrays_of(projection, parameters.dtype), _weights(config))
+    return values, gradients, curvatures
+
+
+def reference_derivatives(
+    parameters: Tensor, projection: Projection, config: RefinementConfig
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What ``prior_derivatives`` computes, in plain torch: for GPUs, as its oracle."""
+    with torch.enable_grad():
+        moving = parameters.detach().requires_grad_(True)
+        values = reference(moving, projection, config)
+        (gradients,) = torch.autograd.grad(values.sum(), moving)
+    by_shape = torch.full_like(parameters[0, 53:], config.shape_weight / 5).diag()
+    curvatures = parameters.new_zeros(len(parameters), PARAMETER_COUNT, PARAMETER_COUNT)
+    curvatures[:, 53:, 53:] = by_shape
+    if config.pose_weight > 0:
+        pose_space = pose_space_of(projection.hand_model, parameters.device)
+        bent = pose_space.curvature(parameters.detach()[:, 8:53])
+        curvatures[:, 8:53, 8:53] = config.pose_weight * bent
+    return values.detach().double(), gradients.double(), curvatures.double()
+
+
+def _is_compiled_for(parameters: Tensor, projection: Projection) -> bool:
+    return parameters.device.type == "cpu" and is_fit_for(parameters, projection.laplacian)
+
+
+def _weights(config: RefinementConfig) -> tuple[float, float, float]:
+    return config.laplacian_weight, config.pose_weight, config.shape_weight
 
 
 def reference(
@@ -68,11 +112,13 @@ class _CompiledPriors(torch.autograd.Function):
         rows = parameters.detach().double().contiguous()
         arrays = _arrays_of(projection, parameters.dtype)
         values, gradients = rows.new_zeros(len(rows)), torch.zeros_like(rows)
+        nothing = np.zeros((0, 0, 0))  # nobody asks for the curvature
         share = max(1, min(torch.get_num_threads(), len(rows) // _HANDS_PER_THREAD))
 
         def work(index: int) -> None:
             part = slice(index * len(rows) // share, (index + 1) * len(rows) // share)
-            _add_priors(*(t[part].numpy() for t in (rows, values, gradients)), arrays, weights)
+            own, *out = (t[part].numpy() for t in (rows, values, gradients))
+            _add_priors(own, (*out, nothing), arrays, weights)
 
         for_each(share, work)
         ctx.save_for_backward(gradients.to(parameters.dtype))
@@ -87,21 +133,23 @@ class _CompiledPriors(torch.autograd.Function):
 
 def _add_priors(
     rows: np.ndarray,
-    values: np.ndarray,
-    gradients: np.ndarray,
+    out: tuple[np.ndarray, np.ndarray, np.ndarray],
     arrays: tuple[tuple, ...],
     weights: tuple[float, float, float],
 ) -> None:
+    """Add to values, gradients and, unless they are empty, curvatures."""
     components, hand_model, rings, limits, spheres = arrays
+    values, gradients, curvatures = out
     smooth, pose, shape = weights
-    out = values, gradients
     if smooth > 0:
-        prior_kernels.add_smoothness(rows, smooth, components, hand_model, rings, *out)
+        mesh = components, hand_model, rings
+        prior_kernels.add_smoothness(rows, smooth, *mesh, values, gradients)
     if pose > 0:
         prior_kernels.add_pose_space(rows, pose, components, limits, spheres, *out)
     if shape > 0:
         values += shape * (rows[:, 53:] ** 2).mean(1)
         gradients[:, 53:] += shape / 5 * rows[:, 53:]
+        curvatures.reshape(-1, PARAMETER_COUNT**2)[:, _OF_SHAPE] += shape / 5
 
 
 @lru_cache(maxsize=8)

@@ -61,15 +61,15 @@ def refine(
         judge = objective_without_features
         parameters, steps = levenberg_marquardt(begin, observation, projection, config)
     with torch.no_grad():
-        args = {"observation": observation, "projection": projection, "config": config}
-        before, after = judge(start, **args), judge(parameters, **args)
+        both, twice = torch.cat((start, parameters)), observation.twice()
+        before, after = judge(both, twice, projection, config=config).chunk(2)
         accepted = after.isfinite() & (after <= before)
-        result = torch.where(accepted[:, None], parameters, start)
+        at_start, at_end = residual(both, twice, projection).chunk(2)
         return RefinedParameters(
-            result,
+            torch.where(accepted[:, None], parameters, start),
             steps,
-            residual(start, observation, projection),
-            residual(result, observation, projection),
+            at_start,
+            torch.where(accepted, at_end, at_start),
             accepted,
         )
 

@@ -62,19 +62,19 @@ def choose_start(
     would else never be corrected. A past that, moved likewise, fits far worse than the estimate or
     is not finite is left out of the observation.
     """
-    start = _aligned(estimate, observation, projection, config)
-    observation = replace(observation, estimate=start)
     previous = observation.previous
     if previous is None or config.temporal_weight == 0:
-        return start, observation
+        start = _aligned(estimate, observation, projection, config)
+        return start, replace(observation, estimate=start)
     known = previous.isfinite().all(1, keepdim=True)
-    past = _aligned(torch.where(known, previous, start), observation, projection, config)
+    both, seen = torch.cat((estimate, torch.where(known, previous, estimate))), observation.twice()
+    both = _aligned(both, seen, projection, config)
     alone = replace(config, temporal_weight=0.0, estimate_weight=0.0)
-    both = torch.cat((start, past))
-    values = objective_without_features(both, observation.twice(), projection, alone)
+    values = objective_without_features(both, seen, projection, alone)
     of_start, of_past = (value[:, None] for value in values.chunk(2))
-    fits = known & (of_past <= _MISFIT * of_start)
-    return start, replace(observation, previous=previous.masked_fill(~fits, torch.nan))
+    previous = previous.masked_fill(~(known & (of_past <= _MISFIT * of_start)), torch.nan)
+    start = both[: len(estimate)]
+    return start, replace(observation, estimate=start, previous=previous)
 
 
 def _aligned(
