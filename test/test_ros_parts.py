@@ -28,7 +28,7 @@ from dhpe_ros.ros.image_watch import ImageWatch
 from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
 from dhpe_ros.ros.troubles import Troubles
-from dhpe_ros.ros.worker import LatestWorker
+from dhpe_ros.ros.worker import LatestWorker, OneBehind
 from dhpe_ros.types import Box, Target
 
 
@@ -98,6 +98,27 @@ def test_an_exception_is_handed_on_counted_and_survived(slow):
     slow.worker.submit(2)
     slow.until(lambda: slow.done == [2])
     assert slow.worker.failures == 1
+
+
+def test_what_runs_beside_waits_for_the_one_before_and_hands_its_exception_on():
+    beside, done, go = OneBehind("test"), [], threading.Event()
+    beside.begin(lambda: done.append(go.wait(10)))
+    assert not done, "nobody waited for it"
+    threading.Timer(0.05, go.set).start()
+    beside.begin(lambda: done.append(1 / 0))
+    assert done == [True]
+    with pytest.raises(ZeroDivisionError):
+        beside.begin(lambda: done.append("left out"))
+    beside.begin(lambda: done.append("last"))
+    assert beside.stop()
+    assert done == [True, "last"]
+
+
+def test_what_runs_beside_and_does_not_end_is_left():
+    beside, go = OneBehind("test"), threading.Event()
+    beside.begin(go.wait)
+    assert not beside.stop(timeout_s=0.02)
+    go.set()
 
 
 def test_stopping_finishes_the_item_at_hand_and_drops_the_next(slow):

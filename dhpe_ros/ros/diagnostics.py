@@ -24,6 +24,7 @@ class Statistics:
         self._published: deque[float] = deque(maxlen=WINDOW)
         self._latencies_ms: deque[float] = deque(maxlen=WINDOW)
         self._processing_ms: deque[float] = deque(maxlen=WINDOW)
+        self._pictures_ms: deque[float] = deque(maxlen=WINDOW)
 
     def image_received(self) -> None:
         self.counts["images received"] += 1
@@ -38,6 +39,10 @@ class Statistics:
             self._latencies_ms.append(latency_ms)
         self._processing_ms.append(processing_ms)
 
+    def pictures_published(self, drawing_ms: float) -> None:
+        """Mask, overlay and depth of one image are out, made beside the processing."""
+        self._pictures_ms.append(drawing_ms)
+
     def seconds_since_image(self) -> float | None:
         return self._clock() - self._received[-1] if self._received else None
 
@@ -48,6 +53,7 @@ class Statistics:
             "result rate (Hz)": f"{self._rate(self._published):.1f}",
             **_percentiles("latency from stamp", self._latencies_ms),
             **_percentiles("processing", self._processing_ms),
+            **_percentiles("pictures", self._pictures_ms),
             **{name: str(count) for name, count in sorted(self.counts.items())},
         }
 

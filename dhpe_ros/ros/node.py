@@ -1,7 +1,8 @@
 """The node ``hand``: images in, hands out. It converts, calls the tracker and publishes.
 
-Callbacks store what comes in; one worker thread computes. Started by ``ros2 run dhpe_ros
-hand_node``, ``python -m dhpe_ros.ros.node`` or ``launch/hand.launch.py``.
+Callbacks store what comes in; one worker thread computes, and a second one draws the pictures of an
+image while the networks look at the next. Started by ``ros2 run dhpe_ros hand_node``,
+``python -m dhpe_ros.ros.node`` or ``launch/hand.launch.py``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
@@ -34,8 +36,9 @@ from dhpe_ros.ros.qos import subscribe
 from dhpe_ros.ros.roi import RoiInput
 from dhpe_ros.ros.running import run
 from dhpe_ros.ros.troubles import Troubles
-from dhpe_ros.ros.worker import LatestWorker
+from dhpe_ros.ros.worker import LatestWorker, OneBehind
 from dhpe_ros.tracking import HandTracker
+from dhpe_ros.types import Hand
 
 
 def make_hand_tracker(config: Config) -> HandTracker:
@@ -64,6 +67,7 @@ class HandNode(Node):
         self._camera_info: CameraInfo | None = None
         self._frame_id = ""  # of the last results
         self._worker = LatestWorker(self._process, self._on_failure)
+        self._drawing = OneBehind("hand_drawing")
         self._outputs = HandOutputs(self, self._config.node, self._troubles)
         follow_changes(self, lambda: self._config, self._take_over)
         self._listen()
@@ -75,7 +79,7 @@ class HandNode(Node):
 
     def stop(self) -> None:
         """End the worker; the image at hand is finished first."""
-        if not self._worker.stop():
+        if not (self._worker.stop() and self._drawing.stop()):
             self.get_logger().warning("the image at hand did not finish in time, leaving it")
 
     def _listen(self) -> None:
@@ -175,11 +179,24 @@ class HandNode(Node):
         header = Header(stamp=message.header.stamp, frame_id=self._frame_id)
         self._outputs.publish_hands(hands, header, config)
         latency_ms = self._watch.age_s(header) * 1e3 if time_s is not None else None
-        info = info if camera else None
-        self._outputs.publish_images(hands, header, image, info, depth_m, config)
         self._outputs.publish_markers(hands, header, config.marker_lifetime)
+        info = info if camera else None
+        self._drawing.begin(lambda: self._draw(hands, header, image, info, depth_m))
         self._statistics.frame_published(len(hands), latency_ms, (time.monotonic() - begin) * 1e3)
         self._troubles.clear("failure")
+
+    def _draw(
+        self,
+        hands: list[Hand],
+        header: Header,
+        image: np.ndarray,
+        info: CameraInfo | None,
+        depth_m: np.ndarray | None,
+    ) -> None:
+        """The pictures of an image, beside the worker, who goes on with the next image."""
+        begin = time.monotonic()
+        self._outputs.publish_images(hands, header, image, info, depth_m, self._config.node)
+        self._statistics.pictures_published((time.monotonic() - begin) * 1e3)
 
     def _camera(
         self, info: CameraInfo | None, frame_id: str, width: int, height: int

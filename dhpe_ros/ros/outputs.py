@@ -42,7 +42,7 @@ TOPICS = {
 
 
 class HandOutputs:
-    """Publishes what was found in one image. Only the worker calls it."""
+    """Publishes what was found in one image, the pictures in a thread of their own."""
 
     def __init__(self, node: Node, config: NodeConfig, troubles: Troubles) -> None:
         self._publishers: dict[str, Publisher] = {

@@ -1,7 +1,8 @@
-"""A one-slot mailbox and the one thread that empties it.
+"""The threads that work while the executor's callbacks only leave things here and return.
 
-The executor's callbacks only leave things here and return; whatever takes long runs in the worker.
-Nobody but the worker touches the tracker, so it needs no lock.
+``LatestWorker`` is a one-slot mailbox and the one thread that empties it: whatever takes long runs
+there. Nobody else touches the tracker, so it needs no lock. What of an image can be late a little
+it leaves to ``OneBehind``, and goes on with the next image.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotInTime
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -90,3 +93,28 @@ class LatestWorker(Generic[Item]):
                     item, self._waiting = self._waiting, None
                     return lambda: self._handle(item)
                 self._changed.wait()
+
+
+class OneBehind:
+    """Runs tasks beside the one thread that brings them, each when the one before is done."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._running: Future | None = None
+
+    def begin(self, task: Callable[[], None]) -> None:
+        """Begin ``task`` and return; waits for the one before, and raises what that one raised."""
+        before, self._running = self._running, None
+        if before is not None:
+            before.result()
+        self._running = self._pool.submit(task)
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """Let the task at hand finish. False when it did not within the time."""
+        self._pool.shutdown(wait=False)
+        try:
+            if self._running is not None:
+                self._running.exception(timeout_s)
+        except NotInTime:
+            return False
+        return True
