@@ -43,6 +43,7 @@ _THUMB_HINGE = (0.50, -0.855, -0.13)
 
 LIMITS_WEIGHT = 30.0  # ten degrees too far cost about as much as one standard deviation everywhere
 CM_PER_M = 100.0
+_STEP = 1e-2  # of a difference of single precision numbers, where 1e-4 of it is good enough
 _GIVE_M = 1.3e-3
 """Soft skin: spheres may overlap by this much."""
 
@@ -157,15 +158,14 @@ class PoseSpace(nn.Module):
         refinement ends no lower and no sooner (docs/refinement.md).
         """
         pose = self.pose_from_theta(theta)
-        slopes = self._slopes(theta)  # (45, B, N, 3)
+        slopes = self._slopes(theta)
         away = self._centers(pose)
         away = away[:, :, None] - away[:, None]
         distance = (away**2).sum(-1).clamp(min=1e-9).sqrt()
         close = (distance < self.reach).triu(1)
         way = away / distance[..., None] * close[..., None]
-        by_pair = (way * (slopes[:, :, :, None] - slopes[:, :, None])).sum(-1).flatten(2)
-        by_pair = by_pair.permute(1, 2, 0)  # (B, pairs, 45)
-        bent = 2 * CM_PER_M**2 * by_pair.mT @ by_pair
+        by_pair = (way[:, None] * (slopes[:, :, :, None] - slopes[:, :, None])).sum(-1).flatten(2)
+        bent = 2 * CM_PER_M**2 * by_pair @ by_pair.mT
         return bent + torch.diag(2 / 45 / self.theta_std**2)
 
     def deepest_overlap_m(self, pose: Tensor) -> Tensor:
@@ -242,15 +242,12 @@ class PoseSpace(nn.Module):
         return (self.reach - squared.clamp(min=1e-9).sqrt()).clamp(min=0)
 
     def _slopes(self, theta: Tensor) -> Tensor:
-        """``(45, B, N, 3)``: the spheres' centres by each pose component."""
-
-        def along(component: Tensor) -> Tensor:
-            def centers(theta: Tensor) -> Tensor:
-                return self._centers(self.pose_from_theta(theta))
-
-            return torch.func.jvp(centers, (theta,), (component.expand_as(theta),))[1]
-
-        return torch.func.vmap(along)(torch.eye(45, dtype=theta.dtype, device=theta.device))
+        """``(B, 45, N, 3)``: the spheres' centres by each pose component, as differences."""
+        steps = _STEP * torch.eye(45, dtype=theta.dtype, device=theta.device)
+        moved = theta[:, None] + torch.cat((steps, -steps))
+        centers = self._centers(self.pose_from_theta(moved.flatten(0, 1)))
+        more, less = centers.unflatten(0, (-1, 90)).chunk(2, 1)
+        return (more - less) / (2 * _STEP)
 
     def _centers(self, pose: Tensor) -> Tensor:
         """``(B, N, 3)`` the spheres of the posed hand."""

@@ -21,8 +21,9 @@ for variable in (
     os.environ.pop(variable, None)
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)  # up to 101 is safe on every system
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="dhpe_ros_log_")
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="dhpe_ros_cache_")  # no engine of the user's
+_OWN = tempfile.TemporaryDirectory(prefix="dhpe_ros_test_", ignore_cleanup_errors=True)
+os.environ["ROS_LOG_DIR"] = os.path.join(_OWN.name, "log")
+os.environ["XDG_CACHE_HOME"] = os.path.join(_OWN.name, "cache")  # no engine of the user's
 if find_spec("rclpy"):
     from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 

@@ -162,3 +162,17 @@ def test_limits_leave_room_for_the_rest_hand_and_none_turned_round():
     assert (limits[..., 1] >= 0).all()
     knuckles = [FINGERS[finger] for finger in ("index", "middle", "ring", "little")]
     assert (np.ptp(limits[knuckles, 0], axis=-1) > 3 * np.ptp(limits[knuckles, 1], axis=-1)).all()
+
+
+def test_the_curvature_is_that_of_the_squares(space, model):
+    squares = PoseSpace(model).double()
+    theta = 3 * squares.theta_std * torch.randn(4, 45, generator=torch.manual_seed(0)).double()
+    theta[0] = 0
+    curvature = space.curvature(theta.float()).double()
+    for one, found in zip(theta, curvature, strict=True):
+        slopes = torch.autograd.functional.jacobian(
+            lambda t: 100 * squares._overlaps(squares.pose_from_theta(t[None]))[0], one
+        ).flatten(0, 1)
+        expected = slopes.T @ slopes + torch.diag(2 / 45 / squares.theta_std**2)
+        assert torch.allclose(found, expected, atol=1e-3 * expected.abs().max(), rtol=0)
+    assert squares.penetration(squares.pose_from_theta(theta[1:])).min() > 0.1
