@@ -12,6 +12,7 @@ from timing import Metric, median_ms
 from dhpe_ros.config import Config, RefinementConfig
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.refinement.mask_term import signed_distances
 from dhpe_ros.refinement.objective import Observation, objective
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.synthetic.synthesis import random_samples
@@ -25,7 +26,7 @@ METRICS = (
 )
 HANDS = 32
 EQUATION_13 = RefinementConfig(
-    optimizer="adam", steps=50, tolerance=0.0, pose_weight=0.0, shape_weight=0.0,
+    optimizer="adam", steps=50, tolerance=0.0, mask_weight=0.0, pose_weight=0.0, shape_weight=0.0,
     estimate_weight=0.0, temporal_weight=0.0, outlier_distance=0.0,
 )  # fmt: skip
 FAST = replace(EQUATION_13, optimizer="levenberg_marquardt", steps=5)
@@ -68,7 +69,11 @@ def _rendered_hands(pipeline: HandPipeline) -> tuple[torch.Tensor, Observation]:
     estimate = pipeline.mesh_estimator(evidence, pipeline.projection)[-1]
     image = pipeline.evidence.feature_input(crops)
     return estimate.parameters, Observation(
-        image, evidence.features, estimate.joints_2d, evidence.confidences
+        image,
+        evidence.features,
+        estimate.joints_2d,
+        evidence.confidences,
+        distances=signed_distances(evidence.mask),
     )
 
 

@@ -148,6 +148,14 @@ class RefinementConfig:
         at_most=1e6,
         live=True,
     )
+    mask_weight: float = setting(
+        40.0,
+        "weight of a term that brings the mesh's outline onto the seen hand's, which gradient "
+        "steps leave out; 0: none",
+        at_least=0.0,
+        at_most=1e6,
+        live=True,
+    )
     laplacian_weight: float = setting(
         1.0, "weight of the mesh Laplacian term", at_least=0.0, at_most=1e6, live=True
     )
@@ -197,6 +205,11 @@ class RefinementConfig:
     def looks_at_features(self) -> bool:
         """Whether the steps ask the feature network."""
         return self.optimizer != "levenberg_marquardt" and self.features_weight > 0
+
+    @property
+    def looks_at_masks(self) -> bool:
+        """Whether the steps go by the seen hand's outline."""
+        return self.optimizer == "levenberg_marquardt" and self.mask_weight > 0
 
 
 @dataclass(frozen=True)

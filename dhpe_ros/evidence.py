@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dhpe_ros.networks.lite_trunk import LiteTrunk
+from dhpe_ros.networks.mask_head import MaskHead
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT
@@ -29,6 +30,7 @@ class Evidence:
     joints: Tensor  # (B, 21, 2) crop coordinates, j2D of the paper
     confidences: Tensor  # (B, 21) height of each heat map's peak, 0..1
     right: Tensor  # (B,) probability that the hand, as it looks in the crop, is a right one
+    mask: Tensor | None = None  # (B, M, M) probability that a cell shows the hand, without the arm
 
     @property
     def score(self) -> Tensor:
@@ -37,9 +39,8 @@ class Evidence:
 
     def rows(self, index: Tensor | slice) -> Evidence:
         """The evidence of some of the crops."""
-        return Evidence(
-            self.features[index], self.joints[index], self.confidences[index], self.right[index]
-        )
+        parts = vars(self).values()
+        return Evidence(*(None if part is None else part[index] for part in parts))
 
     def replaced(self, where: Tensor, other: Evidence) -> Evidence:
         """This evidence, with ``other``'s in the crops that ``where`` ``(B,)`` marks."""
@@ -48,6 +49,7 @@ class Evidence:
             torch.where(where[:, None, None], other.joints, self.joints),
             torch.where(where[:, None], other.confidences, self.confidences),
             torch.where(where, other.right, self.right),
+            None if self.mask is None else torch.where(where[:, None, None], other.mask, self.mask),
         )
 
     def averaged(self, closer: Evidence, part: float) -> Evidence:
@@ -67,6 +69,7 @@ class EvidenceMaps:
     features: Tensor  # (B, 2048)
     heatmaps: tuple[Tensor, ...]  # (B, 21, 32, 32) each; the last stage counts
     right_logit: Tensor  # (B,)
+    mask_logits: Tensor  # (B, M, M)
 
 
 class EvidenceNetwork(nn.Module):
@@ -117,7 +120,13 @@ class EvidenceNetwork(nn.Module):
     def forward(self, crops: Tensor) -> Evidence:
         maps = self.maps(crops)
         joints, confidences = read_joints(maps.heatmaps[-1])
-        return Evidence(maps.features, joints, confidences, maps.right_logit.sigmoid())
+        return Evidence(
+            maps.features,
+            joints,
+            confidences,
+            maps.right_logit.sigmoid(),
+            maps.mask_logits.sigmoid(),
+        )
 
 
 class FullEvidence(EvidenceNetwork):
@@ -129,15 +138,17 @@ class FullEvidence(EvidenceNetwork):
         super().__init__()
         self.feature_network = ResNet50()
         self.joint_network = PoseNet()
+        self.mask_head = MaskHead(coarse=512, fine=256)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.feature_network(x)
+        return self.feature_network(x)[0]
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
-        features = self.features(self.feature_input(crops))
+        features, *seen = self.feature_network(self.feature_input(crops))
         resized = functional.interpolate(crops, (256, 256), mode="bilinear", align_corners=False)
         heatmaps = self.joint_network(resized - 0.5)
-        return EvidenceMaps(features, heatmaps, self.right_logit(features, heatmaps[-1]))
+        right_logit = self.right_logit(features, heatmaps[-1])
+        return EvidenceMaps(features, heatmaps, right_logit, self.mask_head(*seen))
 
 
 class LiteEvidence(EvidenceNetwork):
@@ -148,13 +159,15 @@ class LiteEvidence(EvidenceNetwork):
     def __init__(self) -> None:
         super().__init__()
         self.trunk = LiteTrunk()
+        self.mask_head = MaskHead(coarse=48, fine=24)
 
     def features(self, x: Tensor) -> Tensor:
         return self.trunk.features(x)
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
-        features, heatmaps = self.trunk(self.feature_input(crops))
-        return EvidenceMaps(features, (heatmaps,), self.right_logit(features, heatmaps))
+        features, heatmaps, *seen = self.trunk(self.feature_input(crops))
+        right_logit = self.right_logit(features, heatmaps)
+        return EvidenceMaps(features, (heatmaps,), right_logit, self.mask_head(*seen))
 
 
 def build_evidence(profile: str) -> EvidenceNetwork:

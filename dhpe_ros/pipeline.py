@@ -22,6 +22,7 @@ from dhpe_ros.hand_search import HandSearch, told_side
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection
+from dhpe_ros.refinement.mask_term import signed_distances
 from dhpe_ros.refinement.objective import Observation
 from dhpe_ros.refinement.refine import RefinedParameters, refine
 from dhpe_ros.refinement.start import carry
@@ -184,8 +185,14 @@ class HandPipeline:
             looks = config.looks_at_features
             image = self.evidence.feature_input(self.batch(crops)) if looks else None
         previous = carry(past, crops).to(self.device) if any(past) else None
+        masked = evidence.mask is not None and config.looks_at_masks
         observation = Observation(
-            image, evidence.features, joints_2d, evidence.confidences, previous
+            image,
+            evidence.features,
+            joints_2d,
+            evidence.confidences,
+            previous,
+            distances=signed_distances(evidence.mask) if masked else None,
         )
         return refine(parameters, observation, self.projection, self.evidence, config)
 

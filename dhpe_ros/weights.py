@@ -78,16 +78,17 @@ def save_networks(networks: Networks, path: str | Path, training: Mapping[str, o
     _write(Path(path), about, _tensors(networks))
 
 
-def load_networks(path: str | Path, profile: str) -> Networks:
+def load_networks(path: str | Path, profile: str, may_lack: str = "") -> Networks:
     """Load the networks of ``profile``, ready for inference, in float32.
 
-    Raises ``FileNotFoundError`` or ``ValueError`` that names the file and what is wrong with it.
+    Tensors of the part ``may_lack`` may be missing, and are then untrained. Raises
+    ``FileNotFoundError`` or ``ValueError`` that names the file and what is wrong with it.
     """
     about, tensors = _read(Path(path), profile)
     evidence = build_evidence(profile)
     mesh_estimator = MeshEstimator(about["hidden"], about.get("refiner", True))
     networks = Networks(evidence, mesh_estimator, profile, about["training"])
-    _load_strictly(_tensors(networks), tensors, path)
+    _load_strictly(_tensors(networks), tensors, path, may_lack)
     for module in networks.modules():
         module.eval().requires_grad_(False)
     return networks
@@ -151,16 +152,24 @@ def _tensors(networks: Networks) -> dict[str, torch.Tensor]:
     }
 
 
+def _in(name: str, part: str) -> bool:
+    return name == part or name.startswith(part + ".")
+
+
 def _load_strictly(
-    expected: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor], path: str | Path
+    expected: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, torch.Tensor],
+    path: str | Path,
+    may_lack: str = "",
 ) -> None:
     """Copy ``tensors`` into ``expected``, which they must match one by one."""
-    for kind, names in (
-        ("lacks", expected.keys() - tensors.keys()),
-        ("has the unknown tensor", tensors.keys() - expected.keys()),
+    missing = {n for n in expected.keys() - tensors.keys() if not may_lack or not _in(n, may_lack)}
+    for kind, names, remedy in (
+        ("lacks", missing, "weights of an older version: train what they lack with learning.only"),
+        ("has the unknown tensor", tensors.keys() - expected.keys(), "weights of a newer version?"),
     ):
         if names:
-            raise ValueError(f"{path}: {kind} {min(names)} ({len(names)} in all)")
+            raise ValueError(f"{path}: {kind} {min(names)} ({len(names)} in all); {remedy}")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise ValueError(

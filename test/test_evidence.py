@@ -111,3 +111,20 @@ def test_two_looks_are_averaged_by_how_sure_they_are():
     assert torch.allclose(own.averaged(unsure, 0.85).joints, joints, atol=1e-6)
     neither = Evidence(features, joints, torch.zeros(1, 21), right)
     assert torch.equal(neither.averaged(unsure, 0.85).joints, joints)
+
+
+def test_rows_and_replacements_take_the_mask_along():
+    parts = [torch.rand(3, *rest) for rest in ((FEATURE_COUNT,), (21, 2), (21,), (), (64, 64))]
+    evidence, other = Evidence(*parts), Evidence(*(part + 1 for part in parts))
+    assert torch.equal(evidence.rows(slice(1, None)).mask, parts[-1][1:])
+    mixed = evidence.replaced(torch.tensor([True, False, False]), other)
+    assert torch.equal(mixed.mask, torch.cat((parts[-1][:1] + 1, parts[-1][1:])))
+    assert Evidence(*parts[:-1]).rows(torch.tensor([0])).mask is None
+
+
+@pytest.mark.parametrize(("profile", "size"), [("lite", 64), ("full", 56)])
+def test_every_crop_has_a_mask_of_probabilities(profile, size):
+    with torch.no_grad():
+        mask = build_evidence(profile).eval()(torch.rand(2, 3, 224, 224)).mask
+    assert mask.shape == (2, size, size)
+    assert ((mask >= 0) & (mask <= 1)).all()

@@ -15,6 +15,8 @@ from dhpe_ros.training import losses
 from dhpe_ros.training.batches import Batch
 from dhpe_ros.weights import hand_model_path
 
+NO_MASKS = torch.zeros(2, 4, 4)
+
 
 @pytest.fixture
 def batch():
@@ -69,11 +71,11 @@ def test_refined_joints(batch):
 def test_heatmaps_are_zero_at_the_target_and_count_cells(batch):
     inside = dataclasses.replace(batch, joints=torch.full((2, 21, 2), 0.1))
     targets = heatmap_targets(inside.joints)
-    exact = EvidenceMaps(torch.zeros(2, 2048), (targets,), torch.zeros(2))
+    exact = EvidenceMaps(torch.zeros(2, 2048), (targets,), torch.zeros(2), NO_MASKS)
     assert losses.joint_heatmaps(exact, inside).tolist() == [0.0, 0.0]
     off = targets.clone()
     off[0, 4, 0, 0] += 2.0  # one cell of one of 21 maps off by 2
-    wrong = EvidenceMaps(torch.zeros(2, 2048), (off,), torch.zeros(2))
+    wrong = EvidenceMaps(torch.zeros(2, 2048), (off,), torch.zeros(2), NO_MASKS)
     assert losses.joint_heatmaps(wrong, inside).tolist() == pytest.approx([4 / 21, 0.0])
 
 
@@ -81,7 +83,9 @@ def test_joints_outside_and_missing_hands_want_empty_heatmaps(batch):
     joints = torch.full((2, 21, 2), 0.1)
     joints[0] = 1.2
     none = dataclasses.replace(batch, joints=joints, hand=torch.tensor([True, False]))
-    empty = EvidenceMaps(torch.zeros(2, 2048), (torch.zeros(2, 21, 32, 32),), torch.zeros(2))
+    empty = EvidenceMaps(
+        torch.zeros(2, 2048), (torch.zeros(2, 21, 32, 32),), torch.zeros(2), NO_MASKS
+    )
     assert losses.joint_heatmaps(empty, none).tolist() == [0.0, 0.0]
 
 
@@ -102,8 +106,23 @@ def test_masks_and_features_are_mean_squares():
     assert losses.masked_features(torch.ones(1, 8), torch.full((1, 8), 3.0)).tolist() == [4.0]
 
 
+def test_masks_count_on_the_hands_side_of_the_wrist_unless_they_are_exact(batch):
+    joints = torch.zeros(2, 21, 2)
+    joints[:, 9, 1] = -0.5  # the middle finger's root above the wrist, which is in the middle
+    mask = torch.zeros(2, 8, 8)
+    mask[:, :4, :4] = 1.0  # a quarter of the picture, half of what is above the wrist
+    of = dataclasses.replace(
+        batch, joints=joints, mask=mask, mask_exact=torch.tensor([True, False])
+    )
+    logits = torch.full((2, 4, 4), 2.0)
+    maps = EvidenceMaps(torch.zeros(2, 2048), (), torch.zeros(2), logits)
+    right, wrong = 0.1269280, 2.1269280  # log(1 + exp(-2)), log(1 + exp(2))
+    expected = [right / 4 + wrong * 3 / 4, right / 2 + wrong / 2]
+    assert losses.masks(maps, of).tolist() == pytest.approx(expected)
+
+
 def test_side_counts_hands_only(batch):
-    maps = EvidenceMaps(torch.zeros(2, 2048), (), torch.zeros(2))
+    maps = EvidenceMaps(torch.zeros(2, 2048), (), torch.zeros(2), NO_MASKS)
     half = dataclasses.replace(batch, hand=torch.tensor([True, False]))
     assert losses.side(maps, half).tolist() == pytest.approx([0.6931472, 0.0])
 

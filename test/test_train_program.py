@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from dhpe_ros import cli
 from dhpe_ros.evidence import build_evidence
@@ -139,6 +140,22 @@ def test_the_best_checkpoint_has_the_lowest_figure(synthetic, tmp_path, monkeypa
     assert cli.main(["train", *settings(synthetic, tmp_path, **changes)]) == 0
     assert load_networks(tmp_path / "best.safetensors", "lite").training["steps"] == 2
     assert load_networks(tmp_path / "last.safetensors", "lite").training["steps"] == 3
+
+
+def test_a_part_learns_alone_and_may_be_missing_in_the_weights(whole_run, synthetic, tmp_path):
+    known = load_file(whole_run / "last.safetensors")
+    part = "evidence.mask_head"
+    rest = {name: value for name, value in known.items() if not name.startswith(part)}
+    with safe_open(whole_run / "last.safetensors", "pt") as file:
+        save_file(rest, tmp_path / "old.safetensors", metadata=file.metadata())
+    with pytest.raises(ValueError, match=r"lacks evidence\.mask_head.*learning\.only"):
+        load_networks(tmp_path / "old.safetensors", "lite")
+    changes = {"model__initial": tmp_path / "old.safetensors", "budget__evidence_share": 1.0}
+    chosen = settings(synthetic, tmp_path / "run", learning__only=part, **changes)
+    assert cli.main(["train", *chosen]) == 0
+    learnt = load_file(tmp_path / "run" / "last.safetensors")
+    assert all(torch.equal(learnt[name], value) for name, value in rest.items())
+    assert not torch.equal(learnt[part + ".fine.0.weight"], known[part + ".fine.0.weight"])
 
 
 def test_an_interrupted_run_leaves_a_checkpoint(synthetic, tmp_path, monkeypatch):
@@ -282,6 +299,7 @@ def test_the_file_that_ships_names_only_what_can_be_set():
         (["budget.minutes=0"], "budget.minutes or budget.steps must be set"),
         ([], "set data.real, data.rhd, data.stb or data.synthetic"),
         (["--resume", "nowhere"], "no run to resume"),
+        (["learning.only=mesh_estimator.refiner"], "set budget.evidence_share to 0"),
     ],
 )
 def test_a_bad_request_is_refused_in_one_line(changes, said, capsys, tmp_path):

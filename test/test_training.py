@@ -159,7 +159,8 @@ def _maps_that_know(samples):
 
     def maps(crops):
         sure = torch.full((len(crops),), 9.0)
-        return EvidenceMaps(torch.zeros(len(crops), 2048), (heatmap_targets(joints),), sure)
+        features, masks = torch.zeros(len(crops), 2048), torch.zeros(len(crops), 64, 64)
+        return EvidenceMaps(features, (heatmap_targets(joints),), sure, masks)
 
     return maps
 

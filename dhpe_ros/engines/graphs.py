@@ -25,7 +25,7 @@ EXAMPLES = {
 
 
 class EvidenceGraph(nn.Module):
-    """``(1, 3, 224, 224)`` in 0..1 to the four tensors of `Evidence`, in its order."""
+    """``(1, 3, 224, 224)`` in 0..1 to the five tensors of `Evidence`, in its order."""
 
     def __init__(self, evidence: EvidenceNetwork, precision: str) -> None:
         super().__init__()
@@ -34,9 +34,9 @@ class EvidenceGraph(nn.Module):
             if network is not self.evidence.right_head:
                 setattr(self.evidence, name, _InPrecision(network, DTYPES[precision]))
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         seen = self.evidence(crops)
-        return seen.features, seen.joints, seen.confidences, seen.right
+        return seen.features, seen.joints, seen.confidences, seen.right, seen.mask
 
 
 class MeshGraph(nn.Module):
@@ -65,8 +65,8 @@ class _InPrecision(nn.Module):
         self.network = network.to(dtype)
         self.dtype = dtype
 
-    def forward(self, x: Tensor) -> Tensor | tuple:
-        return _floats(self.network(x.to(self.dtype)))
+    def forward(self, *inputs: Tensor) -> Tensor | tuple:
+        return _floats(self.network(*(x.to(self.dtype) for x in inputs)))
 
 
 def _floats(outputs: Tensor | tuple) -> Tensor | tuple:

@@ -17,7 +17,7 @@ from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters, bounded
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement.objective import Observation, objective_without_features
+from dhpe_ros.refinement.objective import Observation, objective_of_steps
 from dhpe_ros.refinement.refine import refine
 
 PARTICLES, GENERATIONS = 64, 50
@@ -28,6 +28,7 @@ KEYPOINTS_ONLY = RefinementConfig(
     optimizer="levenberg_marquardt",
     steps=20,
     features_weight=0.0,
+    mask_weight=0.0,
     laplacian_weight=0.0,
     pose_weight=0.03,
     shape_weight=0.015,
@@ -58,7 +59,7 @@ def swarm(
     theta_std = projection.hand_model.theta_std
 
     def value(parameters: Tensor) -> Tensor:
-        reached = objective_without_features(parameters, seen, projection, config)
+        reached = objective_of_steps(parameters, seen, projection, config)
         return reached.nan_to_num(float("inf"))
 
     scattered = torch.randn(PARTICLES, start.shape[1], generator=draws).to(start)
@@ -94,7 +95,7 @@ def fit_keypoints(
     start[:, 4:8] = sides
     seen = _repeated(observation, len(sides))
     fitted = refine(start, seen, projection, evidence, config).parameters
-    values = objective_without_features(fitted, seen, projection, config)
+    values = objective_of_steps(fitted, seen, projection, config)
     return fitted[values.nan_to_num(float("inf")).argmin()][None]
 
 

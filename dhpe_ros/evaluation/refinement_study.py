@@ -25,6 +25,7 @@ from dhpe_ros.evaluation.score import Score, score, summary
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.placement import SeenHands, place_hand
+from dhpe_ros.refinement.mask_term import signed_distances
 from dhpe_ros.refinement.objective import Observation, objective
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.types import Side, Target
@@ -34,6 +35,7 @@ EQ_13 = RefinementConfig(
     step_size=1e-2,
     joints_weight=1.0,
     features_weight=1.0,
+    mask_weight=0.0,
     laplacian_weight=1.0,
     pose_weight=0.0,
     shape_weight=0.0,
@@ -165,6 +167,7 @@ def see(pipeline: HandPipeline, label: LabelledHand, image: np.ndarray) -> SeenH
         evidence.features,
         estimate.joints_2d,
         evidence.confidences,
+        distances=signed_distances(evidence.mask),
     )
     return SeenHand(
         label=label,

@@ -45,7 +45,7 @@ def differentiate_joints(parameters, model, joints, slopes):
         placed, share, moved, rest, turns, chain = _place(row, model, by_coefficients)
         _to_crop(row, placed, share, joints[hand])
         jacobians = _left_jacobians(pose_of(row, components_t, mean))
-        by_angles = _by_angles(jacobians, model, moved, rest, chain)
+        by_angles = _by_angles(jacobians, model, moved, rest, chain, len(placed))
         by_omega = omega_by_quaternion(row[4:8])
         from_bends = _bends(jacobians, turns)
         for j in range(len(placed)):
@@ -65,6 +65,41 @@ def differentiate_joints(parameters, model, joints, slopes):
                     line[k] *= row[0]
                 line[0] = placed[j, i]
                 line[1 + i] = share[j]
+
+
+@njit(**compiled)
+def differentiate_along(row, model, directions, slopes):
+    """``slopes`` (N, 63) of points along ``directions`` (N, 2) by each of a hand's 63 numbers.
+
+    model: as in ``place_joints``, its pairs of N points and their bones.
+    """
+    components_t, mean = model[5:]
+    by_coefficients = np.empty((len(directions), 2, 145), np.float64)
+    placed, share, moved, rest, turns, chain = _place(row, model, by_coefficients)
+    jacobians = _left_jacobians(pose_of(row, components_t, mean))
+    by_angles = _by_angles(jacobians, model, moved, rest, chain, len(placed))
+    by_omega = omega_by_quaternion(row[4:8])
+    from_bends = _bends(jacobians, turns)
+    by_angle, by_coefficient = np.empty(45, np.float64), np.empty(145, np.float64)
+    for n in range(len(directions)):
+        line, (u, v), (x, y, z) = slopes[n], directions[n], placed[n]
+        line[:] = 0
+        for k in range(145):
+            by_coefficient[k] = u * by_coefficients[n, 0, k] + v * by_coefficients[n, 1, k]
+        for m in range(45):
+            first = 10 + 9 * (m // 3)
+            by_angle[m] = u * by_angles[n, 0, m] + v * by_angles[n, 1, m]
+            by_angle[m] += dot(by_coefficient[first : first + 9], from_bends[m])
+        combine(line[8:53], by_angle, components_t)
+        line[53:] = by_coefficient[:10]
+        for k in range(4):
+            across = by_omega[k, 1] * z - by_omega[k, 2] * y
+            down = by_omega[k, 2] * x - by_omega[k, 0] * z
+            line[4 + k] = u * across + v * down
+        for k in range(4, 63):
+            line[k] *= row[0]
+        line[0] = u * x + v * y
+        line[1], line[2] = u * share[n], v * share[n]
 
 
 @njit(**compiled)
@@ -117,9 +152,9 @@ def omega_by_quaternion(quaternion):
 
 @njit(**compiled)
 def _place(row, model, by):
-    """Joints of a hand of scale 1 at the origin (21, 3), and what they were made of.
+    """Joints of a hand of scale 1 at the origin (J, 3), and what they were made of.
 
-    ``by`` (21, N, 145) is filled for the first N coordinates: by shape, through blend shapes and
+    ``by`` (J, N, 145) is filled for the first N coordinates: by shape, through blend shapes and
     joints at rest, and by ``R - I``.
     """
     pairs, points, blend, joint_template, jointdirs, components_t, mean = model
@@ -135,7 +170,7 @@ def _place(row, model, by):
             coefficients[10 + 9 * b + 4 * i] -= 1  # R - I
     shift = _shift_by_shape(jointdirs, chain)
     by[:] = 0
-    placed, share = np.zeros((21, 3), np.float64), np.zeros(21, np.float64)
+    placed, share = np.zeros((len(by), 3), np.float64), np.zeros(len(by), np.float64)
     moved = np.empty((len(pairs), 3), np.float64)
     point = np.empty(3, np.float64)
     for p in range(len(pairs)):
@@ -180,10 +215,10 @@ def _shift_by_shape(jointdirs, chain):
 
 
 @njit(**compiled)
-def _by_angles(jacobians, model, moved, rest, chain):
-    """(21, 3, 45): by the bones' axis-angles, through what hangs on each bone."""
+def _by_angles(jacobians, model, moved, rest, chain, count):
+    """(J, 3, 45): by the bones' axis-angles, through what hangs on each bone."""
     pairs, points = model[:2]
-    hanging, share = np.zeros((21, 16, 3), np.float64), np.zeros((21, 16), np.float64)
+    hanging, share = np.zeros((count, 16, 3), np.float64), np.zeros((count, 16), np.float64)
     for p in range(len(pairs)):
         joint, bone = pairs[p]
         while bone > 0:
@@ -191,7 +226,7 @@ def _by_angles(jacobians, model, moved, rest, chain):
                 hanging[joint, bone, i] += moved[p, i]
             share[joint, bone] += points[p, 3]
             bone = PARENTS[bone]
-    by = np.zeros((21, 3, 45), np.float64)
+    by = np.zeros((count, 3, 45), np.float64)
     for b in range(1, 16):
         above = chain[PARENTS[b]]
         pivot = np.empty(3, np.float64)
@@ -201,7 +236,7 @@ def _by_angles(jacobians, model, moved, rest, chain):
             axis = np.empty(3, np.float64)
             for i in range(3):
                 axis[i] = dot(above[i, :3], jacobians[b - 1, k])
-            for j in range(21):
+            for j in range(count):
                 if share[j, b] != 0:
                     arm = hanging[j, b] - share[j, b] * pivot
                     m = 3 * (b - 1) + k

@@ -45,12 +45,13 @@ class Pyramid(nn.Module):
         self.up16 = ConvBlock(w32, w16, kernel=1)
         self.up8 = nn.Sequential(ConvBlock(w16, w8, kernel=1), ResidualBlock(w8))
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """At 1/4, 1/8, 1/16 and 1/32."""
-        at4 = self.down4(self.down2(x))
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """At 1/2, 1/4, 1/8, 1/16 and 1/32."""
+        at2 = self.down2(x)
+        at4 = self.down4(at2)
         at8 = self.down8(at4)
         at16 = self.down16(at8)
-        return at4, at8, at16, self.down32(at16)
+        return at2, at4, at8, at16, self.down32(at16)
 
     def ascend(self, at8: Tensor, at16: Tensor, at32: Tensor) -> Tensor:
         """At 1/8, knowing what lies about."""
@@ -65,7 +66,10 @@ class Pyramid(nn.Module):
 
 
 class LiteTrunk(Pyramid):
-    """``(B, 3, 128, 128)`` to features ``(B, 2048)`` and heat maps ``(B, 21, 32, 32)``."""
+    """``(B, 3, 128, 128)`` to features ``(B, 2048)`` and heat maps ``(B, 21, 32, 32)``.
+
+    And to what a mask is made of: ``(B, 48, 32, 32)`` and ``(B, 24, 64, 64)``.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,11 +83,11 @@ class LiteTrunk(Pyramid):
     def features(self, x: Tensor) -> Tensor:
         return self._features(self.encode(x)[-1])
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        at4, *coarser = self.encode(x)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        at2, at4, *coarser = self.encode(x)
         x = self.ascend(*coarser)
         x = self.up4[1](at4 + double(self.up4[0](x)))
-        return self._features(coarser[-1]), self.heatmap_head(x)
+        return self._features(coarser[-1]), self.heatmap_head(x), x, at2
 
     def _features(self, at32: Tensor) -> Tensor:
         return self.feature_head(at32).mean(dim=(2, 3))

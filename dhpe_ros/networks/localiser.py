@@ -30,4 +30,4 @@ class LocaliserNetwork(Pyramid):
         nn.init.constant_(self.head[-1].bias[:1], _PRIOR_LOGIT)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.ascend(*self.encode(x)[1:]))
+        return self.head(self.ascend(*self.encode(x)[2:]))

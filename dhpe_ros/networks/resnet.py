@@ -33,7 +33,10 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """Without the classifier: ``(B, 3, H, W)`` to the pooled ``(B, 2048)``."""
+    """Without the classifier: ``(B, 3, H, W)`` to the pooled ``(B, 2048)``.
+
+    And to what it saw on the way at 1/8 and 1/4, 512 and 256 channels.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,10 +53,11 @@ class ResNet50(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return torch.flatten(self.avgpool(x), 1)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        at4 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
+        at8 = self.layer2(at4)
+        x = self.layer4(self.layer3(at8))
+        return torch.flatten(self.avgpool(x), 1), at8, at4
 
 
 def _stage(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:

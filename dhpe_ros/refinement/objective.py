@@ -12,6 +12,7 @@ from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
 from dhpe_ros.projection import ProjectedHand, Projection
 from dhpe_ros.refinement.anchors import Anchors
+from dhpe_ros.refinement.mask_term import mask_term
 from dhpe_ros.refinement.priors import prior_terms
 
 
@@ -25,6 +26,7 @@ class Observation:
     confidences: Tensor  # (B, 21)
     previous: Tensor | None = None  # (B, 63), a frame ago, in this crop; NaN: not known
     estimate: Tensor | None = None  # (B, 63), the mesh network's, its camera moved onto the joints
+    distances: Tensor | None = None  # (B, 128, 128), of ``signed_distances``, on the CPU
 
     def twice(self) -> Observation:
         """For two sets of parameters, one behind the other."""
@@ -48,13 +50,16 @@ def objective(
 
 
 @torch.no_grad()
-def objective_without_features(
+def objective_of_steps(
     parameters: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
 ) -> Tensor:
-    """``objective`` without its feature term, ``(B,)``: no mesh, no picture and no gradient."""
+    """What Levenberg-Marquardt goes down: the mask's term in place of the features', ``(B,)``."""
     joints = _joints(parameters, projection)
-    terms = terms_of_parameters(parameters, None, observation, projection, config)
-    return joint_term(joints, observation, config) + terms
+    total = joint_term(joints, observation, config)
+    total = total + terms_of_parameters(parameters, None, observation, projection, config)
+    if observation.distances is None or config.mask_weight == 0:
+        return total
+    return total + mask_term(parameters, observation.distances, projection, config)
 
 
 def joint_term(joints: Tensor, observation: Observation, config: RefinementConfig) -> Tensor:

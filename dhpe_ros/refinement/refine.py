@@ -17,7 +17,7 @@ from dhpe_ros.refinement.levenberg_marquardt import levenberg_marquardt
 from dhpe_ros.refinement.objective import (
     Observation,
     objective,
-    objective_without_features,
+    objective_of_steps,
     residual,
 )
 from dhpe_ros.refinement.start import choose_start
@@ -46,7 +46,7 @@ def refine(
     """Take ``config.steps`` steps from ``start`` ``(B, 63)``, all hands at once.
 
     A hand whose objective is not lower at the end, or not finite, gets its start back.
-    Levenberg-Marquardt goes down, and is judged by, the objective without its feature term.
+    Levenberg-Marquardt goes down, and is judged by, ``objective_of_steps``.
     """
     if config.steps == 0:
         distance = residual(start, observation, projection)
@@ -58,7 +58,7 @@ def refine(
         judge = partial(objective, evidence=evidence)
         parameters, steps = _gradient_steps(begin, observation, projection, evidence, config)
     else:
-        judge = objective_without_features
+        judge = objective_of_steps
         parameters, steps = levenberg_marquardt(begin, observation, projection, config)
     with torch.no_grad():
         both, twice = torch.cat((start, parameters)), observation.twice()

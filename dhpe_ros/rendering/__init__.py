@@ -2,6 +2,7 @@
 
 silhouette      differentiable mask of a batch of meshes: refinement, training
 covered         the same without the gradient and without torch: masks
+outline_lengths how much of its outline each vertex stands for: refinement
 rasterize       z-buffer with barycentric coordinates
 visible_faces   the triangle that each pixel shows of a surface seen from outside: overlays
 vertex_normals  differentiable normals
@@ -13,7 +14,14 @@ Vertices are in crop coordinates: x right, y down, the image spans [-1, 1] on bo
 """
 
 from dhpe_ros.rendering.batch_shading import LightBatch, SkinBatch, render_hands
-from dhpe_ros.rendering.coverage import Fragments, covered, rasterize, silhouette, visible_faces
+from dhpe_ros.rendering.coverage import (
+    Fragments,
+    covered,
+    outline_lengths,
+    rasterize,
+    silhouette,
+    visible_faces,
+)
 from dhpe_ros.rendering.lighting import Lights
 from dhpe_ros.rendering.normals import vertex_normals
 from dhpe_ros.rendering.photo_texture import photo_skin
@@ -28,6 +36,7 @@ __all__ = [
     "Skin",
     "SkinBatch",
     "covered",
+    "outline_lengths",
     "photo_skin",
     "random_skin",
     "rasterize",

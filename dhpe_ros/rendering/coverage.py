@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dhpe_ros.rendering import kernels
 from dhpe_ros.rendering.numba_silhouette import NumbaSilhouette, as_array, cover, to_pixels
+from dhpe_ros.rendering.outline import add_lengths
 from dhpe_ros.rendering.topology import topology_of
 from dhpe_ros.rendering.workers import for_each
 
@@ -97,6 +98,30 @@ def silhouette(
     render = _renderer(backend, vertices.is_cuda)
     topology = topology_of(triangles, vertices.shape[1])
     return render(vertices, topology, image_shape(size), float(softness_px), float(reach_px))
+
+
+def outline_lengths(vertices: np.ndarray, triangles: Tensor | np.ndarray) -> np.ndarray:
+    """How much of a mesh's outline each vertex stands for, in units of the vertices.
+
+    The outline is that of `silhouette`; vertices inside of it have none. A part of an edge with
+    both ends hidden is left out.
+
+    Args:
+        vertices: (V, 2 or more), x right, y down.
+        triangles: (F, 3) integers.
+
+    Returns:
+        (V,) float64; their sum is nearly the outline's length.
+    """
+    topology = topology_of(triangles, len(vertices))
+    points = np.ascontiguousarray(vertices[:, :2], np.float64)
+    weights = np.empty(len(topology.edges), np.int64)
+    kernels.edge_weights(
+        points, topology.triangles, topology.triangle_edges, topology.triangle_edge_signs, weights
+    )
+    lengths = np.zeros(len(vertices))
+    add_lengths(points, topology.edges, weights, lengths)
+    return lengths
 
 
 def _renderer(backend: str, on_cuda: bool) -> Callable[..., Tensor]:

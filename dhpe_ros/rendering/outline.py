@@ -72,6 +72,27 @@ def outline(lines, line_weights):
 
 
 @njit(**_options)
+def add_lengths(points, edges, weights, lengths):
+    """Add to each vertex (V,) of the outline the length that it stands for.
+
+    Half of each edge that ends in it; all of what shows of one whose other end is hidden.
+    """
+    lines, line_weights, ends = contours(points, edges, weights)
+    edge_of, part, _ = outline(lines, line_weights)
+    for s in range(edge_of.shape[0]):
+        e = edge_of[s]
+        length = math.hypot(lines[e, 2] - lines[e, 0], lines[e, 3] - lines[e, 1])
+        length *= part[s, 1] - part[s, 0]
+        first, last = part[s, 0] == 0.0, part[s, 1] == 1.0
+        if first and last:
+            length *= 0.5
+        if first:
+            lengths[ends[e, 0]] += length
+        if last:
+            lengths[ends[e, 1]] += length
+
+
+@njit(**_options)
 def _cut(lines, e, cuts, cutters):
     """Sorted parameters of edge e, 0 and 1 included, at which other contour edges cross it.
 

@@ -89,6 +89,11 @@ class LearningConfig:
     frozen_statistics: bool = setting(
         False, "keep the batch norms' statistics and no dropout: for a little more training"
     )
+    only: str = setting(
+        "",
+        "part of the networks that learns, as its weights' names begin, evidence.mask_head; the "
+        "rest stays and computes as at inference; empty: all",
+    )
     seed: int = setting(0, "another seed, other examples", at_least=0, at_most=2**31 - 1)
 
 
@@ -119,6 +124,7 @@ class LossConfig:
 
     heatmaps: float = setting(1.0, "L_J2D, Eq. 3", at_least=0.0, at_most=1e6)
     side: float = setting(1.0, "left or right", at_least=0.0, at_most=1e6)
+    masks: float = setting(1.0, "which cells show the hand", at_least=0.0, at_most=1e6)
     features: float = setting(1.0, "L_Feat, Eq. 2", at_least=0.0, at_most=1e6)
     skeleton: float = setting(1.0, "L_Art, Eq. 8", at_least=0.0, at_most=1e6)
     refined: float = setting(1.0, "L_Ref, Eq. 6", at_least=0.0, at_most=1e6)
@@ -163,6 +169,11 @@ class TrainConfig(Settings):
         super().__post_init__()
         if not self.budget.minutes and not self.budget.steps:
             raise ValueError("budget.minutes or budget.steps must be set")
+        if self.learning.only.startswith("mesh_estimator") and self.budget.evidence_share > 0:
+            raise ValueError(
+                "learning.only: the mesh learns nothing before it joins; set "
+                "budget.evidence_share to 0"
+            )
         if self.data.synthetic == LIVE and not self.data.augmentation:
             raise ValueError("data.augmentation is part of live hands; render them into a folder")
 

@@ -38,9 +38,11 @@ def joint_loss(
     sum over the instances of all, so that the mean of their gradients is that of one large batch.
     """
     maps = _maps(networks.evidence, batch, precision)
+    masked = (batch.mask_known & batch.near).float()
     terms = {
         "heatmaps": losses.joint_heatmaps(maps, batch).mean(),
         "side": 2 * losses.side(maps, batch).mean(),
+        "masks": (losses.masks(maps, batch) * masked).sum() / _instances(masked),
     }
     if evidence_only:
         return terms
@@ -75,7 +77,9 @@ def _maps(network: EvidenceNetwork, batch: Batch, precision: torch.dtype) -> Evi
     with _autocast(batch, precision):
         maps = network.maps(batch.images)
     heatmaps = tuple(stage.float() for stage in maps.heatmaps)
-    return EvidenceMaps(maps.features.float(), heatmaps, maps.right_logit.float())
+    return EvidenceMaps(
+        maps.features.float(), heatmaps, maps.right_logit.float(), maps.mask_logits.float()
+    )
 
 
 def _evidence(maps: EvidenceMaps) -> Evidence:

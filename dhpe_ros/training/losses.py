@@ -37,6 +37,15 @@ def side(maps: EvidenceMaps, batch: Batch) -> Tensor:
     )
 
 
+def masks(maps: EvidenceMaps, batch: Batch) -> Tensor:
+    """Cross entropy of the seen mask's cells, the mean of those on the hand's side of the wrist."""
+    size = maps.mask_logits.shape[-1]
+    truth = functional.interpolate(batch.mask[:, None], size, mode="area")[:, 0]
+    counted = hand_side_of_wrist(batch.joints, size) | batch.mask_exact[:, None, None]
+    wrong = functional.binary_cross_entropy_with_logits(maps.mask_logits, truth, reduction="none")
+    return (wrong * counted).sum((1, 2)) / counted.sum((1, 2)).clamp(min=1)
+
+
 def masked_features(features: Tensor, masked: Tensor) -> Tensor:
     """Eq. 2: squared distance of F(x) and F(x * m), mean over the features."""
     return ((features - masked) ** 2).mean(1)

@@ -30,21 +30,26 @@ class TrainingState:
 
     @staticmethod
     def begin(config: TrainConfig, device: torch.device) -> TrainingState:
-        """Untrained, or from ``model.initial``; errors as in ``load_networks``."""
+        """Untrained, or from ``model.initial``, which may lack what is to be learnt alone.
+
+        Errors as in ``load_networks``.
+        """
         torch.manual_seed(config.learning.seed)
         initial, profile = config.model.initial, config.model.profile
-        networks = load_networks(initial, profile) if initial else build_networks(profile)
+        only = config.learning.only
+        networks = load_networks(initial, profile, only) if initial else build_networks(profile)
         if not config.model.refiner:
             networks.mesh_estimator.refiner = None
         elif networks.mesh_estimator.refiner is None:
             raise ValueError(f"{initial} has no refiner; set model.refiner to false")
         for module in networks.modules():
-            module.requires_grad_(True).to(device, memory_format=torch.channels_last)
-            module.train(not config.learning.frozen_statistics)
+            module.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+        for module in _learning(networks, only):
+            module.requires_grad_(True).train(not config.learning.frozen_statistics)
         averaged = copy.deepcopy(networks)
         for module in averaged.modules():
             module.eval().requires_grad_(False)
-        parameters = [p for module in networks.modules() for p in module.parameters()]
+        parameters = [p for p in _modules(networks).parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
             parameters,
             lr=config.learning.rate,
@@ -105,6 +110,21 @@ class TrainingState:
 def saved_config(path: Path) -> TrainConfig:
     """The settings of the run that wrote ``path``; errors as in ``TrainingState.load``."""
     return TrainConfig().replace(_read(path)["config"])
+
+
+def _learning(networks: Networks, only: str) -> list[nn.Module]:
+    """What learns; raises ``ValueError`` where the networks have no such part."""
+    if not only:
+        return list(networks.modules())
+    evidence, mesh_estimator = networks.modules()
+    parts = nn.ModuleDict({"evidence": evidence, "mesh_estimator": mesh_estimator})
+    try:
+        return [parts.get_submodule(only)]
+    except AttributeError:
+        known = [name for name, _ in parts.named_modules() if name.count(".") == 1]
+        raise ValueError(
+            f"learning.only: there is no {only!r} in the networks; there are {', '.join(known)}"
+        ) from None
 
 
 def _modules(networks: Networks) -> nn.ModuleList:

@@ -145,7 +145,8 @@ class JointLoss(nn.Module):
         self._gated = run.config.loss.gate
         self._precision = _precision(run.config.learning.precision, run.device)
         self.evidence, self.mesh_estimator = self._networks.modules()
-        self.mesh_estimator.requires_grad_(not evidence_only)
+        if not run.config.learning.only:
+            self.mesh_estimator.requires_grad_(not evidence_only)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return joint_loss(
