@@ -8,11 +8,12 @@ import torch
 
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import build_evidence
+from dhpe_ros.hand_layer.skeleton_kernels import read_field
 from dhpe_ros.hand_layer.surface_points import surface_points_of
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement.mask_term import mask_derivatives, mask_term, signed_distances
+from dhpe_ros.refinement.mask_term import Outlines, signed_distances
 from dhpe_ros.refinement.objective import Observation
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.rendering import outline_lengths
@@ -58,49 +59,69 @@ def test_distances_are_those_to_the_outline_and_negative_inside():
 def test_a_crop_without_a_hand_or_with_nothing_else_tells_nothing(projection, hand, value):
     distances = signed_distances(torch.full((1, 64, 64), value))
     assert distances.isnan().all()
-    for part in mask_derivatives(hand, distances, projection, CONFIG):
+    outlines = Outlines.of(hand, distances, projection, CONFIG)
+    for part in outlines.derivatives(hand):
         assert (part == 0).all()
 
 
-def test_vertices_move_as_automatic_differentiation_says(projection, hand):
+def test_readings_and_their_slopes_are_those_of_the_moved_vertices(projection, hand):
+    """Of a field that is a plane: a vertex reads what its place says, and moves by its slope."""
     double = Projection(HandModel(hand_model_path()).double())
-    draws = np.random.default_rng(0)
-    vertices, directions = draws.permutation(778)[:40], draws.normal(size=(40, 2))
+    vertices = np.random.default_rng(0).permutation(778)[:40]
+    middle = (torch.arange(128, dtype=torch.float64) + 0.5) * (2 / 128) - 1
+    field = 0.3 * middle - 0.7 * middle[:, None]
 
-    def along(parameters):
+    def readings(parameters):
         points = double(parameters).vertices[0, vertices, :2]
-        return (points * torch.from_numpy(directions)).sum(1)
+        return points @ torch.tensor((0.3, -0.7), dtype=torch.float64)
 
-    expected = torch.autograd.functional.jacobian(along, hand.double())[:, 0]
-    surface = surface_points_of(projection.hand_model)
-    found = surface.slopes(hand[0].double().numpy(), vertices, directions)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    expected = torch.autograd.functional.jacobian(readings, hand.double())[:, 0]
+    values, slopes = np.empty(40), np.empty((40, 63))
+    points = surface_points_of(projection.hand_model).some(vertices)
+    read_field(hand[0].double().numpy(), points, field.numpy(), values, slopes)
+    np.testing.assert_allclose(values, readings(hand.double()), atol=1e-6)
+    np.testing.assert_allclose(slopes, expected, atol=1e-6)
 
 
-def test_the_gradient_is_that_of_the_value_where_the_outline_stays(projection, hand):
-    """Under scale and shift it is made of the same vertices."""
+def test_beyond_the_crop_a_field_is_flat(projection, hand):
+    far = hand.clone()
+    far[:, 1] = 5.0
+    vertices = np.arange(8)
+    field = np.arange(128.0) + np.zeros((128, 1))
+    values, slopes = np.empty(8), np.empty((8, 63))
+    points = surface_points_of(projection.hand_model).some(vertices)
+    read_field(far[0].double().numpy(), points, field, values, slopes)
+    assert (values == 127).all()
+
+
+def test_the_gradient_is_that_of_the_value(projection, hand):
     other = hand.clone()
     other[:, 53] = 2.0
     other[:, 1] += 0.03
-    distances = signed_distances(_mask(projection, other))
-    value, gradient, curvature = mask_derivatives(hand, distances, projection, CONFIG)
-    assert torch.allclose(value, mask_term(hand, distances, projection, CONFIG))
+    outlines = Outlines.of(hand, signed_distances(_mask(projection, other)), projection, CONFIG)
+    hand = hand.double()
+    value, gradient, curvature = outlines.derivatives(hand)
+    assert 0 < value.item() < CONFIG.mask_weight * 0.03**2
     assert torch.linalg.eigvalsh(curvature[0]).min() > -1e-9
-    for number, step in ((0, 2e-3), (1, 2e-4), (2, 2e-4)):
-        moved = hand.repeat(2, 1)
-        moved[0, number] += step
-        moved[1, number] -= step
-        up, down = mask_term(moved, distances.repeat(2, 1, 1), projection, CONFIG)
-        slope = (up - down) / (moved[0, number] - moved[1, number])
-        assert gradient[0, number].item() == pytest.approx(slope.item(), abs=0.02)
+    steps = 1e-7 * torch.eye(63, dtype=torch.float64)
+    slopes = [(outlines.values(hand + s) - outlines.values(hand - s)).item() / 2e-7 for s in steps]
+    np.testing.assert_allclose(gradient[0], slopes, atol=1e-3 * gradient.abs().max().item())
 
 
 def test_a_far_outline_hardly_pulls(projection, hand):
     near, far = (
-        mask_derivatives(hand, signed_distances(_disc(64, radius)), projection, CONFIG)[1]
+        Outlines.of(hand, signed_distances(_disc(64, radius)), projection, CONFIG)
         for radius in (0.75, 0.02)
     )
-    assert far.norm() < 0.5 * near.norm()
+    assert far.derivatives(hand)[1].norm() < 0.5 * near.derivatives(hand)[1].norm()
+
+
+def test_two_sets_of_parameters_have_two_values(projection, hand):
+    distances = signed_distances(_disc(64, 0.6))
+    outlines = Outlines.of(hand, distances, projection, CONFIG)
+    both = torch.cat((hand, 1.1 * hand))
+    found = outlines.twice().values(both)
+    assert torch.allclose(found, torch.cat([outlines.values(row[None]) for row in both]))
 
 
 def test_refinement_brings_the_outline_onto_the_mask(projection, hand):

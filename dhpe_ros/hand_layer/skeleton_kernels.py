@@ -68,21 +68,25 @@ def differentiate_joints(parameters, model, joints, slopes):
 
 
 @njit(**compiled)
-def differentiate_along(row, model, directions, slopes):
-    """``slopes`` (N, 63) of points along ``directions`` (N, 2) by each of a hand's 63 numbers.
+def read_field(row, model, field, values, slopes):
+    """What a ``field`` (S, S) over the crop reads at N points, by each of a hand's 63 numbers.
 
-    model: as in ``place_joints``, its pairs of N points and their bones.
+    Fills values (N,) and slopes (N, 63). Between the centres of its cells the field is linear,
+    beyond the outermost ones flat. model: as in ``place_joints``, its pairs of N points and bones.
     """
     components_t, mean = model[5:]
-    by_coefficients = np.empty((len(directions), 2, 145), np.float64)
+    by_coefficients = np.empty((len(values), 2, 145), np.float64)
     placed, share, moved, rest, turns, chain = _place(row, model, by_coefficients)
     jacobians = _left_jacobians(pose_of(row, components_t, mean))
     by_angles = _by_angles(jacobians, model, moved, rest, chain, len(placed))
     by_omega = omega_by_quaternion(row[4:8])
     from_bends = _bends(jacobians, turns)
     by_angle, by_coefficient = np.empty(45, np.float64), np.empty(145, np.float64)
-    for n in range(len(directions)):
-        line, (u, v), (x, y, z) = slopes[n], directions[n], placed[n]
+    point = np.empty((1, 3), np.float64)
+    for n in range(len(values)):
+        line, (x, y, z) = slopes[n], placed[n]
+        _to_crop(row, placed[n : n + 1], share[n : n + 1], point)
+        values[n], u, v = _read(field, point[0, 0], point[0, 1])
         line[:] = 0
         for k in range(145):
             by_coefficient[k] = u * by_coefficients[n, 0, k] + v * by_coefficients[n, 1, k]
@@ -100,6 +104,20 @@ def differentiate_along(row, model, directions, slopes):
             line[k] *= row[0]
         line[0] = u * x + v * y
         line[1], line[2] = u * share[n], v * share[n]
+
+
+@njit(**compiled)
+def _read(field, x, y):
+    """The field at a point of the crop, and how it grows there to the right and down."""
+    size = len(field)
+    column, row = (x + 1) * (size / 2) - 0.5, (y + 1) * (size / 2) - 0.5
+    column, row = min(max(column, 0.0), size - 1.0), min(max(row, 0.0), size - 1.0)
+    j, i = min(int(column), size - 2), min(int(row), size - 2)
+    u, v = column - j, row - i
+    a, b, c, d = field[i, j], field[i, j + 1], field[i + 1, j], field[i + 1, j + 1]
+    value = (1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * c + u * d)
+    across = ((1 - v) * (b - a) + v * (d - c)) * (size / 2)
+    return value, across, ((1 - u) * (c - a) + u * (d - b)) * (size / 2)
 
 
 @njit(**compiled)

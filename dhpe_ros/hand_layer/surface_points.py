@@ -1,4 +1,4 @@
-"""How the hand's vertices move with its 63 numbers, one by one: for a few of them at a time."""
+"""The hand's vertices one by one, for who asks of a few of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from dhpe_ros.hand_layer.skeleton_kernels import differentiate_along
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.types import PARAMETER_COUNT
 
 _LEAST_WEIGHT = 1e-6  # of a bone, for a vertex to hang on it
 
@@ -33,22 +31,14 @@ class SurfacePoints:
         rest = (model.joint_template, model.jointdirs, model.hands_components.T, model.hands_mean)
         self._rest = tuple(np.ascontiguousarray(part.double().cpu().numpy()) for part in rest)
 
-    def slopes(
-        self, parameters: np.ndarray, vertices: np.ndarray, directions: np.ndarray
-    ) -> np.ndarray:
-        """``(N, 63)``: of ``vertices`` ``(N,)`` along ``directions`` ``(N, 2)``, crop coordinates.
-
-        By the raw numbers of ``parameters`` ``(63,)`` float64.
-        """
+    def some(self, vertices: np.ndarray) -> tuple[np.ndarray, ...]:
+        """What ``read_field`` wants to know of ``vertices`` ``(N,)``."""
         first, count = self._first[vertices], np.diff(self._first)[vertices]
         point = np.repeat(np.arange(len(vertices)), count)
         pair = np.arange(len(point)) - np.repeat(count.cumsum() - count, count)
         pair += np.repeat(first, count)
         pairs = np.stack((point, self._bones[pair]), 1)
-        model = (pairs, self._points[pair], self._blend[pair], *self._rest)
-        slopes = np.empty((len(vertices), PARAMETER_COUNT))
-        differentiate_along(parameters, model, np.ascontiguousarray(directions), slopes)
-        return slopes
+        return pairs, self._points[pair], self._blend[pair], *self._rest
 
 
 @lru_cache(maxsize=8)

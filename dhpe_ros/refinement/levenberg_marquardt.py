@@ -20,7 +20,6 @@ from dhpe_ros.hand_layer.skeleton_layer import gauss_newton, skeleton_of
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import bounded
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement.mask_term import mask_derivatives
 from dhpe_ros.refinement.objective import (
     Observation,
     anchors,
@@ -51,8 +50,8 @@ def levenberg_marquardt(
     def place(parameters: Tensor) -> _Place:
         bent = _with_joints(parameters, observation, projection, config)
         rest, gradient, curvature = prior_derivatives(parameters, projection, config)
-        if observation.distances is not None and config.mask_weight > 0:
-            seen = mask_derivatives(parameters, observation.distances, projection, config)
+        if observation.outlines is not None:
+            seen = observation.outlines.derivatives(parameters)
             rest, gradient, curvature = rest + seen[0], gradient + seen[1], curvature + seen[2]
         held, pull, stiffness = held_to.derivatives(parameters)
         curvature += bent.curvature

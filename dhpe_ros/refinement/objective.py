@@ -12,7 +12,7 @@ from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
 from dhpe_ros.projection import ProjectedHand, Projection
 from dhpe_ros.refinement.anchors import Anchors
-from dhpe_ros.refinement.mask_term import mask_term
+from dhpe_ros.refinement.mask_term import Outlines
 from dhpe_ros.refinement.priors import prior_terms
 
 
@@ -27,11 +27,16 @@ class Observation:
     previous: Tensor | None = None  # (B, 63), a frame ago, in this crop; NaN: not known
     estimate: Tensor | None = None  # (B, 63), the mesh network's, its camera moved onto the joints
     distances: Tensor | None = None  # (B, 128, 128), of ``signed_distances``, on the CPU
+    outlines: Outlines | None = None  # what of the meshes those are of, once it is known
 
     def twice(self) -> Observation:
         """For two sets of parameters, one behind the other."""
         parts = vars(self).values()
-        return Observation(*(None if p is None else torch.cat((p, p)) for p in parts))
+        return Observation(*(None if p is None else _twice(p) for p in parts))
+
+
+def _twice(part: Tensor | Outlines) -> Tensor | Outlines:
+    return part.twice() if isinstance(part, Outlines) else torch.cat((part, part))
 
 
 def objective(
@@ -57,9 +62,9 @@ def objective_of_steps(
     joints = _joints(parameters, projection)
     total = joint_term(joints, observation, config)
     total = total + terms_of_parameters(parameters, None, observation, projection, config)
-    if observation.distances is None or config.mask_weight == 0:
+    if observation.outlines is None:
         return total
-    return total + mask_term(parameters, observation.distances, projection, config)
+    return total + observation.outlines.values(parameters)
 
 
 def joint_term(joints: Tensor, observation: Observation, config: RefinementConfig) -> Tensor:

@@ -69,7 +69,7 @@ def choose_start(
     known = previous.isfinite().all(1, keepdim=True)
     both, seen = torch.cat((estimate, torch.where(known, previous, estimate))), observation.twice()
     both = _aligned(both, seen, projection, config)
-    alone = replace(config, temporal_weight=0.0, estimate_weight=0.0, mask_weight=0.0)
+    alone = replace(config, temporal_weight=0.0, estimate_weight=0.0)
     values = objective_of_steps(both, seen, projection, alone)
     of_start, of_past = (value[:, None] for value in values.chunk(2))
     previous = previous.masked_fill(~(known & (of_past <= _MISFIT * of_start)), torch.nan)
