@@ -10,7 +10,7 @@ gradient is a pass through the network and back, is left out: the steps end no l
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from dhpe_ros.hand_layer.skeleton_layer import gauss_newton, skeleton_of
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import bounded
 from dhpe_ros.projection import Projection
+from dhpe_ros.refinement.mask_term import Outlines
 from dhpe_ros.refinement.objective import (
     Observation,
     anchors,
@@ -37,52 +38,56 @@ def levenberg_marquardt(
     observation: Observation,
     projection: Projection,
     config: RefinementConfig,
-) -> tuple[Tensor, int]:
+) -> tuple[Tensor, int, Observation]:
     """From ``start`` ``(B, 63)`` downhill, each hand at its own pace: parameters and steps taken.
 
     Ends after ``config.steps`` trials, when no hand's value falls by more than ``config.tolerance``
-    of it any more, or when ``config.time_budget`` is over.
+    of it any more, or when ``config.time_budget`` is over. A mask that is seen comes in once the
+    first step has brought the mesh near it; it is then part of the observation, given back last.
     """
     begun = time.monotonic()
-    scales = _scales(projection.hand_model)
+    model = projection.hand_model
+    scales = _scales(model)
     held_to = anchors(start, observation, projection, config)
 
     def place(parameters: Tensor) -> _Place:
         bent = _with_joints(parameters, observation, projection, config)
         rest, gradient, curvature = prior_derivatives(parameters, projection, config)
-        if observation.outlines is not None:
-            seen = observation.outlines.derivatives(parameters)
-            rest, gradient, curvature = rest + seen[0], gradient + seen[1], curvature + seen[2]
         held, pull, stiffness = held_to.derivatives(parameters)
         curvature += bent.curvature
         curvature.diagonal(dim1=1, dim2=2).add_(stiffness)
-        return _Place(
+        there = _Place(
             parameters,
             bent.value + rest + held,
             (bent.downhill - gradient - pull) * scales,
             curvature * scales * scales[:, None],
         )
+        return there.with_outlines(observation.outlines, scales) if observation.outlines else there
 
     best = place(start.detach())
     damping = torch.full_like(best.value, _FIRST_DAMPING)
-    step = 0
+    step, awaited = 0, observation.distances is not None and config.mask_weight > 0
     while step < config.steps:
         step += 1
         damped = best.curvature + torch.diag_embed(damping[:, None].expand_as(best.downhill))
         change = torch.linalg.solve_ex(damped, best.downhill[..., None])[0][..., 0]
         moved = best.parameters + (change * scales).to(start.dtype)
-        tried = place(bounded(moved, projection.hand_model.theta_std))
+        tried = place(bounded(moved, model.theta_std))
         falls = tried.value < best.value
         enough = falls & (best.value - tried.value > config.tolerance * best.value)
         best = tried.where(falls, best)
         damping = torch.where(falls, damping * _EASIER, damping * _HARDER)
         damping = damping.clamp(min=_LEAST_DAMPING)
         going_on = enough | (~falls & (damping < _MOST_DAMPING) & best.value.isfinite())
-        if not going_on.any():
+        if not awaited and not going_on.any():
             break
         if config.time_budget and time.monotonic() - begun > config.time_budget:
             break
-    return best.parameters, step
+        if awaited:
+            outlines = Outlines.of(best.parameters, observation.distances, projection, config)
+            observation, awaited = replace(observation, outlines=outlines), False
+            best = best.with_outlines(outlines, scales)
+    return best.parameters, step, observation
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,16 @@ class _Place:
     value: Tensor  # (B,)
     downhill: Tensor  # (B, 63), minus the gradient
     curvature: Tensor  # (B, 63, 63)
+
+    def with_outlines(self, outlines: Outlines, scales: Tensor) -> _Place:
+        """The same parameters where seen masks count too; ``scales`` are the derivatives' units."""
+        value, gradient, curvature = outlines.derivatives(self.parameters)
+        return _Place(
+            self.parameters,
+            self.value + value,
+            self.downhill - gradient * scales,
+            self.curvature + curvature * scales * scales[:, None],
+        )
 
     def where(self, chosen: Tensor, other: _Place) -> _Place:
         """This place for the hands that ``chosen`` ``(B,)`` marks, ``other`` for the rest."""

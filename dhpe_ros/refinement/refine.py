@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -14,7 +14,6 @@ from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_parameters import bounded
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement.levenberg_marquardt import levenberg_marquardt
-from dhpe_ros.refinement.mask_term import Outlines
 from dhpe_ros.refinement.objective import (
     Observation,
     objective,
@@ -23,7 +22,6 @@ from dhpe_ros.refinement.objective import (
 )
 from dhpe_ros.refinement.start import choose_start
 
-_BEFORE_OUTLINE = 1  # steps
 _OPTIMIZERS = {"adam": torch.optim.Adam, "gradient_descent": torch.optim.SGD}
 
 
@@ -61,7 +59,7 @@ def refine(
         parameters, steps = _gradient_steps(begin, observation, projection, evidence, config)
     else:
         judge = objective_of_steps
-        parameters, steps, observation = _damped_steps(begin, observation, projection, config)
+        parameters, steps, observation = levenberg_marquardt(begin, observation, projection, config)
     with torch.no_grad():
         both, twice = torch.cat((start, parameters)), observation.twice()
         before, after = judge(both, twice, projection, config=config).chunk(2)
@@ -74,23 +72,6 @@ def refine(
             torch.where(accepted, at_end, at_start),
             accepted,
         )
-
-
-def _damped_steps(
-    start: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
-) -> tuple[Tensor, int, Observation]:
-    """A few steps by the joints; then the mesh's outline is near enough to that of a seen mask."""
-    if observation.distances is None or config.mask_weight == 0:
-        return *levenberg_marquardt(start, observation, projection, config), observation
-    first = replace(config, steps=min(_BEFORE_OUTLINE, config.steps))
-    begin, taken = levenberg_marquardt(start, observation, projection, first)
-    outlines = Outlines.of(begin, observation.distances, projection, config)
-    observation, rest = replace(observation, outlines=outlines), config.steps - taken
-    if rest == 0:
-        return begin, taken, observation
-    config = replace(config, steps=rest)
-    parameters, more = levenberg_marquardt(begin, observation, projection, config)
-    return parameters, taken + more, observation
 
 
 def _gradient_steps(
