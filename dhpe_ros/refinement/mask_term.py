@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.hand_layer.skeleton_kernels import read_field
+from dhpe_ros.hand_layer.skeleton_kernels import add_squares, read_field
 from dhpe_ros.hand_layer.surface_points import SurfacePoints, surface_points_of
 from dhpe_ros.projection import Projection
 from dhpe_ros.rendering import outline_lengths
@@ -86,17 +86,16 @@ class Outlines:
     def derivatives(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``values``, their gradient ``(B, 63)`` and Gauss-Newton's curvature ``(B, 63, 63)``."""
         rows = parameters.detach().double().cpu().numpy()
-        values, gradients = np.zeros(len(rows)), np.zeros((len(rows), PARAMETER_COUNT))
+        values, downhills = np.zeros(len(rows)), np.zeros((len(rows), PARAMETER_COUNT))
         curvatures = np.zeros((len(rows), PARAMETER_COUNT, PARAMETER_COUNT))
         for k, one in enumerate(self.hands):
-            if len(one.shares):
-                away, slopes = one.read(rows[k], self.distances[k])
-                saturated = 1 + (away / _REACH) ** 2
-                values[k] = self.weight * (one.shares * away**2 / saturated).sum()
-                weights = 2 * self.weight * one.shares / saturated**2
-                gradients[k] = (weights * away) @ slopes
-                curvatures[k] = (weights[:, None] * slopes).T @ slopes
-        parts = (torch.from_numpy(part) for part in (values, gradients, curvatures))
+            away, slopes = one.read(rows[k], self.distances[k])
+            saturated = 1 + (away / _REACH) ** 2
+            values[k] = self.weight * (one.shares * away**2 / saturated).sum()
+            weights = 2 * self.weight * one.shares / saturated**2
+            squares = slopes[None], away[None], weights[None]
+            add_squares(*squares, curvatures[k : k + 1], downhills[k : k + 1])
+        parts = (torch.from_numpy(part) for part in (values, -downhills, curvatures))
         return tuple(part.to(parameters.device) for part in parts)
 
 
