@@ -113,7 +113,7 @@ def test_every_term_of_the_loss_reaches_the_networks(synthetic):
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
     first = joint_loss(networks, projection, batch, evidence_only=True)
-    assert set(first) == {"heatmaps", "side"}
+    assert set(first) == {"heatmaps", "side", "masks"}
 
 
 def test_one_batch_can_be_learnt_by_heart(synthetic):
