@@ -88,7 +88,8 @@ def load_networks(path: str | Path, profile: str, may_lack: str = "") -> Network
     evidence = build_evidence(profile)
     mesh_estimator = MeshEstimator(about["hidden"], about.get("refiner", True))
     networks = Networks(evidence, mesh_estimator, profile, about["training"])
-    _load_strictly(_tensors(networks), tensors, path, may_lack)
+    remedy = "; weights of an older version: train what they lack with learning.only"
+    _load_strictly(_tensors(networks), tensors, path, may_lack, remedy)
     for module in networks.modules():
         module.eval().requires_grad_(False)
     return networks
@@ -161,15 +162,16 @@ def _load_strictly(
     tensors: Mapping[str, torch.Tensor],
     path: str | Path,
     may_lack: str = "",
+    remedy: str = "",
 ) -> None:
     """Copy ``tensors`` into ``expected``, which they must match one by one."""
-    missing = {n for n in expected.keys() - tensors.keys() if not may_lack or not _in(n, may_lack)}
-    for kind, names, remedy in (
-        ("lacks", missing, "weights of an older version: train what they lack with learning.only"),
-        ("has the unknown tensor", tensors.keys() - expected.keys(), "weights of a newer version?"),
+    missing = {name for name in expected.keys() - tensors.keys() if not _in(name, may_lack)}
+    for kind, names, advice in (
+        ("lacks", missing, remedy),
+        ("has the unknown tensor", tensors.keys() - expected.keys(), ""),
     ):
         if names:
-            raise ValueError(f"{path}: {kind} {min(names)} ({len(names)} in all); {remedy}")
+            raise ValueError(f"{path}: {kind} {min(names)} ({len(names)} in all){advice}")
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise ValueError(

@@ -66,7 +66,7 @@ def levenberg_marquardt(
 
     best = place(start.detach())
     damping = torch.full_like(best.value, _FIRST_DAMPING)
-    step, awaited = 0, observation.distances is not None and config.mask_weight > 0
+    step, awaited = 0, observation.distances is not None and config.looks_at_masks
     while step < config.steps:
         step += 1
         damped = best.curvature + torch.diag_embed(damping[:, None].expand_as(best.downhill))

@@ -11,8 +11,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
@@ -38,7 +38,6 @@ from dhpe_ros.ros.running import run
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.ros.worker import LatestWorker, OneBehind
 from dhpe_ros.tracking import HandTracker
-from dhpe_ros.types import Hand
 
 
 def make_hand_tracker(config: Config) -> HandTracker:
@@ -181,21 +180,15 @@ class HandNode(Node):
         latency_ms = self._watch.age_s(header) * 1e3 if time_s is not None else None
         self._outputs.publish_markers(hands, header, config.marker_lifetime)
         info = info if camera else None
-        self._drawing.begin(lambda: self._draw(hands, header, image, info, depth_m))
+        pictures = (hands, header, image, info, depth_m, config)
+        self._drawing.begin(partial(self._draw, partial(self._outputs.publish_images, *pictures)))
         self._statistics.frame_published(len(hands), latency_ms, (time.monotonic() - begin) * 1e3)
         self._troubles.clear("failure")
 
-    def _draw(
-        self,
-        hands: list[Hand],
-        header: Header,
-        image: np.ndarray,
-        info: CameraInfo | None,
-        depth_m: np.ndarray | None,
-    ) -> None:
+    def _draw(self, publish_images: Callable[[], None]) -> None:
         """The pictures of an image, beside the worker, who goes on with the next image."""
         begin = time.monotonic()
-        self._outputs.publish_images(hands, header, image, info, depth_m, self._config.node)
+        publish_images()
         self._statistics.pictures_published((time.monotonic() - begin) * 1e3)
 
     def _camera(
