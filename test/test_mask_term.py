@@ -55,6 +55,18 @@ def test_distances_are_those_to_the_outline_and_negative_inside():
     assert distances[64, 96].item() == pytest.approx(0.0, abs=0.03)
 
 
+@pytest.mark.parametrize("radius", [0.50, 0.51, 0.52])
+def test_distances_tell_where_between_two_cells_the_outline_runs(radius):
+    cell = 2 / 128
+    from_middle = np.hypot(*np.meshgrid(*2 * [(np.arange(64) + 0.5) * (2 / 64) - 1]))
+    soft = torch.from_numpy(1 / (1 + np.exp((from_middle - radius) / (1.5 * cell)))).float()
+    (distances,) = signed_distances(soft[None])
+    middle = (np.arange(128) + 0.5) * cell - 1
+    off = distances.numpy() - (np.hypot(middle, middle[:, None]) - radius)
+    assert abs(off[abs(distances) < 0.1].mean()) < 0.05 * cell
+    assert off[abs(distances) < 0.1].std() < 0.2 * cell
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_crop_without_a_hand_or_with_nothing_else_tells_nothing(projection, hand, value):
     distances = signed_distances(torch.full((1, 64, 64), value))
