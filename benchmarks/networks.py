@@ -20,16 +20,18 @@ from dhpe_ros.engines.networks import (
     load_engines,
     precisions,
 )
+from dhpe_ros.hand_localiser import load_fused
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.projection import Projection
 from dhpe_ros.synthetic.synthesis import write_synthetic
 from dhpe_ros.training.journal import read_log
-from dhpe_ros.weights import build_networks, hand_model_path
+from dhpe_ros.weights import build_networks, hand_model_path, localiser_path
 
 PROFILES, WAYS = ("lite", "full"), ("eager", "aoti", "tensorrt")
 METRICS = (
     *(Metric(f"networks.{p}_ms.{way}", "ms", "lower") for p in PROFILES for way in WAYS),
+    *(Metric(f"networks.localiser_ms.{way}", "ms", "lower") for way in WAYS),
     Metric("train.images_per_s", "images/s", "higher"),
 )
 HANDS, STEPS = 256, 100
@@ -37,42 +39,47 @@ HANDS, STEPS = 256, 100
 
 def measure(device: str) -> dict[str, float]:
     """Metric name -> value."""
-    figures = {
-        f"networks.{profile}_ms.{way}": time
-        for profile in PROFILES
-        for way, time in networks_ms(profile, torch.device(device)).items()
-    }
+    figures = {}
+    for profile in PROFILES:  # the localiser is the same for both
+        for what, times in networks_ms(profile, torch.device(device)).items():
+            name = profile if what == "crop" else "localiser"
+            figures |= {f"networks.{name}_ms.{way}": time for way, time in times.items()}
     return {**figures, "train.images_per_s": training_images_per_s(device)}
 
 
-def networks_ms(profile: str, device: torch.device) -> dict[str, float]:
-    """A crop to the regressed parameters, in each way there is, in turn; weights do not matter.
+def networks_ms(profile: str, device: torch.device) -> dict[str, dict[str, float]]:
+    """Milliseconds of ``build.RUNS`` in each way there is, in turn; weights do not matter.
 
     Engines are of the precision that `dhpe export` takes by itself: fp16 on a GPU, bf16
-    on a CPU with AMX, else fp32; eager torch runs in float32.
+    on a CPU with AMX, int8 on one with VNNI, else fp32; eager torch runs in float32.
     """
     networks = build_networks(profile)
     for module in networks.modules():
         module.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     fuse_batch_norms(networks.evidence)
     projection = Projection(HandModel(hand_model_path())).to(device)
-    ways = {"eager": EagerNetworks(*networks.modules(), projection)}
+    localiser = load_fused(localiser_path(), device)
+    ways = {"eager": EagerNetworks(*networks.modules(), projection, localiser)}
+    view = build.Views(*(examples(name, device)[0] for name in ("evidence", "localiser")))
     precision = precisions(device)[0]
     with tempfile.TemporaryDirectory() as name:
         for compiler, kind in COMPILERS.items():
             if not kind.unfit(device, precision):
                 folder = Path(name) / compiler
                 folder.mkdir()
-                ways[compiler] = compiled(ways["eager"], compiler, precision, device, folder)
-        (crop,) = examples("evidence", device)
-        return dict(zip(ways, build.measure(list(ways.values()), crop), strict=True))
+                ways[compiler] = compiled(ways["eager"], view, compiler, precision, folder)
+        return {
+            what: dict(zip(ways, build.measure(list(ways.values()), view, run), strict=True))
+            for what, run in build.RUNS.items()
+        }
 
 
 def compiled(
-    eager: EagerNetworks, compiler: str, precision: str, device: torch.device, folder: Path
+    eager: EagerNetworks, view: build.Views, compiler: str, precision: str, folder: Path
 ) -> EngineNetworks:
     """Engines as `dhpe export` builds them, in a folder that is thrown away."""
-    programs = build.export_all(eager, precision, device)
+    device = view.crops.device
+    programs = build.export_all(eager, precision, device, view)
     paths = build.compile_all(programs, compiler, precision, device, folder, lambda _: None)
     return load_engines(compiler, compiler, paths, device)
 

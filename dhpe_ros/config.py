@@ -43,7 +43,7 @@ class ModelConfig:
     precision: str = setting(
         "auto",
         "of compiled networks; auto takes the fastest that was built",
-        one_of=("auto", "fp32", "bf16", "fp16"),
+        one_of=("auto", "fp32", "bf16", "fp16", "int8"),
     )
     engines: str = setting("", "folder of compiled networks; empty: the user's cache")
     strict_backend: bool = setting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from torch.nn import functional
 
 from dhpe_ros.evidence import IMAGENET_MEAN, IMAGENET_STD
 from dhpe_ros.networks.fusion import fuse_batch_norms
-from dhpe_ros.networks.localiser import MULTIPLE, STRIDE, LocaliserNetwork
+from dhpe_ros.networks.localiser import STRIDE, LocaliserNetwork
 from dhpe_ros.types import Box
 from dhpe_ros.weights import load_localiser
 
-LONGEST = 288  # pixels of a picture's longer side, as the network sees it
+SIZE = 288, 352  # rows and columns of what the network sees
+Locate = Callable[[Tensor], Tensor]  # (1, 3, *SIZE) uint8 to what `LocaliserNetwork` answers
+_GREY = tuple(round(255 * value) for value in IMAGENET_MEAN)  # beside a picture
 _SAME_HAND_OVERLAP = 0.4  # intersection over union, beyond which the weaker of two boxes goes
 _MOST = 16  # hands in a picture
 
@@ -31,41 +34,45 @@ class FoundHand:
 
 
 class HandLocaliser:
-    """The trained network, ready for pictures of any size."""
+    """The trained network, however it is run, ready for pictures of any size."""
 
-    def __init__(self, network: LocaliserNetwork, device: torch.device) -> None:
-        network = network.eval().requires_grad_(False)
-        fuse_batch_norms(network)
-        self._network = network.to(device, memory_format=torch.channels_last)
+    def __init__(self, locate: Locate, device: torch.device) -> None:
+        self._locate = locate
         self._device = device
 
     @staticmethod
     def load(path: Path, device: torch.device) -> HandLocaliser:
-        """Raises ``FileNotFoundError`` or ``ValueError`` that names the file and the remedy."""
-        return HandLocaliser(load_localiser(path), device)
+        """By torch. ``FileNotFoundError`` or ``ValueError`` name the file and the remedy."""
+        network = load_fused(path, device)
+        return HandLocaliser(lambda pictures: network(normalised(pictures)), device)
 
     @torch.no_grad()
     def find(self, image: np.ndarray, min_score: float) -> list[FoundHand]:
         """The hands in ``(H, W, 3)`` uint8 RGB, surest first; none scores below ``min_score``."""
         small, scale = shrunk(image)
         picture = torch.from_numpy(small).to(self._device)[None].permute(0, 3, 1, 2)
-        (answer,) = self._network(normalised(picture))
+        (answer,) = self._locate(picture)
         found = _peaks(answer.float().cpu(), min_score)
         return _apart([FoundHand(Box(*((v / scale) for v in box)), score) for box, score in found])
 
 
+def load_fused(path: str | Path, device: torch.device) -> LocaliserNetwork:
+    """The network of a file, ready to run. Errors as of ``load_localiser``."""
+    network = load_localiser(path).eval().requires_grad_(False)
+    fuse_batch_norms(network)
+    return network.to(device, memory_format=torch.channels_last)
+
+
 def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
-    """The picture as the network wants it, grey beyond its right and lower edge, and its scale."""
-    height, width = image.shape[:2]
-    scale = LONGEST / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    """The picture as the network wants it, grey to the right of it and below, and its scale."""
+    sides = image.shape[:2]
+    scale = min(most / side for most, side in zip(SIZE, sides, strict=True))
+    height, width = (max(1, round(side * scale)) for side in sides)
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    small = cv2.resize(image, size, interpolation=way)
-    right, below = (-side % MULTIPLE for side in size)
-    return cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT, value=_GREY), scale
-
-
-_GREY = tuple(round(255 * value) for value in IMAGENET_MEAN)
+    seen = np.empty((*SIZE, 3), np.uint8)
+    seen[...] = _GREY
+    seen[:height, :width] = cv2.resize(image, (width, height), interpolation=way)
+    return seen, scale
 
 
 def normalised(pictures: Tensor) -> Tensor:

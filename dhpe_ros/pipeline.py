@@ -16,7 +16,7 @@ from dhpe_ros.crop import Crop, crop_image
 from dhpe_ros.engines.networks import BackedNetworks, EagerNetworks
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
-from dhpe_ros.hand_localiser import HandLocaliser
+from dhpe_ros.hand_localiser import HandLocaliser, load_fused
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_search import HandSearch, told_side
 from dhpe_ros.networks.fusion import fuse_batch_norms
@@ -54,12 +54,13 @@ class HandPipeline:
         fuse_batch_norms(networks.evidence)
         self.evidence = networks.evidence.to(self.device, memory_format=torch.channels_last)
         self.mesh_estimator = networks.mesh_estimator.to(self.device)
+        localiser = load_fused(model.localiser or localiser_path(), self.device)
         # The eager networks stay: the refinement needs their gradient.
-        self.eager = EagerNetworks(self.evidence, self.mesh_estimator, self.projection)
+        self.eager = EagerNetworks(self.evidence, self.mesh_estimator, self.projection, localiser)
         with torch.no_grad():
             self.networks = BackedNetworks(self.eager, model, self.device)
-        localiser = HandLocaliser.load(model.localiser or localiser_path(), self.device)
-        self.search = HandSearch(self.see, localiser.find)
+        finder = HandLocaliser(self.networks.locate, self.device)
+        self.search = HandSearch(self.see, finder.find)
 
     def configure(self, config: Config) -> None:
         """Take over settings that may change while running.

@@ -6,9 +6,10 @@ from torch.nn import functional
 
 from dhpe_ros.engines import graphs
 from dhpe_ros.engines.networks import EagerNetworks
+from dhpe_ros.hand_localiser import load_fused
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.projection import Projection
-from dhpe_ros.weights import hand_model_path, load_networks, weights_path
+from dhpe_ros.weights import hand_model_path, load_networks, localiser_path, weights_path
 
 CPU = torch.device("cpu")
 
@@ -16,11 +17,14 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def eager():
     networks = load_networks(weights_path("lite"), "lite")
-    return EagerNetworks(*networks.modules(), Projection(HandModel(hand_model_path())))
+    projection = Projection(HandModel(hand_model_path()))
+    return EagerNetworks(*networks.modules(), projection, load_fused(localiser_path(), CPU))
 
 
 def make(eager, precision):
-    return graphs.make_graphs(eager.evidence, eager.mesh_estimator, eager.projection, precision)
+    return graphs.make_graphs(
+        eager.evidence, eager.mesh_estimator, eager.projection, eager.localiser, precision
+    )
 
 
 @pytest.mark.parametrize("size", [(128, 128), (100, 180), (223, 7)])
@@ -35,10 +39,14 @@ def test_the_resize_by_products_is_torch_s(size):
 def test_exported_graphs_compute_what_the_networks_do(eager):
     (crop,) = graphs.examples("evidence", CPU)
     seen = eager.see(crop)
-    inputs = {"evidence": (crop,), "mesh": (seen.features, seen.joints)}
+    (picture,) = graphs.examples("localiser", CPU)
+    inputs = {
+        "evidence": (crop,), "mesh": (seen.features, seen.joints), "localiser": (picture,),
+    }  # fmt: skip
     expected = {
         "evidence": tuple(vars(seen).values()),
         "mesh": eager.regress(seen),
+        "localiser": (eager.locate(picture),),
     }
     for name, graph in make(eager, "fp32").items():
         program = graphs.export(graph, graphs.examples(name, CPU))

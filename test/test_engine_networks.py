@@ -8,10 +8,11 @@ import torch
 
 from dhpe_ros.cli import build_parser
 from dhpe_ros.config import Config
+from dhpe_ros.engines import graphs, networks, store
 from dhpe_ros.engines import identity as identity_module
-from dhpe_ros.engines import networks, store
 from dhpe_ros.engines.identity import identify
 from dhpe_ros.evidence import Evidence
+from dhpe_ros.hand_localiser import SIZE
 from dhpe_ros.types import FEATURE_COUNT
 
 CPU = torch.device("cpu")
@@ -35,6 +36,14 @@ class Recorder:
         rows = torch.full((len(evidence.features), 1), self.value)
         return rows.expand(-1, 63), rows[..., None].expand(-1, 21, 2)
 
+    def locate(self, pictures):
+        assert pictures.dtype is torch.uint8
+        return torch.full((1, 5, *(side // 8 for side in pictures.shape[2:])), self.value)
+
+    def localiser_engine(self, pictures):
+        assert pictures.shape == (1, 3, *SIZE) and pictures.is_contiguous()
+        return [self.locate(pictures)]
+
     def evidence_engine(self, crops):
         assert crops.shape == (1, 3, 224, 224) and crops.is_contiguous()
         seen = self.see(crops)
@@ -54,7 +63,8 @@ def runtime(monkeypatch):
         if runtime.fails == "load":
             raise OSError("libnvinfer.so.10: cannot open shared object file")
         engine = Recorder(runtime.value)
-        run = engine.mesh_engine if ".mesh" in path.name else engine.evidence_engine
+        network = path.name.split(".")[-2]
+        run = getattr(engine, f"{network}_engine")
 
         def call(*tensors):
             if runtime.fails == "run":
@@ -85,7 +95,7 @@ def put_engine(model, compiler="aoti", precision="fp32"):
     folder = networks.engines_folder(model)
     store.prepare_folder(folder)
     sources = {}
-    for network in ("evidence", "mesh"):
+    for network in graphs.EXAMPLES:
         sources[network] = folder / f"{network}.new"
         sources[network].write_bytes(b"code")
     return store.write(folder, identify(model, CPU, compiler, precision), sources, {})
@@ -115,6 +125,8 @@ def test_auto_takes_what_was_built(model):
     parameters, joints_2d = running.regress(evidence)
     assert parameters.shape == (3, 63) and joints_2d.shape == (3, 21, 2)
     assert running.see(crops(0)).right.tolist() == []
+    answer = running.locate(torch.zeros(1, 3, *SIZE, dtype=torch.uint8))
+    assert (answer == 2).all()
 
 
 def test_tensorrt_comes_before_the_others_and_eager_is_eager(model):
@@ -123,20 +135,6 @@ def test_tensorrt_comes_before_the_others_and_eager_is_eager(model):
     assert backed(model()).name == "tensorrt (fp32)"
     assert backed(model(backend="compiled")).name == "compiled (fp32)"
     assert backed(model(backend="eager")).name == "eager"
-
-
-@pytest.mark.parametrize(
-    ("flags", "able", "expected"),
-    [
-        ("avx512_bf16 amx_bf16", True, ("bf16", "fp32")),
-        ("avx512_bf16", True, ("fp32", "bf16")),
-        ("avx2", False, ("fp32",)),
-    ],
-)
-def test_a_cpu_is_recommended_bf16_where_it_is_fast(monkeypatch, flags, able, expected):
-    monkeypatch.setattr(identity_module, "instruction_set", lambda: f"x86_64 {flags}")
-    monkeypatch.setattr(networks.aoti, "unfit", lambda *_: "" if able else "no bf16")
-    assert networks.precisions(CPU) == expected
 
 
 def test_the_recommended_precision_is_taken_unless_one_is_named(model, monkeypatch):

@@ -15,9 +15,7 @@ from dhpe_ros.commands import CommandError, one_line
 from dhpe_ros.commands.predict import build_config, load_pipeline
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dhpe_ros.engines.build import Built, Operators
+    from dhpe_ros.engines.build import Built, Operators, Views
     from dhpe_ros.pipeline import HandPipeline
 
 NAME = "export"
@@ -29,15 +27,16 @@ model.engines to the same folder. Engines are code for one machine: build them w
 again after another torch, driver, weights file or processor; the message that says so has the
 command. Building takes minutes; nothing else ever builds one.
 
-Before anything is written the engine is compared with eager torch on hands of the clip that ships.
+Before anything is written the engine is compared with eager torch on frames of the clip that ships.
 With --dry-run nothing is compiled: the report says what the compiler can do of the networks.
 Exit code: 0 built; 2 it cannot be built, or is too far from eager torch; 130 interrupted."""
 
-_CROPS = 16  # of the clip that ships
+_FRAMES = 32  # of the clip that ships: half of them are compared
 # Option -> setting of the configuration, where they have the same meaning.
 _SETTINGS = {
     "profile": "model.profile",
     "weights": "model.weights",
+    "localiser": "model.localiser",
     "hand_model": "model.hand_model",
     "device": "model.device",
     "output": "model.engines",
@@ -51,17 +50,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--profile", choices=("lite", "full"), help="which networks (default: lite)")
     add("--backend", choices=("auto", "tensorrt", "aoti"), default="auto",
         help="compiler (default: tensorrt on a GPU that has it, else aoti)")  # fmt: skip
-    add("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto",
-        help="of convolutions (auto: fp16 on GPUs, bf16 on CPUs with AMX, or fp32)")  # fmt: skip
+    add("--precision", choices=("auto", "fp32", "bf16", "fp16", "int8"),
+        default="auto", help="of convolutions (auto: fp16 on GPUs, bf16 on CPUs with AMX, "
+        "int8 on those with VNNI, else fp32)")  # fmt: skip
     add("--output", metavar="DIR", help="folder of engines (default: the user's cache)")
     add("--weights", metavar="FILE", help="safetensors instead of the profile's own")
+    add("--localiser", metavar="FILE", help="safetensors of another network that finds hands")
     add("--hand-model", metavar="FILE", help="MANO-format hand instead of the open one")
     add("--device", help="torch device: auto, cpu, cuda ... (default: auto)")
     add("--config", metavar="FILE", help="YAML settings; the options here override them")
     add("--joint-limit", metavar="PX", type=float,
-        help="most that a joint may be off (default: 0.5 in fp32, else 2)")  # fmt: skip
+        help="most that a joint may be off (default: 0.5 in fp32, 8 in int8, else 2)")  # fmt: skip
     add("--vertex-limit", metavar="MM", type=float,
-        help="most that a vertex may be off (default: 0.5 in fp32, else 3)")  # fmt: skip
+        help="most that a vertex may be off (default: 0.5 in fp32, 8 in int8, else 3)")  # fmt: skip
     add("--dry-run", action="store_true", help="only report the operators; compile nothing")
 
 
@@ -84,11 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("torch").setLevel(logging.ERROR)  # compilers are talkative
     warnings.simplefilter("ignore", FutureWarning)
     try:
+        views = _views(pipeline)
         if arguments.dry_run:
-            print(_operators(build.dry_run(pipeline.eager, device, compiler, precision)))
+            print(_operators(build.dry_run(pipeline.eager, device, compiler, precision, views)))
             return 0
         limits = _limits(arguments, build.LIMITS[precision])
-        crops = _crops(pipeline)
         with tqdm(total=build.STEPS, unit="step", file=sys.stderr) as bar:
 
             def progress(step: str) -> None:
@@ -96,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
                 bar.update()
 
             built = build.build(
-                pipeline.eager, config.model, device, compiler, precision, crops, limits, progress
+                pipeline.eager, config.model, device, compiler, precision, views, limits, progress
             )
     except (build.BuildError, EngineError, OSError) as error:
         raise CommandError(one_line(error)) from error
@@ -115,25 +116,28 @@ def _limits(arguments: argparse.Namespace, defaults: tuple[float, float]) -> tup
     return joint, vertex
 
 
-def _crops(pipeline: HandPipeline) -> Tensor:
-    """``(N, 3, 224, 224)``: the hand in frames of the clip that ships, where its labels say."""
+def _views(pipeline: HandPipeline) -> Views:
+    """Frames of the clip that ships, and the hand in them, where its labels say."""
     import numpy as np
+    import torch
 
     import dhpe_ros
     from dhpe_ros.crop import crop_image
+    from dhpe_ros.engines.build import Views
+    from dhpe_ros.hand_localiser import shrunk
     from dhpe_ros.hand_search import joints_box
     from dhpe_ros.media import open_media
 
     clip = Path(dhpe_ros.__file__).parent / "assets/demo_clip.mp4"
     labels = json.loads(clip.with_suffix(".json").read_text("utf-8"))["frames"]
-    step = max(1, len(labels) // _CROPS)
-    crops = [
-        crop_image(frame.image, joints_box(np.array(label["joints_px"]), pipeline.config.tracking))
-        for frame, label in islice(
-            zip(open_media(clip).frames(), labels, strict=False), 0, step * _CROPS, step
-        )
-    ]
-    return pipeline.batch(crops)
+    step = max(1, len(labels) // _FRAMES)
+    frames = zip((frame.image for frame in open_media(clip).frames()), labels, strict=False)
+    crops, pictures = [], []
+    for image, label in islice(frames, 0, step * _FRAMES, step):
+        box = joints_box(np.array(label["joints_px"]), pipeline.config.tracking)
+        crops.append(crop_image(image, box))
+        pictures.append(torch.from_numpy(shrunk(image)[0]).permute(2, 0, 1))
+    return Views(pipeline.batch(crops), torch.stack(pictures).to(pipeline.device))
 
 
 def _report(built: Built) -> str:
@@ -141,11 +145,15 @@ def _report(built: Built) -> str:
     return "\n".join(
         (
             _operators(built.operators),
-            f"off eager torch on {parity.crops} crops: joints {parity.joints_px_mean:.3f} px "
+            f"off eager torch on {parity.frames} frames: joints {parity.joints_px_mean:.3f} px "
             f"(most {parity.joints_px_max:.3f}), vertices {parity.vertices_mm_mean:.3f} mm "
-            f"(most {parity.vertices_mm_max:.3f})",
-            f"a crop takes {built.compiled_ms:.1f} ms, {built.eager_ms:.1f} ms in eager float32: "
-            f"{built.eager_ms / built.compiled_ms:.1f} times as fast",
+            f"(most {parity.vertices_mm_max:.3f}), boxes {parity.boxes_px_mean:.3f} px "
+            f"(most {parity.boxes_px_max:.3f})",
+            *(
+                f"a {what} takes {times.compiled_ms:.1f} ms, {times.eager_ms:.1f} ms in eager "
+                f"float32: {times.eager_ms / times.compiled_ms:.1f} times as fast"
+                for what, times in built.times.items()
+            ),
             f"{built.bytes / 1e6:.1f} MB, built in {built.seconds:.0f} s -> {built.sidecar}",
         )
     )

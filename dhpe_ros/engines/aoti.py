@@ -10,12 +10,16 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from dhpe_ros.engines.identity import instruction_set
+
 SUFFIX = ".pt2"
 DEVICES = ("cpu", "cuda")
 
 
 def unfit(device: torch.device, precision: str) -> str:
     """Why this device cannot have an engine of this precision; empty if it can."""
+    if precision == "int8":
+        return _unfit_for_int8(device)
     if device.type != "cpu" or precision == "fp32":
         return ""
     if precision == "fp16":
@@ -23,6 +27,14 @@ def unfit(device: torch.device, precision: str) -> str:
     has_mkldnn = torch.backends.mkldnn.is_available()
     if not (has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return "this CPU has no bf16 instructions (AVX-512 on x86); choose fp32"
+    return ""
+
+
+def _unfit_for_int8(device: torch.device) -> str:
+    if device.type != "cpu":
+        return "int8 is for CPUs; on a GPU choose fp16"
+    if not {"avx512_vnni", "avx_vnni"} & set(instruction_set().split()):
+        return "this CPU has no instructions for sums of 8-bit products (VNNI on x86); choose fp32"
     return ""
 
 

@@ -24,11 +24,15 @@ from dhpe_ros.engines.networks import (
     engines_folder,
     load_engines,
 )
+from dhpe_ros.engines.quantise import quantised
+from dhpe_ros.hand_localiser import decode
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.types import CROP_SIZE
 
-LIMITS = {"fp32": (0.5, 0.5), "bf16": (2.0, 3.0), "fp16": (2.0, 3.0)}  # of `Parity`: px, mm
-STEPS = 6  # that ``progress`` is told of
+LIMITS = {  # of `Parity`: px, mm
+    "fp32": (0.5, 0.5), "bf16": (2.0, 3.0), "fp16": (2.0, 3.0), "int8": (8.0, 8.0),
+}  # fmt: skip
+STEPS = 7  # that ``progress`` is told of
 _ROUNDS = 20  # of timing, eager and compiled in turn
 
 
@@ -37,21 +41,36 @@ class BuildError(Exception):
 
 
 @dataclass(frozen=True)
-class Parity:
-    """How far compiled results are from eager ones on the same crops.
+class Views:
+    """What the networks are tried on: of each of ``N`` frames with a hand."""
 
-    Joints are those of the heat maps, of the refiner and of the mesh, in pixels of the 224 crop.
+    crops: Tensor  # (N, 3, 224, 224) in 0..1, of the hand
+    pictures: Tensor  # (N, 3, *SIZE) uint8, the whole frame as the localiser sees it
+
+    def __getitem__(self, rows: slice) -> Views:
+        return Views(self.crops[rows], self.pictures[rows])
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far compiled results are from eager ones on the same frames.
+
+    Joints are those of the heat maps, of the refiner and of the mesh, in pixels of the 224 crop;
+    boxes where the localiser is surest, in pixels of what it sees.
     """
 
-    crops: int
+    frames: int
     joints_px_mean: float
     joints_px_max: float
     vertices_mm_mean: float
     vertices_mm_max: float
+    boxes_px_mean: float
+    boxes_px_max: float
 
-    def within(self, joints_px: float, vertices_mm: float) -> bool:
-        """Whether no joint and no vertex is farther off; false if a figure is not a number."""
-        return self.joints_px_max <= joints_px and self.vertices_mm_max <= vertices_mm
+    def within(self, pixels: float, vertices_mm: float) -> bool:
+        """Whether no joint, box and vertex is farther off; false if a figure is not a number."""
+        near = self.joints_px_max <= pixels and self.boxes_px_max <= pixels
+        return near and self.vertices_mm_max <= vertices_mm
 
 
 @dataclass(frozen=True)
@@ -63,6 +82,14 @@ class Operators:
 
 
 @dataclass(frozen=True)
+class Times:
+    """Median milliseconds, taken in turn, so that a busy machine slows both alike."""
+
+    eager_ms: float
+    compiled_ms: float
+
+
+@dataclass(frozen=True)
 class Built:
     """What has been built, and what is known of it."""
 
@@ -71,25 +98,32 @@ class Built:
     seconds: float
     operators: Operators
     parity: Parity
-    eager_ms: float
-    compiled_ms: float
+    times: dict[str, Times]  # of a crop to its 63 parameters, and of the search of a picture
 
 
 def export_all(
-    eager: EagerNetworks, precision: str, device: torch.device
+    eager: EagerNetworks, precision: str, device: torch.device, views: Views
 ) -> dict[str, ExportedProgram]:
-    """Both graphs as exported programs, by name."""
-    modules = graphs.make_graphs(eager.evidence, eager.mesh_estimator, eager.projection, precision)
-    return {
+    """The graphs as exported programs, by name; int8 has its ranges from ``views``."""
+    modules = graphs.make_graphs(
+        eager.evidence, eager.mesh_estimator, eager.projection, eager.localiser, precision
+    )
+    programs = {
         name: graphs.export(module, graphs.examples(name, device))
         for name, module in modules.items()
     }
+    if precision == "int8":
+        for name, inputs in (("evidence", views.crops), ("localiser", views.pictures)):
+            programs[name] = quantised(programs[name], inputs.contiguous().split(1))
+    return programs
 
 
-def dry_run(eager: EagerNetworks, device: torch.device, compiler: str, precision: str) -> Operators:
+def dry_run(
+    eager: EagerNetworks, device: torch.device, compiler: str, precision: str, views: Views
+) -> Operators:
     """What the compiler can do of the networks, without compiling. Raises ``BuildError``."""
     _check_fit(compiler, device, precision)
-    programs = export_all(eager, precision, device)
+    programs = export_all(eager, precision, device, views)
     if compiler == "tensorrt":
         for name, program in programs.items():
             tensorrt.dry_run(program, graphs.examples(name, device), precision)
@@ -118,42 +152,44 @@ def build(
     device: torch.device,
     compiler: str,
     precision: str,
-    crops: Tensor,
+    views: Views,
     limits: tuple[float, float],
     progress: Callable[[str], None],
 ) -> Built:
     """Build the engine of a configuration and write it into its folder.
 
-    ``crops`` ``(N, 3, 224, 224)`` show hands; ``limits`` are pixels and millimetres; ``progress``
-    is told what begins. Raises ``BuildError`` if it cannot be compiled or is too far off,
-    ``EngineError`` for a folder that is open to others, ``OSError`` if it cannot be written.
+    Every other one of ``views`` is compared, those between give int8 its ranges; ``limits`` are
+    pixels and millimetres; ``progress`` is told what begins. Raises ``BuildError`` if it cannot be
+    compiled or is too far off, ``EngineError`` for a folder that is open to others, ``OSError`` if
+    it cannot be written.
     """
     begun = time.monotonic()
     _check_fit(compiler, device, precision)
     folder = engines_folder(model)
     store.prepare_folder(folder)
     progress("export")
-    programs = export_all(eager, precision, device)
+    programs = export_all(eager, precision, device, views[1::2])
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as name:
         paths = compile_all(programs, compiler, precision, device, Path(name), progress)
         engines = load_engines(compiler, compiler, paths, device)
         progress("compare with eager")
-        parity = compare(eager, engines, crops)
+        parity = compare(eager, engines, views[::2])
         if not parity.within(*limits):
             raise BuildError(
-                f"too far from eager torch: joints {parity.joints_px_max:.2f} px, vertices "
-                f"{parity.vertices_mm_max:.2f} mm at most (limits {limits[0]:g} px, "
-                f"{limits[1]:g} mm); nothing was written. Another --precision is closer, "
-                "--joint-limit and --vertex-limit allow more"
+                f"too far from eager torch: joints {parity.joints_px_max:.2f} px, boxes "
+                f"{parity.boxes_px_max:.2f} px, vertices {parity.vertices_mm_max:.2f} mm at most "
+                f"(limits {limits[0]:g} px, {limits[1]:g} mm); nothing was written. Another "
+                "--precision is closer, --joint-limit and --vertex-limit allow more"
             )
         progress("measure")
-        eager_ms, compiled_ms = measure([eager, engines], crops[:1])
+        times = {
+            what: Times(*measure([eager, engines], views[:1], run)) for what, run in RUNS.items()
+        }
         operators = count_operators(programs, compiler)
         about = {
             "seconds": round(time.monotonic() - begun, 1),
             "parity": asdict(parity),
-            "eager_ms": eager_ms,
-            "compiled_ms": compiled_ms,
+            "times": {what: asdict(both) for what, both in times.items()},
             "operators": asdict(operators),
         }
         progress("write")
@@ -161,7 +197,7 @@ def build(
         identity = identify(model, device, compiler, precision)
         sidecar = store.write(folder, identity, paths, about)
     seconds = time.monotonic() - begun
-    return Built(sidecar, size, seconds, operators, parity, eager_ms, compiled_ms)
+    return Built(sidecar, size, seconds, operators, parity, times)
 
 
 def _check_fit(compiler: str, device: torch.device, precision: str) -> None:
@@ -195,11 +231,11 @@ def compile_all(
 
 
 @torch.no_grad()
-def compare(eager: EagerNetworks, engines: EngineNetworks, crops: Tensor) -> Parity:
-    """Both ways of running the networks on crops ``(N, 3, 224, 224)``."""
+def compare(eager: EagerNetworks, engines: EngineNetworks, views: Views) -> Parity:
+    """Both ways of running the networks on the same frames."""
     results = []
     for networks in (eager, engines):
-        seen = networks.see(crops)
+        seen = networks.see(views.crops)
         parameters, joints_2d = networks.regress(seen)
         hand = eager.projection(parameters)
         scale = HandParameters.split(parameters).scale[..., None]
@@ -208,22 +244,46 @@ def compare(eager: EagerNetworks, engines: EngineNetworks, crops: Tensor) -> Par
     apart = [(a - b).norm(dim=-1) for a, b in zip(mine, others, strict=True)]
     joints_px = torch.stack(apart) * (CROP_SIZE / 2)
     vertices_mm = 1000 * ((vertices - other_vertices) / scale).norm(dim=-1)
-    figures = joints_px.mean(), joints_px.max(), vertices_mm.mean(), vertices_mm.max()
-    return Parity(len(crops), *(round(float(figure), 4) for figure in figures))
+    pairs = ((eager.locate(p), engines.locate(p)) for p in views.pictures.split(1))
+    boxes_px = torch.stack([_boxes_apart(*pair) for pair in pairs])
+    figures = (f(of) for of in (joints_px, vertices_mm, boxes_px) for f in (torch.mean, torch.max))
+    return Parity(len(views.crops), *(round(float(figure), 4) for figure in figures))
+
+
+def _boxes_apart(one: Tensor, other: Tensor) -> Tensor:
+    """``(4,)``: how far the numbers of two boxes are apart, of ``(1, 5, h, w)`` answers.
+
+    Where ``one`` is surest of a hand.
+    """
+    row, column = (one[0, 0] == one[0, 0].max()).nonzero()[:1].T
+    boxes = (decode(answer[0, 1:, row, column], row, column) for answer in (one, other))
+    return torch.sub(*boxes)[0].abs()
+
+
+def _regress(networks: EagerNetworks | EngineNetworks, view: Views) -> None:
+    networks.regress(networks.see(view.crops))
+
+
+def _search(networks: EagerNetworks | EngineNetworks, view: Views) -> None:
+    networks.locate(view.pictures)
+
+
+RUNS = {"crop": _regress, "picture": _search}  # what is timed
 
 
 @torch.no_grad()
-def measure(ways: Sequence[EagerNetworks | EngineNetworks], crop: Tensor) -> list[float]:
-    """Median milliseconds from a crop ``(1, 3, 224, 224)`` to the 63 parameters, of each way.
-
-    Taken in turn, so that a busy machine slows all alike.
-    """
+def measure(
+    ways: Sequence[EagerNetworks | EngineNetworks],
+    view: Views,
+    run: Callable[[EagerNetworks | EngineNetworks, Views], None],
+) -> list[float]:
+    """Median milliseconds that ``run`` takes on one view, of each way, taken in turn."""
     times: list[list[float]] = [[] for _ in ways]
     for _ in range(_ROUNDS + 1):
         for way, taken in zip(ways, times, strict=True):
             start = time.perf_counter()
-            way.regress(way.see(crop))
-            if crop.is_cuda:
+            run(way, view)
+            if view.crops.is_cuda:
                 torch.cuda.synchronize()
             taken.append(time.perf_counter() - start)
     return [round(1000 * statistics.median(taken[1:]), 3) for taken in times]

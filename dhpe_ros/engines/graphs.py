@@ -1,7 +1,9 @@
-"""The two graphs that are compiled: a crop to its evidence, and evidence to the 63 parameters.
+"""The graphs that are compiled: a crop to its evidence, evidence to the 63 parameters, and a
+picture to where hands are.
 
 One crop at a time: whoever has more calls again. Whatever reads coordinates stays in float32; a
-lower precision is for the convolutions, which take nearly all the time.
+lower precision is for the convolutions, which take nearly all the time. For int8 they are float32
+here, and `quantise` rounds what is exported.
 """
 
 from __future__ import annotations
@@ -13,12 +15,17 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from dhpe_ros.evidence import Evidence, EvidenceNetwork
+from dhpe_ros.hand_localiser import SIZE, normalised
 from dhpe_ros.mesh_estimator import MeshEstimator
+from dhpe_ros.networks.localiser import LocaliserNetwork
 from dhpe_ros.projection import Projection
 from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {
+    "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32,
+}  # fmt: skip
 EXAMPLES = {
+    "localiser": ((1, 3, *SIZE),),
     "evidence": ((1, 3, CROP_SIZE, CROP_SIZE),),
     "mesh": ((1, FEATURE_COUNT), (1, JOINT_COUNT, 2)),
 }
@@ -37,6 +44,17 @@ class EvidenceGraph(nn.Module):
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         seen = self.evidence(crops)
         return seen.features, seen.joints, seen.confidences, seen.right, seen.mask
+
+
+class LocaliserGraph(nn.Module):
+    """``(1, 3, *SIZE)`` uint8 to what `LocaliserNetwork` answers."""
+
+    def __init__(self, localiser: LocaliserNetwork, precision: str) -> None:
+        super().__init__()
+        self.localiser = _InPrecision(copy.deepcopy(localiser), DTYPES[precision])
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor]:
+        return (self.localiser(normalised(pictures)),)
 
 
 class MeshGraph(nn.Module):
@@ -76,18 +94,26 @@ def _floats(outputs: Tensor | tuple) -> Tensor | tuple:
 
 
 def make_graphs(
-    evidence: EvidenceNetwork, mesh_estimator: MeshEstimator, projection: Projection, precision: str
+    evidence: EvidenceNetwork,
+    mesh_estimator: MeshEstimator,
+    projection: Projection,
+    localiser: LocaliserNetwork,
+    precision: str,
 ) -> dict[str, nn.Module]:
     """The graphs by name; networks as `HandPipeline` prepares them, ``precision`` of `DTYPES`."""
-    mesh = MeshGraph(mesh_estimator, projection)
-    return {"evidence": EvidenceGraph(evidence, precision).eval(), "mesh": mesh.eval()}
+    return {
+        "evidence": EvidenceGraph(evidence, precision).eval(),
+        "mesh": MeshGraph(mesh_estimator, projection).eval(),
+        "localiser": LocaliserGraph(localiser, precision).eval(),
+    }
 
 
 def examples(network: str, device: torch.device) -> tuple[Tensor, ...]:
     """Inputs of a graph, for tracing and warming up."""
     generator = torch.Generator().manual_seed(0)
-    shapes = EXAMPLES[network]
-    return tuple(torch.rand(shape, generator=generator).to(device) for shape in shapes)
+    inputs = (torch.rand(shape, generator=generator) for shape in EXAMPLES[network])
+    as_bytes = network == "localiser"
+    return tuple((255 * x).byte().to(device) if as_bytes else x.to(device) for x in inputs)
 
 
 @torch.no_grad()

@@ -13,15 +13,22 @@ from pathlib import Path
 
 import torch
 
-from dhpe_ros import evidence, hand_model, hand_parameters, mesh_estimator, projection
+from dhpe_ros import (
+    evidence,
+    hand_localiser,
+    hand_model,
+    hand_parameters,
+    mesh_estimator,
+    projection,
+)  # fmt: skip
 from dhpe_ros.config import ModelConfig
-from dhpe_ros.engines import graphs
-from dhpe_ros.networks import fusion, lite_trunk, posenet, resnet
-from dhpe_ros.weights import hand_model_path, weights_path
+from dhpe_ros.engines import graphs, quantise
+from dhpe_ros.networks import fusion, lite_trunk, localiser, mask_head, posenet, resnet
+from dhpe_ros.weights import hand_model_path, localiser_path, weights_path
 
 _SOURCES = (
-    evidence, fusion, graphs, hand_model, hand_parameters, lite_trunk, mesh_estimator, posenet,
-    projection, resnet,
+    evidence, fusion, graphs, hand_localiser, hand_model, hand_parameters, lite_trunk, localiser,
+    mask_head, mesh_estimator, posenet, projection, quantise, resnet,
 )  # fmt: skip
 _NONE = "none"
 
@@ -63,6 +70,7 @@ def identify(model: ModelConfig, device: torch.device, backend: str, precision: 
         "precision": precision,
         "device": device.type,
         "network weights": _digest(model.weights or weights_path(model.profile)),
+        "localiser weights": _digest(model.localiser or localiser_path()),
         "hand model": _digest(model.hand_model or hand_model_path()),
         "hand layer": model.hand_layer,
         "source code": _digest(*(module.__file__ for module in _SOURCES)),
@@ -108,8 +116,8 @@ def _command(model: ModelConfig, backend: str, precision: str) -> str:
     options = {"profile": model.profile, "backend": backend, "precision": precision}
     defaults = {field.name: field.default for field in fields(ModelConfig)}
     for option, name in (
-        ("weights", "weights"), ("hand-model", "hand_model"), ("device", "device"),
-        ("output", "engines"),
+        ("weights", "weights"), ("localiser", "localiser"), ("hand-model", "hand_model"),
+        ("device", "device"), ("output", "engines"),
     ):  # fmt: skip
         if getattr(model, name) != defaults[name]:
             options[option] = getattr(model, name)

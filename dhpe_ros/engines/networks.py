@@ -1,4 +1,4 @@
-"""What the pipeline runs: both networks on the first backend that works, eager torch at last."""
+"""What the pipeline runs: the networks on the first backend that works, eager torch at last."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from dhpe_ros.config import ModelConfig
 from dhpe_ros.engines import aoti, graphs, store, tensorrt
 from dhpe_ros.engines.identity import has_fast_bf16, identify
 from dhpe_ros.evidence import Evidence, EvidenceNetwork
+from dhpe_ros.hand_localiser import normalised
 from dhpe_ros.mesh_estimator import MeshEstimator
+from dhpe_ros.networks.localiser import LocaliserNetwork
 from dhpe_ros.projection import Projection
 
 COMPILERS: dict[str, ModuleType] = {"aoti": aoti, "tensorrt": tensorrt}
@@ -36,11 +38,16 @@ class EagerNetworks:
     name = "eager"
 
     def __init__(
-        self, evidence: EvidenceNetwork, mesh_estimator: MeshEstimator, projection: Projection
+        self,
+        evidence: EvidenceNetwork,
+        mesh_estimator: MeshEstimator,
+        projection: Projection,
+        localiser: LocaliserNetwork,
     ) -> None:
         self.evidence = evidence
         self.mesh_estimator = mesh_estimator
         self.projection = projection
+        self.localiser = localiser
 
     def see(self, crops: Tensor) -> Evidence:
         """``(B, 3, 224, 224)`` in 0..1 to their evidence."""
@@ -51,13 +58,18 @@ class EagerNetworks:
         last = self.mesh_estimator(evidence, self.projection)[-1]
         return last.parameters, last.joints_2d
 
+    def locate(self, pictures: Tensor) -> Tensor:
+        """``(1, 3, *SIZE)`` uint8 to what `LocaliserNetwork` answers."""
+        return self.localiser(normalised(pictures))
+
 
 class EngineNetworks:
-    """The same by two engines, one crop after the other."""
+    """The same by engines, one crop after the other."""
 
     def __init__(self, name: str, engines: dict[str, Callable[..., Any]]) -> None:
         self.name = name
         self._see, self._regress = engines["evidence"], engines["mesh"]
+        self._locate = engines["localiser"]
 
     def see(self, crops: Tensor) -> Evidence:
         """As `EagerNetworks.see`, for at least one crop."""
@@ -67,6 +79,11 @@ class EngineNetworks:
         """As `EagerNetworks.regress`, for at least one crop."""
         parameters, joints_2d = _row_by_row(self._regress, evidence.features, evidence.joints)
         return parameters, joints_2d
+
+    def locate(self, pictures: Tensor) -> Tensor:
+        """As `EagerNetworks.locate`."""
+        (answer,) = self._locate(pictures.contiguous())
+        return answer
 
 
 class BackedNetworks:
@@ -95,6 +112,10 @@ class BackedNetworks:
     def regress(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         """The last iteration's parameters ``(B, 63)`` and 2D joints ``(B, 21, 2)``."""
         return self._run(lambda networks: networks.regress(evidence), len(evidence.features))
+
+    def locate(self, pictures: Tensor) -> Tensor:
+        """``(1, 3, *SIZE)`` uint8 to what `LocaliserNetwork` answers."""
+        return self._run(lambda networks: networks.locate(pictures), len(pictures))
 
     def _choose(self, model: ModelConfig, device: torch.device) -> EagerNetworks | EngineNetworks:
         reasons: list[str] = []
@@ -130,9 +151,8 @@ def precisions(device: torch.device) -> tuple[str, ...]:
     """What engines on a device may be of, the one to recommend first."""
     if device.type == "cuda":
         return ("fp16", "bf16", "fp32")
-    if aoti.unfit(device, "bf16"):
-        return ("fp32",)
-    return ("bf16", "fp32") if has_fast_bf16(device) else ("fp32", "bf16")
+    order = ("bf16", "int8", "fp32") if has_fast_bf16(device) else ("int8", "fp32", "bf16")
+    return tuple(precision for precision in order if not aoti.unfit(device, precision))
 
 
 def engines_folder(model: ModelConfig) -> Path:
@@ -143,7 +163,7 @@ def engines_folder(model: ModelConfig) -> Path:
 def load_engines(
     name: str, compiler: str, paths: Mapping[str, Path], device: torch.device
 ) -> EngineNetworks:
-    """The files of both networks as what the pipeline runs, under a name."""
+    """The files of all networks as what the pipeline runs, under a name."""
     load = COMPILERS[compiler].load
     return EngineNetworks(
         name, {n: load(path, graphs.examples(n, device)) for n, path in paths.items()}
@@ -157,6 +177,7 @@ def _open(backend: str, model: ModelConfig, device: torch.device, precision: str
     paths = store.find(engines_folder(model), identity)
     networks = load_engines(f"{backend} ({precision})", compiler, paths, device)
     networks.regress(networks.see(*graphs.examples("evidence", device)))
+    networks.locate(*graphs.examples("localiser", device))
     return networks
 
 

@@ -25,6 +25,8 @@ def unfit(device: torch.device, precision: str) -> str:
     """Why this device cannot have an engine of this precision; empty if it can."""
     if device.type not in DEVICES:
         return f"TensorRT needs an NVIDIA GPU, the device is {device.type}; choose aoti"
+    if precision == "int8":
+        return "int8 is for CPUs; with TensorRT choose fp16"
     try:
         import torch_tensorrt  # noqa: F401
     except (ImportError, OSError) as error:  # its libraries may be missing

@@ -7,12 +7,11 @@ from torch import Tensor, nn
 from dhpe_ros.networks.lite_trunk import WIDTHS, ConvBlock, Pyramid
 
 STRIDE = 8  # pixels of a cell of its answer
-MULTIPLE = 32  # that the sides of a picture must be of
 _PRIOR_LOGIT = -4.6  # one cell of a hundred: the empty ones would else rule the first steps
 
 
 class LocaliserNetwork(Pyramid):
-    """``(B, 3, H, W)``, normalised, to ``(B, 5, H / 8, W / 8)``.
+    """``(B, 3, H, W)``, normalised, to ``(B, 5, H / 8, W / 8)``; sides are multiples of 32.
 
     After CenterNet (Zhou, Wang, Kraehenbuehl: Objects as Points, 2019). Of each cell: the logit of
     being a hand's centre, the centre's offset x and y from the cell's in cells, and the logarithms

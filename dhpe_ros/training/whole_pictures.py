@@ -18,12 +18,13 @@ from torch.utils.data import Dataset
 
 from dhpe_ros.datasets.real_hands import photograph_joints_px, read_frames
 from dhpe_ros.datasets.samples import Sample
+from dhpe_ros.hand_localiser import SIZE
 from dhpe_ros.networks.localiser import STRIDE
 from dhpe_ros.synthetic.room import room
 from dhpe_ros.training.augmentation import damage
 from dhpe_ros.types import Box
 
-HEIGHT, WIDTH = 224, 288  # pixels of a training picture
+HEIGHT, WIDTH = SIZE  # pixels of a training picture
 FRAME_SHARE = 0.5
 MOST_HANDS = 4
 SMALLEST, LARGEST = 0.07, 1.0  # longer side of a laid-on hand, in the picture's longer side
