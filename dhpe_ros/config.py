@@ -149,7 +149,7 @@ class RefinementConfig:
         live=True,
     )
     mask_weight: float = setting(
-        40.0,
+        60.0,
         "weight of a term that brings the mesh's outline onto the seen hand's, which gradient "
         "steps leave out; 0: none",
         at_least=0.0,

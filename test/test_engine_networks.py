@@ -116,6 +116,17 @@ def test_without_an_engine_auto_is_eager_and_nothing_is_wrong(model, caplog):
     assert running.see(crops(2)).right.tolist() == [1, 1]
 
 
+def test_the_log_says_how_to_be_faster_where_nothing_was_built(model, caplog):
+    with caplog.at_level("INFO", networks.__name__):
+        backed(model())
+        backed(model(backend="eager"))
+        put_engine(model())
+        backed(model())
+    assert [message.split("; ")[1:] for message in caplog.messages] == [
+        ["dhpe export makes faster ones for this machine"], [], [],
+    ]  # fmt: skip
+
+
 def test_auto_takes_what_was_built(model):
     put_engine(model())
     running = backed(model())

@@ -98,7 +98,9 @@ class BackedNetworks:
         self._eager = eager
         self._strict = model.strict_backend
         self._active = self._choose(model, device)
-        _log.info("networks: %s", self.name)
+        plain = self._active is eager and model.backend == "auto"
+        hint = "; dhpe export makes faster ones for this machine" if plain else ""
+        _log.info("networks: %s%s", self.name, hint)
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,8 @@ from dhpe_ros.tracking import HandTracker
 FRAMES = 60
 KEY_FRAMES = 10  # between two poses: two thirds of a second
 SEEDS = (1, 2, 3)
+STILLS = (0, 20, 45, 70, 100)  # frames of the demo's clip
+NOISE = 2.0  # grey levels, standard deviation: what a camera adds
 _TURN_DEG = 35.0
 _AWAY_M = ((-0.10, 0.10), (-0.06, 0.06), (0.38, 0.70))
 
@@ -67,6 +69,16 @@ def random_sequence(seed: int, frames: int = FRAMES) -> Sequence3D:
     joints_m = np.array([layer.joints_m for layer in layers])
     depths_m = [layer.depth_m for layer in layers]
     return Sequence3D(f"random {seed}", images, joints_m, CAMERA, depths_m)
+
+
+def still_sequence(index: int, frames: int) -> Sequence3D:
+    """A frame of the clip that ships, again and again, seen by a camera that has noise."""
+    clip = demo_sequence(index + 1)
+    rng = np.random.default_rng((index, 11))
+    seen = clip.images[index]
+    images = [(seen + rng.normal(0, NOISE, seen.shape)).clip(0, 255) for _ in range(frames)]
+    joints_m = np.repeat(clip.joints_m[index:], frames, axis=0)
+    return Sequence3D(f"still {index}", [i.astype(np.uint8) for i in images], joints_m, clip.camera)
 
 
 def random_moments(rng: np.random.Generator, frames: int = FRAMES) -> Iterator[Moment]:
@@ -122,23 +134,29 @@ def main() -> None:
         help="settings, as refinement.temporal_weight=0.5; several values, by commas, are compared",
     )  # fmt: skip
     options = parser.parse_args()
-    sequences = [
+    moving = [
         demo_sequence(options.frames),
         *(random_sequence(seed, options.frames) for seed in SEEDS),
     ]
+    still = [still_sequence(index, options.frames) for index in STILLS]
     pipeline = HandPipeline(Config().replace({"model.weights": options.weights}))
     start = pipeline.config
     print("sequence     " + "".join(name.rjust(11) for name in _COLUMNS))
     for changes in _variants(options.set):
         pipeline.configure(start.replace(changes))
-        rows = {one.name: measure(pipeline, one) for one in sequences}
-        rows["mean"] = {name: np.mean([row[name] for row in rows.values()]) for name in _COLUMNS}
+        rows = {one.name: measure(pipeline, one) for one in moving}
+        rows["mean"] = _mean(rows.values())
+        rows["still hands"] = _mean([measure(pipeline, one) for one in still])
         print(", ".join(f"{name}={value}" for name, value in changes.items()) or "defaults")
         for name, row in rows.items():
             print(name.ljust(13) + "".join(f"{row[key]:11.3f}" for key in _COLUMNS), flush=True)
 
 
 _COLUMNS = ("found_pct", "err3d", "err3d_abs", "jitter", "jitter_abs", "lag", "steps")
+
+
+def _mean(rows: Collection[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in _COLUMNS}
 
 
 def _variants(settings: Sequence[str]) -> list[dict[str, object]]:
