@@ -69,7 +69,8 @@ class TrackingConfig:
     )
     min_score: float = setting(
         0.35,
-        "mean confidence of the 2D joints below which there is no hand",
+        "score that a search asks of a hand, mean confidence of the 2D joints times the "
+        "probability of a hand; one that is followed or given needs half of it",
         at_least=0.0,
         at_most=1.0,
         live=True,
@@ -82,7 +83,7 @@ class TrackingConfig:
         live=True,
     )
     localiser_min_score: float = setting(
-        0.3,
+        0.2,
         "how sure the search of whole pictures must be of a hand",
         at_least=0.01,
         at_most=1.0,

@@ -6,6 +6,7 @@ shared trunk for machines without a GPU.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +19,8 @@ from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT
 
+_DOUBT = 2.0  # of a hand's logit: what a search finds looks more like one than training's crops do
+_HAND_LOGIT = 6.0  # of an untrained head: it takes every crop for a hand
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -31,11 +34,16 @@ class Evidence:
     confidences: Tensor  # (B, 21) height of each heat map's peak, 0..1
     right: Tensor  # (B,) probability that the hand, as it looks in the crop, is a right one
     mask: Tensor | None = None  # (B, M, M) probability that a cell shows the hand, without the arm
+    hand: Tensor | None = None  # (B,) probability that there is a hand at all
 
     @property
     def score(self) -> Tensor:
-        """``(B,)``: mean confidence of the joints, what speaks for there being a hand."""
-        return self.confidences.mean(dim=1)
+        """``(B,)``: what speaks for there being a hand, and for its joints: their mean confidence.
+
+        Joints alone are seen in ears and shoulders too, and surely.
+        """
+        joints = self.confidences.mean(dim=1)
+        return joints if self.hand is None else joints * self.hand
 
     def rows(self, index: Tensor | slice) -> Evidence:
         """The evidence of some of the crops."""
@@ -50,6 +58,7 @@ class Evidence:
             torch.where(where[:, None], other.confidences, self.confidences),
             torch.where(where, other.right, self.right),
             None if self.mask is None else torch.where(where[:, None, None], other.mask, self.mask),
+            None if self.hand is None else torch.where(where, other.hand, self.hand),
         )
 
     def averaged(self, closer: Evidence, part: float) -> Evidence:
@@ -70,6 +79,7 @@ class EvidenceMaps:
     heatmaps: tuple[Tensor, ...]  # (B, 21, 32, 32) each; the last stage counts
     right_logit: Tensor  # (B,)
     mask_logits: Tensor  # (B, M, M)
+    hand_logit: Tensor  # (B,)
 
 
 class EvidenceNetwork(nn.Module):
@@ -86,6 +96,11 @@ class EvidenceNetwork(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(128, 1),
         )
+        self.hand_head = nn.Sequential(
+            nn.Linear(FEATURE_COUNT, 64), nn.ReLU(inplace=True), nn.Linear(64, 1)
+        )
+        nn.init.zeros_(self.hand_head[-1].weight)
+        nn.init.constant_(self.hand_head[-1].bias, _HAND_LOGIT)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
 
@@ -109,6 +124,14 @@ class EvidenceNetwork(nn.Module):
     def maps(self, crops: Tensor) -> EvidenceMaps:
         raise NotImplementedError
 
+    def _maps(
+        self, features: Tensor, heatmaps: tuple[Tensor, ...], seen: Sequence[Tensor]
+    ) -> EvidenceMaps:
+        """With what the heads make of the features, and of ``seen``, which the mask is made of."""
+        right_logit = self.right_logit(features, heatmaps[-1])
+        hand_logit = self.hand_head(features)[:, 0]
+        return EvidenceMaps(features, heatmaps, right_logit, self.mask_head(*seen), hand_logit)
+
     def right_logit(self, features: Tensor, heatmaps: Tensor) -> Tensor:
         """``(B,)``: for a right hand positive, from F and where the joints lie to each other."""
         joints = read_joints(heatmaps.detach().float())[0]
@@ -126,6 +149,7 @@ class EvidenceNetwork(nn.Module):
             confidences,
             maps.right_logit.sigmoid(),
             maps.mask_logits.sigmoid(),
+            (maps.hand_logit - _DOUBT).sigmoid(),
         )
 
 
@@ -147,8 +171,7 @@ class FullEvidence(EvidenceNetwork):
         features, *seen = self.feature_network(self.feature_input(crops))
         resized = functional.interpolate(crops, (256, 256), mode="bilinear", align_corners=False)
         heatmaps = self.joint_network(resized - 0.5)
-        right_logit = self.right_logit(features, heatmaps[-1])
-        return EvidenceMaps(features, heatmaps, right_logit, self.mask_head(*seen))
+        return self._maps(features, heatmaps, seen)
 
 
 class LiteEvidence(EvidenceNetwork):
@@ -166,8 +189,7 @@ class LiteEvidence(EvidenceNetwork):
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
         features, heatmaps, *seen = self.trunk(self.feature_input(crops))
-        right_logit = self.right_logit(features, heatmaps)
-        return EvidenceMaps(features, (heatmaps,), right_logit, self.mask_head(*seen))
+        return self._maps(features, (heatmaps,), seen)
 
 
 def build_evidence(profile: str) -> EvidenceNetwork:

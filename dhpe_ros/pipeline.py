@@ -30,6 +30,7 @@ from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, Target
 from dhpe_ros.weights import hand_model_path, load_networks, localiser_path, weights_path
 
 _RIM = 17  # pixels of a crop that a second look leaves out
+_VOUCHED_FOR = 0.5  # of the score that a search asks for
 _SURE_OF_SIDE = 0.7  # below this probability a crop is also looked at in the mirror
 _SIDE_MARGIN = 0.2  # by so much the mirror image must look more like a right hand
 
@@ -165,8 +166,9 @@ class HandPipeline:
     def _drop_unseen(
         self, crops: list[Crop], evidence: Evidence, targets: Sequence[Target]
     ) -> tuple[list[Crop], Evidence, list[Target]]:
-        """Keep what scores as a hand."""
-        kept = (evidence.score >= self.config.tracking.min_score).nonzero()[:, 0]
+        """Keep what scores as a hand: a search, the last frame or a detector vouch for each."""
+        least = _VOUCHED_FOR * self.config.tracking.min_score
+        kept = (evidence.score >= least).nonzero()[:, 0]
         rows = kept.tolist()
         return [crops[i] for i in rows], evidence.rows(kept), [targets[i] for i in rows]
 

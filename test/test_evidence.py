@@ -113,13 +113,31 @@ def test_two_looks_are_averaged_by_how_sure_they_are():
     assert torch.equal(neither.averaged(unsure, 0.85).joints, joints)
 
 
-def test_rows_and_replacements_take_the_mask_along():
-    parts = [torch.rand(3, *rest) for rest in ((FEATURE_COUNT,), (21, 2), (21,), (), (64, 64))]
+def test_rows_and_replacements_take_everything_along():
+    parts = [torch.rand(3, *rest) for rest in ((FEATURE_COUNT,), (21, 2), (21,), (), (64, 64), ())]
     evidence, other = Evidence(*parts), Evidence(*(part + 1 for part in parts))
-    assert torch.equal(evidence.rows(slice(1, None)).mask, parts[-1][1:])
+    for of, part in zip(vars(evidence.rows(slice(1, None))).values(), parts, strict=True):
+        assert torch.equal(of, part[1:])
     mixed = evidence.replaced(torch.tensor([True, False, False]), other)
-    assert torch.equal(mixed.mask, torch.cat((parts[-1][:1] + 1, parts[-1][1:])))
-    assert Evidence(*parts[:-1]).rows(torch.tensor([0])).mask is None
+    for of, part in zip(vars(mixed).values(), parts, strict=True):
+        assert torch.equal(of, torch.cat((part[:1] + 1, part[1:])))
+    bare = Evidence(*parts[:-2]).rows(torch.tensor([0]))
+    assert bare.mask is None and bare.hand is None
+
+
+def test_a_score_is_of_the_joints_and_of_there_being_a_hand():
+    parts = torch.zeros(2, FEATURE_COUNT), torch.zeros(2, 21, 2), torch.full((2, 21), 0.8)
+    sides = torch.ones(2)
+    assert Evidence(*parts, sides).score.tolist() == pytest.approx([0.8, 0.8])
+    scores = Evidence(*parts, sides, None, torch.tensor((1.0, 0.25))).score
+    assert scores.tolist() == pytest.approx([0.8, 0.2])
+
+
+@pytest.mark.parametrize("profile", ["lite", "full"])
+def test_an_untrained_network_takes_every_crop_for_a_hand(profile):
+    network = build_evidence(profile).eval()
+    with torch.no_grad():
+        assert (network(torch.rand(2, 3, 224, 224)).hand > 0.9).all()
 
 
 @pytest.mark.parametrize(("profile", "size"), [("lite", 64), ("full", 56)])

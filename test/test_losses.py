@@ -16,6 +16,7 @@ from dhpe_ros.training.batches import Batch
 from dhpe_ros.weights import hand_model_path
 
 NO_MASKS = torch.zeros(2, 4, 4)
+NO_HAND = torch.zeros(2)
 
 
 @pytest.fixture
@@ -71,11 +72,11 @@ def test_refined_joints(batch):
 def test_heatmaps_are_zero_at_the_target_and_count_cells(batch):
     inside = dataclasses.replace(batch, joints=torch.full((2, 21, 2), 0.1))
     targets = heatmap_targets(inside.joints)
-    exact = EvidenceMaps(torch.zeros(2, 2048), (targets,), torch.zeros(2), NO_MASKS)
+    exact = EvidenceMaps(torch.zeros(2, 2048), (targets,), torch.zeros(2), NO_MASKS, NO_HAND)
     assert losses.joint_heatmaps(exact, inside).tolist() == [0.0, 0.0]
     off = targets.clone()
     off[0, 4, 0, 0] += 2.0  # one cell of one of 21 maps off by 2
-    wrong = EvidenceMaps(torch.zeros(2, 2048), (off,), torch.zeros(2), NO_MASKS)
+    wrong = EvidenceMaps(torch.zeros(2, 2048), (off,), torch.zeros(2), NO_MASKS, NO_HAND)
     assert losses.joint_heatmaps(wrong, inside).tolist() == pytest.approx([4 / 21, 0.0])
 
 
@@ -84,7 +85,7 @@ def test_joints_outside_and_missing_hands_want_empty_heatmaps(batch):
     joints[0] = 1.2
     none = dataclasses.replace(batch, joints=joints, hand=torch.tensor([True, False]))
     empty = EvidenceMaps(
-        torch.zeros(2, 2048), (torch.zeros(2, 21, 32, 32),), torch.zeros(2), NO_MASKS
+        torch.zeros(2, 2048), (torch.zeros(2, 21, 32, 32),), torch.zeros(2), NO_MASKS, NO_HAND
     )
     assert losses.joint_heatmaps(empty, none).tolist() == [0.0, 0.0]
 
@@ -115,16 +116,23 @@ def test_masks_count_on_the_hands_side_of_the_wrist_unless_they_are_exact(batch)
         batch, joints=joints, mask=mask, mask_exact=torch.tensor([True, False])
     )
     logits = torch.full((2, 4, 4), 2.0)
-    maps = EvidenceMaps(torch.zeros(2, 2048), (), torch.zeros(2), logits)
+    maps = EvidenceMaps(torch.zeros(2, 2048), (), torch.zeros(2), logits, NO_HAND)
     right, wrong = 0.1269280, 2.1269280  # log(1 + exp(-2)), log(1 + exp(2))
     expected = [right / 4 + wrong * 3 / 4, right / 2 + wrong / 2]
     assert losses.masks(maps, of).tolist() == pytest.approx(expected)
 
 
 def test_side_counts_hands_only(batch):
-    maps = EvidenceMaps(torch.zeros(2, 2048), (), torch.zeros(2), NO_MASKS)
+    maps = EvidenceMaps(torch.zeros(2, 2048), (), torch.zeros(2), NO_MASKS, NO_HAND)
     half = dataclasses.replace(batch, hand=torch.tensor([True, False]))
     assert losses.side(maps, half).tolist() == pytest.approx([0.6931472, 0.0])
+
+
+def test_a_hand_and_none_are_told_apart_in_every_crop(batch):
+    logits = torch.tensor((2.0, 2.0))
+    maps = EvidenceMaps(torch.zeros(2, 2048), (), torch.zeros(2), NO_MASKS, logits)
+    half = dataclasses.replace(batch, hand=torch.tensor([True, False]))
+    assert losses.hand(maps, half).tolist() == pytest.approx([0.02538560, 21.269280])
 
 
 def test_parameters_count_for_synthetic_hands_only(batch):

@@ -142,20 +142,25 @@ def test_the_best_checkpoint_has_the_lowest_figure(synthetic, tmp_path, monkeypa
     assert load_networks(tmp_path / "last.safetensors", "lite").training["steps"] == 3
 
 
-def test_a_part_learns_alone_and_may_be_missing_in_the_weights(whole_run, synthetic, tmp_path):
+@pytest.mark.parametrize(
+    ("part", "tensor"),
+    [("evidence.mask_head", "fine.0.weight"), ("evidence.hand_head", "2.weight")],
+)
+def test_a_part_learns_alone_and_may_be_missing_in_the_weights(
+    whole_run, synthetic, tmp_path, part, tensor
+):
     known = load_file(whole_run / "last.safetensors")
-    part = "evidence.mask_head"
     rest = {name: value for name, value in known.items() if not name.startswith(part)}
     with safe_open(whole_run / "last.safetensors", "pt") as file:
         save_file(rest, tmp_path / "old.safetensors", metadata=file.metadata())
-    with pytest.raises(ValueError, match=r"lacks evidence\.mask_head.*learning\.only"):
+    with pytest.raises(ValueError, match=rf"lacks {part}.*learning\.only"):
         load_networks(tmp_path / "old.safetensors", "lite")
     changes = {"model__initial": tmp_path / "old.safetensors", "budget__evidence_share": 1.0}
     chosen = settings(synthetic, tmp_path / "run", learning__only=part, **changes)
     assert cli.main(["train", *chosen]) == 0
     learnt = load_file(tmp_path / "run" / "last.safetensors")
     assert all(torch.equal(learnt[name], value) for name, value in rest.items())
-    assert not torch.equal(learnt[part + ".fine.0.weight"], known[part + ".fine.0.weight"])
+    assert not torch.equal(learnt[f"{part}.{tensor}"], known[f"{part}.{tensor}"])
 
 
 def test_an_interrupted_run_leaves_a_checkpoint(synthetic, tmp_path, monkeypatch):

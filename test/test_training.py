@@ -113,7 +113,7 @@ def test_every_term_of_the_loss_reaches_the_networks(synthetic):
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
     first = joint_loss(networks, projection, batch, evidence_only=True)
-    assert set(first) == {"heatmaps", "side", "masks"}
+    assert set(first) == {"heatmaps", "side", "hand", "masks"}
 
 
 def test_one_batch_can_be_learnt_by_heart(synthetic):
@@ -160,7 +160,7 @@ def _maps_that_know(samples):
     def maps(crops):
         sure = torch.full((len(crops),), 9.0)
         features, masks = torch.zeros(len(crops), 2048), torch.zeros(len(crops), 64, 64)
-        return EvidenceMaps(features, (heatmap_targets(joints),), sure, masks)
+        return EvidenceMaps(features, (heatmap_targets(joints),), sure, masks, sure)
 
     return maps
 

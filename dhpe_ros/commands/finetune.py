@@ -99,6 +99,7 @@ def _config(arguments: argparse.Namespace) -> TrainConfig:
             "learning.ema_decay": 0.98,
             "learning.frozen_statistics": True,
             "learning.precision": "fp32",
+            "loss.hand": 0.0,  # a recording of hands does not say what is none
             "run.output": str(arguments.output / "run"),
             "run.check_minutes": 0.0,
         }

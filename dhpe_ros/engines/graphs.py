@@ -32,18 +32,18 @@ EXAMPLES = {
 
 
 class EvidenceGraph(nn.Module):
-    """``(1, 3, 224, 224)`` in 0..1 to the five tensors of `Evidence`, in its order."""
+    """``(1, 3, 224, 224)`` in 0..1 to the six tensors of `Evidence`, in its order."""
 
     def __init__(self, evidence: EvidenceNetwork, precision: str) -> None:
         super().__init__()
         self.evidence = copy.deepcopy(evidence)
         for name, network in list(self.evidence.named_children()):
-            if network is not self.evidence.right_head:
+            if network not in (self.evidence.right_head, self.evidence.hand_head):
                 setattr(self.evidence, name, _InPrecision(network, DTYPES[precision]))
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         seen = self.evidence(crops)
-        return seen.features, seen.joints, seen.confidences, seen.right, seen.mask
+        return tuple(vars(seen).values())
 
 
 class LocaliserGraph(nn.Module):

@@ -124,6 +124,7 @@ class LossConfig:
 
     heatmaps: float = setting(1.0, "L_J2D, Eq. 3", at_least=0.0, at_most=1e6)
     side: float = setting(1.0, "left or right", at_least=0.0, at_most=1e6)
+    hand: float = setting(1.0, "hand or none", at_least=0.0, at_most=1e6)
     masks: float = setting(1.0, "which cells show the hand", at_least=0.0, at_most=1e6)
     features: float = setting(1.0, "L_Feat, Eq. 2", at_least=0.0, at_most=1e6)
     skeleton: float = setting(1.0, "L_Art, Eq. 8", at_least=0.0, at_most=1e6)

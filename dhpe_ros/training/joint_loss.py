@@ -42,6 +42,7 @@ def joint_loss(
     terms = {
         "heatmaps": losses.joint_heatmaps(maps, batch).mean(),
         "side": 2 * losses.side(maps, batch).mean(),
+        "hand": losses.hand(maps, batch).mean(),
         "masks": (losses.masks(maps, batch) * masked).sum() / _instances(masked),
     }
     if evidence_only:
@@ -78,7 +79,11 @@ def _maps(network: EvidenceNetwork, batch: Batch, precision: torch.dtype) -> Evi
         maps = network.maps(batch.images)
     heatmaps = tuple(stage.float() for stage in maps.heatmaps)
     return EvidenceMaps(
-        maps.features.float(), heatmaps, maps.right_logit.float(), maps.mask_logits.float()
+        maps.features.float(),
+        heatmaps,
+        maps.right_logit.float(),
+        maps.mask_logits.float(),
+        maps.hand_logit.float(),
     )
 
 

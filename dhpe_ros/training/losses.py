@@ -15,6 +15,8 @@ from dhpe_ros.projection import ProjectedHand
 from dhpe_ros.training.batches import Batch
 from dhpe_ros.types import CROP_SIZE, MIDDLE_MCP
 
+# Crops without a hand are few, and easier than what a search finds beside hands.
+HAND_WEIGHT, NONE_WEIGHT = 0.2, 10.0
 GATE_PX = 15.0  # tau of Eq. 12, in the 224 crop
 
 
@@ -35,6 +37,14 @@ def side(maps: EvidenceMaps, batch: Batch) -> Tensor:
     return batch.hand * functional.binary_cross_entropy_with_logits(
         maps.right_logit, batch.right.float(), reduction="none"
     )
+
+
+def hand(maps: EvidenceMaps, batch: Batch) -> Tensor:
+    """Cross entropy of there being a hand or not, by ``HAND_WEIGHT`` and ``NONE_WEIGHT``."""
+    wrong = functional.binary_cross_entropy_with_logits(
+        maps.hand_logit, batch.hand.float(), reduction="none"
+    )
+    return wrong * torch.where(batch.hand, HAND_WEIGHT, NONE_WEIGHT)
 
 
 def masks(maps: EvidenceMaps, batch: Batch) -> Tensor:
