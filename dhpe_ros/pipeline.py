@@ -35,6 +35,15 @@ _SURE_OF_SIDE = 0.7  # below this probability a crop is also looked at in the mi
 _SIDE_MARGIN = 0.2  # by so much the mirror image must look more like a right hand
 
 
+def each_once(hands: Sequence[Hand]) -> list[Hand]:
+    """Without those that coincide with one before them: two crops, moved, may see one hand."""
+    kept: list[Hand] = []
+    for hand in hands:
+        if not any(hand.coincides(other) for other in kept):
+            kept.append(hand)
+    return kept
+
+
 class HandPipeline:
     """The method (docs/method.md), from a whole image to hands in the camera's frame."""
 
@@ -104,17 +113,18 @@ class HandPipeline:
                 f"the camera is for {camera.width}x{camera.height} pixels, the image has "
                 f"{image.shape[1]}x{image.shape[0]}; scale the intrinsics with the image"
             )
-        targets = self.find(image) if targets is None else targets
-        crops, evidence = self.look_at_right_hands(image, targets)
-        crops, evidence, targets = self._drop_unseen(crops, evidence, targets)
+        found = self.find(image) if targets is None else targets
+        crops, evidence = self.look_at_right_hands(image, found)
+        crops, evidence, found = self._drop_unseen(crops, evidence, found)
         if not crops:
             return []
-        past = [target.previous for target in targets]
+        past = [target.previous for target in found]
         refined = self.fit(crops, evidence, self.config.refinement, past)
         camera = camera or Camera.from_field_of_view(
             image.shape[1], image.shape[0], self.config.camera.field_of_view_deg
         )
-        return self._place(camera, targets, crops, evidence, refined)
+        hands = self._place(camera, found, crops, evidence, refined)
+        return each_once(hands) if targets is None else hands
 
     def find(self, image: np.ndarray, boxes: Sequence[Target] | None = None) -> list[Target]:
         """Search for one hand in each of ``boxes``, or for hands in the configured box."""

@@ -11,7 +11,7 @@ import numpy as np
 from dhpe_ros.camera import Camera
 from dhpe_ros.hand_scale import HandScales
 from dhpe_ros.hand_search import joints_box, prominence, sure_score
-from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.pipeline import HandPipeline, each_once
 from dhpe_ros.refinement.start import SAME_HAND_OVERLAP
 from dhpe_ros.types import Box, Hand, Side, Target
 
@@ -23,7 +23,6 @@ WEAK_FRAMES = 5  # so many in a row, and a search looks for a surer one
 SURER_BY = 1.1  # so many times as prominent a hand elsewhere must be
 
 # Lengths below are in sizes of the hand: the longer side of the box about its joints.
-_ONE_HAND = 0.3  # mean distance of the joints below which two estimates are of one hand
 _REACH = 1.0  # from where it was expected, a hand that comes back may be so far,
 _REACH_PER_S = 2.0  # and so much farther for each second it was away
 _OTHER_SIDE = 0.7  # what being the other hand costs
@@ -214,10 +213,7 @@ class HandTracker:
                 return np.inf
             return track.misfit(self._box(hand), hand.side, time_s, scale)
 
-        kept: list[Hand] = []
-        for hand in sorted(hands, key=misfit):
-            if not any(_are_one(hand, other) for other in kept):
-                kept.append(hand)
+        kept = each_once(sorted(hands, key=misfit))
         return sorted(kept, key=lambda hand: hand.track_id)
 
     def _remember(self, hands: Iterable[Hand], time_s: float) -> None:
@@ -239,12 +235,6 @@ class HandTracker:
 
     def _box(self, hand: Hand) -> Box:
         return joints_box(hand.joints_px, self.pipeline.config.tracking)
-
-
-def _are_one(hand: Hand, other: Hand) -> bool:
-    apart = np.linalg.norm(hand.joints_px - other.joints_px, axis=1).mean()
-    size = max(np.ptp(one.joints_px, axis=0).max() for one in (hand, other))
-    return bool(apart < _ONE_HAND * size)
 
 
 def _surer(hands: Sequence[Hand]) -> Hand:

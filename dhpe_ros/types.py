@@ -17,6 +17,7 @@ JOINT_COUNT = 21
 PARAMETER_COUNT = 63
 FEATURE_COUNT = 2048
 
+_ONE_HAND = 0.3  # of a hand's size: mean distance of joints below which two estimates are of one
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 MIDDLE_FINGER = (0, 9, 10, 11, 12)  # from the wrist to the tip: what a hand's length is
 JOINT_NAMES = ("wrist", *(f"{finger}{k}" for finger in FINGERS for k in (1, 2, 3, 4)))
@@ -132,7 +133,7 @@ class Hand:
     """
 
     side: Side
-    score: float  # mean confidence of the 2D joints, 0..1
+    score: float  # mean confidence of the 2D joints, times the probability of a hand, 0..1
     box: Box  # the square crop the hand was estimated in
     joints_px: np.ndarray  # (21, 2)
     joints_m: np.ndarray  # (21, 3), camera optical frame
@@ -147,3 +148,9 @@ class Hand:
     refinement: Refinement
     track_id: int = 0
     scale: Scale = Scale.ESTIMATED
+
+    def coincides(self, other: Hand) -> bool:
+        """Whether two estimates are of one hand: their joints lie together in the image."""
+        apart = np.linalg.norm(self.joints_px - other.joints_px, axis=1).mean()
+        size = max(np.ptp(one.joints_px, axis=0).max() for one in (self, other))
+        return bool(apart < _ONE_HAND * size)

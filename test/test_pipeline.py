@@ -98,6 +98,18 @@ def test_scores_below_the_bar_are_no_hands(make, image):
     assert make(**{"tracking.min_score": 1.0}).estimate(image, targets=TARGET) == []
 
 
+def test_one_hand_that_was_found_twice_is_there_once(make, image, monkeypatch):
+    pipeline = make()
+    (hand,) = pipeline.estimate(image, targets=TARGET)
+    size = np.ptp(hand.joints_px, axis=0).max()
+    beside, far = (replace(hand, joints_px=hand.joints_px + k * size) for k in (0.1, 0.5))
+    assert hand.coincides(beside) and not hand.coincides(far)
+    monkeypatch.setattr(pipeline, "find", lambda _: TARGET)
+    monkeypatch.setattr(pipeline, "_place", lambda *_: [hand, beside, far])
+    assert pipeline.estimate(image) == [hand, far]
+    assert len(pipeline.estimate(image, targets=TARGET)) == 3  # somebody asked for each
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (3, 900), (700, 9), (17, 23)])
 def test_odd_images_are_searched_without_complaint(make, shape):
     image = np.full((*shape, 3), 90, np.uint8)
