@@ -22,6 +22,7 @@ Localise = Callable[[np.ndarray, float], Sequence[FoundHand]]  # image and least
 
 SURE_FACTOR = 1.45  # of min_score, for a hand to be followed at once, or beside others
 _ZOOMS = 2  # times that a window is moved onto the joints seen in it
+_HOPELESS = 0.25  # of min_score: what scores less is not looked at again
 _SAME_HAND = 0.3  # of a crop's side: nearer, two crops of about one size are of one hand
 _SAME_SIZE = 1.6  # and no more apart in size
 
@@ -38,8 +39,8 @@ class HandSearch:
 
     def within(self, image: np.ndarray, area: Target, config: TrackingConfig) -> Target | None:
         """The hand in ``area``'s box, with its side decided and its box moved onto it."""
-        ((score, target),) = self._zoom(image, [area], config)
-        return target if score >= config.min_score else None
+        found = self._zoom(image, [area], config)
+        return found[0][1] if found and found[0][0] >= config.min_score else None
 
     def everywhere(self, image: np.ndarray, config: TrackingConfig) -> list[Target]:
         """The hands in ``image``, the most prominent first; the others must be sure ones."""
@@ -71,18 +72,23 @@ class HandSearch:
     def _zoom(
         self, image: np.ndarray, areas: Sequence[Target], config: TrackingConfig
     ) -> list[tuple[float, Target]]:
-        """Move each area onto the joints seen in it: the scores there, and the targets."""
-        if not areas:
-            return []
+        """Move areas onto the joints seen in them: the scores there, and the targets.
+
+        Without those that show no hand at all.
+        """
         targets = list(areas)
         for _ in range(_ZOOMS):
             targets = self._moved(image, targets, config)
+        if not targets:
+            return []
         crops = [crop_image(image, t.box, mirrored=t.side is Side.LEFT) for t in targets]
         return list(zip(self._see(crops).score.tolist(), targets, strict=True))
 
     def _moved(
         self, image: np.ndarray, targets: Sequence[Target], config: TrackingConfig
     ) -> list[Target]:
+        if not targets:
+            return []
         told = [told_side(target, config) for target in targets]
         views = [
             (row, side)
@@ -97,6 +103,8 @@ class HandSearch:
             # looks more like a right hand than its mirror image does.
             own = [index for index, view in enumerate(views) if view[0] == row]
             best = own[int(evidence.right[own].argmax())]
+            if evidence.score[own].max() < _HOPELESS * config.min_score:
+                continue
             joints_px = crops[best].to_image(evidence.joints[best].cpu().numpy())
             box, side = joints_box(joints_px, config), views[best][1]
             moved.append(replace(target, box=box, side=side, side_is_told=told[row] is not None))
