@@ -37,11 +37,11 @@ class Recorder:
         return rows.expand(-1, 63), rows[..., None].expand(-1, 21, 2)
 
     def locate(self, pictures):
-        assert pictures.dtype is torch.uint8
         return torch.full((1, 5, *(side // 8 for side in pictures.shape[2:])), self.value)
 
     def localiser_engine(self, pictures):
         assert pictures.shape == (1, 3, *SIZE) and pictures.is_contiguous()
+        assert pictures.dtype is torch.float32
         return [self.locate(pictures)]
 
     def evidence_engine(self, crops):

@@ -113,7 +113,7 @@ def export_all(
         for name, module in modules.items()
     }
     if precision == "int8":
-        for name, inputs in (("evidence", views.crops), ("localiser", views.pictures)):
+        for name, inputs in (("evidence", views.crops), ("localiser", views.pictures.float())):
             programs[name] = quantised(programs[name], inputs.contiguous().split(1))
     return programs
 

@@ -47,7 +47,7 @@ class EvidenceGraph(nn.Module):
 
 
 class LocaliserGraph(nn.Module):
-    """``(1, 3, *SIZE)`` uint8 to what `LocaliserNetwork` answers."""
+    """``(1, 3, *SIZE)`` in 0..255, as floats, to what `LocaliserNetwork` answers."""
 
     def __init__(self, localiser: LocaliserNetwork, precision: str) -> None:
         super().__init__()
@@ -111,9 +111,9 @@ def make_graphs(
 def examples(network: str, device: torch.device) -> tuple[Tensor, ...]:
     """Inputs of a graph, for tracing and warming up."""
     generator = torch.Generator().manual_seed(0)
-    inputs = (torch.rand(shape, generator=generator) for shape in EXAMPLES[network])
-    as_bytes = network == "localiser"
-    return tuple((255 * x).byte().to(device) if as_bytes else x.to(device) for x in inputs)
+    most = 255 if network == "localiser" else 1
+    inputs = (most * torch.rand(shape, generator=generator) for shape in EXAMPLES[network])
+    return tuple(x.to(device) for x in inputs)
 
 
 @torch.no_grad()

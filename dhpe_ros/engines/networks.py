@@ -82,7 +82,7 @@ class EngineNetworks:
 
     def locate(self, pictures: Tensor) -> Tensor:
         """As `EagerNetworks.locate`."""
-        (answer,) = self._locate(pictures.contiguous())
+        (answer,) = self._locate(pictures.float().contiguous())
         return answer
 
 
