@@ -20,7 +20,7 @@ from dhpe_ros import (
     hand_parameters,
     mesh_estimator,
     projection,
-)  # fmt: skip
+)
 from dhpe_ros.config import ModelConfig
 from dhpe_ros.engines import graphs, quantise
 from dhpe_ros.networks import fusion, lite_trunk, localiser, mask_head, posenet, resnet

@@ -43,9 +43,9 @@ def quantised(program: ExportedProgram, examples: Iterable[Tensor]) -> ExportedP
 def _inner_convolutions(module: GraphModule) -> list[Node]:
     """Those that have a convolution before and another one after them."""
     nodes = list(module.graph.nodes)
-    after_one = _reached(nodes, lambda node: node.all_input_nodes)
-    before_one = _reached(nodes[::-1], lambda node: node.users)
-    return [n for n in nodes if n.target in _CONVOLUTIONS and n in after_one & before_one]
+    between = _reached(nodes, lambda node: node.all_input_nodes)
+    between &= _reached(nodes[::-1], lambda node: node.users)
+    return [node for node in nodes if node.target in _CONVOLUTIONS and node in between]
 
 
 def _reached(nodes: Sequence[Node], nearer: Callable[[Node], Iterable[Node]]) -> set[Node]:
