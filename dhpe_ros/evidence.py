@@ -85,7 +85,7 @@ class EvidenceMaps:
 class EvidenceNetwork(nn.Module):
     """Crops ``(B, 3, 224, 224)`` in 0..1, RGB, to evidence. Subclasses bring the networks."""
 
-    feature_size: int  # side in pixels of what the feature network sees
+    feature_size: int  # side in pixels of what the feature network sees; training may halve it
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,12 +113,7 @@ class EvidenceNetwork(nn.Module):
 
     def feature_input(self, crops: Tensor) -> Tensor:
         """Crops of any size, brought to ``feature_size`` and normalised."""
-        size = (self.feature_size, self.feature_size)
-        if crops.shape[-2:] != size:
-            crops = functional.interpolate(
-                crops, size, mode="bilinear", align_corners=False, antialias=True
-            )
-        x = (crops - self.mean) / self.std
+        x = (_resized(crops, self.feature_size) - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last)
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
@@ -169,8 +164,7 @@ class FullEvidence(EvidenceNetwork):
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
         features, *seen = self.feature_network(self.feature_input(crops))
-        resized = functional.interpolate(crops, (256, 256), mode="bilinear", align_corners=False)
-        heatmaps = self.joint_network(resized - 0.5)
+        heatmaps = self.joint_network(_resized(crops, self.feature_size * 8 // 7) - 0.5)  # 256
         return self._maps(features, heatmaps, seen)
 
 
@@ -195,6 +189,16 @@ class LiteEvidence(EvidenceNetwork):
 def build_evidence(profile: str) -> EvidenceNetwork:
     """The evidence networks of ``lite`` or ``full``."""
     return {"lite": LiteEvidence, "full": FullEvidence}[profile]()
+
+
+def _resized(crops: Tensor, side: int) -> Tensor:
+    """``(B, 3, S, S)`` of any size brought to ``side`` pixels."""
+    if crops.shape[-2:] == (side, side):
+        return crops
+    smaller = side < crops.shape[-1]
+    return functional.interpolate(
+        crops, (side, side), mode="bilinear", align_corners=False, antialias=smaller
+    )
 
 
 def read_joints(heatmaps: Tensor) -> tuple[Tensor, Tensor]:

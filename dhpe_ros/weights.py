@@ -38,8 +38,8 @@ class Networks:
 
 
 def build_networks(profile: str) -> Networks:
-    """Untrained networks: ``full`` with the paper's single layers, ``lite`` with small heads."""
-    hidden = {"full": 0, "lite": 256}[profile]
+    """The untrained networks of ``lite`` or ``full``."""
+    hidden = {"full": 512, "lite": 256}[profile]
     return Networks(build_evidence(profile), MeshEstimator(hidden), profile, {})
 
 

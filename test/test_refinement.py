@@ -325,7 +325,7 @@ def test_gradient_steps_that_only_the_features_speak_against_are_refused(
     )  # fmt: skip
     moved = truth.clone()
     moved[:, 1:3] += 0.3
-    monkeypatch.setattr(refine_module, "_gradient_steps", lambda *_: (moved, 1))
+    monkeypatch.setattr(refine_module, "gradient_steps", lambda *_: (moved, 1))
     before, after = (_value(h, off, projection, evidence, config) for h in (truth, moved))
     assert after > before
     result = refine(truth, off, projection, evidence, config)

@@ -334,7 +334,7 @@ def test_a_resumed_run_has_its_own_hands_again(tmp_path, monkeypatch):
         ]  # fmt: skip
 
     assert cli.main(arguments("whole")) == 0
-    draw = MixedBatches.__getitem__
+    draw = MixedBatches.packed
 
     def interrupted_draw(stream, index):
         if index == 4:
@@ -342,7 +342,7 @@ def test_a_resumed_run_has_its_own_hands_again(tmp_path, monkeypatch):
         return draw(stream, index)
 
     with monkeypatch.context() as once:
-        once.setattr(MixedBatches, "__getitem__", interrupted_draw)
+        once.setattr(MixedBatches, "packed", interrupted_draw)
         assert cli.main([*arguments("broken"), "run.check_steps=3"]) == 130
     assert cli.main(["train", "--resume", str(tmp_path / "broken")]) == 0
     whole, resumed = (

@@ -164,14 +164,14 @@ def test_a_part_learns_alone_and_may_be_missing_in_the_weights(
 
 
 def test_an_interrupted_run_leaves_a_checkpoint(synthetic, tmp_path, monkeypatch):
-    draw = MixedBatches.__getitem__
+    draw = MixedBatches.packed
 
     def interrupted_draw(stream, index):
         if index == 1:
             signal.raise_signal(signal.SIGINT)
         return draw(stream, index)
 
-    monkeypatch.setattr(MixedBatches, "__getitem__", interrupted_draw)
+    monkeypatch.setattr(MixedBatches, "packed", interrupted_draw)
     command = ["train", *settings(synthetic, tmp_path, budget__evidence_share=1.0)]
     assert cli.main([*command, "run.check_steps=0"]) == 130
     assert state_of(tmp_path)["position"]["step"] == 2
@@ -187,15 +187,15 @@ def test_another_run_s_folder_is_refused_by_the_setting_that_differs(whole_run, 
 
 
 def _spoil(monkeypatch, spoilt):
-    draw = MixedBatches.__getitem__
+    draw = MixedBatches.packed
 
     def draw_spoilt(stream, index):
         batch = draw(stream, index)
         if spoilt(index):
-            batch.images[0] = torch.nan
+            batch.joints[0] = torch.nan
         return batch
 
-    monkeypatch.setattr(MixedBatches, "__getitem__", draw_spoilt)
+    monkeypatch.setattr(MixedBatches, "packed", draw_spoilt)
 
 
 def test_a_bad_batch_is_kept_and_left_out(synthetic, tmp_path, monkeypatch):
@@ -209,7 +209,7 @@ def test_a_bad_batch_is_kept_and_left_out(synthetic, tmp_path, monkeypatch):
     with safe_open(tmp_path / "bad_batch_0.safetensors", framework="pt") as file:
         assert file.metadata()["step"] == "1"
         assert "heatmaps" in json.loads(file.metadata()["terms"])
-        assert file.get_tensor("images")[0].isnan().all()
+        assert file.get_tensor("joints")[0].isnan().all()
 
 
 def test_too_many_bad_batches_end_the_run(synthetic, tmp_path, monkeypatch, capsys):

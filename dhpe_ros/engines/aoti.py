@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from dhpe_ros.cuda_graph import captured
 from dhpe_ros.engines.identity import instruction_set
 
 SUFFIX = ".pt2"
@@ -95,15 +96,7 @@ def has_kernel(operator: Any) -> bool:
 def _captured(engine: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
     """The engine as one launch. A call returns copies: the graph's own outputs are reused."""
     inputs = tuple(tensor.clone() for tensor in inputs)
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            engine(*inputs)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = engine(*inputs)
+    graph, outputs = captured(lambda: engine(*inputs))
 
     def replay(*given: Tensor) -> list[Tensor]:
         for own, other in zip(inputs, given, strict=True):

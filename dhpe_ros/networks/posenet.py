@@ -15,28 +15,30 @@ _ENCODER = (
     ("conv4_1", 256, 512), ("conv4_2", 512, 512), ("conv4_3", 512, 256), ("conv4_4", 256, 256),
     ("conv4_5", 256, 256), ("conv4_6", 256, 256), ("conv4_7", 256, 128),
 )  # fmt: skip
+NORM = "_norm"  # what the names of batch norms end with, after that of their convolution
 
 
 class PoseNet(nn.Module):
     """``(B, 3, 256, 256)`` in [-0.5, 0.5] to three ``(B, 21, 32, 32)``, one per stage.
 
-    Parameter names are those of the published weights (``conv1_1`` ... ``conv7_7``). No batch
-    norm, leaky ReLU 0.01, zero padding that keeps the size (docs/method.md, section 2).
+    Or another side that is a multiple of 8. Parameter names are those of the published weights
+    (``conv1_1`` ... ``conv7_7``); leaky ReLU 0.01, zero padding that keeps the size
+    (docs/method.md, section 2). Batch norms, which the published network does without, are for
+    learning from nothing: ``fuse_batch_norms`` leaves the published layers alone.
     """
 
     def __init__(self) -> None:
         super().__init__()
         for step in _ENCODER:
             if step != "pool":
-                name, inputs, outputs = step
-                setattr(self, name, nn.Conv2d(inputs, outputs, 3, padding=1))
-        self.conv5_1 = nn.Conv2d(128, 512, 1)
+                self._add(*step, kernel=3)
+        self._add("conv5_1", 128, 512, kernel=1)
         self.conv5_2 = nn.Conv2d(512, JOINT_COUNT, 1)
         for stage in (6, 7):
             for k in range(1, 6):
                 inputs = JOINT_COUNT + 128 if k == 1 else 128
-                setattr(self, f"conv{stage}_{k}", nn.Conv2d(inputs, 128, 7, padding=3))
-            setattr(self, f"conv{stage}_6", nn.Conv2d(128, 128, 1))
+                self._add(f"conv{stage}_{k}", inputs, 128, kernel=7)
+            self._add(f"conv{stage}_6", 128, 128, kernel=1)
             setattr(self, f"conv{stage}_7", nn.Conv2d(128, JOINT_COUNT, 1))
         self.activation = nn.LeakyReLU(0.01)
         self.pool = nn.MaxPool2d(2)
@@ -57,5 +59,9 @@ class PoseNet(nn.Module):
             scores.append(getattr(self, f"conv{stage}_7")(x))
         return tuple(scores)
 
+    def _add(self, name: str, inputs: int, outputs: int, kernel: int) -> None:
+        setattr(self, name, nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2))
+        setattr(self, name + NORM, nn.BatchNorm2d(outputs))
+
     def _active(self, name: str, x: Tensor) -> Tensor:
-        return self.activation(getattr(self, name)(x))
+        return self.activation(getattr(self, name + NORM)(getattr(self, name)(x)))

@@ -35,9 +35,8 @@ class Anchors:
         if not others:
             return Anchors(like.new_zeros(0, len(like), 59), like.new_zeros(0, len(like), 1), units)
         numbers = torch.stack([_numbers(other) for other, _ in others])
-        weights = like.new_tensor([weight for _, weight in others])[:, None, None]
-        known = torch.stack([other.isfinite().all(1, keepdim=True) for other, _ in others])
-        return Anchors(numbers.nan_to_num(0.0), weights * known, units)
+        known = [weight * other.isfinite().all(1, keepdim=True) for other, weight in others]
+        return Anchors(numbers.nan_to_num(0.0), torch.stack(known).to(like.dtype), units)
 
     def distance(self, parameters: Tensor) -> Tensor:
         """``(B,)``: the distances from all, weighted and added."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,12 @@ class Observation:
         """For two sets of parameters, one behind the other."""
         parts = vars(self).values()
         return Observation(*(None if p is None else _twice(p) for p in parts))
+
+    def on_cpu(self) -> Observation:
+        """For steps that ask neither the picture nor its features."""
+        parts = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
+        needless = {"image": None, "features": self.features[:, :0]}
+        return replace(self, **{name: part.cpu() for name, part in parts.items()} | needless)
 
 
 def _twice(part: Tensor | Outlines) -> Tensor | Outlines:

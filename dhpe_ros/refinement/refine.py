@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
+import copy
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
-from dhpe_ros.hand_parameters import bounded
 from dhpe_ros.projection import Projection
+from dhpe_ros.refinement.gradient_steps import OPTIMIZERS, gradient_steps
 from dhpe_ros.refinement.levenberg_marquardt import levenberg_marquardt
 from dhpe_ros.refinement.objective import (
     Observation,
@@ -21,8 +21,6 @@ from dhpe_ros.refinement.objective import (
     residual,
 )
 from dhpe_ros.refinement.start import choose_start
-
-_OPTIMIZERS = {"adam": torch.optim.Adam, "gradient_descent": torch.optim.SGD}
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,10 @@ class RefinedParameters:
     residual_after: Tensor  # (B,)
     accepted: Tensor  # (B,) bool; False: the steps did not lower the objective, the start was kept
 
+    def to(self, device: torch.device) -> RefinedParameters:
+        moved = {name: part.to(device) for name, part in vars(self).items() if name != "steps"}
+        return RefinedParameters(steps=self.steps, **moved)
+
 
 def refine(
     start: Tensor,
@@ -46,17 +48,21 @@ def refine(
     """Take ``config.steps`` steps from ``start`` ``(B, 63)``, all hands at once.
 
     A hand whose objective is not lower at the end, or not finite, gets its start back.
-    Levenberg-Marquardt goes down, and is judged by, ``objective_of_steps``.
+    Levenberg-Marquardt goes down, and is judged by, ``objective_of_steps``, on the CPU: its steps
+    are compiled there, and too small for a GPU.
     """
+    if start.is_cuda and config.optimizer not in OPTIMIZERS:
+        here = refine(start.cpu(), observation.on_cpu(), _on_cpu(projection), evidence, config)
+        return here.to(start.device)
     if config.steps == 0:
         distance = residual(start, observation, projection)
         unchanged = torch.ones_like(distance, dtype=torch.bool)
         return RefinedParameters(start, 0, distance, distance, unchanged)
 
     begin, observation = choose_start(start, observation, projection, config)
-    if config.optimizer in _OPTIMIZERS:
+    if config.optimizer in OPTIMIZERS:
         judge = partial(objective, evidence=evidence)
-        parameters, steps = _gradient_steps(begin, observation, projection, evidence, config)
+        parameters, steps = gradient_steps(begin, observation, projection, evidence, config)
     else:
         judge = objective_of_steps
         parameters, steps, observation = levenberg_marquardt(begin, observation, projection, config)
@@ -74,24 +80,7 @@ def refine(
         )
 
 
-def _gradient_steps(
-    start: Tensor,
-    observation: Observation,
-    projection: Projection,
-    evidence: EvidenceNetwork,
-    config: RefinementConfig,
-) -> tuple[Tensor, int]:
-    """Eq. 13 as it stands: steps against the gradient of the whole objective."""
-    begun = time.monotonic()
-    parameters = start.detach().clone().requires_grad_(True)
-    optimizer = _OPTIMIZERS[config.optimizer]([parameters], lr=config.step_size)
-    theta_std = projection.hand_model.theta_std
-    for step in range(config.steps):
-        if config.time_budget and time.monotonic() - begun > config.time_budget:
-            return parameters.detach(), step
-        value = objective(parameters, observation, projection, evidence, config)
-        (parameters.grad,) = torch.autograd.grad(value.sum(), parameters)
-        optimizer.step()
-        with torch.no_grad():
-            parameters.copy_(bounded(parameters, theta_std))
-    return parameters.detach(), config.steps
+@lru_cache(maxsize=8)
+def _on_cpu(projection: Projection) -> Projection:
+    """A projection's double, made once."""
+    return copy.deepcopy(projection).cpu()

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import count
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,14 +48,22 @@ class Batch:
 
     @staticmethod
     def stack(examples: Sequence[Example]) -> Batch:
+        return Batch.packed(examples).unpacked()
+
+    @staticmethod
+    def packed(examples: Sequence[Example]) -> Batch:
+        """As ``stack``, images (B, S, S, 3) and masks as bytes: a quarter to send elsewhere."""
         values = {
             field.name: torch.from_numpy(np.stack([getattr(e, field.name) for e in examples]))
             for field in fields(Example)
         }
-        images = values.pop("image").permute(0, 3, 1, 2).float() / 255
-        mask = values.pop("mask").float() / 255
         values["depth_trust"] = values["depth_trust"].float()
-        return Batch(images=images, mask=mask, **values)
+        return Batch(images=values.pop("image"), **values)
+
+    def unpacked(self) -> Batch:
+        """What ``packed`` made, as it is to be."""
+        images = self.images.permute(0, 3, 1, 2).float() / 255
+        return replace(self, images=images, mask=self.mask.float() / 255)
 
     @staticmethod
     def concatenate(parts: Sequence[Batch]) -> Batch:
@@ -66,7 +75,7 @@ class Batch:
         """Name -> tensor."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device | str) -> Batch:
         """On ``device``; the copy may still be under way."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
@@ -82,7 +91,7 @@ class Batch:
         return Batch(**{name: change(tensor) for name, tensor in self.tensors().items()})
 
 
-class MixedBatches(Dataset):
+class MixedBatches:
     """Batch ``k`` of the endless row: ``batches[k]``.
 
     Of ``processes`` that draw together, this one has the part number ``rank`` of every batch.
@@ -113,15 +122,26 @@ class MixedBatches(Dataset):
         self._rank, self._processes = rank, processes
 
     def __getitem__(self, index: int) -> Batch:
-        first = (index * self._processes + self._rank) * self._batch_size
-        return Batch.stack([self._example(first + k) for k in range(self._batch_size)])
+        return self.packed(index).unpacked()
 
-    def start(self, first: int, workers: int, pinned: bool = False) -> Iterator[Batch]:
+    def packed(self, index: int) -> Batch:
+        """``Batch.packed`` of batch ``index``."""
+        first = (index * self._processes + self._rank) * self._batch_size
+        return Batch.packed([self._example(first + k) for k in range(self._batch_size)])
+
+    def start(
+        self, first: int, workers: int, device: torch.device | str = "cpu"
+    ) -> Iterator[Batch]:
         """The batches from number ``first`` on, made ahead by ``workers`` where there are any."""
         loader = DataLoader(
-            self, batch_size=None, sampler=count(first), num_workers=workers, pin_memory=pinned
+            _Packed(self),
+            batch_size=None,
+            sampler=count(first),
+            num_workers=workers,
+            pin_memory=torch.device(device).type == "cuda",
+            worker_init_fn=_begin_worker,
         )
-        return iter(loader)
+        return (batch.to(device).unpacked() for batch in loader)
 
     def _example(self, number: int) -> Example:
         rng = np.random.default_rng((self._seed, number))
@@ -130,6 +150,20 @@ class MixedBatches(Dataset):
         source = self._by_source[self._names[rng.choice(len(self._names), p=self._shares)]]
         sample = source[rng.integers(len(source))]
         return augment(sample, self._backgrounds, rng, self._input_size, self._augmentation)
+
+
+class _Packed(Dataset):
+    """How batches come from a worker."""
+
+    def __init__(self, batches: MixedBatches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, index: int) -> Batch:
+        return self._batches.packed(index)
+
+
+def _begin_worker(_number: int) -> None:
+    cv2.setNumThreads(0)  # those of the process it was forked from are not there
 
 
 def source_shares(counts: Mapping[str, int]) -> np.ndarray:

@@ -38,6 +38,8 @@ class TrainingState:
         initial, profile = config.model.initial, config.model.profile
         only = config.learning.only
         networks = load_networks(initial, profile, only) if initial else build_networks(profile)
+        if config.model.half_size:
+            networks.evidence.feature_size //= 2
         if not config.model.refiner:
             networks.mesh_estimator.refiner = None
         elif networks.mesh_estimator.refiner is None:

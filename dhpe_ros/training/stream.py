@@ -41,7 +41,7 @@ def stream(
         augmentation=config.data.augmentation,
         **part,
     )
-    drawn = batches.start(first, config.data.workers, pinned=device.type == "cuda")
+    drawn = batches.start(first, config.data.workers, device)
     return _shuffled(made, drawn, device, first, seed) if live else drawn
 
 
@@ -58,7 +58,7 @@ def _shuffled(
 ) -> Iterator[Batch]:
     """Both in one, in random order: some losses take the first hands of a batch."""
     for index, one, other in zip(count(first), made, drawn, strict=False):
-        whole = Batch.concatenate((one, other.to(device)))
+        whole = Batch.concatenate((one, other))
         generator = torch.Generator().manual_seed((seed << 32) + index)
         order = torch.randperm(len(whole.hand), generator=generator)
         yield whole.rows(order.to(device, non_blocking=True))

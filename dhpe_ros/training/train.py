@@ -101,7 +101,7 @@ def train(run: Run) -> bool:
             evidence_only = used < config.budget.evidence_share
             if stage != evidence_only:
                 losses, stage = processes.share(JointLoss(run, evidence_only)), evidence_only
-            batch = own.mixed(next(batches).to(device))
+            batch = own.mixed(next(batches))
             terms = losses(batch)
             loss = sum(getattr(config.loss, name, 1.0) * term for name, term in terms.items())
             state.optimizer.zero_grad(set_to_none=True)

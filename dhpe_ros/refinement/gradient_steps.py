@@ -1,0 +1,125 @@
+"""Eq. 13 as it stands: steps against the gradient of the whole objective.
+
+On a CUDA device each step is one launch: it has some thousand small kernels, mostly those of the
+feature network for one picture, and launching these takes several times as long as running them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from dhpe_ros.config import RefinementConfig
+from dhpe_ros.cuda_graph import captured
+from dhpe_ros.evidence import EvidenceNetwork
+from dhpe_ros.hand_parameters import HandParameters, bounded
+from dhpe_ros.projection import Projection
+from dhpe_ros.refinement.objective import Observation, objective
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "gradient_descent": torch.optim.SGD}
+_SEEN = ("image", "features", "joints", "confidences", "previous", "estimate")
+_Look = tuple[str, torch.Size, torch.dtype]  # name, shape and type of a part of an observation
+
+
+def gradient_steps(
+    start: Tensor,
+    observation: Observation,
+    projection: Projection,
+    evidence: EvidenceNetwork,
+    config: RefinementConfig,
+) -> tuple[Tensor, int]:
+    """From ``start`` ``(B, 63)``: parameters and steps taken, fewer when time is up."""
+    begun = time.monotonic()
+    seen = {name: getattr(observation, name) for name in _SEEN}
+    seen = {name: part for name, part in seen.items() if part is not None}
+    looks = tuple((name, part.shape, part.dtype) for name, part in seen.items())
+    kind = _graph_for if start.is_cuda else _Descent
+    each = replace(config, steps=1, time_budget=0.0)
+    descent = kind(looks, start.dtype, start.device, projection, evidence, each)
+    descent.begin(start, seen)
+    for step in range(config.steps):
+        if config.time_budget and descent.seconds_since(begun) > config.time_budget:
+            return descent.parameters.detach().clone(), step
+        descent.step()
+    return descent.parameters.detach().clone(), config.steps
+
+
+class _Descent:
+    """Parameters on their way down, in tensors that stay where they are."""
+
+    def __init__(
+        self,
+        looks: tuple[_Look, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+        projection: Projection,
+        evidence: EvidenceNetwork,
+        config: RefinementConfig,
+    ) -> None:
+        """For observations that look like this; the settings are those of a step."""
+        self._seen = {name: _empty(shape, dtype, device) for name, shape, dtype in looks}
+        hands = len(self._seen["joints"])
+        start = HandParameters.start(hands, device).to(dtype)
+        self.parameters = start.requires_grad_(True)
+        observation = Observation(**{"image": None, **self._seen})
+        self._arguments = observation, projection, evidence, config
+        self._theta_std = projection.hand_model.theta_std
+        capturable = {"capturable": True} if config.optimizer == "adam" and start.is_cuda else {}
+        optimizer = OPTIMIZERS[config.optimizer]
+        self._optimizer = optimizer([self.parameters], lr=config.step_size, **capturable)
+
+    @torch.no_grad()
+    def begin(self, start: Tensor, seen: Mapping[str, Tensor]) -> None:
+        """Anew, from ``start`` and with what is seen."""
+        self.parameters.copy_(start)
+        for name, part in seen.items():
+            self._seen[name].copy_(part)
+        for state in self._optimizer.state.values():
+            for value in state.values():
+                value.zero_()
+
+    def step(self) -> None:
+        """One more."""
+        value = objective(self.parameters, *self._arguments)
+        (self.parameters.grad,) = torch.autograd.grad(value.sum(), self.parameters)
+        self._optimizer.step()
+        with torch.no_grad():
+            self.parameters.copy_(bounded(self.parameters, self._theta_std))
+
+    def seconds_since(self, begun: float) -> float:
+        """When the steps so far are done."""
+        return time.monotonic() - begun
+
+
+class _GraphedDescent(_Descent):
+    """Its steps are replays of a CUDA graph."""
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        with torch.backends.cudnn.flags(benchmark=True):
+            self._graph, _ = captured(super().step)
+
+    def step(self) -> None:
+        self._graph.replay()
+
+    def seconds_since(self, begun: float) -> float:
+        torch.cuda.current_stream().synchronize()
+        return super().seconds_since(begun)
+
+
+@lru_cache(maxsize=4)
+def _graph_for(*arguments) -> _GraphedDescent:
+    """One for each look, made once: a capture takes as long as some steps."""
+    with torch.cuda.device(arguments[2]):
+        return _GraphedDescent(*arguments)
+
+
+def _empty(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    empty = torch.zeros(shape, dtype=dtype, device=device)
+    # Pictures lie as the networks want them.
+    return empty.contiguous(memory_format=torch.channels_last) if empty.ndim == 4 else empty
