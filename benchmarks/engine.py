@@ -17,7 +17,9 @@ POOLS = Pools(poses=16, skins=16, others=64)
 def measure(device: str) -> dict[str, float]:
     """Metric name -> value."""
     model = HandModel(hand_model_path())
-    engine = DataEngine(model, device, size=SIZE[device], pools=POOLS)
+    engine = DataEngine(model, device, pools=POOLS)
     batch = BATCH[device]
-    rate = 1000 * batch / median_ms(lambda: engine.examples(0, batch), device, repeats=5)
+    rate = (
+        1000 * batch / median_ms(lambda: engine.examples(0, batch, SIZE[device]), device, repeats=5)
+    )
     return {METRICS[0].name: rate}

@@ -20,7 +20,7 @@ from dhpe_ros.training.engine.damage import blurred, compressed
 from dhpe_ros.training.engine.data_engine import DataEngine
 from dhpe_ros.training.engine.draws import Draws
 from dhpe_ros.training.engine.scene import Pools
-from dhpe_ros.training.stream import stream
+from dhpe_ros.training.stream import Stream
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
 
@@ -36,12 +36,12 @@ def model():
 
 @pytest.fixture(scope="module")
 def engine(model):
-    return DataEngine(model, seed=4, size=SIZE, pools=POOLS)
+    return DataEngine(model, seed=4, pools=POOLS)
 
 
 @pytest.fixture(scope="module")
 def drawn(engine):
-    return engine.examples(0, COUNT)
+    return engine.examples(0, COUNT, SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_joints_lie_on_the_mask(drawn):
 
 def test_mirrored_hands_are_the_same_pictures_mirrored(engine, drawn, monkeypatch):
     monkeypatch.setattr("dhpe_ros.training.engine.data_engine._RIGHT_SHARE", 1.0)
-    right = engine.examples(0, COUNT).batch
+    right = engine.examples(0, COUNT, SIZE).batch
     left = drawn.batch.hand & ~drawn.batch.right
     assert left.any() and right.right[left].all()
     mine, theirs = drawn.batch.rows(left), right.rows(left)
@@ -142,7 +142,7 @@ def test_mirrored_hands_are_the_same_pictures_mirrored(engine, drawn, monkeypatc
 
 def test_views_without_a_hand_have_no_labels(drawn, engine, monkeypatch):
     monkeypatch.setattr("dhpe_ros.training.engine.data_engine.BACKGROUND_SHARE", 1.0)
-    nothing = engine.examples(0, 2)
+    nothing = engine.examples(0, 2, SIZE)
     assert not nothing.visible.any()
     for name in ("hand", "right", "near", "mask_known", "synthetic", "mask", "joints", "depth"):
         assert not getattr(nothing.batch, name).any(), name
@@ -196,7 +196,7 @@ def test_objects_are_closed_and_face_outward():
 
 
 def test_an_example_does_not_depend_on_its_batch(engine, drawn):
-    again = engine.examples(5, 2)
+    again = engine.examples(5, 2, SIZE)
     for name, tensor in drawn.batch.tensors().items():
         assert torch.allclose(tensor[5:7], getattr(again.batch, name), atol=0.01), name
     assert torch.equal(drawn.visible[5:7], again.visible)
@@ -204,8 +204,11 @@ def test_an_example_does_not_depend_on_its_batch(engine, drawn):
 
 
 def test_the_same_seed_makes_the_same_batches(model, engine):
-    twin = DataEngine(model, seed=4, size=SIZE, pools=POOLS)
-    mine, theirs = next(engine.batches(3, 2, rank=1, processes=2)), twin.examples(14, 2).batch
+    twin = DataEngine(model, seed=4, pools=POOLS)
+    mine, theirs = (
+        next(engine.batches(3, 2, SIZE, rank=1, processes=2)),
+        twin.examples(14, 2, SIZE).batch,
+    )
     for name, tensor in mine.tensors().items():
         assert torch.equal(tensor, getattr(theirs, name)), name
 
@@ -227,11 +230,11 @@ def test_draws_are_even_and_belong_to_example_and_call():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_nothing_waits_and_the_pictures_are_the_cpu_s(model, drawn):
-    engine = DataEngine(model, "cuda", seed=4, size=SIZE, pools=POOLS)
-    there = engine.examples(0, COUNT).batch
+    engine = DataEngine(model, "cuda", seed=4, pools=POOLS)
+    there = engine.examples(0, COUNT, SIZE).batch
     torch.cuda.set_sync_debug_mode("error")
     try:
-        engine.examples(COUNT, COUNT)
+        engine.examples(COUNT, COUNT, SIZE)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     for name, tensor in there.tensors().items():
@@ -289,9 +292,9 @@ def test_photographs_are_mixed_in_by_share(engine, monkeypatch):
     device = torch.device("cpu")
     first, second = (
         batch
-        for batch, _ in zip(stream(config, data, SIZE, device, first=0), range(2), strict=False)
+        for batch, _ in zip(Stream(config, data, device).start(SIZE, 0), range(2), strict=False)
     )
-    resumed = next(stream(config, data, SIZE, device, first=1))
+    resumed = next(Stream(config, data, device).start(SIZE, 1))
     assert len(first.hand) == 4
     known = first.mask_known.sum() + second.mask_known.sum()
     assert 1 <= known <= 2  # masks of live hands alone

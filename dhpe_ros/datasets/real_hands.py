@@ -8,8 +8,10 @@ ground truth; their depth is used as a hint only.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.types import MIDDLE_MCP, Box
 
 _DEPTH_TRUST = 0.2  # of another tracker's depth
+_Label, _Read = TypeVar("_Label"), TypeVar("_Read")
 
 
 def photograph_joints_px(label: Mapping) -> np.ndarray:
@@ -50,37 +53,47 @@ def load_frames(folder: Path, split: str) -> tuple[list[Sample], list[np.ndarray
 
 def read_frames(folder: Path, split: str) -> Iterator[tuple[dict, np.ndarray]]:
     """The entries of ``frames/labels.json`` and their pictures (H, W, 3) uint8 RGB."""
-    for frame in _labels(folder / "frames")["frames"]:
-        if frame["split"] == split:
-            yield frame, _read(folder / "frames" / frame["file"])
+    frames = [frame for frame in _labels(folder / "frames")["frames"] if frame["split"] == split]
+    pictures = together(lambda frame: _read(folder / "frames" / frame["file"]), frames)
+    return zip(frames, pictures, strict=True)
+
+
+def together(read: Callable[[_Label], _Read], labels: Iterable[_Label]) -> Iterator[_Read]:
+    """``map``, several at a time: decoding pictures leaves Python to others."""
+    with ThreadPoolExecutor() as pool:
+        yield from pool.map(read, labels)
+
+
+def _hands(folder: Path, split: str) -> list[dict]:
+    return [hand for hand in _labels(folder)["hands"] if hand["split"] == split]
 
 
 def _signs(folder: Path, split: str) -> Iterator[Sample]:
-    for hand in _labels(folder)["hands"]:
-        if hand["split"] == split:
-            joints = photograph_joints_px(hand).astype(np.float32)
-            file = f"images/{hand['name']}.jpg"
-            image = cv2.resize(_read(folder / file), (200, 200))
-            joints = joints * 2 + 0.5
-            mask = _read_mask(folder / "masks" / f"{hand['name']}.png")
-            depth = _depth_hint(joints, hand)
-            name = f"signs/{file}"
-            yield Sample(image, joints, True, "signs", mask, mask, depth, _DEPTH_TRUST, name=name)
+    def read(hand: dict) -> Sample:
+        joints = photograph_joints_px(hand).astype(np.float32)
+        file = f"images/{hand['name']}.jpg"
+        image = cv2.resize(_read(folder / file), (200, 200))
+        joints = joints * 2 + 0.5
+        mask = _read_mask(folder / "masks" / f"{hand['name']}.png")
+        depth = _depth_hint(joints, hand)
+        name = f"signs/{file}"
+        return Sample(image, joints, True, "signs", mask, mask, depth, _DEPTH_TRUST, name=name)
+
+    return together(read, _hands(folder, split))
 
 
 def _wild(folder: Path, split: str) -> Iterator[Sample]:
-    for hand in _labels(folder)["hands"]:
-        if hand["split"] == split:
-            joints = photograph_joints_px(hand).astype(np.float32)
-            mask_file = (folder / "masks" / hand["file"]).with_suffix(".png")
-            mask = _read_mask(mask_file) if mask_file.is_file() else None
-            image = _read(folder / hand["file"])
-            right = hand["side"] == "right"
-            depth = _depth_hint(joints, hand)
-            name = f"wild/{hand['file']}"
-            yield Sample(
-                image, joints, right, hand["set"], mask, mask, depth, _DEPTH_TRUST, name=name
-            )
+    def read(hand: dict) -> Sample:
+        joints = photograph_joints_px(hand).astype(np.float32)
+        mask_file = (folder / "masks" / hand["file"]).with_suffix(".png")
+        mask = _read_mask(mask_file) if mask_file.is_file() else None
+        image = _read(folder / hand["file"])
+        right = hand["side"] == "right"
+        depth = _depth_hint(joints, hand)
+        name = f"wild/{hand['file']}"
+        return Sample(image, joints, right, hand["set"], mask, mask, depth, _DEPTH_TRUST, name=name)
+
+    return together(read, _hands(folder, split))
 
 
 def _depth_hint(joints_px: np.ndarray, hand: dict) -> np.ndarray:

@@ -46,6 +46,8 @@ class PoseNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=0.01)
                 nn.init.zeros_(module.bias)
+        for scores in (self.conv5_2, self.conv6_7, self.conv7_7):  # heat maps are empty at first
+            nn.init.normal_(scores.weight, std=0.01)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         for step in _ENCODER:

@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dhpe_ros.crop import crop_image, crop_to_image
-from dhpe_ros.datasets.real_hands import load_real_hands
+from dhpe_ros.datasets.real_hands import load_real_hands, together
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
@@ -178,7 +178,7 @@ def with_cuts(samples: Sequence[Sample], folder: Path) -> list[Sample]:
     ``ValueError`` for a picture in it that cannot be read.
     """
     _require(folder)
-    return [_with_cut(sample, folder) for sample in samples]
+    return list(together(lambda sample: _with_cut(sample, folder), samples))
 
 
 def _with_cut(sample: Sample, folder: Path) -> Sample:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import count
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -139,7 +138,6 @@ class MixedBatches:
             sampler=count(first),
             num_workers=workers,
             pin_memory=torch.device(device).type == "cuda",
-            worker_init_fn=_begin_worker,
         )
         return (batch.to(device).unpacked() for batch in loader)
 
@@ -160,10 +158,6 @@ class _Packed(Dataset):
 
     def __getitem__(self, index: int) -> Batch:
         return self._batches.packed(index)
-
-
-def _begin_worker(_number: int) -> None:
-    cv2.setNumThreads(0)  # those of the process it was forked from are not there
 
 
 def source_shares(counts: Mapping[str, int]) -> np.ndarray:

@@ -17,10 +17,6 @@ class ModelConfig:
         one_of=("lite", "full"),
     )
     initial: str = setting("", "safetensors file to start from; empty: untrained networks")
-    half_size: bool = setting(
-        False,
-        "true: the networks see half as many pixels a side; four times as fast, to begin with",
-    )
     refiner: bool = setting(True, "false: 2D joints stay those of the heat maps")
     hand_model: str = setting("", "MANO-format hand; empty: the open hand that ships")
     device: str = setting(
@@ -63,6 +59,14 @@ class BudgetConfig:
     steps: int = setting(0, "0: no limit", at_least=0, at_most=10**9)
     evidence_share: float = setting(
         0.3, "part of the budget before the mesh joins", at_least=0.0, at_most=1.0
+    )
+
+    half_size_share: float = setting(
+        0.0,
+        "part of the budget, at its beginning, in which the networks see half as many pixels a "
+        "side: up to four times as many examples",
+        at_least=0.0,
+        at_most=1.0,
     )
 
     def used(self, step: int, seconds: float) -> float:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from dhpe_ros.datasets.labelled_hand import stored_sample
-from dhpe_ros.datasets.real_hands import load_frames, load_real_hands
+from dhpe_ros.datasets.real_hands import load_frames, load_real_hands, together
 from dhpe_ros.datasets.rhd import read_rhd
 from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.datasets.stb import read_stb
@@ -102,7 +102,7 @@ def load_backgrounds(folder: Path) -> list[np.ndarray]:
     files = picture_files(folder)
     if not files:
         raise FileNotFoundError(f"no pictures ({', '.join(sorted(_PICTURES))}) in {folder}")
-    return [_background(file) for file in files]
+    return list(together(_background, files))
 
 
 def picture_files(folder: Path) -> list[Path]:

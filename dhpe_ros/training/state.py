@@ -38,8 +38,6 @@ class TrainingState:
         initial, profile = config.model.initial, config.model.profile
         only = config.learning.only
         networks = load_networks(initial, profile, only) if initial else build_networks(profile)
-        if config.model.half_size:
-            networks.evidence.feature_size //= 2
         if not config.model.refiner:
             networks.mesh_estimator.refiner = None
         elif networks.mesh_estimator.refiner is None:
@@ -59,6 +57,11 @@ class TrainingState:
             fused=True,
         )
         return TrainingState(networks, averaged, optimizer)
+
+    def see(self, size: int) -> None:
+        """Crops of ``size`` pixels a side from now on."""
+        for networks in (self.networks, self.averaged):
+            networks.evidence.feature_size = size
 
     @torch.no_grad()
     def average(self, decay: float) -> None:

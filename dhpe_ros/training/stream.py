@@ -16,33 +16,36 @@ from dhpe_ros.training.engine.data_engine import DataEngine
 from dhpe_ros.weights import hand_model_path
 
 
-def stream(
-    config: TrainConfig, data: TrainingData, size: int, device: torch.device, first: int
-) -> Iterator[Batch]:
-    """This process's part of batch number ``first`` and of all after it, ``size`` pixels a side.
+class Stream:
+    """Where this process's part of every batch comes from."""
 
-    Raises ``ValueError`` for a hand model that live hands cannot be made of.
-    """
-    batch, seed = config.data.batch, config.learning.seed
-    part = {"rank": processes.rank(), "processes": processes.count()}
-    live = live_count(config, bool(data.samples))
-    if live:
-        model = HandModel(config.model.hand_model or hand_model_path())
-        engine = DataEngine(model, device, seed=seed, size=size, pictures=data.backgrounds)
-        made = engine.batches(first, live, **part)
-        if live == batch:
-            return made
-    batches = MixedBatches(
-        data.samples,
-        data.backgrounds,
-        batch - live,
-        seed,
-        input_size=size,
-        augmentation=config.data.augmentation,
-        **part,
-    )
-    drawn = batches.start(first, config.data.workers, device)
-    return _shuffled(made, drawn, device, first, seed) if live else drawn
+    def __init__(self, config: TrainConfig, data: TrainingData, device: torch.device) -> None:
+        """Raises ``ValueError`` for a hand model that live hands cannot be made of."""
+        self._config, self._data, self._device = config, data, device
+        self._live, self._engine = live_count(config, bool(data.samples)), None
+        if self._live:
+            model = HandModel(config.model.hand_model or hand_model_path())
+            seed = config.learning.seed
+            self._engine = DataEngine(model, device, seed=seed, pictures=data.backgrounds)
+
+    def start(self, size: int, first: int) -> Iterator[Batch]:
+        """Batch number ``first`` and all after it, pictures of ``size`` pixels a side."""
+        settings, seed = self._config.data, self._config.learning.seed
+        part = {"rank": processes.rank(), "processes": processes.count()}
+        if self._engine:
+            made = self._engine.batches(first, self._live, size, **part)
+            if self._live == settings.batch:
+                return made
+        drawn = MixedBatches(
+            self._data.samples,
+            self._data.backgrounds,
+            settings.batch - self._live,
+            seed,
+            input_size=size,
+            augmentation=settings.augmentation,
+            **part,
+        ).start(first, settings.workers, self._device)
+        return _shuffled(made, drawn, self._device, first, seed) if self._engine else drawn
 
 
 def live_count(config: TrainConfig, photographs: bool) -> int:

@@ -29,7 +29,7 @@ from dhpe_ros.training.joint_loss import joint_loss
 from dhpe_ros.training.journal import Journal, Means
 from dhpe_ros.training.self_supervision import SelfSupervision
 from dhpe_ros.training.state import TrainingState, saved_config
-from dhpe_ros.training.stream import stream
+from dhpe_ros.training.stream import Stream
 from dhpe_ros.weights import hand_model_path
 
 _LOG = logging.getLogger(__name__)
@@ -78,10 +78,10 @@ def train(run: Run) -> bool:
     """
     config, state, device = run.config, run.state, run.device
     learning = config.learning
-    losses, stage = None, None
+    losses, stage, batches, seen = None, None, None, None
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     size = state.networks.evidence.feature_size
-    batches = stream(config, run.data, size, device, first=state.step)
+    stream = Stream(config, run.data, device)
     own = SelfSupervision(config, state, run.projection, run.data.backgrounds)
     guard, means = FiniteGuard(run.folder, config.run.bad_steps), Means()
     first = processes.rank() == 0
@@ -95,6 +95,10 @@ def train(run: Run) -> bool:
             used = config.budget.used(state.step, state.elapsed_s)
             if stop or used >= 1:
                 break
+            half = used < config.budget.half_size_share
+            if seen != half:
+                state.see(size // 2 if half else size)
+                batches, seen = stream.start(state.networks.evidence.feature_size, state.step), half
             torch.manual_seed(_step_seed(learning.seed, state.step))
             for group in state.optimizer.param_groups:
                 group["lr"] = learning.rate * schedule(state.step, used, learning.warmup_steps)

@@ -46,7 +46,6 @@ class DataEngine:
         device: torch.device | str = "cpu",
         *,
         seed: int = 0,
-        size: int = INPUT_SIZE,
         pictures: Sequence[np.ndarray] = (),
         pools: Pools | None = None,
     ) -> None:
@@ -55,7 +54,6 @@ class DataEngine:
         Args:
             model: on the CPU, with `pose_axes` and `wrist_loop`, as the open hand has them.
             seed: another seed, other examples.
-            size: side of the pictures, pixels.
             pictures: (H, W, 3) uint8 without hands, for backgrounds.
             pools: how much to prepare; by the device if not given.
 
@@ -63,23 +61,23 @@ class DataEngine:
             ValueError: as ``require_parts``.
         """
         require_parts(model)
-        self._device, self._seed, self._size = torch.device(device), seed, size
+        self._device, self._seed = torch.device(device), seed
         self._stage = Stage(model, self._device, seed, pools or Pools.for_device(self._device))
         self._backgrounds = Backgrounds(pictures, self._stage.skin_colors, self._device)
 
     def batches(
-        self, first: int, batch_size: int, rank: int = 0, processes: int = 1
+        self, first: int, batch_size: int, size: int, rank: int = 0, processes: int = 1
     ) -> Iterator[Batch]:
         """Batch number ``first`` and all after it, of those of process ``rank``."""
         for index in count(first):
             start = (index * processes + rank) * batch_size
-            yield self.examples(start, batch_size).batch
+            yield self.examples(start, batch_size, size).batch
 
     @torch.no_grad()
-    def examples(self, first: int, count: int) -> Drawn:
-        """Those with the numbers from ``first`` on."""
+    def examples(self, first: int, count: int, size: int) -> Drawn:
+        """Those with the numbers from ``first`` on, pictures of ``size`` pixels a side."""
         draws = Draws(self._seed, torch.arange(first, first + count, device=self._device))
-        size, stage = self._size, self._stage
+        stage = self._stage
         hand = ~draws.chance(BACKGROUND_SHARE)
         scene = stage.draw_scene(draws)
         picture = stage.render(scene, size, draws)
@@ -116,12 +114,13 @@ class DataEngine:
 
     def _composed(self, rgb: Tensor, opacity: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
         """The hands over backgrounds and behind occluders, and where those are, (B, S, S)."""
-        behind = self._backgrounds.draw(self._size, draws)
+        size = rgb.shape[-1]
+        behind = self._backgrounds.draw(size, draws)
         own_light = draws.chance(0.5, 1, 1, 1)
         rgb = torch.where(own_light, tinted(rgb, draws), rgb)
         # Colours are multiplied by opacity before they are blurred: no rim around the hand.
         layers = torch.cat((rgb * opacity, opacity), 1)
-        sigma = draws.uniform(low=0.4, high=0.9) * (self._size / INPUT_SIZE)
+        sigma = draws.uniform(low=0.4, high=0.9) * (size / INPUT_SIZE)
         soft = draws.chance(0.7, 1, 1, 1)
         layers = torch.where(soft, blurred(layers, sigma), layers)
         image = layers[:, :3] + (1 - layers[:, 3:]) * behind
