@@ -14,12 +14,14 @@ from timing import Metric, median_ms
 
 from dhpe_ros.config import Config, RefinementConfig
 from dhpe_ros.datasets.samples import Sample
+from dhpe_ros.hand_model import HandModel
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.refinement.mask_term import signed_distances
 from dhpe_ros.refinement.objective import Observation, objective
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.synthetic.synthesis import random_samples
 from dhpe_ros.types import CROP_SIZE
+from dhpe_ros.weights import hand_model_path
 
 METRICS = (
     Metric("refine.reference_ms", "ms", "lower"),
@@ -67,7 +69,7 @@ def measure(device: str) -> dict[str, float]:
 @torch.no_grad()
 def _rendered_hands(pipeline: HandPipeline) -> tuple[torch.Tensor, Observation]:
     """The mesh network's estimates, and what is seen of hands on plain grounds."""
-    samples = random_samples(pipeline.projection.hand_model, HANDS, seed=5)
+    samples = random_samples(HandModel(hand_model_path()), HANDS, seed=5)
     crops = torch.from_numpy(np.stack([_crop(s, k) for k, s in enumerate(samples)]))
     crops = crops.permute(0, 3, 1, 2).to(pipeline.device)
     evidence = pipeline.evidence(crops)
