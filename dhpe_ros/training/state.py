@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.weights import Networks, build_networks, load_networks
@@ -67,11 +68,12 @@ class TrainingState:
     def average(self, decay: float) -> None:
         """Move the averaged networks towards the present ones; in the beginning by more."""
         decay = min(decay, (self.step + 1) / (self.step + 11))
-        for slow, fast in self._pairs():
-            if slow.is_floating_point():
-                slow.lerp_(fast, 1 - decay)
-            else:
-                slow.copy_(fast)
+        moving, counting = [], []
+        for pair in self._pairs():
+            (moving if pair[0].is_floating_point() else counting).append(pair)
+        get_ema_multi_avg_fn(decay)(*zip(*moving, strict=True), None)  # all at once
+        for slow, fast in counting:
+            slow.copy_(fast)
 
     @torch.no_grad()
     def restore_statistics(self) -> None:

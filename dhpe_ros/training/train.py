@@ -98,7 +98,8 @@ def train(run: Run) -> bool:
             half = used < config.budget.half_size_share
             if seen != half:
                 state.see(size // 2 if half else size)
-                batches, seen = stream.start(state.networks.evidence.feature_size, state.step), half
+                batches = _Ahead(stream.start(state.networks.evidence.feature_size, state.step))
+                seen = half
             torch.manual_seed(_step_seed(learning.seed, state.step))
             for group in state.optimizer.param_groups:
                 group["lr"] = learning.rate * schedule(state.step, used, learning.warmup_steps)
@@ -112,6 +113,8 @@ def train(run: Run) -> bool:
             # A loss that is not finite is told to all processes by gradients that are not.
             loss.backward(torch.where(loss.isfinite(), 1.0, torch.nan))
             norm = nn.utils.clip_grad_norm_(parameters, learning.clip_norm)
+            if device.type == "cuda":
+                batches.prepare()
             if guard.passes(state.step, norm, batch, terms):
                 state.optimizer.step()
                 state.average(learning.ema_decay)
@@ -185,6 +188,20 @@ def interruption() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Ahead:
+    """Batches, the next of which can be asked for before this step's result is waited for."""
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches, self._next = batches, None
+
+    def prepare(self) -> None:
+        self._next = next(self._batches)
+
+    def __next__(self) -> Batch:
+        batch, self._next = self._next or next(self._batches), None
+        return batch
 
 
 class _Due:

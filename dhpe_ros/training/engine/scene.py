@@ -44,7 +44,7 @@ from dhpe_ros.types import MIDDLE_MCP
 HELD_SHARE = 0.3
 _JITTER_RAD = np.radians(2.5)  # by which a pose differs from that of the pool
 _SETTLED_AT_ONCE = 4096
-_RENDERED_AT_ONCE = 64  # hands; they need some GiB at 224 pixels
+_PIXELS_AT_ONCE = 64 * 224**2  # they need some GiB
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,11 @@ class Stage:
     def render(self, scene: Scene, size: int, draws: Draws) -> Rendering:
         """Colour pictures; see ``render_hands``."""
         choice = draws.pick(len(self._lights.up))
-        lights = [field[choice].split(_RENDERED_AT_ONCE) for field in self._lights]
+        at_once = max(1, _PIXELS_AT_ONCE // size**2)
+        lights = [field[choice].split(at_once) for field in self._lights]
         *skins, detail = self._skins_of(scene, draws)
-        skins = [field.split(_RENDERED_AT_ONCE) for field in skins]
-        meshes = (field.split(_RENDERED_AT_ONCE) for field in (scene.mesh, scene.points_m))
+        skins = [field.split(at_once) for field in skins]
+        meshes = (field.split(at_once) for field in (scene.mesh, scene.points_m))
         parts = [
             render_hands(
                 mesh,
