@@ -189,3 +189,13 @@ def test_a_request_that_cannot_be_met_is_one_line_and_exit_code_2(options, says,
     assert main(["export", "--output", str(tmp_path / "engines"), *options]) == 2
     said = capsys.readouterr().err
     assert says in said and said.count("\n") <= 2
+
+
+def test_an_engine_that_ends_its_process_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "evidence.pt2"
+    path.write_bytes(b"no engine at all")
+    with pytest.raises(build.BuildError, match="ends the process that loads it"):
+        build.try_elsewhere("aoti", {"evidence": path}, CPU)
+    monkeypatch.setattr(build, "_TRIAL", "import os; os.abort()")
+    with pytest.raises(build.BuildError, match="exit status -6"):
+        build.try_elsewhere("aoti", {"evidence": path}, CPU)

@@ -47,29 +47,36 @@ def compile_program(
 
     # Freezing packs the weights for the CPU's kernels. The number of threads is not built in: the
     # engine runs with as many as torch has where it is loaded.
-    options = {"freezing": True, "cpp.dynamic_threads": True}
+    on_cpu = inputs[0].device.type == "cpu"
+    options = {"freezing": True, "cpp.dynamic_threads": True} if on_cpu else {}
     with torch.no_grad():
         aoti_compile_and_package(program, package_path=str(path), inductor_configs=options)
 
 
 def load(path: Path, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
     """The engine as a function of tensors that look as ``inputs``; on a GPU as a CUDA graph."""
-    engine = _opened(path)
-    return engine if inputs[0].device.type == "cpu" else _captured(engine, inputs)
+    if inputs[0].device.type == "cpu":
+        return _opened(path)
+    return _captured(_opened_as_documented(path), inputs)
 
 
 def _opened(path: Path) -> Callable[..., Any]:
     """What ``aoti_load_package`` gives, by the loader beneath it where this torch has that.
 
-    The documented function imports the whole compiler first, which is half of a node's start.
+    The documented function imports the whole compiler first, which is half of a node's start. For
+    CPUs: on a GPU, with torch 2.11, the loader took the process with it.
     """
     try:
         run = torch._C._aoti.AOTIModelPackageLoader(str(path), "model", False, 1, -1).run
     except (AttributeError, TypeError):
-        from torch._inductor import aoti_load_package
-
-        return aoti_load_package(str(path))
+        return _opened_as_documented(path)
     return lambda *tensors: run(list(tensors))
+
+
+def _opened_as_documented(path: Path) -> Callable[..., Any]:
+    from torch._inductor import aoti_load_package
+
+    return aoti_load_package(str(path))
 
 
 def decompose(program: ExportedProgram) -> ExportedProgram:

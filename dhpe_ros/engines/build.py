@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -171,6 +173,8 @@ def build(
     programs = export_all(eager, precision, device, views[1::2])
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as name:
         paths = compile_all(programs, compiler, precision, device, Path(name), progress)
+        if device.type == "cuda":
+            try_elsewhere(compiler, paths, device)
         engines = load_engines(compiler, compiler, paths, device)
         progress("compare with eager")
         parity = compare(eager, engines, views[::2])
@@ -228,6 +232,35 @@ def compile_all(
                 f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
             ) from error
     return paths
+
+
+def try_elsewhere(compiler: str, paths: dict[str, Path], device: torch.device) -> None:
+    """Load and run engines in a process of its own, which a broken one may take with it.
+
+    Raises ``BuildError`` if it does.
+    """
+    words = [sys.executable, "-c", _TRIAL, compiler, str(device)]
+    words += [f"{name}={path}" for name, path in paths.items()]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
+        raise BuildError(
+            f"the {compiler} engine was built and ends the process that loads it ({said[0]}); "
+            "nothing was written. Try another --precision or --backend, or go on without"
+        )
+
+
+_TRIAL = """\
+import sys
+from pathlib import Path
+import torch
+from dhpe_ros.engines.networks import load_engines, run_once
+compiler, device, *files = sys.argv[1:]
+device = torch.device(device)
+paths = {name: Path(path) for name, path in (file.split("=", 1) for file in files)}
+with torch.no_grad():
+    run_once(load_engines(compiler, compiler, paths, device), device)
+"""
 
 
 @torch.no_grad()

@@ -178,9 +178,14 @@ def _open(backend: str, model: ModelConfig, device: torch.device, precision: str
     identity = identify(model, device, compiler, precision)
     paths = store.find(engines_folder(model), identity)
     networks = load_engines(f"{backend} ({precision})", compiler, paths, device)
+    run_once(networks, device)
+    return networks
+
+
+def run_once(networks: EngineNetworks, device: torch.device) -> None:
+    """All of them, on nothing to speak of."""
     networks.regress(networks.see(*graphs.examples("evidence", device)))
     networks.locate(*graphs.examples("localiser", device))
-    return networks
 
 
 def _first_engine(
