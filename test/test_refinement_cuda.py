@@ -51,10 +51,12 @@ def test_it_is_the_cpu_s(networks, optimizer):
         here, there = (refined(networks, device, seed, config) for device in ("cpu", "cuda"))
         assert there.parameters.is_cuda
         assert there.steps == here.steps
-        torch.testing.assert_close(there.parameters.cpu(), here.parameters, atol=2e-3, rtol=0)
-        torch.testing.assert_close(
-            there.residual_after.cpu(), here.residual_after, atol=1e-3, rtol=0
-        )
+        off = (there.parameters.cpu() - here.parameters).abs()
+        # Adam goes as far for a gradient of rounding errors as for any other.
+        assert off.max() < (0.02 if optimizer == "adam" else 2e-3)
+        assert off.median() < 1e-4
+        residuals = there.residual_after.cpu(), here.residual_after
+        torch.testing.assert_close(*residuals, atol=1e-3, rtol=0)
 
 
 def test_no_time_is_no_step(networks):

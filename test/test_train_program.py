@@ -286,6 +286,20 @@ def test_full_learns_at_its_own_size(synthetic):
         assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
 
 
+def test_small_pictures_come_first(synthetic, tmp_path, monkeypatch):
+    draw, sides = MixedBatches.packed, []
+
+    def noted(stream, index):
+        batch = draw(stream, index)
+        sides.append(batch.images.shape[1])
+        return batch
+
+    monkeypatch.setattr(MixedBatches, "packed", noted)
+    changes = {"budget__steps": 4, "budget__half_size_share": 0.5, "run__check_steps": 3}
+    assert cli.main(["train", *settings(synthetic, tmp_path, **changes)]) == 0
+    assert sides == [64, 64, 128, 128]
+
+
 def test_the_file_that_ships_names_only_what_can_be_set():
     path = ROOT / "config" / "train.yaml"
     TrainConfig.from_yaml(path)
