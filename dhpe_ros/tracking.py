@@ -27,7 +27,10 @@ _REACH = 1.0  # from where it was expected, a hand that comes back may be so far
 _REACH_PER_S = 2.0  # and so much farther for each second it was away
 _OTHER_SIDE = 0.7  # what being the other hand costs
 _COASTING_S = 0.4  # a lost hand is expected to go on moving for so long
-_KEEP = 0.7  # of velocity and side as believed so far, from frame to frame
+_KEEP, _KEEP_SIDE = 0.7, 0.9  # of velocity and side as believed so far, from frame to frame
+# By so much better must two hands fit each other's identities, and one that of a lost hand, to be
+# taken for these; or by so much nearer be to where the lost hand was expected.
+_SWAPPED, _OTHER, _NEARER = 1.0, 0.75, 0.35
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,14 @@ class _Track:
         width, height = self.box.width, self.box.height
         return Box(x - width / 2, y - height / 2, width, height)
 
+    def distance(self, box: Box, time_s: float, scale: float) -> float:
+        """Of a hand in ``box`` from where this one is expected, in sizes."""
+        size = max(self.box.width, box.width) / scale
+        return float(np.linalg.norm(self.place_at(time_s) - box.center)) / size
+
     def misfit(self, box: Box, side: Side | None, time_s: float, scale: float) -> float:
         """How little a hand in ``box`` looks like this one: distance in sizes, and the side."""
-        size = max(self.box.width, box.width) / scale
-        distance = float(np.linalg.norm(self.place_at(time_s) - box.center)) / size
+        distance = self.distance(box, time_s, scale)
         if side is None:
             return distance
         return distance + _OTHER_SIDE * abs(self.right - (side is Side.RIGHT))
@@ -117,7 +124,7 @@ class HandTracker:
             hands = self._taken_up(hands)
         if rival:
             hands = [_surer(hands)] if hands else []
-        hands = self._each_once(hands, time_s)
+        hands = self._each_once(self._as_they_were(hands, time_s), time_s)
         self._note_weakness(hands)
         self._remember(hands, time_s)
         scale = self.pipeline.config.scale
@@ -200,6 +207,37 @@ class HandTracker:
         weak = len(hands) == 1 and hands[0].score < WEAK_SCORE
         self._weak_frames = self._weak_frames + 1 if weak else 0
 
+    def _as_they_were(self, hands: Sequence[Hand], time_s: float) -> list[Hand]:
+        """With identities given back that hands have just swapped, or taken from one that is lost.
+
+        Where two hands cross, a crop may show the one where the other was before.
+        """
+        hands, known = list(hands), {**self._lost, **self._tracks}
+        scale = self.pipeline.config.tracking.crop_scale
+
+        def misfit(hand: Hand, number: int) -> float:
+            return known[number].misfit(self._box(hand), hand.side, time_s, scale)
+
+        def distance(hand: Hand, number: int) -> float:
+            return known[number].distance(self._box(hand), time_s, scale)
+
+        followed = [k for k, hand in enumerate(hands) if hand.track_id in known]
+        for a, b in itertools.combinations(followed, 2):
+            one, other = hands[a], hands[b]
+            first, second = one.track_id, other.track_id
+            swapped = misfit(one, second) + misfit(other, first)
+            if swapped < misfit(one, first) + misfit(other, second) - _SWAPPED:
+                hands[a], hands[b] = replace(one, track_id=second), replace(other, track_id=first)
+        for k in followed:
+            own = hands[k].track_id
+            for lost in self._lost.keys() - {hand.track_id for hand in hands}:
+                nearer = distance(hands[k], own) - distance(hands[k], lost)
+                better = misfit(hands[k], own) - misfit(hands[k], lost)
+                if (nearer > _NEARER and better > 0) or better > _OTHER:
+                    hands[k] = replace(hands[k], track_id=lost)
+                    break
+        return hands
+
     def _each_once(self, hands: Sequence[Hand], time_s: float) -> list[Hand]:
         """Where two crops saw one hand, it is that of the track which it fits better.
 
@@ -231,7 +269,9 @@ class HandTracker:
         passed_s = max(time_s - last.seen_s, 1e-3)
         velocity = np.subtract(box.center, last.box.center) / passed_s
         velocity = _KEEP * last.velocity + (1 - _KEEP) * velocity
-        return _Track(hand, box, time_s, velocity, _KEEP * last.right + (1 - _KEEP) * right)
+        return _Track(
+            hand, box, time_s, velocity, _KEEP_SIDE * last.right + (1 - _KEEP_SIDE) * right
+        )
 
     def _box(self, hand: Hand) -> Box:
         return joints_box(hand.joints_px, self.pipeline.config.tracking)

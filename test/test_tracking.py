@@ -309,3 +309,43 @@ def test_identities_survive_a_hand_that_comes_and_goes_before_another():
     switches, seen = identity_switches(HidesWhatIsBehind((still, passing)))
     assert switches == 0
     assert seen > 80
+
+
+@dataclass
+class Shows(SeesEverything):
+    """Each followed crop shows what is put into ``shown``, in the order of the crops."""
+
+    shown: list = field(default_factory=list)  # of a crop each: middle and side, or None
+
+    def estimate(self, image, camera, targets):
+        boxes = [
+            shown and Target(Box(shown[0] - 90, 160, 180, 180), shown[1]) for shown in self.shown
+        ]
+        pairs = zip(boxes, targets, strict=True)
+        return [_hand(replace(box, track_id=t.track_id), 0.9) for box, t in pairs if box]
+
+
+def met(frames):
+    """A right hand goes to the right and a left one to the left; then crops show ``frames``."""
+    pipeline = Shows([Target(Box(50, 160, 180, 180)), Target(Box(450, 160, 180, 180))])
+    tracker = HandTracker(pipeline)
+    approach = [[(140 + 20 * k, Side.RIGHT), (540 - 20 * k, Side.LEFT)] for k in range(8)]
+    for index, pipeline.shown in enumerate([*approach, *frames]):
+        hands = tracker.process(IMAGE, time_s=index / 15)
+    return {hand.side: hand.track_id for hand in hands}
+
+
+def test_what_two_crops_show_of_each_other_keeps_its_identity():
+    apart = met([])
+    swapped = met([[(380, Side.LEFT), (300, Side.RIGHT)]])
+    assert swapped == apart == {Side.RIGHT: 1, Side.LEFT: 2}
+
+
+def test_a_crop_that_goes_on_with_the_hidden_hand_gets_its_identity():
+    alone = [None, (380, Side.LEFT)]  # the right hand is behind the left one
+    assert met([alone, [(330, Side.RIGHT)]]) == {Side.RIGHT: 1}
+
+
+def test_a_side_told_wrong_while_the_other_is_hidden_changes_nothing():
+    alone = [None, (380, Side.LEFT)]
+    assert met([alone, [(360, Side.RIGHT)]]) == {Side.RIGHT: 2}

@@ -86,7 +86,7 @@ def _apart(truth_px: np.ndarray, joints_px: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Count identity switches of crossing hands.")
-    parser.add_argument("--seeds", type=int, nargs="+", default=(1, 2, 3))
+    parser.add_argument("--seeds", type=int, nargs="+", default=range(1, 9))
     parser.add_argument("--speeds", type=float, nargs="+", default=SPEEDS_M_S, help="metres/s")
     options = parser.parse_args()
     pipeline = HandPipeline(Config())
