@@ -17,7 +17,7 @@ class ModelConfig:
 
     profile: str = setting(
         "lite",
-        "full: the paper's networks (ResNet-50, PoseNet); lite: one small trunk for CPUs",
+        "lite: one small trunk; full: the paper's networks (ResNet-50, PoseNet), hardly trained",
         one_of=("lite", "full"),
     )
     weights: str = setting("", "safetensors file of the networks; empty: the profile's own")

@@ -50,15 +50,12 @@ def hand_model_path() -> Path:
 
 def weights_path(profile: str) -> Path:
     """The weights that ship for a profile; raises ``FileNotFoundError`` with the remedy."""
-    remedies = {
-        "lite": "install the package again",
-        "full": "choose the lite profile, or name your own file with the setting model.weights",
-    }
     try:
         return shared_file(f"weights/{profile}.safetensors")
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"the {profile} profile has no weights: {error}; {remedies[profile]}"
+            f"the {profile} profile has no weights: {error}; install the package again, or name "
+            "your own file with the setting model.weights"
         ) from None
 
 

@@ -181,7 +181,7 @@ def test_a_folder_that_is_open_to_others_is_refused_before_the_work(build_off):
     [
         (["--precision", "fp16", "--device", "cpu"], "fp16 is for GPUs"),
         (["--backend", "tensorrt", "--device", "cpu"], "TensorRT needs an NVIDIA GPU"),
-        (["--profile", "full"], "the full profile has no weights"),
+        (["--weights", "none.safetensors"], "no weights at none.safetensors"),
         (["--joint-limit", "0"], "--joint-limit must be > 0"),
     ],
 )

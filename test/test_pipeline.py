@@ -9,6 +9,7 @@ from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
 from dhpe_ros.drawing import draw_overlay, hand_mask
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.shared_files import shared_file
 from dhpe_ros.types import Box, Side, Target
 from dhpe_ros.weights import build_networks, load_networks, save_networks
 
@@ -137,8 +138,16 @@ def test_impossible_devices_are_named(make):
         make(**{"model.device": "cuda:99"})
 
 
-def test_the_full_profile_without_weights_says_what_to_do():
-    with pytest.raises(FileNotFoundError, match="choose the lite profile"):
+def test_a_profile_without_weights_says_what_to_do(monkeypatch):
+    def without_full(name):
+        if "full" in name:
+            raise FileNotFoundError(f"no {name}")
+        return shared_file(name)
+
+    monkeypatch.setattr("dhpe_ros.weights.shared_file", without_full)
+    with pytest.raises(
+        FileNotFoundError, match=r"the full profile has no weights.*install the package again"
+    ):
         HandPipeline(Config().replace({"model.profile": "full"}))
 
 

@@ -35,6 +35,7 @@ class Crossing:
     true_hands: int  # that could be seen
     found: int  # of these
     switches: int
+    kept: bool  # both ended with the number that they began with
     others: int  # hands where there is none
 
 
@@ -59,7 +60,7 @@ def frames(seed: int, speed_m_s: float) -> Iterator[tuple[np.ndarray, list[np.nd
 
 def count(pipeline: HandPipeline, seed: int, speed_m_s: float) -> Crossing:
     """Follow one crossing."""
-    tracker, numbers = HandTracker(pipeline), {}
+    tracker, numbers, began = HandTracker(pipeline), {}, {}
     images = true_hands = found = switches = others = 0
     for index, (image, joints_m) in enumerate(frames(seed, speed_m_s)):
         hands = tracker.process(image, CAMERA, time_s=index / RATE_HZ)
@@ -75,7 +76,8 @@ def count(pipeline: HandPipeline, seed: int, speed_m_s: float) -> Crossing:
             found += 1
             switches += numbers.setdefault(truth, hand.track_id) != hand.track_id
             numbers[truth] = hand.track_id
-    return Crossing(images, true_hands, found, switches, others)
+            began.setdefault(truth, hand.track_id)
+    return Crossing(images, true_hands, found, switches, numbers == began, others)
 
 
 def _apart(truth_px: np.ndarray, joints_px: np.ndarray) -> float:
@@ -90,13 +92,13 @@ def main() -> None:
     parser.add_argument("--speeds", type=float, nargs="+", default=SPEEDS_M_S, help="metres/s")
     options = parser.parse_args()
     pipeline = HandPipeline(Config())
-    print("seed  speed  frames  seen  found  switches  others")
+    print("seed  speed  frames  seen  found  switches  kept  others")
     for seed in options.seeds:
         for speed in options.speeds:
             c = count(pipeline, seed, speed)
             print(
                 f"{seed:4d}  {speed:5.2f}  {c.frames:6d}  {c.true_hands:4d}  {c.found:5d}  "
-                f"{c.switches:8d}  {c.others:6d}",
+                f"{c.switches:8d}  {'yes' if c.kept else 'no':>4s}  {c.others:6d}",
                 flush=True,
             )
 
