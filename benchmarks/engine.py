@@ -18,8 +18,6 @@ def measure(device: str) -> dict[str, float]:
     """Metric name -> value."""
     model = HandModel(hand_model_path())
     engine = DataEngine(model, device, pools=POOLS)
-    batch = BATCH[device]
-    rate = (
-        1000 * batch / median_ms(lambda: engine.examples(0, batch, SIZE[device]), device, repeats=5)
-    )
-    return {METRICS[0].name: rate}
+    batch, size = BATCH[device], SIZE[device]
+    time_ms = median_ms(lambda: engine.examples(0, batch, size), device, repeats=5)
+    return {METRICS[0].name: 1000 * batch / time_ms}

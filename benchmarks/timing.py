@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import torch
 
+from dhpe_ros.cuda_graph import captured
+
 
 class Metric(NamedTuple):
     """What is measured on each device; a figure's key is the name and the device's type."""
@@ -44,15 +46,7 @@ def wait(device: str) -> None:
 
 def replay_ms(call: Callable[[], object], replays: int = 200) -> float:
     """Mean time in milliseconds of a call captured in a CUDA graph, replayed back to back."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
+    graph, _ = captured(call)
     graph.replay()
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()

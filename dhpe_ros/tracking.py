@@ -216,7 +216,7 @@ class HandTracker:
         scale = self.pipeline.config.tracking.crop_scale
 
         def misfit(hand: Hand, number: int) -> float:
-            return known[number].misfit(self._box(hand), hand.side, time_s, scale)
+            return self._misfit(hand, known[number], time_s)
 
         def distance(hand: Hand, number: int) -> float:
             return known[number].distance(self._box(hand), time_s, scale)
@@ -243,13 +243,10 @@ class HandTracker:
 
         The other is hidden behind it, most likely, and lost for now.
         """
-        scale = self.pipeline.config.tracking.crop_scale
 
         def misfit(hand: Hand) -> float:
             track = self._tracks.get(hand.track_id) or self._lost.get(hand.track_id)
-            if track is None:
-                return np.inf
-            return track.misfit(self._box(hand), hand.side, time_s, scale)
+            return np.inf if track is None else self._misfit(hand, track, time_s)
 
         kept = each_once(sorted(hands, key=misfit))
         return sorted(kept, key=lambda hand: hand.track_id)
@@ -272,6 +269,10 @@ class HandTracker:
         return _Track(
             hand, box, time_s, velocity, _KEEP_SIDE * last.right + (1 - _KEEP_SIDE) * right
         )
+
+    def _misfit(self, hand: Hand, track: _Track, time_s: float) -> float:
+        scale = self.pipeline.config.tracking.crop_scale
+        return track.misfit(self._box(hand), hand.side, time_s, scale)
 
     def _box(self, hand: Hand) -> Box:
         return joints_box(hand.joints_px, self.pipeline.config.tracking)

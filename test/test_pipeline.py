@@ -1,6 +1,7 @@
 """The whole way from an image to hands, with untrained networks: the geometry must hold."""
 
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
 from dhpe_ros.drawing import draw_overlay, hand_mask
+from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.ros.demo import SHIPPED_CLIP
 from dhpe_ros.shared_files import shared_file
 from dhpe_ros.types import Box, Side, Target
 from dhpe_ros.weights import build_networks, load_networks, save_networks
@@ -136,6 +139,16 @@ def test_live_settings_change_and_others_are_refused(make):
 def test_impossible_devices_are_named(make):
     with pytest.raises(ValueError, match=r"model\.device 'cuda:99' is not there"):
         make(**{"model.device": "cuda:99"})
+
+
+def test_the_full_profile_that_ships_finds_the_hand_and_nothing_else(image):
+    pipeline = HandPipeline(Config().replace({"model.profile": "full"}))
+    frame = next(islice(open_media(SHIPPED_CLIP).frames(), 40, None))
+    (hand,) = pipeline.estimate(frame.image)
+    assert hand.side is Side.RIGHT
+    assert hand.score > 0.7
+    assert hand.refinement.residual_after_px < hand.refinement.residual_before_px
+    assert pipeline.estimate(image) == []  # noise
 
 
 def test_a_profile_without_weights_says_what_to_do(monkeypatch):

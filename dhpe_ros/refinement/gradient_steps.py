@@ -1,7 +1,7 @@
 """Eq. 13 as it stands: steps against the gradient of the whole objective.
 
-On a CUDA device each step is one launch: it has some thousand small kernels, mostly those of the
-feature network for one picture, and launching these takes several times as long as running them.
+On a CUDA device each step is one launch instead of one for every small kernel, most of which are
+the feature network's for one picture.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class BudgetConfig:
     half_size_share: float = setting(
         0.0,
         "part of the budget, at its beginning, in which the networks see half as many pixels a "
-        "side: up to four times as many examples",
+        "side: three times as many examples on a GPU",
         at_least=0.0,
         at_most=1.0,
     )

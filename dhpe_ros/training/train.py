@@ -95,11 +95,10 @@ def train(run: Run) -> bool:
             used = config.budget.used(state.step, state.elapsed_s)
             if stop or used >= 1:
                 break
-            half = used < config.budget.half_size_share
-            if seen != half:
-                state.see(size // 2 if half else size)
-                batches = _Ahead(stream.start(state.networks.evidence.feature_size, state.step))
-                seen = half
+            due = size // 2 if used < config.budget.half_size_share else size
+            if seen != due:
+                state.see(due)
+                batches, seen = _Ahead(stream.start(due, state.step)), due
             torch.manual_seed(_step_seed(learning.seed, state.step))
             for group in state.optimizer.param_groups:
                 group["lr"] = learning.rate * schedule(state.step, used, learning.warmup_steps)
