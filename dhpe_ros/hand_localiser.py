@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_ros.evidence import IMAGENET_MEAN, IMAGENET_STD
 from dhpe_ros.networks.fusion import fuse_batch_norms
+from dhpe_ros.networks.imagenet import IMAGENET_MEAN
 from dhpe_ros.networks.localiser import STRIDE, LocaliserNetwork
 from dhpe_ros.types import Box
 from dhpe_ros.weights import load_localiser
@@ -44,7 +44,7 @@ class HandLocaliser:
     def load(path: Path, device: torch.device) -> HandLocaliser:
         """By torch. ``FileNotFoundError`` or ``ValueError`` name the file and the remedy."""
         network = load_fused(path, device)
-        return HandLocaliser(lambda pictures: network(normalised(pictures)), device)
+        return HandLocaliser(lambda pictures: network(network.normalised(pictures)), device)
 
     @torch.no_grad()
     def find(self, image: np.ndarray, min_score: float) -> list[FoundHand]:
@@ -73,15 +73,6 @@ def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
     seen[...] = _GREY
     seen[:height, :width] = cv2.resize(image, (width, height), interpolation=way)
     return seen, scale
-
-
-def normalised(pictures: Tensor) -> Tensor:
-    """``(B, 3, H, W)`` uint8 to what the network was trained on."""
-    mean, std = (
-        pictures.new_tensor(v, dtype=torch.float32)[:, None, None]
-        for v in (IMAGENET_MEAN, IMAGENET_STD)
-    )
-    return ((pictures.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def _peaks(answer: Tensor, min_score: float) -> list[tuple[tuple[float, ...], float]]:

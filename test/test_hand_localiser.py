@@ -9,7 +9,7 @@ import torch
 
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation.localisation import Localisation, false_alarms, localise
-from dhpe_ros.hand_localiser import SIZE, FoundHand, HandLocaliser, decode, normalised, shrunk
+from dhpe_ros.hand_localiser import SIZE, FoundHand, HandLocaliser, decode, shrunk
 from dhpe_ros.networks.localiser import LocaliserNetwork
 from dhpe_ros.training.config import BudgetConfig
 from dhpe_ros.training.train_localiser import localiser_loss, train
@@ -153,11 +153,11 @@ def test_a_short_training_lowers_the_loss():
         torch.stack(part) for part in zip(*(made[k] for k in range(8)), strict=True)
     )
     with torch.no_grad():
-        before = localiser_loss(network.eval()(normalised(images)), *targets)
+        before = localiser_loss(network.eval()(network.normalised(images)), *targets)
     _, steps = train(network, made, BudgetConfig(minutes=0.0, steps=4), workers=0)
     assert steps == 4
     with torch.no_grad():
-        after = localiser_loss(network.train()(normalised(images)), *targets)
+        after = localiser_loss(network.train()(network.normalised(images)), *targets)
     assert after < before
 
 

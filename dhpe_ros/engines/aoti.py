@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from dhpe_ros.cuda_graph import captured
+from dhpe_ros.cuda_graph import replayed
 from dhpe_ros.engines.identity import instruction_set
 
 SUFFIX = ".pt2"
@@ -57,7 +57,7 @@ def load(path: Path, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
     """The engine as a function of tensors that look as ``inputs``; on a GPU as a CUDA graph."""
     if inputs[0].device.type == "cpu":
         return _opened(path)
-    return _captured(_opened_as_documented(path), inputs)
+    return replayed(_opened_as_documented(path), inputs)
 
 
 def _opened(path: Path) -> Callable[..., Any]:
@@ -98,17 +98,3 @@ def has_kernel(operator: Any) -> bool:
     )
     own = operator in lowering.lowerings and operator not in lowering.fallbacks
     return composite or own
-
-
-def _captured(engine: Callable[..., Any], inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
-    """The engine as one launch. A call returns copies: the graph's own outputs are reused."""
-    inputs = tuple(tensor.clone() for tensor in inputs)
-    graph, outputs = captured(lambda: engine(*inputs))
-
-    def replay(*given: Tensor) -> list[Tensor]:
-        for own, other in zip(inputs, given, strict=True):
-            own.copy_(other)
-        graph.replay()
-        return [output.clone() for output in outputs]
-
-    return replay

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from dhpe_ros.evidence import Evidence, EvidenceNetwork
-from dhpe_ros.hand_localiser import SIZE, normalised
+from dhpe_ros.hand_localiser import SIZE
 from dhpe_ros.mesh_estimator import MeshEstimator
+from dhpe_ros.networks.fused_resnet import FusedResNet50
 from dhpe_ros.networks.localiser import LocaliserNetwork
+from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.projection import Projection
 from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT
 
@@ -34,12 +36,14 @@ EXAMPLES = {
 class EvidenceGraph(nn.Module):
     """``(1, 3, 224, 224)`` in 0..1 to the six tensors of `Evidence`, in its order."""
 
-    def __init__(self, evidence: EvidenceNetwork, precision: str) -> None:
+    def __init__(self, evidence: EvidenceNetwork, precision: str, fused: bool) -> None:
         super().__init__()
-        self.evidence = copy.deepcopy(evidence)
+        self.evidence, dtype = copy.deepcopy(evidence), DTYPES[precision]
         for name, network in list(self.evidence.named_children()):
             if network not in (self.evidence.right_head, self.evidence.hand_head):
-                setattr(self.evidence, name, _InPrecision(network, DTYPES[precision]))
+                if fused and isinstance(network, ResNet50):
+                    network = FusedResNet50(network, dtype)
+                setattr(self.evidence, name, _InPrecision(network, dtype))
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
         seen = self.evidence(crops)
@@ -52,9 +56,10 @@ class LocaliserGraph(nn.Module):
     def __init__(self, localiser: LocaliserNetwork, precision: str) -> None:
         super().__init__()
         self.localiser = _InPrecision(copy.deepcopy(localiser), DTYPES[precision])
+        self.normalised = localiser.normalised
 
     def forward(self, pictures: Tensor) -> tuple[Tensor]:
-        return (self.localiser(normalised(pictures)),)
+        return (self.localiser(self.normalised(pictures)),)
 
 
 class MeshGraph(nn.Module):
@@ -99,10 +104,14 @@ def make_graphs(
     projection: Projection,
     localiser: LocaliserNetwork,
     precision: str,
+    fused: bool = False,
 ) -> dict[str, nn.Module]:
-    """The graphs by name; networks as `HandPipeline` prepares them, ``precision`` of `DTYPES`."""
+    """The graphs by name; networks as `HandPipeline` prepares them, ``precision`` of `DTYPES`.
+
+    ``fused`` are what runs fastest as it is, not for a compiler, which fuses by itself.
+    """
     return {
-        "evidence": EvidenceGraph(evidence, precision).eval(),
+        "evidence": EvidenceGraph(evidence, precision, fused).eval(),
         "mesh": MeshGraph(mesh_estimator, projection).eval(),
         "localiser": LocaliserGraph(localiser, precision).eval(),
     }

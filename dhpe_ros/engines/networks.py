@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import ModelConfig
+from dhpe_ros.cuda_graph import replayed
 from dhpe_ros.engines import aoti, graphs, store, tensorrt
 from dhpe_ros.engines.identity import has_fast_bf16, identify
 from dhpe_ros.evidence import Evidence, EvidenceNetwork
-from dhpe_ros.hand_localiser import normalised
 from dhpe_ros.mesh_estimator import MeshEstimator
 from dhpe_ros.networks.localiser import LocaliserNetwork
 from dhpe_ros.projection import Projection
@@ -60,7 +60,7 @@ class EagerNetworks:
 
     def locate(self, pictures: Tensor) -> Tensor:
         """``(1, 3, *SIZE)`` uint8 to what `LocaliserNetwork` answers."""
-        return self.localiser(normalised(pictures))
+        return self.localiser(self.localiser.normalised(pictures))
 
 
 class EngineNetworks:
@@ -128,6 +128,11 @@ class BackedNetworks:
                 chosen = found
                 break
             reasons += [reason] * bool(reason)
+        if chosen is self._eager and model.backend == "auto" and device.type == "cuda":
+            try:
+                chosen = as_cuda_graphs(self._eager, _precisions_of(model, device)[0], device)
+            except RuntimeError as error:
+                reasons.append(f"CUDA graphs of the networks failed: {_one_line(error)}")
         if reasons:
             self._tell("; ".join(reasons), chosen.name)
         return chosen
@@ -157,6 +162,10 @@ def precisions(device: torch.device) -> tuple[str, ...]:
     return tuple(precision for precision in order if not aoti.unfit(device, precision))
 
 
+def _precisions_of(model: ModelConfig, device: torch.device) -> tuple[str, ...]:
+    return precisions(device) if model.precision == "auto" else (model.precision,)
+
+
 def engines_folder(model: ModelConfig) -> Path:
     """Where the configuration has its engines."""
     return Path(model.engines).expanduser() if model.engines else store.default_folder()
@@ -170,6 +179,15 @@ def load_engines(
     return EngineNetworks(
         name, {n: load(path, graphs.examples(n, device)) for n, path in paths.items()}
     )
+
+
+def as_cuda_graphs(eager: EagerNetworks, precision: str, device: torch.device) -> EngineNetworks:
+    """The networks as torch runs them, in a precision, each as one launch: no compiler is asked."""
+    modules = graphs.make_graphs(
+        eager.evidence, eager.mesh_estimator, eager.projection, eager.localiser, precision, True
+    )
+    engines = {n: replayed(module, graphs.examples(n, device)) for n, module in modules.items()}
+    return EngineNetworks(f"CUDA graphs ({precision})", engines)
 
 
 def _open(backend: str, model: ModelConfig, device: torch.device, precision: str) -> EngineNetworks:
@@ -196,8 +214,7 @@ def _first_engine(
     if device.type not in COMPILERS[_COMPILER_OF[backend]].DEVICES:
         return None, f"{backend} does not run on {device.type}" if asked else ""
     reasons = []
-    wanted = precisions(device) if model.precision == "auto" else (model.precision,)
-    for precision in wanted:
+    for precision in _precisions_of(model, device):
         try:
             return _open(backend, model, device, precision), ""
         except store.MissingEngineError as error:

@@ -1,7 +1,7 @@
 """Eq. 13 as it stands: steps against the gradient of the whole objective.
 
 On a CUDA device each step is one launch instead of one for every small kernel, most of which are
-the feature network's for one picture.
+the feature network's for one picture; that runs in half precision there.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.cuda_graph import captured
-from dhpe_ros.evidence import EvidenceNetwork
+from dhpe_ros.evidence import EvidenceNetwork, for_one_picture
 from dhpe_ros.hand_parameters import HandParameters, bounded
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement.objective import Observation, objective
@@ -26,30 +27,43 @@ _SEEN = ("image", "features", "joints", "confidences", "previous", "estimate")
 _Look = tuple[str, torch.Size, torch.dtype]  # name, shape and type of a part of an observation
 
 
+class Descended(NamedTuple):
+    """Where the steps led."""
+
+    parameters: Tensor  # (B, 63)
+    steps: int  # fewer than were asked for when time was up
+    before: Tensor  # (B,) the objective of what they are judged against
+    after: Tensor  # (B,) and theirs
+
+
 def gradient_steps(
     start: Tensor,
+    begin: Tensor,
     observation: Observation,
     projection: Projection,
     evidence: EvidenceNetwork,
     config: RefinementConfig,
-) -> tuple[Tensor, int]:
-    """From ``start`` ``(B, 63)``: parameters and steps taken, fewer when time is up."""
+) -> Descended:
+    """``config.steps`` steps from ``begin`` ``(B, 63)``, to be judged against ``start``."""
     begun = time.monotonic()
     seen = {name: getattr(observation, name) for name in _SEEN}
     seen = {name: part for name, part in seen.items() if part is not None}
     looks = tuple((name, part.shape, part.dtype) for name, part in seen.items())
-    kind = _graph_for if start.is_cuda else _Descent
+    kind = _graph_for if start.is_cuda else Descent
     each = replace(config, steps=1, time_budget=0.0)
     descent = kind(looks, start.dtype, start.device, projection, evidence, each)
-    descent.begin(start, seen)
-    for step in range(config.steps):
+    descent.begin(begin, seen)
+    steps = 0
+    while steps < config.steps:
         if config.time_budget and descent.seconds_since(begun) > config.time_budget:
-            return descent.parameters.detach().clone(), step
+            break
         descent.step()
-    return descent.parameters.detach().clone(), config.steps
+        steps += 1
+    parameters = descent.parameters.detach().clone()
+    return Descended(parameters, steps, descent.value(start), descent.value(parameters))
 
 
-class _Descent:
+class Descent:
     """Parameters on their way down, in tensors that stay where they are."""
 
     def __init__(
@@ -69,9 +83,10 @@ class _Descent:
         observation = Observation(**{"image": None, **self._seen})
         self._arguments = observation, projection, evidence, config
         self._theta_std = projection.hand_model.theta_std
-        capturable = {"capturable": True} if config.optimizer == "adam" and start.is_cuda else {}
-        optimizer = OPTIMIZERS[config.optimizer]
-        self._optimizer = optimizer([self.parameters], lr=config.step_size, **capturable)
+        graphed = {"capturable": True, "fused": True} if start.is_cuda else {}
+        kind = OPTIMIZERS[config.optimizer]
+        options = graphed if config.optimizer == "adam" else {}
+        self._optimizer = kind([self.parameters], lr=config.step_size, **options)
 
     @torch.no_grad()
     def begin(self, start: Tensor, seen: Mapping[str, Tensor]) -> None:
@@ -83,29 +98,41 @@ class _Descent:
             for value in state.values():
                 value.zero_()
 
-    def step(self) -> None:
-        """One more."""
+    @torch.enable_grad()
+    def step(self) -> Tensor:
+        """One more. Returns the objective before it, ``(B,)``."""
         value = objective(self.parameters, *self._arguments)
         (self.parameters.grad,) = torch.autograd.grad(value.sum(), self.parameters)
         self._optimizer.step()
         with torch.no_grad():
             self.parameters.copy_(bounded(self.parameters, self._theta_std))
+        return value.detach()
+
+    @torch.no_grad()
+    def value(self, parameters: Tensor) -> Tensor:
+        """``(B,)``: the objective of ``parameters``."""
+        return objective(parameters, *self._arguments)
 
     def seconds_since(self, begun: float) -> float:
         """When the steps so far are done."""
         return time.monotonic() - begun
 
 
-class _GraphedDescent(_Descent):
-    """Its steps are replays of a CUDA graph."""
+class _GraphedDescent(Descent):
+    """Its steps are replays of a CUDA graph, and so is a look at the objective."""
 
-    def __init__(self, *arguments) -> None:
-        super().__init__(*arguments)
-        with torch.backends.cudnn.flags(benchmark=True):
-            self._graph, _ = captured(super().step)
+    def __init__(self, looks, dtype, device, projection, evidence, config) -> None:
+        super().__init__(looks, dtype, device, projection, for_one_picture(evidence), config)
+        self._graph, self._value = captured(super().step)
 
-    def step(self) -> None:
+    def step(self) -> Tensor:
         self._graph.replay()
+        return self._value
+
+    @torch.no_grad()
+    def value(self, parameters: Tensor) -> Tensor:
+        self.parameters.copy_(parameters)
+        return self.step().clone()
 
     def seconds_since(self, begun: float) -> float:
         torch.cuda.current_stream().synchronize()

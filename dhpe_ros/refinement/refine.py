@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -16,7 +16,6 @@ from dhpe_ros.refinement.gradient_steps import OPTIMIZERS, gradient_steps
 from dhpe_ros.refinement.levenberg_marquardt import levenberg_marquardt
 from dhpe_ros.refinement.objective import (
     Observation,
-    objective,
     objective_of_steps,
     residual,
 )
@@ -61,14 +60,15 @@ def refine(
 
     begin, observation = choose_start(start, observation, projection, config)
     if config.optimizer in OPTIMIZERS:
-        judge = partial(objective, evidence=evidence)
-        parameters, steps = gradient_steps(begin, observation, projection, evidence, config)
+        parameters, steps, *values = gradient_steps(
+            start, begin, observation, projection, evidence, config
+        )
     else:
-        judge = objective_of_steps
         parameters, steps, observation = levenberg_marquardt(begin, observation, projection, config)
+        values = None
     with torch.no_grad():
         both, twice = torch.cat((start, parameters)), observation.twice()
-        before, after = judge(both, twice, projection, config=config).chunk(2)
+        before, after = values or objective_of_steps(both, twice, projection, config).chunk(2)
         accepted = after.isfinite() & (after <= before)
         at_start, at_end = residual(both, twice, projection).chunk(2)
         return RefinedParameters(

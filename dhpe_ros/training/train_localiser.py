@@ -21,7 +21,7 @@ from tqdm import tqdm
 from dhpe_ros.datasets.real_hands import load_frames, load_real_hands
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation.localisation import localise
-from dhpe_ros.hand_localiser import HandLocaliser, normalised
+from dhpe_ros.hand_localiser import HandLocaliser
 from dhpe_ros.networks.localiser import LocaliserNetwork
 from dhpe_ros.synthetic.photo_fits import with_cuts
 from dhpe_ros.synthetic.synthesis import load_synthetic
@@ -91,7 +91,7 @@ def train(
                 return averaged, step
             for group in optimizer.param_groups:
                 group["lr"] = rate * schedule(step, used, WARMUP_STEPS)
-            loss = localiser_loss(network(normalised(images)), *targets)
+            loss = localiser_loss(network(network.normalised(images)), *targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 10.0)
