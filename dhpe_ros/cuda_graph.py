@@ -9,19 +9,23 @@ import torch
 from torch import Tensor
 
 _WARM_UP_CALLS = 3
+_TRIALS = 10  # torch's own default
 Result = TypeVar("Result")
 
 
-def captured(call: Callable[[], Result]) -> tuple[torch.cuda.CUDAGraph, Result]:
+def captured(
+    call: Callable[[], Result], trials: int = _TRIALS
+) -> tuple[torch.cuda.CUDAGraph, Result]:
     """What ``call`` does on the current CUDA device, to ``replay``, and what it returned.
 
     A replay reads what lies in the same tensors by then, and writes into those returned. ``call``
-    runs a few times before, so that kernels are compiled and the fastest convolutions chosen.
+    runs a few times before, so that kernels are compiled and, of so many algorithms for each, the
+    fastest convolutions chosen; 0: of all there are, which takes a quarter of a minute for ResNet.
     """
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     graph = torch.cuda.CUDAGraph()
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True, benchmark_limit=0):
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, benchmark_limit=trials):
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP_CALLS):
                 call()

@@ -20,21 +20,36 @@ from dhpe_ros.weights import load_localiser, localiser_path, save_localiser
 CPU = torch.device("cpu")
 
 
-class Told(torch.nn.Module):
-    """Answers with what the targets say of some boxes, in the network's pixels."""
+class Told:
+    """Answers with what the targets say of some boxes, in the network's pixels.
 
-    def __init__(self, *boxes, logits=None):
-        super().__init__()
+    Of a picture whose left side is the brighter one; of others, with those of its mirror image.
+    """
+
+    def __init__(self, *boxes, logits=None, of_mirrored=None):
+        self.answer = self.told(boxes, logits)
+        mirrored = [Box(WIDTH - b.x - b.width, b.y, b.width, b.height) for b in boxes]
+        self.of_mirrored = self.told(mirrored, of_mirrored or logits)
+
+    @staticmethod
+    def told(boxes, logits):
         targets = targets_of(boxes)
         logit = np.where(targets.centres == 1, 4.0, -6.0)
         for box, value in zip(boxes, logits or (), strict=False):
             x, y = (int(v // 8) for v in box.center)
             logit[y, x] = value
         answer = np.concatenate((logit[None], targets.boxes)).astype(np.float32)
-        self.answer = torch.from_numpy(answer)[None]
+        return torch.from_numpy(answer)[None]
 
-    def forward(self, _):
-        return self.answer
+    def __call__(self, picture):
+        left, right = (side.float().mean() for side in (picture[..., :20], picture[..., -20:]))
+        return self.answer if left > right else self.of_mirrored
+
+
+def lit_from_the_left(height, width):
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 8] = 255
+    return image
 
 
 def square(x, y, side):
@@ -82,7 +97,7 @@ def test_nothing_is_asked_where_a_hand_is_cut_off_but_for_hands_that_are_whole()
 def test_boxes_come_back_in_the_pixels_of_the_picture(size):
     box = Box(40, 30, 60, 80)
     localiser = HandLocaliser(Told(box), CPU)
-    (found,) = localiser.find(np.zeros((*size, 3), np.uint8), 0.5)
+    (found,) = localiser.find(lit_from_the_left(*size), 0.5)
     scale = size[1] / WIDTH
     np.testing.assert_allclose(found.box.as_array(), scale * box.as_array(), rtol=1e-3)
     assert found.score == pytest.approx(0.982, abs=1e-3)
@@ -91,11 +106,21 @@ def test_boxes_come_back_in_the_pixels_of_the_picture(size):
 def test_of_two_boxes_on_one_hand_the_surer_stays_and_hands_apart_both():
     one, beside, far = Box(40, 30, 60, 80), Box(48, 32, 60, 80), Box(130, 60, 30, 30)
     localiser = HandLocaliser(Told(one, beside, far, logits=(1.0, 2.0, 0.5)), CPU)
-    found = localiser.find(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 0.5)
+    image = lit_from_the_left(HEIGHT, WIDTH)
+    found = localiser.find(image, 0.5)
     np.testing.assert_allclose(found[0].box.as_array(), beside.as_array(), rtol=1e-3)
     np.testing.assert_allclose(found[1].box.as_array(), far.as_array(), rtol=1e-3)
     assert len(found) == 2
-    assert localiser.find(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 0.9) == []
+    assert localiser.find(image, 0.9) == []
+
+
+def test_what_is_seen_in_the_mirror_counts_as_much():
+    one, other = Box(40, 30, 60, 80), Box(200, 60, 50, 40)
+    told = Told(one, other, logits=(2.0, 2.0), of_mirrored=(2.0, -4.0))
+    (found,) = HandLocaliser(told, CPU).find(lit_from_the_left(HEIGHT, WIDTH), 0.5)
+    np.testing.assert_allclose(found.box.as_array(), one.as_array(), rtol=1e-3)
+    (weak,) = HandLocaliser(told, CPU).find(lit_from_the_left(HEIGHT, WIDTH), 0.2)[1:]
+    assert weak.score == pytest.approx(torch.tensor(-1.0).sigmoid().item())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (2000, 3000)])
@@ -165,9 +190,10 @@ def test_frozen_statistics_stay_as_they_are():
     made, budget = pictures(), BudgetConfig(minutes=0.0, steps=2)
     for frozen in (True, False):
         network = LocaliserNetwork()
-        before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        buffers = {n: b for n, b in network.named_buffers() if n in network.state_dict()}
+        before = {name: buffer.clone() for name, buffer in buffers.items()}
         train(network, made, budget, workers=0, frozen_statistics=frozen)
-        same = [torch.equal(before[name], buffer) for name, buffer in network.named_buffers()]
+        same = [torch.equal(before[name], buffer) for name, buffer in buffers.items()]
         assert all(same) if frozen else not any(same)
 
 

@@ -1,5 +1,6 @@
 """The refinement where the networks are on a GPU: what the CPU gives, and one launch a step."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -9,6 +10,7 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import build_evidence
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
+from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement.objective import Observation
 from dhpe_ros.refinement.refine import refine
@@ -30,13 +32,13 @@ def networks():
     return {"cpu": (projection, evidence), "cuda": (on_gpu, there.cuda())}
 
 
-def refined(networks, device, seed, config):
+def refined(networks, device, seed, config, size=128):
     projection, evidence = networks[device]
     torch.manual_seed(seed)
     truth = HandParameters.start(2)
     truth[:, 8:53] = 0.3 * networks["cpu"][0].hand_model.theta_std * torch.randn(2, 45)
     start = truth + 0.05 * torch.randn(2, 63)
-    image = torch.rand(2, 3, 128, 128)
+    image = torch.rand(2, 3, size, size)
     truth, start, image = (tensor.to(device) for tensor in (truth, start, image))
     with torch.no_grad():
         joints, features = projection(truth).joints[..., :2], evidence.features(image)
@@ -57,6 +59,22 @@ def test_it_is_the_cpu_s(networks, optimizer):
         assert off.median() < 1e-4
         residuals = there.residual_after.cpu(), here.residual_after
         torch.testing.assert_close(*residuals, atol=1e-3, rtol=0)
+
+
+def test_the_full_profile_s_steps_in_half_precision_lead_where_the_cpu_s_do(networks):
+    torch.manual_seed(1)
+    full = build_evidence("full").eval().requires_grad_(False)
+    fuse_batch_norms(full)
+    there = copy.deepcopy(full).cuda().to(memory_format=torch.channels_last)
+    projections = {device: projection for device, (projection, _) in networks.items()}
+    both = {"cpu": (projections["cpu"], full), "cuda": (projections["cuda"], there)}
+    config = dataclasses.replace(ADAM, features_weight=10.0)
+    here, on_gpu = (refined(both, device, 1, config, size=224) for device in ("cpu", "cuda"))
+    assert on_gpu.accepted.all() and here.accepted.all()
+    off = (on_gpu.parameters.cpu() - here.parameters).abs()
+    assert off.median() < 1e-3
+    residuals = on_gpu.residual_after.cpu(), here.residual_after
+    torch.testing.assert_close(*residuals, atol=2e-3, rtol=0)
 
 
 def test_no_time_is_no_step(networks):

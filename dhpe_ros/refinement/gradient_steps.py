@@ -123,7 +123,7 @@ class _GraphedDescent(Descent):
 
     def __init__(self, looks, dtype, device, projection, evidence, config) -> None:
         super().__init__(looks, dtype, device, projection, for_one_picture(evidence), config)
-        self._graph, self._value = captured(super().step)
+        self._graph, self._value = captured(super().step, trials=0)
 
     def step(self) -> Tensor:
         self._graph.replay()
@@ -141,7 +141,7 @@ class _GraphedDescent(Descent):
 
 @lru_cache(maxsize=4)
 def _graph_for(*arguments) -> _GraphedDescent:
-    """One for each look, made once: a capture takes as long as some steps."""
+    """One for each look, made once: the capture waits for every algorithm to be tried."""
     with torch.cuda.device(arguments[2]):
         return _GraphedDescent(*arguments)
 
