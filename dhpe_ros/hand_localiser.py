@@ -51,7 +51,7 @@ class HandLocaliser:
         """The hands in ``(H, W, 3)`` uint8 RGB, surest first; none scores below ``min_score``.
 
         What the network says of the picture and of its mirror image is averaged: what it takes for
-        a hand by mistake it seldom does twice (docs/training.md).
+        a hand by mistake it seldom does twice (weights/localiser.md).
         """
         small, scale = shrunk(image)
         picture = torch.from_numpy(small).to(self._device)[None].permute(0, 3, 1, 2)

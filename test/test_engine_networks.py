@@ -289,3 +289,53 @@ def test_the_command_of_a_message_builds_that_engine(model):
     )  # fmt: skip
     assert (arguments.weights, arguments.device) == ("my weights.safetensors", "cuda:1")
     assert arguments.output == asked.engines
+
+
+class TestAGpuWithoutAnEngine:
+    """It runs CUDA graphs, unless something else was asked for or they fail."""
+
+    @pytest.fixture(autouse=True)
+    def no_engine(self, monkeypatch):
+        monkeypatch.setattr(networks, "_first_engine", lambda *_: (None, ""))
+
+    @pytest.fixture
+    def run(self, model):
+        return lambda **settings: networks.BackedNetworks(
+            Recorder(), model(**settings), torch.device("cuda")
+        )
+
+    @pytest.fixture
+    def made(self, monkeypatch):
+        """The precisions that graphs were made in."""
+        made = []
+
+        def as_cuda_graphs(eager, precision, device):
+            made.append(precision)
+            graphs = Recorder(2.0)
+            graphs.name = f"CUDA graphs ({precision})"
+            return graphs
+
+        monkeypatch.setattr(networks, "as_cuda_graphs", as_cuda_graphs)
+        return made
+
+    def test_they_are_in_half_precision_or_the_one_that_is_set(self, run, made):
+        assert run().name == "CUDA graphs (fp16)" and run().trouble == ""
+        assert run(precision="bf16").name == "CUDA graphs (bf16)"
+
+    @pytest.mark.parametrize(
+        "settings", [{"backend": "eager"}, {"backend": "compiled"}, {"precision": "int8"}]
+    )
+    def test_there_are_none_where_something_else_was_asked_for(self, run, made, settings):
+        assert run(**settings).name == "eager" and made == []
+
+    def test_where_they_fail_eager_torch_runs_and_says_why(self, run, monkeypatch):
+        def fail(*_):
+            raise RuntimeError("out of\nmemory")
+
+        monkeypatch.setattr(networks, "as_cuda_graphs", fail)
+        assert run().name == "eager"
+        assert run().trouble == (
+            "CUDA graphs of the networks failed: out of memory; running eager instead"
+        )
+        with pytest.raises(ValueError, match="CUDA graphs"):
+            run(strict_backend=True)

@@ -121,21 +121,30 @@ class BackedNetworks:
 
     def _choose(self, model: ModelConfig, device: torch.device) -> EagerNetworks | EngineNetworks:
         reasons: list[str] = []
-        chosen: EagerNetworks | EngineNetworks = self._eager
+        chosen: EagerNetworks | EngineNetworks | None = None
         for backend in _CHAINS[model.backend]:
-            found, reason = _first_engine(backend, model, device)
-            if found:
-                chosen = found
-                break
+            chosen, reason = _first_engine(backend, model, device)
             reasons += [reason] * bool(reason)
-        if chosen is self._eager and model.backend == "auto" and device.type == "cuda":
-            try:
-                chosen = as_cuda_graphs(self._eager, _precisions_of(model, device)[0], device)
-            except RuntimeError as error:
-                reasons.append(f"CUDA graphs of the networks failed: {_one_line(error)}")
+            if chosen:
+                break
+        if not chosen:
+            chosen, reason = self._without_engine(model, device)
+            reasons += [reason] * bool(reason)
         if reasons:
             self._tell("; ".join(reasons), chosen.name)
         return chosen
+
+    def _without_engine(
+        self, model: ModelConfig, device: torch.device
+    ) -> tuple[EagerNetworks | EngineNetworks, str]:
+        """CUDA graphs on a GPU, if nothing else was asked for; why not, where they fail."""
+        precision = _precisions_of(model, device)[0]
+        if model.backend != "auto" or device.type != "cuda" or aoti.unfit(device, precision):
+            return self._eager, ""
+        try:
+            return as_cuda_graphs(self._eager, precision, device), ""
+        except RuntimeError as error:
+            return self._eager, f"CUDA graphs of the networks failed: {_one_line(error)}"
 
     def _run(self, call: Callable[[Any], _Result], rows: int) -> _Result:
         if self._active is self._eager or rows == 0:

@@ -22,7 +22,7 @@ from dhpe_ros.training.whole_pictures import Frame, load_frames_by_set
 from dhpe_ros.types import Box
 from dhpe_ros.weights import localiser_path
 
-SCORES = (0.15, 0.2, 0.25, 0.3, 0.4)
+SCORES = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4)
 ENOUGH_OVERLAP = 0.5  # intersection over union with the box about the label's joints
 
 
