@@ -37,7 +37,7 @@ class ModelConfig:
     )
     backend: str = setting(
         "auto",
-        "how the networks run; auto takes the fastest that was built, eager if none was",
+        "how the networks run; auto takes the fastest that was built, else CUDA graphs or eager",
         one_of=("auto", "eager", "compiled", "tensorrt"),
     )
     precision: str = setting(
