@@ -2,9 +2,8 @@
 
 Every sum has one order, so that results are the same at every run. Nothing waits for the device,
 and sizes depend on the batch alone, so that calls can be captured in a CUDA graph: call once before
-with the same kind of tensors, to compile. So far the kernels were run interpreted, and compiled for
-cards of compute capability 9.0 and 8.7; they were not run on a GPU. Needs Triton 3.4 (which torch
-2.8 brings) or later.
+with the same kind of tensors, to compile. The kernels ran interpreted and on an H200; for cards of
+compute capability 8.7 they were compiled only. Needs Triton 3.4 (which torch 2.8 brings) or later.
 
 Between kernels, a hand is its blend coefficients (145: the shape, then R - I of each bone) and its
 chain (16, 3, 4): the affine map from rest to posed of each bone. Sizes in kernels are padded to
