@@ -46,17 +46,26 @@ class HandLocaliser:
         network = load_fused(path, device)
         return HandLocaliser(lambda pictures: network(network.normalised(pictures)), device)
 
-    @torch.no_grad()
     def find(self, image: np.ndarray, min_score: float) -> list[FoundHand]:
         """The hands in ``(H, W, 3)`` uint8 RGB, surest first; none scores below ``min_score``.
 
         What the network says of the picture and of its mirror image is averaged: what it takes for
         a hand by mistake it seldom does twice (weights/localiser.md).
         """
+        return self._found(image, min_score, mirror=True)
+
+    def glance(self, image: np.ndarray, min_score: float) -> list[FoundHand]:
+        """As ``find``, without the mirror: in half the time, with more boxes beside hands."""
+        return self._found(image, min_score, mirror=False)
+
+    @torch.no_grad()
+    def _found(self, image: np.ndarray, min_score: float, mirror: bool) -> list[FoundHand]:
         small, scale = shrunk(image)
         picture = torch.from_numpy(small).to(self._device)[None].permute(0, 3, 1, 2)
-        (answer,), (mirrored,) = (self._locate(view) for view in (picture, picture.flip(3)))
-        found = _peaks((answer + _mirrored(mirrored)).float().cpu() / 2, min_score)
+        (answer,) = self._locate(picture)
+        if mirror:
+            answer = (answer + _mirrored(self._locate(picture.flip(3))[0])) / 2
+        found = _peaks(answer.float().cpu(), min_score)
         return _apart([FoundHand(Box(*((v / scale) for v in box)), score) for box, score in found])
 
 

@@ -31,11 +31,13 @@ class HandSearch:
     """Finds hands where ``localise`` says, with what ``see`` makes of crops.
 
     Boxes are moved onto the hands and judged, so they may be rough, and wrong ones do no harm.
+    Beside hands that are followed, whose frames should not wait, ``glance`` says where.
     """
 
-    def __init__(self, see: See, localise: Localise) -> None:
+    def __init__(self, see: See, localise: Localise, glance: Localise | None = None) -> None:
         self._see = see
         self._localise = localise
+        self._glance = glance or localise
 
     def within(self, image: np.ndarray, area: Target, config: TrackingConfig) -> Target | None:
         """The hand in ``area``'s box, with its side decided and its box moved onto it."""
@@ -44,7 +46,7 @@ class HandSearch:
 
     def everywhere(self, image: np.ndarray, config: TrackingConfig) -> list[Target]:
         """The hands in ``image``, the most prominent first; the others must be sure ones."""
-        found = self._zoom(image, self._likely(image, config), config)
+        found = self._zoom(image, self._likely(image, self._localise, config), config)
         ranked = _ranked(found, config.min_score)
         sure = _ranked(found, sure_score(config))
         return (ranked[:1] + [t for t in sure if t not in ranked[:1]])[: config.max_hands]
@@ -60,13 +62,15 @@ class HandSearch:
 
         Also looked for in the ``likely`` boxes.
         """
-        new = _beside(known, self._likely(image, config))
+        new = _beside(known, self._likely(image, self._glance, config))
         areas = [*(Target(box) for box in likely), *new]
         return _beside(known, _ranked(self._zoom(image, areas, config), sure_score(config)))
 
-    def _likely(self, image: np.ndarray, config: TrackingConfig) -> list[Target]:
+    def _likely(
+        self, image: np.ndarray, localise: Localise, config: TrackingConfig
+    ) -> list[Target]:
         """Where the localiser says, as large as a crop is."""
-        found = self._localise(image, config.localiser_min_score)
+        found = localise(image, config.localiser_min_score)
         return [Target(hand.box.squared(config.crop_scale)) for hand in found]
 
     def _zoom(

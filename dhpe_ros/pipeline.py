@@ -70,7 +70,7 @@ class HandPipeline:
         with torch.no_grad():
             self.networks = BackedNetworks(self.eager, model, self.device)
         finder = HandLocaliser(self.networks.locate, self.device)
-        self.search = HandSearch(self.see, finder.find)
+        self.search = HandSearch(self.see, finder.find, finder.glance)
 
     def configure(self, config: Config) -> None:
         """Take over settings that may change while running.

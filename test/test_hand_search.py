@@ -111,3 +111,20 @@ def test_beside_a_known_hand_the_other_is_found_and_the_known_one_is_not_looked_
     assert see.crops == 2 * 2 + 2 + 1
     likely = [joints_box(left, TrackingConfig())]
     assert HandSearch(see, at()).elsewhere(IMAGE, known, TrackingConfig(), likely)
+
+
+def test_beside_hands_that_are_followed_a_glance_is_enough():
+    joints = _joints(320, 240, 300)
+    see, asked = KnowsTheHand(joints, Side.RIGHT), []
+
+    def asks(name):
+        def localise(image, min_score):
+            asked.append(name)
+            return at(joints)(image, min_score)
+
+        return localise
+
+    search = HandSearch(see, asks("find"), asks("glance"))
+    assert len(search.everywhere(IMAGE, TrackingConfig())) == 1
+    assert len(search.elsewhere(IMAGE, [], TrackingConfig())) == 1
+    assert asked == ["find", "glance"]
