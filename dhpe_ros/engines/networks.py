@@ -192,9 +192,8 @@ def load_engines(
 
 def as_cuda_graphs(eager: EagerNetworks, precision: str, device: torch.device) -> EngineNetworks:
     """The networks as torch runs them, in a precision, each as one launch: no compiler is asked."""
-    modules = graphs.make_graphs(
-        eager.evidence, eager.mesh_estimator, eager.projection, eager.localiser, precision, True
-    )
+    networks = eager.evidence, eager.mesh_estimator, eager.projection, eager.localiser
+    modules = graphs.make_graphs(*networks, precision, fused=True)
     engines = {n: replayed(module, graphs.examples(n, device)) for n, module in modules.items()}
     return EngineNetworks(f"CUDA graphs ({precision})", engines)
 

@@ -57,15 +57,20 @@ class _Convolution(NamedTuple):
         bias = convolution.bias.detach().to(dtype)
         return cls(weight, bias, convolution.stride[0], convolution.padding[0])
 
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Stride, padding and dilation, as torch wants them."""
+        return [(n, n) for n in (self.stride, self.padding, 1)]
+
     def relu(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """``relu(self(x) + skip)``."""
-        sizes = [(n, n) for n in (self.stride, self.padding, 1)]
+        weight, bias = self.weight, self.bias
         if not x.is_cuda:
-            y = functional.conv2d(x, self.weight, self.bias, *sizes)
+            y = functional.conv2d(x, weight, bias, *self.sizes)
             return (y if skip is None else y + skip).relu()
         if skip is None:
-            return torch.cudnn_convolution_relu(x, self.weight, self.bias, *sizes, 1)
-        return torch.cudnn_convolution_add_relu(x, self.weight, skip, 1.0, self.bias, *sizes, 1)
+            return torch.cudnn_convolution_relu(x, weight, bias, *self.sizes, 1)
+        return torch.cudnn_convolution_add_relu(x, weight, skip, 1.0, bias, *self.sizes, 1)
 
     def product_relu(self, x: Tensor) -> Tensor:
         """As ``relu``, of a 1x1 convolution."""
@@ -73,10 +78,9 @@ class _Convolution(NamedTuple):
 
     def pull(self, gradient: Tensor, x: Tensor) -> Tensor:
         """What the gradient of the result is for ``x``."""
-        sizes = [(n, n) for n in (self.stride, self.padding, 1)]
         wanted = (True, False, False)
         return torch.ops.aten.convolution_backward(
-            gradient, x, self.weight, None, *sizes, False, (0, 0), 1, wanted
+            gradient, x, self.weight, None, *self.sizes, False, (0, 0), 1, wanted
         )[0]
 
     def product_pull(self, gradient: Tensor, x: Tensor, onto: Tensor | None = None) -> Tensor:
