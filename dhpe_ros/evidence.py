@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dhpe_ros.networks.fused_resnet import FusedResNet50
-from dhpe_ros.networks.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from dhpe_ros.networks.imagenet import Normalisation
 from dhpe_ros.networks.lite_trunk import LiteTrunk
 from dhpe_ros.networks.mask_head import MaskHead
 from dhpe_ros.networks.posenet import PoseNet
@@ -101,8 +101,7 @@ class EvidenceNetwork(nn.Module):
         )
         nn.init.zeros_(self.hand_head[-1].weight)
         nn.init.constant_(self.hand_head[-1].bias, _HAND_LOGIT)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+        self.normalise = Normalisation()
 
     def features(self, x: Tensor) -> Tensor:
         """F of ``(B, 3, feature_size, feature_size)`` from ``feature_input``: ``(B, 2048)``.
@@ -113,8 +112,7 @@ class EvidenceNetwork(nn.Module):
 
     def feature_input(self, crops: Tensor) -> Tensor:
         """Crops of any size, brought to ``feature_size`` and normalised."""
-        x = (_resized(crops, self.feature_size) - self.mean) / self.std
-        return x.contiguous(memory_format=torch.channels_last)
+        return self.normalise(_resized(crops, self.feature_size))
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
         raise NotImplementedError

@@ -15,6 +15,8 @@ from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.rendering import silhouette
 from dhpe_ros.types import CROP_SIZE
 
+_TINY = 1e-14  # crop half-sides squared
+
 
 @dataclass(frozen=True)
 class ProjectedHand:
@@ -46,7 +48,9 @@ class Projection(nn.Module):
 
     def smoothness(self, hand: ProjectedHand) -> Tensor:
         """L_Lap (Eqs. 10-11): mean norm of the uniform mesh Laplacian, ``(B,)``."""
-        return linear_over_vertices(hand.vertices, self.laplacian).norm(dim=-1).mean(dim=1)
+        away = linear_over_vertices(hand.vertices, self.laplacian)
+        # Beside what lengths come to, the last term is nothing; at zero there is a slope with it.
+        return ((away**2).sum(2) + _TINY).sqrt().mean(1)
 
 
 def _uniform_laplacian(hand_model: HandModel) -> Tensor:

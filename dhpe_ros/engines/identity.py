@@ -88,17 +88,22 @@ def identify(model: ModelConfig, device: torch.device, backend: str, precision: 
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether convolutions are faster in bf16 than in fp32: on a CPU that takes matrix tiles (AMX).
+    """Whether convolutions are faster in bf16 than in fp32.
 
-    Those with bf16 instructions alone are slower in it (docs/engines.md).
+    They are on a CPU that takes matrix tiles (AMX) and on AMD's with bf16 instructions; Intel's
+    that have those alone multiply no faster by them (docs/engines.md).
     """
-    return device.type == "cuda" or "amx_bf16" in instruction_set().split()
+    flags = set(instruction_set().split())
+    full_rate = {"AuthenticAMD", "avx512_bf16"} <= flags
+    return device.type == "cuda" or "amx_bf16" in flags or full_rate
 
 
 def instruction_set() -> str:
-    """What the processor can do, in the kernel's words: compilers use all of it."""
-    names = re.search(r"^(?:flags|Features)\s*:(.*)$", _text("/proc/cpuinfo"), re.M)
-    return " ".join([platform.machine(), *sorted(names[1].split() if names else ())])
+    """Whose processor it is and what it can do, in the kernel's words: compilers use all of it."""
+    about = _text("/proc/cpuinfo")
+    names = re.search(r"^(?:flags|Features)\s*:(.*)$", about, re.M)
+    maker = re.findall(r"^vendor_id\s*:\s*(\S+)$", about, re.M)[:1]
+    return " ".join([platform.machine(), *maker, *sorted(names[1].split() if names else ())])
 
 
 def _difference(name: str, was: str, now: str) -> str:

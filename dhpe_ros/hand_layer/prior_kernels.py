@@ -19,6 +19,7 @@ from dhpe_ros.hand_layer.hand_kernels import (
     rotation_from_vector,
 )
 from dhpe_ros.hand_layer.skeleton_kernels import (
+    SHORTEST,
     left_jacobian,
     omega_by_quaternion,
     pose_of,
@@ -249,3 +250,62 @@ def _penetration(pose, turns, spheres, to_angles, weight, components, curvature)
             for k in range(45):
                 add_scaled(curvature[k], 2 * weight * cost * by_component[k], by_component)
     return total
+
+
+@njit(**compiled)
+def add_anchors(parameters, numbers, weights, units, swift, values, gradients, curvatures):
+    """Add what ``Anchors.distance`` is to ``values`` (B,), ``gradients`` (B, 63), ``curvatures``.
+
+    numbers: (A, B, 59) of the others. weights: (A, B). units: (59,). swift: in units, so far apart
+    hands hardly hold each other.
+    """
+    count, others = numbers.shape[2], len(numbers)
+    now, pull = np.empty(count, np.float64), np.empty(count, np.float64)
+    for hand in range(len(parameters)):
+        row = parameters[hand]
+        length = max(math.sqrt(dot(row[4:8], row[4:8])), SHORTEST)
+        now[:] = row[4:]
+        _to_length_one(now[:4])
+        pull[:] = 0
+        for a in range(others):
+            weight, other = weights[a, hand] / count, numbers[a, hand]
+            if weight == 0:
+                continue
+            turned = -1.0 if dot(now[:4], other[:4]) < 0 else 1.0  # q and -q: the same rotation
+            for n in range(count):
+                away = (now[n] - (turned if n < 4 else 1.0) * other[n]) / units[n]
+                saturated = 1 + (away / swift) ** 2
+                slope = 2 * weight / (saturated**2 * units[n])
+                values[hand] += weight * away**2 / saturated
+                pull[n] += slope * away
+                curvatures[hand, 4 + n, 4 + n] += slope / units[n]
+        along = dot(now[:4], pull[:4])
+        for n in range(count):
+            outwards = along * now[n] if n < 4 else 0.0
+            gradients[hand, 4 + n] += (pull[n] - outwards) / (length if n < 4 else 1.0)
+
+
+@njit(**compiled)
+def bring_within(parameters, theta_std, bound):
+    """What ``hand_parameters.bounded`` does, in place: ``parameters`` (B, 63)."""
+    for row in parameters:
+        if row[0] < 0.5:
+            row[0] = 0.5
+        _to_length_one(row[4:8])
+        for k in range(8, 63):
+            most = bound * theta_std[k - 8] if k < 53 else bound
+            if row[k] > most:
+                row[k] = most
+            elif row[k] < -most:
+                row[k] = -most
+
+
+@njit(**compiled)
+def _to_length_one(quaternion):
+    """In place; one too short for it becomes no turn at all."""
+    length = math.sqrt(dot(quaternion, quaternion))
+    if length > SHORTEST:
+        for k in range(4):
+            quaternion[k] /= length
+    else:
+        quaternion[:] = (1.0, 0.0, 0.0, 0.0)

@@ -1,4 +1,23 @@
-"""Mean and spread of ImageNet's colours, RGB in 0..1: what pictures are normalised by."""
+"""What pictures are normalised by: mean and spread of ImageNet's colours."""
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Normalisation(nn.Module):
+    """Pictures ``(B, 3, H, W)`` in 0..``white`` with the mean at 0 and the spread at 1."""
+
+    def __init__(self, white: float = 1.0) -> None:
+        super().__init__()
+        mean, std = (torch.tensor(part)[:, None, None] for part in (IMAGENET_MEAN, IMAGENET_STD))
+        self.register_buffer("scale", 1 / (white * std), persistent=False)
+        self.register_buffer("shift", -mean / std, persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        x = torch.addcmul(self.shift, pictures, self.scale)
+        return x.contiguous(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dhpe_ros.networks.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from dhpe_ros.networks.imagenet import Normalisation
 from dhpe_ros.networks.lite_trunk import WIDTHS, ConvBlock, Pyramid
 
 STRIDE = 8  # pixels of a cell of its answer
@@ -29,13 +29,11 @@ class LocaliserNetwork(Pyramid):
         nn.init.normal_(self.head[-1].weight, std=0.01)
         nn.init.zeros_(self.head[-1].bias)
         nn.init.constant_(self.head[-1].bias[:1], _PRIOR_LOGIT)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+        self.normalise = Normalisation(white=255)
 
     def normalised(self, pictures: Tensor) -> Tensor:
         """``(B, 3, H, W)`` in 0..255 to what the network was trained on."""
-        x = (pictures.float() / 255 - self.mean) / self.std
-        return x.contiguous(memory_format=torch.channels_last)
+        return self.normalise(pictures.float())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.ascend(*self.encode(x)[2:]))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from dhpe_ros.hand_layer.prior_kernels import add_anchors
 from dhpe_ros.hand_parameters import normalize_parameters
+from dhpe_ros.types import PARAMETER_COUNT
 
 # Of distances between two hands; pose and shape count in their standard deviations.
 _TURN = 0.2  # of a quaternion, counts as one: 23 degrees
@@ -40,23 +44,26 @@ class Anchors:
 
     def distance(self, parameters: Tensor) -> Tensor:
         """``(B,)``: the distances from all, weighted and added."""
-        return self._added(self._away(_numbers(parameters)) ** 2)
+        squared = self._away(_numbers(parameters)) ** 2
+        return (self.weights * squared / (1 + squared / _SWIFT**2)).mean(2).sum(0)
 
     def derivatives(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``distance``, its gradient ``(B, 63)`` and its curvature's diagonal, none below zero."""
-        now, length = _numbers(parameters), parameters[:, 4:8].norm(dim=1, keepdim=True)
-        away = self._away(now)
-        squared = away**2
-        slope = 2 / now.shape[1] * self.weights / (1 + squared / _SWIFT**2) ** 2 / self.units
-        pull, curvature = (slope * away).sum(0), (slope / self.units).sum(0)
-        turn, unit = pull[:, :4], now[:, :4]
-        turn = (turn - unit * (unit * turn).sum(1, keepdim=True)) / length
-        free = torch.zeros_like(parameters[:, :4])
-        gradient = torch.cat((free, turn, pull[:, 4:]), 1)
-        return self._added(squared), gradient, torch.cat((free, curvature), 1)
+        """``distance``, its gradient ``(B, 63)`` and its curvature ``(B, 63, 63)``, on a CPU.
 
-    def _added(self, squared: Tensor) -> Tensor:
-        return (self.weights * squared / (1 + squared / _SWIFT**2)).mean(2).sum(0)
+        The curvature is a diagonal, none of it below zero; all in float64.
+        """
+        rows = parameters.detach().double().contiguous()
+        found = (rows.new_zeros(len(rows), *[PARAMETER_COUNT] * k) for k in range(3))
+        values, gradients, curvatures = found
+        out = values.numpy(), gradients.numpy(), curvatures.numpy()
+        add_anchors(rows.numpy(), *self._arrays, _SWIFT, *out)
+        return values, gradients, curvatures
+
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        """Numbers, weights and units as ``add_anchors`` wants them."""
+        parts = self.numbers, self.weights[..., 0], self.units
+        return tuple(part.double().contiguous().numpy() for part in parts)
 
     def _away(self, now: Tensor) -> Tensor:
         """``(A, B, 59)`` in common units; q and -q are the same rotation."""

@@ -45,13 +45,14 @@ def prior_derivatives(
 
     The curvature is what is known of it, none below zero: the shape's and ``PoseSpace.curvature``.
     """
-    if not _is_compiled_for(parameters, projection):
-        return reference_derivatives(parameters, projection, config)
+    kind = projection.laplacian.dtype
+    if not _is_compiled_for(parameters.to(kind), projection):
+        return reference_derivatives(parameters.to(kind), projection, config)
     rows = parameters.detach().double().contiguous()
     values, gradients = rows.new_zeros(len(rows)), torch.zeros_like(rows)
     curvatures = rows.new_zeros(len(rows), PARAMETER_COUNT, PARAMETER_COUNT)
     out = values.numpy(), gradients.numpy(), curvatures.numpy()
-    _add_priors(rows.numpy(), out, _arrays_of(projection, parameters.dtype), _weights(config))
+    _add_priors(rows.numpy(), out, _arrays_of(projection, kind), _weights(config))
     return values, gradients, curvatures
 
 

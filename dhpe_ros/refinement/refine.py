@@ -14,11 +14,7 @@ from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement.gradient_steps import OPTIMIZERS, gradient_steps
 from dhpe_ros.refinement.levenberg_marquardt import levenberg_marquardt
-from dhpe_ros.refinement.objective import (
-    Observation,
-    objective_of_steps,
-    residual,
-)
+from dhpe_ros.refinement.objective import Observation, residual
 from dhpe_ros.refinement.start import choose_start
 
 
@@ -47,8 +43,7 @@ def refine(
     """Take ``config.steps`` steps from ``start`` ``(B, 63)``, all hands at once.
 
     A hand whose objective is not lower at the end, or not finite, gets its start back.
-    Levenberg-Marquardt goes down, and is judged by, ``objective_of_steps``, on the CPU: its steps
-    are compiled there, and too small for a GPU.
+    Levenberg-Marquardt runs on the CPU: its steps are compiled there, and too small for a GPU.
     """
     if start.is_cuda and config.optimizer not in OPTIMIZERS:
         here = refine(start.cpu(), observation.on_cpu(), _on_cpu(projection), evidence, config)
@@ -60,20 +55,16 @@ def refine(
 
     begin, observation = choose_start(start, observation, projection, config)
     if config.optimizer in OPTIMIZERS:
-        parameters, steps, *values = gradient_steps(
-            start, begin, observation, projection, evidence, config
-        )
+        end = gradient_steps(start, begin, observation, projection, evidence, config)
     else:
-        parameters, steps, observation = levenberg_marquardt(begin, observation, projection, config)
-        values = None
+        end = levenberg_marquardt(start, begin, observation, projection, config)
     with torch.no_grad():
-        both, twice = torch.cat((start, parameters)), observation.twice()
-        before, after = values or objective_of_steps(both, twice, projection, config).chunk(2)
-        accepted = after.isfinite() & (after <= before)
+        accepted = end.after.isfinite() & (end.after <= end.before)
+        both, twice = torch.cat((start, end.parameters)), observation.twice()
         at_start, at_end = residual(both, twice, projection).chunk(2)
         return RefinedParameters(
-            torch.where(accepted[:, None], parameters, start),
-            steps,
+            torch.where(accepted[:, None], end.parameters, start),
+            end.steps,
             at_start,
             torch.where(accepted, at_end, at_start),
             accepted,

@@ -61,8 +61,8 @@ class Batch:
 
     def unpacked(self) -> Batch:
         """What ``packed`` made, as it is to be."""
-        images = self.images.permute(0, 3, 1, 2).float() / 255
-        return replace(self, images=images, mask=self.mask.float() / 255)
+        images = self.images.permute(0, 3, 1, 2).float().div_(255)
+        return replace(self, images=images, mask=self.mask.float().div_(255))
 
     @staticmethod
     def concatenate(parts: Sequence[Batch]) -> Batch:
