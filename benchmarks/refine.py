@@ -35,7 +35,7 @@ EQUATION_13 = RefinementConfig(
     optimizer="adam", steps=50, tolerance=0.0, mask_weight=0.0, pose_weight=0.0, shape_weight=0.0,
     estimate_weight=0.0, temporal_weight=0.0, outlier_distance=0.0,
 )  # fmt: skip
-FAST = replace(EQUATION_13, optimizer="levenberg_marquardt", steps=5)
+FAST = replace(EQUATION_13, optimizer="levenberg_marquardt", steps=3)
 SHIPPED = RefinementConfig()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from dhpe_ros.types import PARAMETER_COUNT
 
 START_SCALE = 8.0  # crop half-sides per metre: a hand of 0.18 m fills 70 % of the crop
+LEAST_SCALE = 0.5
 BOUND = 5.0  # standard deviations beyond which no pose component and no shape goes
 _SIZES = (1, 3, 4, 45, 10)
 
@@ -48,16 +50,34 @@ class HandParameters:
 def normalize_parameters(vector: Tensor) -> Tensor:
     """``(B, 63)`` with a unit quaternion and a scale that is a scale (at least 0.5)."""
     p = HandParameters.split(vector)
-    length = p.rotation.norm(dim=1, keepdim=True)
     upright = torch.eye(1, 4, dtype=vector.dtype, device=vector.device)  # made where it is used
-    rotation = torch.where(length > 1e-6, p.rotation / length.clamp(min=1e-6), upright)
-    return torch.cat((p.scale.clamp(min=0.5), p.translation, rotation, p.pose, p.shape), dim=1)
+    scale, rotation = p.scale.clamp(min=LEAST_SCALE), _of_length_one(p.rotation, upright)
+    return torch.cat((scale, p.translation, rotation, p.pose, p.shape), dim=1)
 
 
-def bounded(vector: Tensor, theta_std: Tensor) -> Tensor:
-    """``(B, 63)`` normalised, pose and shape within 5 standard deviations of their means."""
-    p = HandParameters.split(normalize_parameters(vector))
-    pose = torch.minimum(torch.maximum(p.pose, -BOUND * theta_std), BOUND * theta_std)
-    return HandParameters(
-        p.scale, p.translation, p.rotation, pose, p.shape.clamp(-BOUND, BOUND)
-    ).join()
+class Bounds(NamedTuple):
+    """Between what each of the 63 numbers stays, and a quaternion for one that has no direction."""
+
+    lowest: Tensor  # (63,)
+    highest: Tensor  # (63,)
+    upright: Tensor  # (4,)
+
+    @staticmethod
+    def of(theta_std: Tensor) -> Bounds:
+        """Pose and shape within 5 standard deviations of their means, a scale of at least 0.5."""
+        reach = torch.cat((theta_std.new_full((8,), torch.inf), BOUND * theta_std))
+        reach = torch.cat((reach, theta_std.new_full((10,), BOUND)))
+        lowest = -reach
+        lowest[0] = LEAST_SCALE
+        return Bounds(lowest, reach, torch.eye(1, 4).to(theta_std)[0])
+
+    def bring(self, vector: Tensor) -> Tensor:
+        """``(B, 63)`` brought within, its quaternions to length one."""
+        within = vector.clamp(self.lowest, self.highest)
+        within[:, 4:8] = _of_length_one(within[:, 4:8], self.upright)
+        return within
+
+
+def _of_length_one(rotation: Tensor, upright: Tensor) -> Tensor:
+    length = rotation.norm(dim=1, keepdim=True)
+    return torch.where(length > 1e-6, rotation / length.clamp(min=1e-6), upright)

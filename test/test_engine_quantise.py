@@ -90,6 +90,8 @@ def test_the_compiled_integers_are_the_rounded_numbers(rounded, examples, tmp_pa
     [
         ("x86_64 avx512f avx512_vnni", ("int8", "fp32", "bf16")),
         ("x86_64 avx512f avx512_vnni amx_bf16", ("bf16", "int8", "fp32")),
+        ("x86_64 GenuineIntel avx512f avx512_vnni avx512_bf16", ("int8", "fp32", "bf16")),
+        ("x86_64 AuthenticAMD avx512f avx512_vnni avx512_bf16", ("int8", "bf16", "fp32")),
         ("x86_64 avx2 avx_vnni", ("int8", "fp32")),
         ("x86_64 avx2", ("fp32",)),
     ],

@@ -87,15 +87,19 @@ def identify(model: ModelConfig, device: torch.device, backend: str, precision: 
     return Identity(items, _command(model, backend, precision))
 
 
+def has_matrix_tiles() -> bool:
+    """Whether the CPU multiplies matrices of bf16 as such (AMX), faster than 8-bit integers."""
+    return "amx_bf16" in instruction_set().split()
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether convolutions are faster in bf16 than in fp32.
 
-    They are on a CPU that takes matrix tiles (AMX) and on AMD's with bf16 instructions; Intel's
-    that have those alone multiply no faster by them (docs/engines.md).
+    They are on a CPU that takes matrix tiles and on AMD's with bf16 instructions; Intel's that have
+    those alone multiply no faster by them (docs/engines.md).
     """
-    flags = set(instruction_set().split())
-    full_rate = {"AuthenticAMD", "avx512_bf16"} <= flags
-    return device.type == "cuda" or "amx_bf16" in flags or full_rate
+    full_rate = {"AuthenticAMD", "avx512_bf16"} <= set(instruction_set().split())
+    return device.type == "cuda" or has_matrix_tiles() or full_rate
 
 
 def instruction_set() -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from dhpe_ros.config import ModelConfig
 from dhpe_ros.cuda_graph import replayed
 from dhpe_ros.engines import aoti, graphs, store, tensorrt
-from dhpe_ros.engines.identity import has_fast_bf16, identify
+from dhpe_ros.engines.identity import has_fast_bf16, has_matrix_tiles, identify
 from dhpe_ros.evidence import Evidence, EvidenceNetwork
 from dhpe_ros.mesh_estimator import MeshEstimator
 from dhpe_ros.networks.localiser import LocaliserNetwork
@@ -167,7 +167,8 @@ def precisions(device: torch.device) -> tuple[str, ...]:
     """What engines on a device may be of, the one to recommend first."""
     if device.type == "cuda":
         return ("fp16", "bf16", "fp32")
-    order = ("bf16", "int8", "fp32") if has_fast_bf16(device) else ("int8", "fp32", "bf16")
+    floats = ("bf16", "fp32") if has_fast_bf16(device) else ("fp32", "bf16")
+    order = ("bf16", "int8", "fp32") if has_matrix_tiles() else ("int8", *floats)
     return tuple(precision for precision in order if not aoti.unfit(device, precision))
 
 

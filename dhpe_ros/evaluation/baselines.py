@@ -15,7 +15,7 @@ from torch import Tensor
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.hand_parameters import HandParameters, bounded
+from dhpe_ros.hand_parameters import Bounds, HandParameters
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement.objective import Observation, objective_of_steps
 from dhpe_ros.refinement.refine import refine
@@ -56,7 +56,7 @@ def swarm(
     """
     draws = torch.Generator().manual_seed(seed)
     seen = _repeated(observation, PARTICLES)
-    theta_std = projection.hand_model.theta_std
+    bounds = Bounds.of(projection.hand_model.theta_std)
 
     def value(parameters: Tensor) -> Tensor:
         reached = objective_of_steps(parameters, seen, projection, config)
@@ -64,14 +64,14 @@ def swarm(
 
     scattered = torch.randn(PARTICLES, start.shape[1], generator=draws).to(start)
     scattered[0] = 0.0
-    place = bounded(start + scattered * _spread(projection.hand_model), theta_std)
+    place = bounds.bring(start + scattered * _spread(projection.hand_model))
     velocity = torch.zeros_like(place)
     best, lowest = place, value(place)
     for _ in range(GENERATIONS):
         own, common = torch.rand(2, *place.shape, generator=draws).to(start)
         to_own, to_common = best - place, best[lowest.argmin()] - place
         velocity = _CONSTRICTION * (velocity + _OWN * own * to_own + _COMMON * common * to_common)
-        place = bounded(place + velocity, theta_std)
+        place = bounds.bring(place + velocity)
         reached = value(place)
         better = reached < lowest
         best = torch.where(better[:, None], place, best)

@@ -286,18 +286,15 @@ def add_anchors(parameters, numbers, weights, units, swift, values, gradients, c
 
 
 @njit(**compiled)
-def bring_within(parameters, theta_std, bound):
-    """What ``hand_parameters.bounded`` does, in place: ``parameters`` (B, 63)."""
+def bring_within(parameters, lowest, highest):
+    """What ``hand_parameters.Bounds.bring`` does, in place: ``parameters`` (B, 63)."""
     for row in parameters:
-        if row[0] < 0.5:
-            row[0] = 0.5
+        for k in range(len(row)):
+            if row[k] < lowest[k]:
+                row[k] = lowest[k]
+            elif row[k] > highest[k]:
+                row[k] = highest[k]
         _to_length_one(row[4:8])
-        for k in range(8, 63):
-            most = bound * theta_std[k - 8] if k < 53 else bound
-            if row[k] > most:
-                row[k] = most
-            elif row[k] < -most:
-                row[k] = -most
 
 
 @njit(**compiled)

@@ -36,8 +36,6 @@ class Anchors:
     def of(others: Sequence[tuple[Tensor, float]], like: Tensor, theta_std: Tensor) -> Anchors:
         """Of parameters ``(B, 63)``, NaN where not known, and weights, for parameters ``like``."""
         units = torch.cat((theta_std.new_full((4,), _TURN), theta_std, theta_std.new_ones(10)))
-        if not others:
-            return Anchors(like.new_zeros(0, len(like), 59), like.new_zeros(0, len(like), 1), units)
         numbers = torch.stack([_numbers(other) for other, _ in others])
         known = [weight * other.isfinite().all(1, keepdim=True) for other, weight in others]
         return Anchors(numbers.nan_to_num(0.0), torch.stack(known).to(like.dtype), units)

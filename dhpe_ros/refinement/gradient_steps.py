@@ -18,7 +18,7 @@ from torch import Tensor
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.cuda_graph import captured
 from dhpe_ros.evidence import EvidenceNetwork, for_one_picture
-from dhpe_ros.hand_parameters import HandParameters, bounded
+from dhpe_ros.hand_parameters import Bounds, HandParameters
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement.objective import Observation, objective
 
@@ -82,7 +82,7 @@ class Descent:
         self.parameters = start.requires_grad_(True)
         observation = Observation(**{"image": None, **self._seen})
         self._arguments = observation, projection, evidence, config
-        self._theta_std = projection.hand_model.theta_std
+        self._bounds = Bounds.of(projection.hand_model.theta_std)
         graphed = {"capturable": True, "fused": True} if start.is_cuda else {}
         kind = OPTIMIZERS[config.optimizer]
         options = graphed if config.optimizer == "adam" else {}
@@ -105,7 +105,7 @@ class Descent:
         (self.parameters.grad,) = torch.autograd.grad(value.sum(), self.parameters)
         self._optimizer.step()
         with torch.no_grad():
-            self.parameters.copy_(bounded(self.parameters, self._theta_std))
+            self.parameters.copy_(self._bounds.bring(self.parameters))
         return value.detach()
 
     @torch.no_grad()

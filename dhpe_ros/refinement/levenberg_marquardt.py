@@ -20,7 +20,7 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.hand_layer.prior_kernels import bring_within
 from dhpe_ros.hand_layer.skeleton_layer import gauss_newton, skeleton_of
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.hand_parameters import BOUND
+from dhpe_ros.hand_parameters import Bounds
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement.gradient_steps import Descended
 from dhpe_ros.refinement.mask_term import Outlines
@@ -46,14 +46,14 @@ def levenberg_marquardt(
     """
     begun = time.monotonic()
     slope = _Slope(begin, observation, projection, config)
-    theta_std = projection.hand_model.theta_std.double().numpy()
+    lowest, highest, _ = Bounds.of(projection.hand_model.theta_std.double())
     best = slope.at(_rows(begin))
     damping = np.full(len(best.value), _FIRST_DAMPING)
     step, awaited = 0, observation.distances is not None and config.looks_at_masks
     while step < config.steps:
         step += 1
         moved = best.parameters + slope.scales * best.step(damping)
-        bring_within(moved, theta_std, BOUND)
+        bring_within(moved, lowest.numpy(), highest.numpy())
         tried = slope.at(moved)
         falls = tried.value < best.value
         enough = falls & (best.value - tried.value > config.tolerance * best.value)
@@ -123,10 +123,8 @@ class _Slope:
         terms = [
             self._joints(parameters),
             prior_derivatives(parameters, self._projection, self._config),
-            self._anchors.derivatives(parameters),
+            *(term.derivatives(parameters) for term in (self._anchors, self.outlines) if term),
         ]
-        if self.outlines:
-            terms.append(self.outlines.derivatives(parameters))
         value, gradient, curvature = (sum(parts).numpy() for parts in zip(*terms, strict=True))
         by_scale = curvature * (self.scales * self.scales[:, None])
         return _Place(rows, value, -gradient * self.scales, by_scale)

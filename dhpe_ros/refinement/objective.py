@@ -123,19 +123,22 @@ def terms_of_parameters(
 
     ``hand`` is ``projection(parameters)``, for those who have it.
     """
-    held = anchors(parameters, observation, projection, config).distance(parameters)
-    return prior_terms(parameters, projection, config, hand) + held
+    total = prior_terms(parameters, projection, config, hand)
+    held_to = anchors(parameters, observation, projection, config)
+    return total if held_to is None else total + held_to.distance(parameters)
 
 
 def anchors(
     parameters: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
-) -> Anchors:
-    """What ``parameters`` ``(B, 63)`` are held to."""
+) -> Anchors | None:
+    """What ``parameters`` ``(B, 63)`` are held to, if to anything."""
     both = (
         (observation.estimate, config.estimate_weight),
         (observation.previous, config.temporal_weight),
     )
     others = [(other, weight) for other, weight in both if other is not None and weight > 0]
+    if not others:
+        return None
     return Anchors.of(others, parameters, projection.hand_model.theta_std)
 
 

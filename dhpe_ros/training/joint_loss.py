@@ -37,20 +37,21 @@ def joint_loss(
     ``precision`` is that of the evidence networks. Of several processes, each has its part of the
     sum over the instances of all, so that the mean of their gradients is that of one large batch.
     """
+    masked, near = (batch.mask_known & batch.near).float(), batch.near.float()
+    some, shown = _some_with_masks(batch), _some_to_render(batch)
+    counts = _instances(masked, near, torch.ones_like(some), torch.ones_like(shown))
+    masked_count, near_count, some_count, shown_count = counts
     maps = _maps(networks.evidence, batch, precision)
-    masked = (batch.mask_known & batch.near).float()
     terms = {
         "heatmaps": losses.joint_heatmaps(maps, batch).mean(),
         "side": 2 * losses.side(maps, batch).mean(),
         "hand": losses.hand(maps, batch).mean(),
-        "masks": (losses.masks(maps, batch) * masked).sum() / _instances(masked),
+        "masks": (losses.masks(maps, batch) * masked).sum() / masked_count,
     }
     if evidence_only:
         return terms
     model = projection.hand_model
     pose_space = pose_space_of(model, model.hands_mean.device)
-    near = batch.near.float()
-    near_count = _instances(near)
     estimates = networks.mesh_estimator(_evidence(maps), projection)
     for estimate in estimates:
         per_hand = {
@@ -64,14 +65,34 @@ def joint_loss(
         for name, value in per_hand.items():
             mean = (value * near).sum() / near_count / len(estimates)
             terms[name] = terms.get(name, 0.0) + mean
-    terms["features"] = _masked_features(networks.evidence, maps, batch, precision)
-    terms["silhouette"] = _silhouettes(projection, estimates[-1].hand, batch, gated)
+    changed = _masked_features(networks.evidence, maps, batch, some, precision)
+    terms["features"] = changed.sum() / some_count
+    apart = _silhouettes(projection, estimates[-1].hand, batch, shown, gated)
+    terms["silhouette"] = apart.sum() / shown_count
     return terms
 
 
-def _instances(of: Tensor) -> Tensor:
-    """How many instances ``of`` ``(B,)`` marks, on average over the processes; never nothing."""
-    return processes.average(of.float().sum()).clamp(min=1 / processes.count())
+def _instances(*marked: Tensor) -> tuple[Tensor, ...]:
+    """How many instances each marks, on average over the processes; never nothing.
+
+    Asked for all at once: processes wait for each other.
+    """
+    counts = torch.stack([flags.sum(dtype=torch.float32) for flags in marked])
+    return processes.average(counts).clamp(min=1 / processes.count()).unbind()
+
+
+def _some_with_masks(batch: Batch) -> Tensor:
+    """``(N,)`` rows for L_Feat; none where there is but one: batch statistics need two."""
+    rows = batch.mask_known.nonzero()[:SOME, 0]
+    return rows if len(rows) > 1 else rows[:0]
+
+
+def _some_to_render(batch: Batch) -> Tensor:
+    """``(N,)`` rows for L_Sh: half of them with masks that end where the mesh does, if there are."""
+    known = batch.mask_known & batch.near
+    exact, cut = (rows.nonzero()[:, 0] for rows in (batch.mask_exact, known & ~batch.mask_exact))
+    exact = exact[: max(SOME // 2, SOME - len(cut))]
+    return torch.cat((exact, cut[: SOME - len(exact)]))
 
 
 def _maps(network: EvidenceNetwork, batch: Batch, precision: torch.dtype) -> EvidenceMaps:
@@ -99,19 +120,20 @@ def _autocast(batch: Batch, precision: torch.dtype) -> torch.autocast:
 
 
 def _masked_features(
-    network: EvidenceNetwork, maps: EvidenceMaps, batch: Batch, precision: torch.dtype
+    network: EvidenceNetwork,
+    maps: EvidenceMaps,
+    batch: Batch,
+    rows: Tensor,
+    precision: torch.dtype,
 ) -> Tensor:
-    rows = batch.mask_known.nonzero()[:SOME, 0]
-    if len(rows) < 2:  # batch statistics need two
-        rows = rows[:0]
-    count = _instances(torch.ones_like(rows))
+    """Eq. 2 of the ``rows`` ``(N,)``."""
     if len(rows) == 0:
-        return maps.features.new_zeros(())
+        return maps.features.new_zeros(0)
     with _autocast(batch, precision), frozen_statistics(network):
         image = network.feature_input(batch.images[rows])
         mask = functional.interpolate(batch.mask[rows, None], network.feature_size, mode="area")
         masked = network.features(image * mask)
-    return losses.masked_features(maps.features[rows], masked.float()).sum() / count
+    return losses.masked_features(maps.features[rows], masked.float())
 
 
 @contextmanager
@@ -128,16 +150,16 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
             norm.momentum = momentum
 
 
-def _silhouettes(projection: Projection, hand: ProjectedHand, batch: Batch, gated: bool) -> Tensor:
-    """Eqs. 9 and 12. A photograph's mask goes on over the forearm, where the mesh ends: what lies
-    beyond the wrist does not count there."""
-    known = batch.mask_known & batch.near
-    exact, cut = (rows.nonzero()[:, 0] for rows in (batch.mask_exact, known & ~batch.mask_exact))
-    exact = exact[: max(SOME // 2, SOME - len(cut))]
-    rows = torch.cat((exact, cut[: SOME - len(exact)]))
-    count = _instances(torch.ones_like(rows))
+def _silhouettes(
+    projection: Projection, hand: ProjectedHand, batch: Batch, rows: Tensor, gated: bool
+) -> Tensor:
+    """Eqs. 9 and 12 of the ``rows`` ``(N,)``.
+
+    A photograph's mask goes on over the forearm, where the mesh ends: what lies beyond the wrist
+    does not count there.
+    """
     if len(rows) == 0:
-        return batch.mask.new_zeros(())
+        return batch.mask.new_zeros(0)
     some, joints = ProjectedHand(hand.vertices[rows], hand.joints[rows]), batch.joints[rows]
     gate = losses.shape_gate(some, joints) if gated else 1.0
     rendered = projection.silhouette(some, SILHOUETTE_SIZE)
@@ -145,4 +167,4 @@ def _silhouettes(projection: Projection, hand: ProjectedHand, batch: Batch, gate
     counted = (
         losses.hand_side_of_wrist(joints, SILHOUETTE_SIZE) | batch.mask_exact[rows, None, None]
     )
-    return (gate * losses.silhouettes(rendered, truth, counted)).sum() / count
+    return gate * losses.silhouettes(rendered, truth, counted)
