@@ -8,8 +8,15 @@ from dhpe_ros.engines import graphs
 from dhpe_ros.engines.networks import EagerNetworks
 from dhpe_ros.hand_localiser import load_fused
 from dhpe_ros.hand_model import HandModel
+from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.projection import Projection
-from dhpe_ros.weights import hand_model_path, load_networks, localiser_path, weights_path
+from dhpe_ros.weights import (
+    build_networks,
+    hand_model_path,
+    load_networks,
+    localiser_path,
+    weights_path,
+)
 
 CPU = torch.device("cpu")
 
@@ -68,3 +75,19 @@ def test_a_lower_precision_is_for_the_convolutions_and_leaves_the_networks_alone
     assert {output.dtype for output in outputs} == {torch.float32}
     seen = eager.see(crop)
     assert 0 < (outputs[0] - seen.features).abs().max() < 0.1 * seen.features.abs().max()
+
+
+@pytest.mark.parametrize("profile", ["lite", "full"])
+@torch.no_grad()
+def test_a_capture_finds_nothing_elsewhere_and_nothing_to_wait_for(profile):
+    """On the device ``meta``, where a constant left on the CPU is refused, and reading a value."""
+    networks = build_networks(profile)
+    parts = *networks.modules(), Projection(HandModel(hand_model_path()))
+    parts = *parts, load_fused(localiser_path(), CPU)
+    for part in parts:
+        part.eval().requires_grad_(False)
+    fuse_batch_norms(networks.evidence)
+    parts = [part.to("meta") for part in parts]
+    for name, graph in graphs.make_graphs(*parts, "fp16", fused=True).items():
+        outputs = graph(*(t.to("meta") for t in graphs.examples(name, CPU)))
+        assert {output.device.type for output in outputs} == {"meta"}, name

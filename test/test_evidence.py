@@ -5,6 +5,7 @@ import torch
 
 from dhpe_ros.evidence import Evidence, build_evidence, heatmap_targets, read_joints
 from dhpe_ros.networks.fusion import fuse_batch_norms
+from dhpe_ros.networks.imagenet import IMAGENET_MEAN
 from dhpe_ros.networks.lite_trunk import LiteTrunk
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.evidence import build_evidence
+from dhpe_ros.evidence import build_evidence, for_one_picture
 from dhpe_ros.hand_layer import skeleton_layer
 from dhpe_ros.hand_model import HandModel
-from dhpe_ros.hand_parameters import HandParameters
+from dhpe_ros.hand_parameters import Bounds, HandParameters
+from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement import priors
@@ -396,6 +397,26 @@ def test_parameters_stay_bounded_whatever_the_joints_ask_for(projection, evidenc
     assert (p.shape.abs() <= 5.001).all()
     assert (p.scale >= 0.499).all()
     torch.testing.assert_close(p.rotation.norm(dim=1), torch.ones(2), atol=1e-5, rtol=0)
+
+
+def test_a_captured_step_finds_nothing_elsewhere_and_nothing_to_wait_for():
+    """On the device ``meta``, as in test_engine_graphs; but for the silhouette, drawn elsewhere."""
+    projection = Projection(HandModel(hand_model_path())).to("meta")
+    network = build_evidence("full").eval().requires_grad_(False)
+    fuse_batch_norms(network)
+    network = for_one_picture(network.to("meta"))
+    image = torch.zeros(1, 3, 224, 224, device="meta", requires_grad=True)
+    (slope,) = torch.autograd.grad(network.features(image).sum(), image)
+    assert slope.device.type == "meta"
+    h = HandParameters.start(1, "meta").requires_grad_(True)
+    one = (torch.zeros(size, device="meta") for size in ((1, 2048), (1, 21, 2), (1, 21)))
+    observation = Observation(None, *one, previous=h.detach(), estimate=h.detach())
+    for config in (EQUATION_13, RefinementConfig(pose_weight=0.0)):  # what poses are is looked up
+        config = dataclasses.replace(config, features_weight=0.0)
+        value = objective(h, observation, projection, network, config)
+        (slope,) = torch.autograd.grad(value.sum(), h)
+        moved = Bounds.of(projection.hand_model.theta_std).bring(h - slope)
+        assert {part.device.type for part in (value, slope, moved)} == {"meta"}
 
 
 def test_no_further_step_begins_when_the_time_is_over(projection, evidence):

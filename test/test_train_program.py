@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -304,7 +305,7 @@ def test_the_file_that_ships_names_only_what_can_be_set():
     path = ROOT / "config" / "train.yaml"
     TrainConfig.from_yaml(path)
     lines = path.read_text().split("data:\n", 1)[1].splitlines()
-    shown = ["data:", *(line.replace("# ", "", 1) for line in lines)]
+    shown = ["data:", *(re.sub(r"^( *)# ", r"\1", line) for line in lines)]
     everything = TrainConfig.from_mapping(yaml.safe_load("\n".join(shown)))
     assert everything.loss.silhouette == 0
 

@@ -38,7 +38,7 @@ def levenberg_marquardt(
     projection: Projection,
     config: RefinementConfig,
 ) -> Descended:
-    """From ``begin`` ``(B, 63)`` downhill, each hand at its own pace, to be judged against ``start``.
+    """From ``begin`` ``(B, 63)`` downhill, each hand at its own pace; judged against ``start``.
 
     Ends after ``config.steps`` trials, when no hand's value falls by more than ``config.tolerance``
     of it any more, or when ``config.time_budget`` is over. A mask that is seen comes in once the

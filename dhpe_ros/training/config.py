@@ -91,7 +91,7 @@ class LearningConfig:
     clip_norm: float = setting(20.0, "longest gradient", at_least=1e-6, at_most=1e9)
     precision: str = setting(
         "auto",
-        "of the evidence networks; auto: bf16 on a GPU and on a CPU that is faster in it, else fp32",
+        "of the evidence networks; auto: bf16 on a GPU and a CPU that is faster in it, else fp32",
         one_of=("auto", "bf16", "fp32"),
     )
     frozen_statistics: bool = setting(

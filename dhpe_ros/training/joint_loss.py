@@ -88,7 +88,7 @@ def _some_with_masks(batch: Batch) -> Tensor:
 
 
 def _some_to_render(batch: Batch) -> Tensor:
-    """``(N,)`` rows for L_Sh: half of them with masks that end where the mesh does, if there are."""
+    """``(N,)`` rows for L_Sh, half of them with masks that end where the mesh does."""
     known = batch.mask_known & batch.near
     exact, cut = (rows.nonzero()[:, 0] for rows in (batch.mask_exact, known & ~batch.mask_exact))
     exact = exact[: max(SOME // 2, SOME - len(cut))]
