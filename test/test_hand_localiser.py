@@ -11,6 +11,7 @@ from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation.localisation import Localisation, false_alarms, localise
 from dhpe_ros.hand_localiser import SIZE, FoundHand, HandLocaliser, decode, shrunk
 from dhpe_ros.networks.localiser import LocaliserNetwork
+from dhpe_ros.training import train_localiser
 from dhpe_ros.training.config import BudgetConfig
 from dhpe_ros.training.train_localiser import localiser_loss, train
 from dhpe_ros.training.whole_pictures import HEIGHT, WIDTH, Frame, WholePictures, targets_of
@@ -171,7 +172,8 @@ def test_the_loss_of_a_perfect_answer_is_nothing_and_grows_with_each_error():
     assert localiser_loss(moved, *parts) == pytest.approx(1 - 0.05 + 2 * lacking, abs=1e-2)
 
 
-def test_a_short_training_lowers_the_loss():
+def test_a_short_training_lowers_the_loss(monkeypatch):
+    monkeypatch.setattr(train_localiser, "BATCH", 8)
     torch.manual_seed(0)
     network = LocaliserNetwork()
     made = pictures()
@@ -187,7 +189,8 @@ def test_a_short_training_lowers_the_loss():
     assert after < before
 
 
-def test_frozen_statistics_stay_as_they_are():
+def test_frozen_statistics_stay_as_they_are(monkeypatch):
+    monkeypatch.setattr(train_localiser, "BATCH", 2)
     made, budget = pictures(), BudgetConfig(minutes=0.0, steps=2)
     for frozen in (True, False):
         network = LocaliserNetwork()
