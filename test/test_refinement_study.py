@@ -21,7 +21,7 @@ from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement.objective import Observation, objective_of_steps
+from dhpe_ros.refinement.objective import Observation, objective_without_pictures
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
 
@@ -93,7 +93,7 @@ def test_a_swarm_lowers_the_objective_the_same_way_for_a_seed(projection, eviden
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     before, after = (
-        float(objective_of_steps(h, observation, projection, EQ_13)) for h in (start, first)
+        float(objective_without_pictures(h, observation, projection, EQ_13)) for h in (start, first)
     )
     assert after < 0.8 * before
 

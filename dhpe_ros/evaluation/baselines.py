@@ -17,7 +17,7 @@ from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import Bounds, HandParameters
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement.objective import Observation, objective_of_steps
+from dhpe_ros.refinement.objective import Observation, objective_without_pictures
 from dhpe_ros.refinement.refine import refine
 
 PARTICLES, GENERATIONS = 64, 50
@@ -59,7 +59,7 @@ def swarm(
     bounds = Bounds.of(projection.hand_model.theta_std)
 
     def value(parameters: Tensor) -> Tensor:
-        reached = objective_of_steps(parameters, seen, projection, config)
+        reached = objective_without_pictures(parameters, seen, projection, config)
         return reached.nan_to_num(float("inf"))
 
     scattered = torch.randn(PARTICLES, start.shape[1], generator=draws).to(start)
@@ -95,7 +95,7 @@ def fit_keypoints(
     start[:, 4:8] = sides
     seen = _repeated(observation, len(sides))
     fitted = refine(start, seen, projection, evidence, config).parameters
-    values = objective_of_steps(fitted, seen, projection, config)
+    values = objective_without_pictures(fitted, seen, projection, config)
     return fitted[values.nan_to_num(float("inf")).argmin()][None]
 
 

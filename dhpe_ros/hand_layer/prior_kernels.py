@@ -1,7 +1,7 @@
 """Compiled kernels of Eq. 13's terms that ask no image: values and gradients by the 63 numbers.
 
-They compute what ``priors.reference`` does, hand by hand, on one core: the mesh in its own
-precision, the few numbers of the pose in double.
+They compute what ``priors.reference`` and ``Anchors.distance`` do, hand by hand, on one core: the
+mesh in its own precision, the few numbers of the pose in double. ``bring_within`` keeps the bounds.
 """
 
 import math

@@ -90,7 +90,7 @@ class SkeletonLayer(nn.Module):
         return joints, slopes
 
     def differences(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """What ``derivatives`` computes, as differences in plain torch: for GPUs, as an oracle."""
+        """What ``derivatives`` computes, as differences in plain torch: its oracle."""
         count = len(parameters)
         parameters = parameters.double()
         moved = torch.cat((parameters[:, None], parameters[:, None] + self.steps), 1)

@@ -31,6 +31,7 @@ _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e-4, 1e5
 _EASIER, _HARDER = 0.2, 20.0
 
 
+@np.errstate(all="ignore")  # what is not finite shows in the values
 def levenberg_marquardt(
     start: Tensor,
     begin: Tensor,

@@ -84,19 +84,12 @@ class Outlines:
         outlines = [_Outline.of(*row, model.triangles, surface_points_of(model)) for row in rows]
         return Outlines(outlines, distances.numpy(), config.mask_weight)
 
-    def twice(self) -> Outlines:
-        """For two sets of parameters, one behind the other."""
-        return Outlines(2 * self.hands, np.tile(self.distances, (2, 1, 1)), self.weight)
-
-    def values(self, parameters: Tensor) -> Tensor:
-        """``(B,)`` float64: mean over an outline of its squared distance to the seen one, weighted.
-
-        A distance ``d^2`` saturates, as ``d^2 / (1 + d^2 / 0.05^2)``.
-        """
-        return self.derivatives(parameters)[0]
-
     def derivatives(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``values``, their gradient ``(B, 63)`` and Gauss-Newton's curvature ``(B, 63, 63)``."""
+        """Value ``(B,)``, gradient ``(B, 63)``, Gauss-Newton's curvature ``(B, 63, 63)``; float64.
+
+        The value is the mean over an outline of its squared distance to the seen one, weighted. A
+        distance ``d^2`` saturates, as ``d^2 / (1 + d^2 / 0.05^2)``.
+        """
         rows = parameters.detach().double().cpu().numpy()
         values, downhills = np.zeros(len(rows)), np.zeros((len(rows), PARAMETER_COUNT))
         curvatures = np.zeros((len(rows), PARAMETER_COUNT, PARAMETER_COUNT))

@@ -12,7 +12,6 @@ from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
 from dhpe_ros.projection import ProjectedHand, Projection
 from dhpe_ros.refinement.anchors import Anchors
-from dhpe_ros.refinement.mask_term import Outlines
 from dhpe_ros.refinement.priors import prior_terms
 
 
@@ -27,22 +26,17 @@ class Observation:
     previous: Tensor | None = None  # (B, 63), a frame ago, in this crop; NaN: not known
     estimate: Tensor | None = None  # (B, 63), the mesh network's, its camera moved onto the joints
     distances: Tensor | None = None  # (B, 128, 128), of ``signed_distances``, on the CPU
-    outlines: Outlines | None = None  # what of the meshes those are of, once it is known
 
     def twice(self) -> Observation:
         """For two sets of parameters, one behind the other."""
         parts = vars(self).values()
-        return Observation(*(None if p is None else _twice(p) for p in parts))
+        return Observation(*(None if p is None else torch.cat((p, p)) for p in parts))
 
     def on_cpu(self) -> Observation:
         """For steps that ask neither the picture nor its features."""
-        parts = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
+        parts = {name: part for name, part in vars(self).items() if part is not None}
         needless = {"image": None, "features": self.features[:, :0]}
         return replace(self, **{name: part.cpu() for name, part in parts.items()} | needless)
-
-
-def _twice(part: Tensor | Outlines) -> Tensor | Outlines:
-    return part.twice() if isinstance(part, Outlines) else torch.cat((part, part))
 
 
 def objective(
@@ -61,16 +55,12 @@ def objective(
 
 
 @torch.no_grad()
-def objective_of_steps(
+def objective_without_pictures(
     parameters: Tensor, observation: Observation, projection: Projection, config: RefinementConfig
 ) -> Tensor:
-    """What Levenberg-Marquardt goes down: the mask's term in place of the features', ``(B,)``."""
-    joints = _joints(parameters, projection)
-    total = joint_term(joints, observation, config)
-    total = total + terms_of_parameters(parameters, None, observation, projection, config)
-    if observation.outlines is None:
-        return total
-    return total + observation.outlines.values(parameters)
+    """Likewise without what asks the picture, its features or its mask: ``(B,)``."""
+    total = joint_term(_joints(parameters, projection), observation, config)
+    return total + terms_of_parameters(parameters, None, observation, projection, config)
 
 
 def joint_term(joints: Tensor, observation: Observation, config: RefinementConfig) -> Tensor:

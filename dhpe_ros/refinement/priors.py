@@ -59,7 +59,7 @@ def prior_derivatives(
 def reference_derivatives(
     parameters: Tensor, projection: Projection, config: RefinementConfig
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What ``prior_derivatives`` computes, in plain torch: for GPUs, as its oracle."""
+    """What ``prior_derivatives`` computes, in plain torch: its oracle."""
     with torch.enable_grad():
         moving = parameters.detach().requires_grad_(True)
         values = reference(moving, projection, config)

@@ -14,7 +14,7 @@ from dhpe_ros.crop import Crop, crop_to_image
 from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
 from dhpe_ros.projection import Projection
 from dhpe_ros.refinement.camera_alignment import align_camera
-from dhpe_ros.refinement.objective import Observation, joint_weights, objective_of_steps
+from dhpe_ros.refinement.objective import Observation, joint_weights, objective_without_pictures
 from dhpe_ros.types import PARAMETER_COUNT, Hand, Side
 
 SAME_HAND_OVERLAP = 0.3  # of crops, intersection over union
@@ -70,7 +70,7 @@ def choose_start(
     both, seen = torch.cat((estimate, torch.where(known, previous, estimate))), observation.twice()
     both = _aligned(both, seen, projection, config)
     alone = replace(config, temporal_weight=0.0, estimate_weight=0.0)
-    values = objective_of_steps(both, seen, projection, alone)
+    values = objective_without_pictures(both, seen, projection, alone)
     of_start, of_past = (value[:, None] for value in values.chunk(2))
     previous = previous.masked_fill(~(known & (of_past <= _MISFIT * of_start)), torch.nan)
     start = both[: len(estimate)]
