@@ -67,8 +67,8 @@ def levenberg_marquardt(
             break
         if awaited:
             here = torch.from_numpy(best.parameters).to(start.dtype)
-            slope.outlines = Outlines.of(here, observation.distances, projection, config)
-            best, awaited = slope.at(best.parameters), False
+            outlines = Outlines.of(here, observation.distances, projection, config)
+            best, awaited = slope.with_outlines(outlines, best), False
     before, after = slope.at(_rows(start)).value, best.value
     parameters = torch.from_numpy(best.parameters).to(start.dtype)
     return Descended(parameters, step, torch.from_numpy(before), torch.from_numpy(after))
@@ -112,7 +112,7 @@ class _Slope:
         config: RefinementConfig,
     ) -> None:
         self.scales = _scales(projection.hand_model)
-        self.outlines: Outlines | None = None
+        self._outlines: Outlines | None = None
         self._observed = observation.joints.double().numpy()
         self._weights = joint_weights(observation, config).double().numpy()
         self._anchors = anchors(begin, observation, projection, config)
@@ -124,11 +124,28 @@ class _Slope:
         terms = [
             self._joints(parameters),
             prior_derivatives(parameters, self._projection, self._config),
-            *(term.derivatives(parameters) for term in (self._anchors, self.outlines) if term),
+            *(term.derivatives(parameters) for term in (self._anchors, self._outlines) if term),
         ]
-        value, gradient, curvature = (sum(parts).numpy() for parts in zip(*terms, strict=True))
-        by_scale = curvature * (self.scales * self.scales[:, None])
-        return _Place(rows, value, -gradient * self.scales, by_scale)
+        return self._place(rows, *(sum(parts) for parts in zip(*terms, strict=True)))
+
+    def with_outlines(self, outlines: Outlines, there: _Place) -> _Place:
+        """From now on they count too; what it is like ``there`` with them."""
+        self._outlines = outlines
+        more = self._place(
+            there.parameters, *outlines.derivatives(torch.from_numpy(there.parameters))
+        )
+        return _Place(
+            there.parameters,
+            there.value + more.value,
+            there.downhill + more.downhill,
+            there.curvature + more.curvature,
+        )
+
+    def _place(
+        self, rows: np.ndarray, value: Tensor, gradient: Tensor, curvature: Tensor
+    ) -> _Place:
+        by_scale = curvature.numpy() * (self.scales * self.scales[:, None])
+        return _Place(rows, value.numpy(), -gradient.numpy() * self.scales, by_scale)
 
     def _joints(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``objective.joint_term``, its gradient, and the curvature with the weights of now."""
