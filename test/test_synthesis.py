@@ -1,5 +1,6 @@
 """The synthetic generator: every label is checked against the picture or the model."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -55,6 +56,15 @@ def test_the_mask_is_the_hand_without_its_forearm(drawn):
     assert any(
         (sample.opacity > 127).sum() > 1.1 * (sample.mask > 127).sum() for _, sample in drawn
     )
+
+
+def test_the_mask_is_the_whole_hand_also_where_the_arm_is_before_it(drawn):
+    for hand, sample in drawn:
+        near = cv2.dilate(sample.mask, np.ones((3, 3), np.uint8)) > 0
+        cells = hand.project(hand.vertices_m)[:, :2].round().astype(int)
+        inside = ((cells >= 0) & (cells < RENDER_SIZE)).all(1)
+        column, row = cells[inside].T
+        assert near[row, column].all()
 
 
 def test_the_joints_fill_the_stated_part_of_the_picture(drawn):

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -21,7 +20,7 @@ from tqdm import tqdm
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
 from dhpe_ros.pose_space import PoseSpace
-from dhpe_ros.rendering import Lights, Skin, random_skin, rasterize, render_hand
+from dhpe_ros.rendering import Lights, Skin, covered, random_skin, render_hand
 from dhpe_ros.rendering.texels import Texels
 from dhpe_ros.synthetic.forearm import Forearm, random_forearm
 from dhpe_ros.synthetic.hand_poses import sample_poses
@@ -37,6 +36,7 @@ NEAREST_M, FARTHEST_M = 0.3, 2.0  # middle MCP from the camera
 CLOSEST_M = 0.08  # that a forearm comes to the camera's plane: no point gets behind it
 PHOTO_POSES, PHOTO_SKINS = 0.5, 0.5  # of the hands, where there are photographs
 _POSE_CHUNK = 256
+_FINE = 2  # a pixel's side in samples of its mask, as `render_hand` has it
 
 
 @dataclass(frozen=True)
@@ -124,14 +124,13 @@ def render_sample(
     crop[:, :2] += 1 / RENDER_SIZE - 1
     lights = Lights.random(rng)
     whole = render_hand(crop, faces, RENDER_SIZE, skin, lights, texture_points=points_m)
-    visible = _hand_share(crop, faces, len(triangles))
     joints = hand.project(hand.joints_m)
     return Sample(
         image=_bytes(whole.rgb),
         joints_px=joints[:, :2].astype(np.float32),
         right=True,
         source="synthetic",
-        mask=_bytes(whole.mask * visible),
+        mask=_bytes(_hand_alone(crop[: len(hand.vertices_m)], triangles)),
         opacity=_bytes(whole.mask),
         relative_depth_px=joints[:, 2].astype(np.float32),
         rotation=hand.rotation.astype(np.float32),
@@ -158,11 +157,10 @@ def cloth_texels(texels: Texels, sleeve: np.ndarray) -> np.ndarray:
     return (sleeve[texels.vertices] & (texels.weights > 0)).any(1)
 
 
-def _hand_share(crop: np.ndarray, faces: np.ndarray, hand_faces: int) -> np.ndarray:
-    """``(H, W)``: 1 where the hand is nearest to the viewer, its rim included, else 0."""
-    nearest = rasterize(crop[None], faces, RENDER_SIZE).face_index[0]
-    hand = ((nearest >= 0) & (nearest < hand_faces)).astype(np.float32)
-    return cv2.dilate(hand, np.ones((3, 3), np.uint8)) * (nearest < hand_faces)
+def _hand_alone(crop: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """``(H, W)``: the part of each pixel that the hand covers, as if no arm were before it."""
+    fine = covered(crop[None], triangles, _FINE * RENDER_SIZE)[0]
+    return fine.reshape(RENDER_SIZE, _FINE, RENDER_SIZE, _FINE).mean((1, 3))
 
 
 def _bytes(image: np.ndarray) -> np.ndarray:
