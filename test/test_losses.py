@@ -80,6 +80,18 @@ def test_heatmaps_are_zero_at_the_target_and_count_cells(batch):
     assert losses.joint_heatmaps(wrong, inside).tolist() == pytest.approx([4 / 21, 0.0])
 
 
+def test_heatmaps_of_left_hands_count_a_tenth(batch):
+    joints = torch.full((2, 21, 2), 0.1)
+    mixed = dataclasses.replace(batch, joints=joints, right=torch.tensor([False, True]))
+    off = heatmap_targets(joints) + 0.5
+    maps = EvidenceMaps(torch.zeros(2, 2048), (off,), torch.zeros(2), NO_MASKS, NO_HAND)
+    right = 32 * 32 * 0.25
+    assert losses.joint_heatmaps(maps, mixed).tolist() == pytest.approx([0.1 * right, right])
+    background = dataclasses.replace(mixed, hand=torch.tensor([False, True]))
+    empty = EvidenceMaps(torch.zeros(2, 2048), (off * 0 + 0.5,), torch.zeros(2), NO_MASKS, NO_HAND)
+    assert losses.joint_heatmaps(empty, background)[0] == pytest.approx(right)
+
+
 def test_joints_outside_and_missing_hands_want_empty_heatmaps(batch):
     joints = torch.full((2, 21, 2), 0.1)
     joints[0] = 1.2
