@@ -150,7 +150,7 @@ class RefinementConfig:
         live=True,
     )
     mask_weight: float = setting(
-        60.0,
+        160.0,
         "weight of a term that brings the mesh's outline onto the seen hand's, which gradient "
         "steps leave out; 0: none",
         at_least=0.0,

@@ -13,6 +13,7 @@ from dhpe_ros.hand_layer.surface_points import surface_points_of
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.projection import Projection
+from dhpe_ros.refinement import levenberg_marquardt
 from dhpe_ros.refinement.mask_term import Outlines, signed_distances
 from dhpe_ros.refinement.objective import Observation
 from dhpe_ros.refinement.refine import refine
@@ -71,7 +72,7 @@ def test_distances_tell_where_between_two_cells_the_outline_runs(radius):
 def test_a_crop_without_a_hand_or_with_nothing_else_tells_nothing(projection, hand, value):
     distances = signed_distances(torch.full((1, 64, 64), value))
     assert distances.isnan().all()
-    outlines = Outlines.of(hand, distances, projection, CONFIG)
+    outlines = Outlines.of(hand, distances, projection, CONFIG, reach=0.05)
     for part in outlines.derivatives(hand):
         assert (part == 0).all()
 
@@ -110,7 +111,8 @@ def test_the_gradient_is_that_of_the_value(projection, hand):
     other = hand.clone()
     other[:, 53] = 2.0
     other[:, 1] += 0.03
-    outlines = Outlines.of(hand, signed_distances(_mask(projection, other)), projection, CONFIG)
+    distances = signed_distances(_mask(projection, other))
+    outlines = Outlines.of(hand, distances, projection, CONFIG, reach=0.05)
     hand = hand.double()
     value, gradient, curvature = outlines.derivatives(hand)
     assert 0 < value.item() < CONFIG.mask_weight * 0.03**2
@@ -123,7 +125,7 @@ def test_the_gradient_is_that_of_the_value(projection, hand):
 
 def test_a_far_outline_hardly_pulls(projection, hand):
     near, far = (
-        Outlines.of(hand, signed_distances(_disc(64, radius)), projection, CONFIG)
+        Outlines.of(hand, signed_distances(_disc(64, radius)), projection, CONFIG, reach=0.05)
         for radius in (0.75, 0.02)
     )
     assert far.derivatives(hand)[1].norm() < 0.5 * near.derivatives(hand)[1].norm()
@@ -153,6 +155,52 @@ def test_refinement_brings_the_outline_onto_the_mask(projection, hand):
     assert with_mask > 0.93
     without = dataclasses.replace(CONFIG, mask_weight=0.0)
     assert overlap(masked, without) == pytest.approx(alone, abs=1e-6)
+
+
+def test_an_outline_that_is_seen_some_way_off_pulls_until_the_mesh_is_there(
+    projection, hand, monkeypatch
+):
+    off = hand.clone()
+    off[:, 1] += 0.09
+    with torch.no_grad():
+        joints = projection(off).joints[..., :2]
+    evidence = build_evidence("lite").eval().requires_grad_(False)
+    mask = _mask(projection, hand)
+    seen = Observation(
+        None, torch.zeros(1, 2048), joints, torch.full((1, 21), 0.5),
+        distances=signed_distances(mask),
+    )  # fmt: skip
+
+    def apart():
+        found = refine(off, seen, projection, evidence, CONFIG).parameters
+        return (_mask(projection, found) - mask).abs().sum().item()
+
+    in_two_looks = apart()
+    monkeypatch.setattr(levenberg_marquardt, "_LOOKS", {1: 0.05})
+    assert in_two_looks < 0.8 * apart()
+
+
+def test_hands_that_are_refined_together_end_where_each_would_alone(projection, hand):
+    config = dataclasses.replace(CONFIG, tolerance=0.0, steps=12)
+    hands = hand.repeat(3, 1)
+    hands[1:, 8:20] += 0.3
+    with torch.no_grad():
+        joints = projection(hands).joints[..., :2]
+    masks = torch.cat([_mask(projection, other[None]) for other in hands.roll(1, 0)])
+    evidence = build_evidence("lite").eval().requires_grad_(False)
+
+    def refined(rows):
+        seen = Observation(
+            None, torch.zeros(3, 2048), joints, torch.ones(3, 21), distances=signed_distances(masks)
+        )
+        parts = {name: part[rows] for name, part in vars(seen).items() if part is not None}
+        start = hand.expand(len(joints[rows]), -1)
+        return refine(start, Observation(**{"image": None} | parts), projection, evidence, config)
+
+    together = refined(slice(None)).parameters
+    for k in range(3):
+        alone = refined(slice(k, k + 1)).parameters
+        torch.testing.assert_close(together[k : k + 1], alone, atol=1e-4, rtol=1e-4)
 
 
 def test_the_outline_of_two_squares_is_where_they_do_not_hide_each_other():

@@ -29,6 +29,9 @@ from dhpe_ros.refinement.priors import prior_derivatives
 
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e-4, 1e5
 _EASIER, _HARDER = 0.2, 20.0
+# After which steps the mesh's outline is found, and from how far, in half-sides of the crop, the seen
+# one pulls it from then on: first what is nearly right comes near, then what stayed far is let go.
+_LOOKS = {1: 0.1, 4: 0.05}
 
 
 @np.errstate(all="ignore")  # what is not finite shows in the values
@@ -43,14 +46,15 @@ def levenberg_marquardt(
 
     Ends after ``config.steps`` trials, when no hand's value falls by more than ``config.tolerance``
     of it any more, or when ``config.time_budget`` is over. A mask that is seen comes in once the
-    first step has brought the mesh near it.
+    first step has brought the mesh near it, and again with the outline that it has a little later.
     """
     begun = time.monotonic()
     slope = _Slope(begin, observation, projection, config)
     lowest, highest, _ = Bounds.of(projection.hand_model.theta_std.double())
     best = slope.at(_rows(begin))
     damping = np.full(len(best.value), _FIRST_DAMPING)
-    step, awaited = 0, observation.distances is not None and config.looks_at_masks
+    step, seen = 0, observation.distances is not None and config.looks_at_masks
+    looks = dict(_LOOKS) if seen else {}
     while step < config.steps:
         step += 1
         moved = best.parameters + slope.scales * best.step(damping)
@@ -61,14 +65,15 @@ def levenberg_marquardt(
         best = tried.where(falls, best)
         damping = np.maximum(damping * np.where(falls, _EASIER, _HARDER), _LEAST_DAMPING)
         going_on = enough | (~falls & (damping < _MOST_DAMPING) & np.isfinite(best.value))
-        if not awaited and not going_on.any():
-            break
         if config.time_budget and time.monotonic() - begun > config.time_budget:
             break
-        if awaited:
+        reach = looks.pop(step, None)
+        if reach:
             here = torch.from_numpy(best.parameters).to(start.dtype)
-            outlines = Outlines.of(here, observation.distances, projection, config)
-            best, awaited = slope.with_outlines(outlines, best), False
+            slope.outlines = Outlines.of(here, observation.distances, projection, config, reach)
+            best, damping = slope.at(best.parameters), np.full_like(damping, _FIRST_DAMPING)
+        elif not (looks or going_on.any()):
+            break
     before, after = slope.at(_rows(start)).value, best.value
     parameters = torch.from_numpy(best.parameters).to(start.dtype)
     return Descended(parameters, step, torch.from_numpy(before), torch.from_numpy(after))
@@ -112,7 +117,7 @@ class _Slope:
         config: RefinementConfig,
     ) -> None:
         self.scales = _scales(projection.hand_model)
-        self._outlines: Outlines | None = None
+        self.outlines: Outlines | None = None  # None: none is seen yet
         self._observed = observation.joints.double().numpy()
         self._weights = joint_weights(observation, config).double().numpy()
         self._anchors = anchors(begin, observation, projection, config)
@@ -124,22 +129,9 @@ class _Slope:
         terms = [
             self._joints(parameters),
             prior_derivatives(parameters, self._projection, self._config),
-            *(term.derivatives(parameters) for term in (self._anchors, self._outlines) if term),
+            *(term.derivatives(parameters) for term in (self._anchors, self.outlines) if term),
         ]
         return self._place(rows, *(sum(parts) for parts in zip(*terms, strict=True)))
-
-    def with_outlines(self, outlines: Outlines, there: _Place) -> _Place:
-        """From now on they count too; what it is like ``there`` with them."""
-        self._outlines = outlines
-        more = self._place(
-            there.parameters, *outlines.derivatives(torch.from_numpy(there.parameters))
-        )
-        return _Place(
-            there.parameters,
-            there.value + more.value,
-            there.downhill + more.downhill,
-            there.curvature + more.curvature,
-        )
 
     def _place(
         self, rows: np.ndarray, value: Tensor, gradient: Tensor, curvature: Tensor

@@ -22,7 +22,6 @@ from dhpe_ros.rendering import outline_lengths
 from dhpe_ros.types import MIDDLE_MCP, PARAMETER_COUNT
 
 GRID = 128  # cells along a crop's side in which distances are kept
-_REACH = 0.05  # half-sides of the crop; what is farther off is hardly pulled any more
 _OF_PALM = 0.05  # of the way from the wrist to the middle MCP: nearer, the arm has no outline
 
 
@@ -68,10 +67,15 @@ class Outlines:
     hands: list[_Outline]
     distances: np.ndarray  # (B, 128, 128), of ``signed_distances``
     weight: float
+    reach: float  # half-sides of the crop; what is farther off is hardly pulled any more
 
     @staticmethod
     def of(
-        parameters: Tensor, distances: Tensor, projection: Projection, config: RefinementConfig
+        parameters: Tensor,
+        distances: Tensor,
+        projection: Projection,
+        config: RefinementConfig,
+        reach: float,
     ) -> Outlines:
         """As they are at ``parameters`` ``(B, 63)``."""
         with torch.no_grad():
@@ -82,20 +86,20 @@ class Outlines:
         rows = zip(meshes, skeletons, distances.numpy(), strict=True)
         model = projection.hand_model
         outlines = [_Outline.of(*row, model.triangles, surface_points_of(model)) for row in rows]
-        return Outlines(outlines, distances.numpy(), config.mask_weight)
+        return Outlines(outlines, distances.numpy(), config.mask_weight, reach)
 
     def derivatives(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Value ``(B,)``, gradient ``(B, 63)``, Gauss-Newton's curvature ``(B, 63, 63)``; float64.
 
         The value is the mean over an outline of its squared distance to the seen one, weighted. A
-        distance ``d^2`` saturates, as ``d^2 / (1 + d^2 / 0.05^2)``.
+        distance ``d^2`` saturates, as ``d^2 / (1 + d^2 / reach^2)``.
         """
         rows = parameters.detach().double().cpu().numpy()
         values, downhills = np.zeros(len(rows)), np.zeros((len(rows), PARAMETER_COUNT))
         curvatures = np.zeros((len(rows), PARAMETER_COUNT, PARAMETER_COUNT))
         for k, one in enumerate(self.hands):
             away, slopes = one.read(rows[k], self.distances[k])
-            saturated = 1 + (away / _REACH) ** 2
+            saturated = 1 + (away / self.reach) ** 2
             values[k] = self.weight * (one.shares * away**2 / saturated).sum()
             weights = 2 * self.weight * one.shares / saturated**2
             squares = slopes[None], away[None], weights[None]
