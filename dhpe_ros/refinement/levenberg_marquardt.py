@@ -29,8 +29,8 @@ from dhpe_ros.refinement.priors import prior_derivatives
 
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e-4, 1e5
 _EASIER, _HARDER = 0.2, 20.0
-# After which steps the mesh's outline is found, and from how far, in half-sides of the crop, the seen
-# one pulls it from then on: first what is nearly right comes near, then what stayed far is let go.
+# After which steps the mesh's outline is found, and from how far, in half-sides of the crop, the
+# seen one pulls it from then on: what is nearly right comes near, then what stayed far is let go.
 _LOOKS = {1: 0.1, 4: 0.05}
 
 
