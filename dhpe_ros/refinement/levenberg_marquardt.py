@@ -31,7 +31,7 @@ _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e-4, 1e5
 _EASIER, _HARDER = 0.2, 20.0
 # After which steps the mesh's outline is found, and from how far, in half-sides of the crop, the
 # seen one pulls it from then on: what is nearly right comes near, then what stayed far is let go.
-_LOOKS = {1: 0.1, 4: 0.05}
+_LOOKS = {1: 0.1, 3: 0.05}
 
 
 @np.errstate(all="ignore")  # what is not finite shows in the values
@@ -71,7 +71,7 @@ def levenberg_marquardt(
         if reach:
             here = torch.from_numpy(best.parameters).to(start.dtype)
             slope.outlines = Outlines.of(here, observation.distances, projection, config, reach)
-            best, damping = slope.at(best.parameters), np.full_like(damping, _FIRST_DAMPING)
+            best = slope.at(best.parameters)
         elif not (looks or going_on.any()):
             break
     before, after = slope.at(_rows(start)).value, best.value
