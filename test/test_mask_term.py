@@ -157,27 +157,30 @@ def test_refinement_brings_the_outline_onto_the_mask(projection, hand):
     assert overlap(masked, without) == pytest.approx(alone, abs=1e-6)
 
 
-def test_an_outline_that_is_seen_some_way_off_pulls_until_the_mesh_is_there(
-    projection, hand, monkeypatch
-):
-    off = hand.clone()
-    off[:, 1] += 0.09
+def test_the_farther_the_reach_the_more_pulls_what_is_seen_some_way_off(projection, hand):
+    distances = signed_distances(_disc(64, 0.75))
+    wide, narrow = (
+        Outlines.of(hand, distances, projection, CONFIG, reach).derivatives(hand)[1].norm()
+        for reach in (0.1, 0.05)
+    )
+    assert wide > 2 * narrow > 0
+
+
+def test_the_outline_is_found_twice_and_lets_go_sooner_then(projection, hand, monkeypatch):
+    reaches, found = [], Outlines.of
+
+    def watched(*args):
+        reaches.append(args[-1])
+        return found(*args)
+
+    monkeypatch.setattr(levenberg_marquardt.Outlines, "of", watched)
     with torch.no_grad():
-        joints = projection(off).joints[..., :2]
+        joints = projection(hand).joints[..., :2] + 0.05
+    distances = signed_distances(_mask(projection, hand))
+    seen = Observation(None, torch.zeros(1, 2048), joints, torch.ones(1, 21), distances=distances)
     evidence = build_evidence("lite").eval().requires_grad_(False)
-    mask = _mask(projection, hand)
-    seen = Observation(
-        None, torch.zeros(1, 2048), joints, torch.full((1, 21), 0.5),
-        distances=signed_distances(mask),
-    )  # fmt: skip
-
-    def apart():
-        found = refine(off, seen, projection, evidence, CONFIG).parameters
-        return (_mask(projection, found) - mask).abs().sum().item()
-
-    in_two_looks = apart()
-    monkeypatch.setattr(levenberg_marquardt, "_LOOKS", {1: 0.05})
-    assert in_two_looks < 0.8 * apart()
+    refine(hand, seen, projection, evidence, CONFIG)
+    assert reaches == [0.1, 0.05]
 
 
 def test_hands_that_are_refined_together_end_where_each_would_alone(projection, hand):
