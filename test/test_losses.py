@@ -88,7 +88,8 @@ def test_heatmaps_of_left_hands_count_a_tenth(batch):
     right = 32 * 32 * 0.25
     assert losses.joint_heatmaps(maps, mixed).tolist() == pytest.approx([0.1 * right, right])
     background = dataclasses.replace(mixed, hand=torch.tensor([False, True]))
-    empty = EvidenceMaps(torch.zeros(2, 2048), (off * 0 + 0.5,), torch.zeros(2), NO_MASKS, NO_HAND)
+    flat = torch.full_like(off, 0.5)
+    empty = EvidenceMaps(torch.zeros(2, 2048), (flat,), torch.zeros(2), NO_MASKS, NO_HAND)
     assert losses.joint_heatmaps(empty, background)[0] == pytest.approx(right)
 
 

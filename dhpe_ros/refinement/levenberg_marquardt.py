@@ -53,8 +53,8 @@ def levenberg_marquardt(
     lowest, highest, _ = Bounds.of(projection.hand_model.theta_std.double())
     best = slope.at(_rows(begin))
     damping = np.full(len(best.value), _FIRST_DAMPING)
-    step, seen = 0, observation.distances is not None and config.looks_at_masks
-    looks = dict(_LOOKS) if seen else {}
+    masked = observation.distances is not None and config.looks_at_masks
+    step, looks = 0, dict(_LOOKS) if masked else {}
     while step < config.steps:
         step += 1
         moved = best.parameters + slope.scales * best.step(damping)
@@ -131,13 +131,9 @@ class _Slope:
             prior_derivatives(parameters, self._projection, self._config),
             *(term.derivatives(parameters) for term in (self._anchors, self.outlines) if term),
         ]
-        return self._place(rows, *(sum(parts) for parts in zip(*terms, strict=True)))
-
-    def _place(
-        self, rows: np.ndarray, value: Tensor, gradient: Tensor, curvature: Tensor
-    ) -> _Place:
-        by_scale = curvature.numpy() * (self.scales * self.scales[:, None])
-        return _Place(rows, value.numpy(), -gradient.numpy() * self.scales, by_scale)
+        value, gradient, curvature = (sum(parts).numpy() for parts in zip(*terms, strict=True))
+        by_scale = curvature * (self.scales * self.scales[:, None])
+        return _Place(rows, value, -gradient * self.scales, by_scale)
 
     def _joints(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``objective.joint_term``, its gradient, and the curvature with the weights of now."""

@@ -36,7 +36,7 @@ NEAREST_M, FARTHEST_M = 0.3, 2.0  # middle MCP from the camera
 CLOSEST_M = 0.08  # that a forearm comes to the camera's plane: no point gets behind it
 PHOTO_POSES, PHOTO_SKINS = 0.5, 0.5  # of the hands, where there are photographs
 _POSE_CHUNK = 256
-_FINE = 2  # a pixel's side in samples of its mask, as `render_hand` has it
+_FINE = 2  # samples along a pixel's side
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,9 @@ def render_sample(
     crop = hand.project(points_m) * (2 / RENDER_SIZE)
     crop[:, :2] += 1 / RENDER_SIZE - 1
     lights = Lights.random(rng)
-    whole = render_hand(crop, faces, RENDER_SIZE, skin, lights, texture_points=points_m)
+    whole = render_hand(
+        crop, faces, RENDER_SIZE, skin, lights, texture_points=points_m, supersampling=_FINE
+    )
     joints = hand.project(hand.joints_m)
     return Sample(
         image=_bytes(whole.rgb),
