@@ -38,12 +38,13 @@ def captured(
 def replayed(
     call: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor]
 ) -> Callable[..., list[Tensor]]:
-    """``call`` as one launch, for tensors that look as ``inputs``.
+    """``call`` as one launch, for tensors that look as ``inputs``, on their device.
 
     It returns copies: the graph's own outputs are written again by the next call.
     """
     own = tuple(tensor.clone() for tensor in inputs)
-    graph, outputs = captured(lambda: call(*own))
+    with torch.cuda.device(own[0].device):  # a graph of another device would stay empty
+        graph, outputs = captured(lambda: call(*own))
 
     def replay(*given: Tensor) -> list[Tensor]:
         for tensor, other in zip(own, given, strict=True):

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import _inductor
 
+from dhpe_ros import cuda_graph
 from dhpe_ros.cli import build_parser
 from dhpe_ros.config import Config
-from dhpe_ros.engines import graphs, networks, store
+from dhpe_ros.engines import aoti, graphs, networks, store
 from dhpe_ros.engines import identity as identity_module
 from dhpe_ros.engines.identity import identify
 from dhpe_ros.evidence import Evidence
@@ -289,6 +291,38 @@ def test_the_command_of_a_message_builds_that_engine(model):
     )  # fmt: skip
     assert (arguments.weights, arguments.device) == ("my weights.safetensors", "cuda:1")
     assert arguments.output == asked.engines
+
+
+def test_a_graph_is_captured_on_the_device_of_its_inputs(monkeypatch):
+    current = []
+
+    class Current:
+        def __init__(self, device):
+            self.device = device
+
+        def __enter__(self):
+            current.append(self.device)
+
+        def __exit__(self, *_):
+            current.pop()
+
+    def captured(call):
+        assert current == [torch.device("meta")]
+        return SimpleNamespace(replay=call), call()
+
+    monkeypatch.setattr(torch.cuda, "device", Current)
+    monkeypatch.setattr(cuda_graph, "captured", captured)
+    given = torch.zeros(1, device="meta")
+    (result,) = cuda_graph.replayed(lambda x: [x + 1], [given])(given)
+    assert result.shape == (1,) and current == []
+
+
+def test_an_aoti_engine_is_opened_on_the_gpu_of_the_inputs(monkeypatch, tmp_path):
+    opened = []
+    monkeypatch.setattr(_inductor, "aoti_load_package", lambda *given, **of: opened.append(of))
+    monkeypatch.setattr(aoti, "replayed", lambda run, inputs: run)
+    aoti.load(tmp_path, (SimpleNamespace(device=torch.device("cuda:1")),))
+    assert opened == [{"device_index": 1}]
 
 
 class TestAGpuWithoutAnEngine:

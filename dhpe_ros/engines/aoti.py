@@ -55,9 +55,10 @@ def compile_program(
 
 def load(path: Path, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
     """The engine as a function of tensors that look as ``inputs``; on a GPU as a CUDA graph."""
-    if inputs[0].device.type == "cpu":
+    device = inputs[0].device
+    if device.type == "cpu":
         return _opened(path)
-    return replayed(_opened_as_documented(path), inputs)
+    return replayed(_opened_as_documented(path, device.index), inputs)
 
 
 def _opened(path: Path) -> Callable[..., Any]:
@@ -73,10 +74,11 @@ def _opened(path: Path) -> Callable[..., Any]:
     return lambda *tensors: run(list(tensors))
 
 
-def _opened_as_documented(path: Path) -> Callable[..., Any]:
+def _opened_as_documented(path: Path, device_index: int = -1) -> Callable[..., Any]:
+    """On a GPU by its number; without, CUDA's own choice, whatever the current device is."""
     from torch._inductor import aoti_load_package
 
-    return aoti_load_package(str(path))
+    return aoti_load_package(str(path), device_index=device_index)
 
 
 def decompose(program: ExportedProgram) -> ExportedProgram:
