@@ -59,7 +59,7 @@ class Recorder:
 @pytest.fixture
 def runtime(monkeypatch):
     """What ``load`` of both compilers does with the files of an engine; tests may replace it."""
-    runtime = SimpleNamespace(value=2.0, fails="")
+    runtime = SimpleNamespace(value=2.0, fails="", error=RuntimeError("out of\nmemory"), broken="")
 
     def load(path, inputs):
         if runtime.fails == "load":
@@ -69,8 +69,8 @@ def runtime(monkeypatch):
         run = getattr(engine, f"{network}_engine")
 
         def call(*tensors):
-            if runtime.fails == "run":
-                raise RuntimeError("out of\nmemory")
+            if runtime.fails == "run" or path.name.startswith(runtime.broken or "none"):
+                raise runtime.error
             return run(*tensors)
 
         return call
@@ -213,27 +213,47 @@ def test_an_engine_that_does_not_start_is_not_run(model, caplog, runtime, moment
     assert {"load": "libnvinfer", "run": "out of memory"}[moment] in running.trouble
 
 
-def test_an_engine_that_fails_later_is_replaced_by_eager_for_good(model, caplog, runtime):
+@pytest.mark.parametrize("error", [RuntimeError("out of\nmemory"), ValueError("bad\nshape")])
+def test_an_engine_that_fails_later_is_replaced_for_good(model, caplog, runtime, error):
     put_engine(model())
     running = backed(model())
-    runtime.fails = "run"
+    runtime.fails, runtime.error = "run", error
     assert running.see(crops(1)).right.tolist() == [1]
-    assert running.name == "eager" and "out of memory" in running.trouble
+    said = " ".join(str(error).split())
+    assert running.name == "eager"
+    assert running.trouble == (
+        f"the compiled (fp32) networks failed: {said}; running eager instead"
+    )
     runtime.fails = ""
     assert running.see(crops(1)).right.tolist() == [1]
     assert len(caplog.records) == 1
 
 
+def test_an_engine_that_fails_later_is_replaced_by_the_next_backend(model, caplog, runtime):
+    for compiler in ("tensorrt", "aoti"):
+        put_engine(model(), compiler)
+    running = backed(model())
+    runtime.broken = "lite-cpu-tensorrt"
+    assert running.see(crops(1)).right.tolist() == [2]
+    assert running.name == "compiled (fp32)" and "tensorrt (fp32)" in running.trouble
+    runtime.fails = "run"
+    assert running.see(crops(1)).right.tolist() == [1]
+    assert running.name == "eager" and len(caplog.records) == 2
+    failures = ("the tensorrt (fp32) networks failed", "the compiled (fp32) networks failed")
+    assert all(failure in running.trouble for failure in failures), "both stay in diagnostics"
+
+
 def test_strict_stops_instead(model, runtime):
-    with pytest.raises(ValueError, match=r"model\.strict_backend: no engine lite-cpu-aoti"):
+    with pytest.raises(store.EngineError, match=r"model\.strict_backend: no engine lite-cpu-aoti"):
         backed(model(backend="compiled", strict_backend=True))
     assert backed(model(strict_backend=True)).name == "eager", "auto asked for nothing"
     put_engine(model())
     running = backed(model(strict_backend=True))
-    runtime.fails = "run"
-    with pytest.raises(ValueError, match=r"model\.strict_backend: .*out of memory"):
-        running.see(crops(1))
-    with pytest.raises(ValueError, match=r"model\.strict_backend: .*out of memory"):
+    runtime.fails, runtime.error = "run", TypeError("out of memory")
+    for _ in range(3):
+        with pytest.raises(store.EngineError, match=r"model\.strict_backend: .*out of memory"):
+            running.see(crops(1))
+    with pytest.raises(store.EngineError, match=r"model\.strict_backend: .*out of memory"):
         backed(model(strict_backend=True))
 
 
@@ -362,14 +382,15 @@ class TestAGpuWithoutAnEngine:
     def test_there_are_none_where_something_else_was_asked_for(self, run, made, settings):
         assert run(**settings).name == "eager" and made == []
 
-    def test_where_they_fail_eager_torch_runs_and_says_why(self, run, monkeypatch):
+    @pytest.mark.parametrize("kind", [RuntimeError, ValueError])
+    def test_where_they_fail_eager_torch_runs_and_says_why(self, run, monkeypatch, kind):
         def fail(*_):
-            raise RuntimeError("out of\nmemory")
+            raise kind("out of\nmemory")
 
         monkeypatch.setattr(networks, "as_cuda_graphs", fail)
         assert run().name == "eager"
         assert run().trouble == (
             "CUDA graphs of the networks failed: out of memory; running eager instead"
         )
-        with pytest.raises(ValueError, match="CUDA graphs"):
+        with pytest.raises(store.EngineError, match="CUDA graphs"):
             run(strict_backend=True)

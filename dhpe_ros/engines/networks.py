@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ _CHAINS = {
     "compiled": ("compiled",),
     "eager": (),
 }
-_COMPILER_OF = {"tensorrt": "tensorrt", "compiled": "aoti"}
+COMPILER_OF = {"tensorrt": "tensorrt", "compiled": "aoti"}
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
@@ -90,14 +90,16 @@ class BackedNetworks:
     """The networks on the backend of a configuration, or on the next that works.
 
     ``trouble`` says why it is not the one that was wanted; it is empty where nothing is wrong.
+    Under ``strict_backend`` an ``EngineError`` says so instead, now or whenever it happens.
     """
 
     def __init__(self, eager: EagerNetworks, model: ModelConfig, device: torch.device) -> None:
-        """Raises ``ValueError`` under ``strict_backend`` where it would have to fall back."""
         self.trouble = ""
         self._eager = eager
         self._strict = model.strict_backend
-        self._active = self._choose(model, device)
+        self._troubles: list[str] = []
+        self._ways = _ways(eager, model, device)
+        self._active = self._next()
         plain = self._active is eager and model.backend == "auto"
         hint = "; dhpe export makes faster ones for this machine" if plain else ""
         _log.info("networks: %s%s", self.name, hint)
@@ -119,48 +121,43 @@ class BackedNetworks:
         """``(1, 3, *SIZE)`` uint8 to what `LocaliserNetwork` answers."""
         return self._run(lambda networks: networks.locate(pictures), len(pictures))
 
-    def _choose(self, model: ModelConfig, device: torch.device) -> EagerNetworks | EngineNetworks:
-        reasons: list[str] = []
-        chosen: EagerNetworks | EngineNetworks | None = None
-        for backend in _CHAINS[model.backend]:
-            chosen, reason = _first_engine(backend, model, device)
-            reasons += [reason] * bool(reason)
-            if chosen:
-                break
-        if not chosen:
-            chosen, reason = self._without_engine(model, device)
-            reasons += [reason] * bool(reason)
-        if reasons:
-            self._tell("; ".join(reasons), chosen.name)
-        return chosen
-
-    def _without_engine(
-        self, model: ModelConfig, device: torch.device
-    ) -> tuple[EagerNetworks | EngineNetworks, str]:
-        """CUDA graphs on a GPU, if nothing else was asked for; why not, where they fail."""
-        precision = _precisions_of(model, device)[0]
-        if model.backend != "auto" or device.type != "cuda" or aoti.unfit(device, precision):
-            return self._eager, ""
-        try:
-            return as_cuda_graphs(self._eager, precision, device), ""
-        except RuntimeError as error:
-            return self._eager, f"CUDA graphs of the networks failed: {_one_line(error)}"
-
     def _run(self, call: Callable[[Any], _Result], rows: int) -> _Result:
-        if self._active is self._eager or rows == 0:
-            return call(self._eager)
-        try:
-            return call(self._active)
-        except RuntimeError as error:
-            self._tell(f"the {self.name} networks failed: {_one_line(error)}", self._eager.name)
-            self._active = self._eager
-            return call(self._eager)
+        while rows and self._active is not self._eager:
+            try:
+                return call(self._active)
+            except Exception as error:  # whatever a runtime raises: there is another way
+                self._active = self._next(f"the {self.name} networks failed: {_one_line(error)}")
+        return call(self._eager)
 
-    def _tell(self, reason: str, instead: str) -> None:
-        if self._strict:
-            raise ValueError(f"model.strict_backend: {reason}")
-        self.trouble = f"{reason}; running {instead} instead"
-        _log.warning("%s", self.trouble)
+    def _next(self, trouble: str = "") -> EagerNetworks | EngineNetworks:
+        """The next way that works, after ``trouble`` with the one before."""
+        known, networks = len(self._troubles), None
+        self._note(trouble)
+        while networks is None:
+            networks, trouble = next(self._ways)
+            self._note(trouble)
+        if len(self._troubles) > known:
+            self.trouble = f"{'; '.join(self._troubles)}; running {networks.name} instead"
+            _log.warning("%s", self.trouble)
+        return networks
+
+    def _note(self, trouble: str) -> None:
+        if trouble and self._strict:
+            raise store.EngineError(f"model.strict_backend: {trouble}")
+        self._troubles += [trouble] * bool(trouble)
+
+
+def _ways(
+    eager: EagerNetworks, model: ModelConfig, device: torch.device
+) -> Iterator[tuple[EagerNetworks | EngineNetworks | None, str]]:
+    """What may run, the fastest first and eager torch at last, each made when it is asked for.
+
+    None is one that cannot be had; beside it why, where that is worth a warning.
+    """
+    for backend in _CHAINS[model.backend]:
+        yield _first_engine(backend, model, device)
+    yield _graphs_instead(eager, model, device)
+    yield eager, ""
 
 
 def precisions(device: torch.device) -> tuple[str, ...]:
@@ -172,7 +169,8 @@ def precisions(device: torch.device) -> tuple[str, ...]:
     return tuple(precision for precision in order if not aoti.unfit(device, precision))
 
 
-def _precisions_of(model: ModelConfig, device: torch.device) -> tuple[str, ...]:
+def precisions_of(model: ModelConfig, device: torch.device) -> tuple[str, ...]:
+    """The one that is set, or all that engines on a device may be of, the best first."""
     return precisions(device) if model.precision == "auto" else (model.precision,)
 
 
@@ -201,7 +199,7 @@ def as_cuda_graphs(eager: EagerNetworks, precision: str, device: torch.device) -
 
 def _open(backend: str, model: ModelConfig, device: torch.device, precision: str) -> EngineNetworks:
     """A checked engine that has run once. Raises ``EngineError``, or what its runtime raises."""
-    compiler = _COMPILER_OF[backend]
+    compiler = COMPILER_OF[backend]
     identity = identify(model, device, compiler, precision)
     paths = store.find(engines_folder(model), identity)
     networks = load_engines(f"{backend} ({precision})", compiler, paths, device)
@@ -220,10 +218,10 @@ def _first_engine(
 ) -> tuple[EngineNetworks | None, str]:
     """The engine of a backend, or why there is none although it was asked for or is there."""
     asked = backend == model.backend
-    if device.type not in COMPILERS[_COMPILER_OF[backend]].DEVICES:
+    if device.type not in COMPILERS[COMPILER_OF[backend]].DEVICES:
         return None, f"{backend} does not run on {device.type}" if asked else ""
     reasons = []
-    for precision in _precisions_of(model, device):
+    for precision in precisions_of(model, device):
         try:
             return _open(backend, model, device, precision), ""
         except store.MissingEngineError as error:
@@ -234,6 +232,19 @@ def _first_engine(
         except Exception as error:  # whatever a compiler's runtime raises: there is another backend
             reasons.insert(0, f"the {backend} ({precision}) engine failed: {_one_line(error)}")
     return None, next(iter(reasons), "")
+
+
+def _graphs_instead(
+    eager: EagerNetworks, model: ModelConfig, device: torch.device
+) -> tuple[EngineNetworks | None, str]:
+    """CUDA graphs on a GPU, if nothing else was asked for; why not, where they fail."""
+    precision = precisions_of(model, device)[0]
+    if model.backend != "auto" or device.type != "cuda" or aoti.unfit(device, precision):
+        return None, ""
+    try:
+        return as_cuda_graphs(eager, precision, device), ""
+    except Exception as error:  # as for engines
+        return None, f"CUDA graphs of the networks failed: {_one_line(error)}"
 
 
 def _row_by_row(engine: Callable[..., Any], *batches: Tensor) -> list[Tensor]:

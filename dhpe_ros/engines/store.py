@@ -18,8 +18,8 @@ from dhpe_ros.engines.identity import Identity
 FORMAT_VERSION = 1
 
 
-class EngineError(Exception):
-    """An engine that is there but may not be used, with the remedy."""
+class EngineError(ValueError):
+    """An engine that is there but may not be used, or that was wanted and failed; the remedy."""
 
 
 class MissingEngineError(EngineError):
