@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dhpe_ros.cli import main
+from dhpe_ros.commands import export
 from dhpe_ros.config import Config
 from dhpe_ros.engines import aoti, build, graphs, store
 from dhpe_ros.engines.networks import COMPILERS, EagerNetworks
@@ -189,6 +190,41 @@ def test_a_request_that_cannot_be_met_is_one_line_and_exit_code_2(options, says,
     assert main(["export", "--output", str(tmp_path / "engines"), *options]) == 2
     said = capsys.readouterr().err
     assert says in said and said.count("\n") <= 2
+
+
+@pytest.fixture
+def wanted(monkeypatch, tmp_path):
+    """What is built for settings and options: compiler and precision."""
+
+    def build_nothing(eager, model, device, compiler, precision, *_):
+        raise build.BuildError(f"wanted {compiler} {precision}")
+
+    pipeline = SimpleNamespace(device=CPU, eager=None)
+    monkeypatch.setattr(export, "load_pipeline", lambda config: pipeline)
+    monkeypatch.setattr(export, "_views", lambda pipeline: None)
+    monkeypatch.setattr(build, "build", build_nothing)
+
+    def run(model, *options):
+        (tmp_path / "my.yaml").write_text(f"model: {model}")
+        return main(["export", "--config", str(tmp_path / "my.yaml"), *options])
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "says"),
+    [
+        ("{precision: bf16, backend: compiled}", ["--backend", "auto"], "wanted aoti bf16"),
+        ("{precision: bf16, backend: tensorrt}", [], "wanted tensorrt bf16"),
+        ("{precision: bf16, backend: tensorrt}", ["--backend", "aoti", "--precision", "fp32"],
+         "wanted aoti fp32"),
+        ("{backend: eager}", ["--backend", "aoti", "--precision", "fp32"], "wanted aoti fp32"),
+        ("{backend: eager}", ["--backend", "auto"], "nothing to build for model.backend 'eager'"),
+    ],
+)  # fmt: skip
+def test_settings_say_what_is_built_where_no_option_does(wanted, model, options, says, capsys):
+    assert wanted(model, *options) == 2
+    assert says in capsys.readouterr().err
 
 
 def test_an_engine_that_ends_its_process_is_told(tmp_path, monkeypatch):

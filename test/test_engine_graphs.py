@@ -1,10 +1,14 @@
 """The graphs that are compiled compute what the pipeline's networks do."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional
 
-from dhpe_ros.engines import graphs
+import dhpe_ros
+from dhpe_ros.engines import graphs, identity
 from dhpe_ros.engines.networks import EagerNetworks
 from dhpe_ros.hand_localiser import load_fused
 from dhpe_ros.hand_model import HandModel
@@ -77,10 +81,8 @@ def test_a_lower_precision_is_for_the_convolutions_and_leaves_the_networks_alone
     assert 0 < (outputs[0] - seen.features).abs().max() < 0.1 * seen.features.abs().max()
 
 
-@pytest.mark.parametrize("profile", ["lite", "full"])
-@torch.no_grad()
-def test_a_capture_finds_nothing_elsewhere_and_nothing_to_wait_for(profile):
-    """On the device ``meta``, where a constant left on the CPU is refused, and reading a value."""
+def on_meta(profile, precision, fused):
+    """The graphs of weights of chance, and what goes into each, on the device ``meta``."""
     networks = build_networks(profile)
     parts = *networks.modules(), Projection(HandModel(hand_model_path()))
     parts = *parts, load_fused(localiser_path(), CPU)
@@ -88,6 +90,32 @@ def test_a_capture_finds_nothing_elsewhere_and_nothing_to_wait_for(profile):
         part.eval().requires_grad_(False)
     fuse_batch_norms(networks.evidence)
     parts = [part.to("meta") for part in parts]
-    for name, graph in graphs.make_graphs(*parts, "fp16", fused=True).items():
-        outputs = graph(*(t.to("meta") for t in graphs.examples(name, CPU)))
-        assert {output.device.type for output in outputs} == {"meta"}, name
+    for name, graph in graphs.make_graphs(*parts, precision, fused).items():
+        yield name, graph, [t.to("meta") for t in graphs.examples(name, CPU)]
+
+
+@pytest.mark.parametrize("profile", ["lite", "full"])
+@torch.no_grad()
+def test_a_capture_finds_nothing_elsewhere_and_nothing_to_wait_for(profile):
+    """On the device ``meta``, where a constant left on the CPU is refused, and reading a value."""
+    for name, graph, inputs in on_meta(profile, "fp16", fused=True):
+        assert {output.device.type for output in graph(*inputs)} == {"meta"}, name
+
+
+@pytest.mark.parametrize("profile", ["lite", "full"])
+@torch.no_grad()
+def test_the_key_has_every_file_whose_code_an_engine_is_made_of(profile):
+    package, run = str(Path(dhpe_ros.__file__).parent), set()
+
+    def note(frame, event, argument):
+        run.add(frame.f_code.co_filename)
+
+    for _, graph, inputs in on_meta(profile, "fp32", fused=False):
+        sys.setprofile(note)
+        try:
+            graph(*inputs)
+        finally:
+            sys.setprofile(None)
+    ours = {path for path in run if path.startswith(package)}
+    assert graphs.__file__ in ours
+    assert ours <= {module.__file__ for module in identity._SOURCES}

@@ -1,6 +1,7 @@
 """Which backend runs the networks, and what happens when one cannot. No compiler is needed here."""
 
 import shlex
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,8 @@ from torch import _inductor
 
 from dhpe_ros import cuda_graph
 from dhpe_ros.cli import build_parser
+from dhpe_ros.commands import export
+from dhpe_ros.commands.predict import build_config
 from dhpe_ros.config import Config
 from dhpe_ros.engines import aoti, graphs, networks, store
 from dhpe_ros.engines import identity as identity_module
@@ -16,6 +19,7 @@ from dhpe_ros.engines.identity import identify
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_localiser import SIZE
 from dhpe_ros.types import FEATURE_COUNT
+from dhpe_ros.weights import weights_path
 
 CPU = torch.device("cpu")
 
@@ -257,60 +261,89 @@ def test_strict_stops_instead(model, runtime):
         backed(model(strict_backend=True))
 
 
-def test_every_item_is_part_of_the_key(model, monkeypatch, tmp_path):
-    here = identify(model(), CPU, "aoti", "fp32")
-    other = tmp_path / "other"
-    other.write_bytes(b"other")
-    changed = {
-        "precision": identify(model(), CPU, "aoti", "bf16"),
-        "backend": identify(model(), CPU, "tensorrt", "fp32"),
-        "network weights": identify(model(weights=str(other)), CPU, "aoti", "fp32"),
-        "hand model": identify(model(hand_model=str(other)), CPU, "aoti", "fp32"),
-        "hand layer": identify(model(hand_layer="manopth"), CPU, "aoti", "fp32"),
-    }
-    for item, target, value in (
-        ("CPU instruction set", "instruction_set", lambda: "x86_64 sse"),
-        ("source code", "_SOURCES", (networks,)),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setattr(identity_module, target, value)
-            changed[item] = identify(model(), CPU, "aoti", "fp32")
-    with monkeypatch.context() as patch:
-        patch.setattr(torch, "__version__", "2.99.0")
-        changed["torch"] = identify(model(), CPU, "aoti", "fp32")
-    for item, there in changed.items():
-        assert any(line.startswith(f"{item}: ") for line in here.differences(there.items)), item
-    names = [here.name, *(there.name for there in changed.values())]
-    assert len(set(names)) == len(names)
-
-
-def test_on_a_gpu_the_key_names_it_and_its_driver(model, monkeypatch):
+@pytest.fixture
+def orin(monkeypatch):
+    """A machine with a GPU, and what its files say; tests may change it."""
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Orin")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 7))
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
     files = {
         "/etc/nv_tegra_release": "# R36 (release), REVISION: 4.3\nmore",
         "/proc/driver/nvidia/version": "NVRM version: NVIDIA UNIX Kernel Module  540.4.0  Fri",
         "/proc/cpuinfo": "Features\t: fp asimd\n",
     }
     monkeypatch.setattr(identity_module, "_text", files.get)
+    return files
+
+
+def test_every_item_is_part_of_the_key(model, monkeypatch, tmp_path, orin):
+    other = tmp_path / "other"
+    other.write_bytes(b"other")
+
+    def key(device="cuda", backend="tensorrt", precision="fp16", **changes):
+        return identify(model(**changes), torch.device(device), backend, precision)
+
+    here = key()
+    changed = {
+        "profile": key(profile="full", weights=str(weights_path("lite"))),
+        "precision": key(precision="bf16"),
+        "network weights": key(weights=str(other)),
+        "localiser weights": key(localiser=str(other)),
+        "hand model": key(hand_model=str(other)),
+        "hand layer": key(hand_layer="manopth"),
+    }
+    for item, owner, name, value in (
+        ("source code", identity_module, "_SOURCES", (networks,)),
+        ("shapes", graphs, "EXAMPLES", {}),
+        ("torch", torch, "__version__", "2.99.0"),
+        ("backend version", identity_module, "_version", lambda package: "10.3"),
+        ("CUDA", torch.version, "cuda", "13.0"),
+        ("GPU", torch.cuda, "get_device_name", lambda device: "Thor"),
+        ("compute capability", torch.cuda, "get_device_capability", lambda device: (11, 0)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, value)
+            changed[item] = key()
+    for item, path, text in (
+        ("CPU instruction set", "/proc/cpuinfo", "Features\t: fp asimd sve\n"),
+        ("driver", "/proc/driver/nvidia/version", "NVRM version: 580.0.1"),
+        ("L4T", "/etc/nv_tegra_release", "# R38"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setitem(orin, path, text)
+            changed[item] = key()
+    for item, there in changed.items():
+        (line,) = here.differences(there.items)
+        assert line.startswith(f"{item}: ")
+    changed |= {"device": key("cpu"), "backend": key(backend="aoti")}  # others go with these
+    for item, there in changed.items():
+        assert here.items[item] != there.items[item]
+    assert changed.keys() == here.items.keys()
+    names = [here.name, *(there.name for there in changed.values())]
+    assert len(set(names)) == len(names)
+
+
+def test_on_a_gpu_the_key_names_it_and_its_driver(model, orin):
     items = identify(model(), torch.device("cuda:0"), "tensorrt", "fp16").items
     assert items["GPU"] == "Orin" and items["compute capability"] == "8.7"
     assert items["driver"] == "540.4.0" and items["L4T"].startswith("# R36")
-    assert items["CPU instruction set"].endswith("asimd fp")
+    assert items["CUDA"] == "12.6" and items["CPU instruction set"].endswith("asimd fp")
     assert identify(model(), CPU, "aoti", "fp32").items["GPU"] == "none"
 
 
 def test_the_command_of_a_message_builds_that_engine(model):
-    asked = model(profile="full", weights="my weights.safetensors", device="cuda:1")
+    settings = {
+        "profile": "full", "weights": "my weights.safetensors", "localiser": "my localiser",
+        "hand_model": "mine.npz", "hand_layer": "manopth", "device": "cuda:1",
+    }  # fmt: skip
+    asked = model(**settings)
     command = identity_module._command(asked, "tensorrt", "fp16")
     program, *words = shlex.split(command)
     assert program == "dhpe"
     arguments = build_parser().parse_args(words)
-    assert (arguments.profile, arguments.backend, arguments.precision) == (
-        "full", "tensorrt", "fp16",
-    )  # fmt: skip
-    assert (arguments.weights, arguments.device) == ("my weights.safetensors", "cuda:1")
-    assert arguments.output == asked.engines
+    assert (arguments.backend, arguments.precision) == ("tensorrt", "fp16")
+    built = build_config(arguments, export._SETTINGS).model
+    assert replace(built, precision=asked.precision) == asked
 
 
 def test_a_graph_is_captured_on_the_device_of_its_inputs(monkeypatch):

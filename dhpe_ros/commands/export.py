@@ -38,6 +38,8 @@ _SETTINGS = {
     "weights": "model.weights",
     "localiser": "model.localiser",
     "hand_model": "model.hand_model",
+    "hand_layer": "model.hand_layer",
+    "precision": "model.precision",
     "device": "model.device",
     "output": "model.engines",
 }
@@ -49,14 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--profile", choices=("lite", "full"), help="which networks (default: lite)")
     add("--backend", choices=("auto", "tensorrt", "aoti"), default="auto",
-        help="compiler (default: tensorrt on a GPU that has it, else aoti)")  # fmt: skip
+        help="compiler (auto: that of model.backend in the settings, else tensorrt on a GPU that "
+        "has it, else aoti)")  # fmt: skip
     add("--precision", choices=("auto", "fp32", "bf16", "fp16", "int8"),
-        default="auto", help="of convolutions (auto: fp16 on GPUs, bf16 on CPUs with AMX, "
-        "int8 on those with VNNI, else fp32)")  # fmt: skip
+        help="of convolutions (auto, the default: fp16 on GPUs, bf16 on CPUs with AMX, int8 on "
+        "those with VNNI, else fp32)")  # fmt: skip
     add("--output", metavar="DIR", help="folder of engines (default: the user's cache)")
     add("--weights", metavar="FILE", help="safetensors instead of the profile's own")
     add("--localiser", metavar="FILE", help="safetensors of another network that finds hands")
     add("--hand-model", metavar="FILE", help="MANO-format hand instead of the open one")
+    add("--hand-layer", choices=("own", "manopth"), help="what poses the hand (default: own)")
     add("--device", help="torch device: auto, cpu, cuda ... (default: auto)")
     add("--config", metavar="FILE", help="YAML settings; the options here override them")
     add("--joint-limit", metavar="PX", type=float,
@@ -70,18 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from dhpe_ros.engines import build
-    from dhpe_ros.engines.networks import COMPILERS, precisions
+    from dhpe_ros.engines.networks import COMPILERS, precisions_of
     from dhpe_ros.engines.store import EngineError
 
     config = build_config(arguments, _SETTINGS)
+    compiler = _compiler(arguments.backend, config.model.backend)
     pipeline = load_pipeline(config.replace({"model.backend": "eager"}))
     device = pipeline.device
-    compiler = arguments.backend
     if compiler == "auto":
         compiler = "aoti" if COMPILERS["tensorrt"].unfit(device, "fp32") else "tensorrt"
-    precision = arguments.precision
-    if precision == "auto":
-        precision = precisions(device)[0]
+    precision = precisions_of(config.model, device)[0]
     logging.getLogger("torch").setLevel(logging.ERROR)  # compilers are talkative
     warnings.simplefilter("ignore", FutureWarning)
     try:
@@ -103,6 +105,19 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(one_line(error)) from error
     print(_report(built))
     return 0
+
+
+def _compiler(option: str, backend: str) -> str:
+    """The option, or, where that is auto, what builds for the backend of the settings."""
+    from dhpe_ros.engines.networks import COMPILER_OF
+
+    if option != "auto" or backend == "auto":
+        return option
+    if backend not in COMPILER_OF:
+        raise CommandError(
+            f"there is nothing to build for model.backend {backend!r}; change it, or give --backend"
+        )
+    return COMPILER_OF[backend]
 
 
 def _limits(arguments: argparse.Namespace, defaults: tuple[float, float]) -> tuple[float, float]:

@@ -23,12 +23,22 @@ from dhpe_ros import (
 )
 from dhpe_ros.config import ModelConfig
 from dhpe_ros.engines import graphs, quantise
-from dhpe_ros.networks import fusion, lite_trunk, localiser, mask_head, posenet, resnet
+from dhpe_ros.hand_layer import compiled_hand, manopth_hand
+from dhpe_ros.networks import (
+    fusion,
+    imagenet,
+    lite_trunk,
+    localiser,
+    mask_head,
+    posenet,
+    resnet,
+)
 from dhpe_ros.weights import hand_model_path, localiser_path, weights_path
 
 _SOURCES = (
-    evidence, fusion, graphs, hand_localiser, hand_model, hand_parameters, lite_trunk, localiser,
-    mask_head, mesh_estimator, posenet, projection, quantise, resnet,
+    compiled_hand, evidence, fusion, graphs, hand_localiser, hand_model, hand_parameters, imagenet,
+    lite_trunk, localiser, manopth_hand, mask_head, mesh_estimator, posenet, projection, quantise,
+    resnet,
 )  # fmt: skip
 _NONE = "none"
 
@@ -126,7 +136,7 @@ def _command(model: ModelConfig, backend: str, precision: str) -> str:
     defaults = {field.name: field.default for field in fields(ModelConfig)}
     for option, name in (
         ("weights", "weights"), ("localiser", "localiser"), ("hand-model", "hand_model"),
-        ("device", "device"), ("output", "engines"),
+        ("hand-layer", "hand_layer"), ("device", "device"), ("output", "engines"),
     ):  # fmt: skip
         if getattr(model, name) != defaults[name]:
             options[option] = getattr(model, name)
