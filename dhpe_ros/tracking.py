@@ -77,27 +77,24 @@ class _Track:
 class HandTracker:
     """Follows hands: the next frame's box is the last mesh's, further ones are searched for.
 
-    Each hand takes its last frame along, which the refinement starts from and stays near. One that
-    is lost, behind another or out of the image, keeps its identity for ``tracking.memory`` seconds.
+    Each hand takes its last frame along, which the refinement stays near. One that is lost, behind
+    another or out of the image, keeps its identity for ``tracking.memory`` seconds.
 
     A lone hand that stays weak gives way to a surer one elsewhere.
     """
 
     def __init__(self, pipeline: HandPipeline) -> None:
         self.pipeline = pipeline
-        self._tracks: dict[int, _Track] = {}  # what is followed
-        self._lost: dict[int, _Track] = {}
-        self._scales = HandScales()
         self._ids = itertools.count(1)
-        self._time_s = -np.inf
-        self._searched_s = -np.inf
-        self._weak_frames = 0
-        self._unsure_frames = 0
+        self.reset()
 
     def reset(self) -> None:
         """Forget every hand; identities are never used twice."""
-        self._tracks, self._lost, self._scales = {}, {}, HandScales()
+        self._tracks: dict[int, _Track] = {}  # what is followed
+        self._lost: dict[int, _Track] = {}
+        self._scales = HandScales()
         self._time_s = self._searched_s = -np.inf
+        self._weak_frames = self._unsure_frames = 0
 
     def process(
         self,

@@ -107,6 +107,24 @@ def test_a_reset_forgets_but_never_uses_an_identity_twice():
     assert second.track_id > first.track_id
 
 
+def test_a_reset_forgets_how_long_hands_were_weak_and_unsure():
+    unsure = Target(Box(100, 100, 90, 90))
+    pipeline = SeesEverything([unsure], scores={100: 0.4})
+    tracker = HandTracker(pipeline)
+    for _ in range(10):
+        tracker.process(IMAGE)
+    tracker.reset()
+    assert tracker.process(IMAGE) == []
+    for _ in range(3):
+        tracker.process(IMAGE, boxes=[unsure])
+    searches = pipeline.searches
+    tracker.reset()
+    for _ in range(4):
+        tracker.process(IMAGE, boxes=[unsure])
+    tracker.process(IMAGE)
+    assert pipeline.searches == searches + 4, "nobody looked for a rival yet"
+
+
 def test_a_weak_hand_gives_way_to_a_surer_one_elsewhere_and_only_then():
     weak, sure = Target(Box(100, 100, 90, 90)), Target(Box(400, 100, 90, 90))
     for other_score, expected in ((0.9, 400), (0.55, 100)):
