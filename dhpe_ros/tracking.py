@@ -16,6 +16,7 @@ from dhpe_ros.refinement.start import SAME_HAND_OVERLAP
 from dhpe_ros.types import Box, Hand, Side, Target
 
 BACK_S = 0.5  # an image that is so much older is of another time, not just late
+GAP_S = 5.0  # after so long without an image, hands that were followed are lost
 FRAME_S = 1 / 30  # between two images, for who does not say when they were taken
 PATIENCE_FRAMES = 10  # in a row with weaker hands only, and those will do
 WEAK_SCORE = 0.6  # a lone hand below it may be the wrong one
@@ -27,6 +28,7 @@ _REACH = 1.0  # from where it was expected, a hand that comes back may be so far
 _REACH_PER_S = 2.0  # and so much farther for each second it was away
 _OTHER_SIDE = 0.7  # what being the other hand costs
 _COASTING_S = 0.4  # a lost hand is expected to go on moving for so long
+_TOO_SOON_S = 2e-3  # after the last frame, a place tells nothing of the velocity
 _KEEP, _KEEP_SIDE = 0.7, 0.9  # of velocity and side as believed so far, from frame to frame
 # By so much better must two hands fit each other's identities, and one that of a lost hand, to be
 # taken for these; or by so much nearer be to where the lost hand was expected.
@@ -109,7 +111,8 @@ class HandTracker:
         ``boxes``, where given, come from someone else's detector and override what was tracked;
         a box that overlaps a hand that was tracked keeps its identity. ``depth_m`` ``(H, W)``, NaN
         where unknown, is the depth image of the same camera. ``time_s`` is when the image was
-        taken; hands are forgotten when it goes back, as when a recording begins again.
+        taken; hands are forgotten when it goes back, as when a recording begins again, and are lost
+        when it leaps ahead, as when a camera was paused.
         """
         time_s = self._at(time_s)
         self._forget_lost(time_s)
@@ -132,6 +135,8 @@ class HandTracker:
             time_s = self._time_s + FRAME_S if np.isfinite(self._time_s) else 0.0
         elif time_s < self._time_s - BACK_S:
             self.reset()
+        elif time_s > self._time_s + GAP_S:
+            self._lost, self._tracks = {**self._lost, **self._tracks}, {}
         self._time_s = time_s
         return time_s
 
@@ -260,9 +265,10 @@ class HandTracker:
         last = before.get(hand.track_id)
         if last is None:
             return _Track(hand, box, time_s, np.zeros(2), right)
-        passed_s = max(time_s - last.seen_s, 1e-3)
-        velocity = np.subtract(box.center, last.box.center) / passed_s
-        velocity = _KEEP * last.velocity + (1 - _KEEP) * velocity
+        passed_s, velocity = time_s - last.seen_s, last.velocity
+        if passed_s > _TOO_SOON_S:
+            now = np.subtract(box.center, last.box.center) / passed_s
+            velocity = _KEEP * velocity + (1 - _KEEP) * now
         return _Track(
             hand, box, time_s, velocity, _KEEP_SIDE * last.right + (1 - _KEEP_SIDE) * right
         )

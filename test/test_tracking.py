@@ -237,6 +237,26 @@ def test_when_time_goes_back_everything_begins_anew_but_a_late_image_is_just_lat
     assert numbers[0] == numbers[1] == numbers[2] != numbers[3]
 
 
+def test_after_a_long_gap_a_hand_is_another_without_a_past_and_after_a_short_one_the_same():
+    for gap_s, same in ((600.0, False), (3.0, True)):
+        pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+        tracker = HandTracker(pipeline)
+        (first,) = tracker.process(IMAGE, time_s=10.0)
+        (again,) = tracker.process(IMAGE, time_s=10.0 + gap_s)
+        assert (again.track_id == first.track_id) == same
+        assert (pipeline.asked[0].previous is not None) == same
+
+
+def test_a_long_memory_outlasts_a_gap_but_without_the_past():
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+    pipeline.config = Config().replace({"tracking.memory": 60.0})
+    tracker = HandTracker(pipeline)
+    (first,) = tracker.process(IMAGE, time_s=10.0)
+    (again,) = tracker.process(IMAGE, time_s=30.0)
+    assert again.track_id == first.track_id
+    assert pipeline.asked[0].previous is None
+
+
 @dataclass
 class HidesWhatIsBehind:
     """Two hands that move on straight lines, the second before the first.
@@ -357,6 +377,16 @@ def test_what_two_crops_show_of_each_other_keeps_its_identity():
     apart = met([])
     swapped = met([[(380, Side.LEFT), (300, Side.RIGHT)]])
     assert swapped == apart == {Side.RIGHT: 1, Side.LEFT: 2}
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.02])
+def test_a_stamp_that_comes_twice_or_late_swaps_nothing(late_s):
+    pipeline = Shows([Target(Box(50, 160, 180, 180)), Target(Box(450, 160, 180, 180))])
+    tracker = HandTracker(pipeline)
+    for index, time_s in enumerate((0.0, 0.07, 0.14, 0.14 - late_s, 0.21, 0.28)):
+        pipeline.shown = [(140 + 20 * index, Side.RIGHT), (540 - 20 * index, Side.RIGHT)]
+        first, second = tracker.process(IMAGE, time_s=time_s)
+        assert first.box.center[0] < second.box.center[0]
 
 
 def test_a_crop_that_goes_on_with_the_hidden_hand_gets_its_identity():
