@@ -39,10 +39,14 @@ class HandSearch:
         self._localise = localise
         self._glance = glance or localise
 
-    def within(self, image: np.ndarray, area: Target, config: TrackingConfig) -> Target | None:
-        """The hand in ``area``'s box, with its side decided and its box moved onto it."""
-        found = self._zoom(image, [area], config)
-        return found[0][1] if found and found[0][0] >= config.min_score else None
+    def within(
+        self, image: np.ndarray, areas: Sequence[Target], config: TrackingConfig
+    ) -> list[Target]:
+        """The hand in each area's box, if any, the most prominent first.
+
+        With sides decided and boxes moved onto the hands.
+        """
+        return _by_prominence(self._zoom(image, areas, config), config.min_score)
 
     def everywhere(self, image: np.ndarray, config: TrackingConfig) -> list[Target]:
         """The hands in ``image``, the most prominent first; the others must be sure ones."""
@@ -151,9 +155,14 @@ def _beside(known: Sequence[Box], targets: Sequence[Target]) -> list[Target]:
 
 def _ranked(found: Sequence[tuple[float, Target]], at_least: float) -> list[Target]:
     """The targets with that score, the most prominent first, each hand once."""
-    found = sorted(found, key=lambda one: -prominence(one[0], one[1].box))
     targets: list[Target] = []
-    for score, target in found:
-        if score >= at_least and not any(same_place(target.box, t.box) for t in targets):
+    for target in _by_prominence(found, at_least):
+        if not any(same_place(target.box, t.box) for t in targets):
             targets.append(target)
     return targets
+
+
+def _by_prominence(found: Sequence[tuple[float, Target]], at_least: float) -> list[Target]:
+    """The targets with that score, the most prominent first."""
+    found = sorted(found, key=lambda one: -prominence(one[0], one[1].box))
+    return [target for score, target in found if score >= at_least]

@@ -127,13 +127,15 @@ class HandPipeline:
         return each_once(hands) if targets is None else hands
 
     def find(self, image: np.ndarray, boxes: Sequence[Target] | None = None) -> list[Target]:
-        """Search for one hand in each of ``boxes``, or for hands in the configured box."""
+        """Search for one hand in each of ``boxes``, or for hands in the configured box.
+
+        The most prominent hand comes first.
+        """
         tracking = self.config.tracking
         if boxes is None and tracking.box == "full":
             return self.search.everywhere(image, tracking)
         boxes = [Target(Box.parse(tracking.box))] if boxes is None else boxes
-        found = (self.search.within(image, area, tracking) for area in boxes)
-        return [target for target in found if target is not None]
+        return self.search.within(image, boxes, tracking)
 
     @torch.no_grad()
     def see(self, crops: Sequence[Crop]) -> Evidence:

@@ -109,17 +109,20 @@ class HandTracker:
         """The hands in the next frame ``(H, W, 3)`` uint8 RGB, in the order they were found.
 
         ``boxes``, where given, come from someone else's detector and override what was tracked;
-        a box that overlaps a hand that was tracked keeps its identity. ``depth_m`` ``(H, W)``, NaN
-        where unknown, is the depth image of the same camera. ``time_s`` is when the image was
-        taken; hands are forgotten when it goes back, as when a recording begins again, and are lost
-        when it leaps ahead, as when a camera was paused.
+        a box that overlaps a hand that was tracked keeps its identity. No more than
+        ``tracking.max_hands`` are followed: the oldest, then the most prominent.
+
+        ``depth_m`` ``(H, W)``, NaN where unknown, is the depth image of the same camera. ``time_s``
+        is when the image was taken; hands are forgotten when it goes back, as when a recording
+        begins again, and are lost when it leaps ahead, as when a camera was paused.
         """
         time_s = self._at(time_s)
         self._forget_lost(time_s)
         followed = [] if boxes is not None else [track.target for track in self._tracks.values()]
         rival = self._rival(image) if boxes is None else []
         found = [] if rival else self._found(image, boxes, time_s)
-        hands = self.pipeline.estimate(image, camera, followed + found + rival)
+        targets = (followed + found)[: self.pipeline.config.tracking.max_hands]
+        hands = self.pipeline.estimate(image, camera, targets + rival)
         if boxes is None:
             hands = self._taken_up(hands)
         if rival:
@@ -157,7 +160,6 @@ class HandTracker:
             known = [track.box for track in self._tracks.values()]
             likely = [track.box_at(time_s) for track in self._lost.values()]
             found = self.pipeline.search.elsewhere(image, known, tracking, likely)
-            found = found[: tracking.max_hands - len(known)]
         else:
             return []
         self._searched_s = time_s

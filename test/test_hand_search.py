@@ -73,16 +73,16 @@ def test_nothing_to_see_is_no_hand():
 def test_a_given_box_is_looked_at_and_nothing_else():
     see = KnowsTheHand(_joints(560, 400, 80), Side.RIGHT)
     search = HandSearch(see, None)
-    assert search.within(IMAGE, Target(Box(0, 0, 200, 200)), TrackingConfig()) is None
-    assert search.within(IMAGE, Target(Box(480, 300, 170, 170)), TrackingConfig()) is not None
+    assert search.within(IMAGE, [Target(Box(0, 0, 200, 200))], TrackingConfig()) == []
+    assert len(search.within(IMAGE, [Target(Box(480, 300, 170, 170))], TrackingConfig())) == 1
 
 
 def test_a_told_side_is_kept_and_a_believed_one_is_not():
     search = HandSearch(KnowsTheHand(_joints(320, 240, 300), Side.RIGHT), None)
     left = Target(WHOLE.box, Side.LEFT)
-    assert search.within(IMAGE, left, TrackingConfig()).side is Side.LEFT
     believed = Target(WHOLE.box, Side.LEFT, side_is_told=False)
-    assert search.within(IMAGE, believed, TrackingConfig()).side is Side.RIGHT
+    found = [search.within(IMAGE, [area], TrackingConfig()) for area in (left, believed)]
+    assert [target.side for (target,) in found] == [Side.LEFT, Side.RIGHT]
     assert told_side(believed, TrackingConfig(side="left")) is Side.LEFT
     assert told_side(believed, TrackingConfig()) is None
 
@@ -100,6 +100,13 @@ def test_two_hands_are_found_the_larger_first_each_with_its_side():
     assert both[0].box.overlap(joints_box(right, TrackingConfig())) > 0.99
     assert len(search.everywhere(IMAGE, TrackingConfig(max_hands=1))) == 1
     assert search.everywhere(IMAGE, TrackingConfig(localiser_min_score=0.95)) == []
+
+
+def test_of_hands_in_given_boxes_the_most_prominent_comes_first():
+    see, left, right = _two_hands()
+    boxes = [Target(joints_box(joints, TrackingConfig())) for joints in (left, right)]
+    both = HandSearch(see, None).within(IMAGE, boxes, TrackingConfig())
+    assert [target.side for target in both] == [Side.RIGHT, Side.LEFT]
 
 
 def test_beside_a_known_hand_the_other_is_found_and_the_known_one_is_not_looked_at():

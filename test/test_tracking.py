@@ -230,6 +230,17 @@ def test_further_hands_are_looked_for_a_few_times_a_second_and_must_be_sure():
     assert counts == [1, 1, 2]
 
 
+def test_no_more_hands_are_followed_than_are_asked_for_the_first_ones_stay():
+    places = [Target(Box(x, 100, 90, 90)) for x in (100, 300, 500)]
+    pipeline = SeesEverything(places)
+    tracker = HandTracker(pipeline)
+    assert len(tracker.process(IMAGE)) == 3
+    pipeline.config = Config().replace({"tracking.max_hands": 2})
+    assert [hand.track_id for hand in tracker.process(IMAGE)] == [1, 2]
+    first, second = tracker.process(IMAGE, boxes=places[::-1])
+    assert {round(hand.box.x) for hand in (first, second)} == {500, 300}
+
+
 def test_when_time_goes_back_everything_begins_anew_but_a_late_image_is_just_late():
     pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
     tracker = HandTracker(pipeline)
