@@ -20,7 +20,7 @@ from dhpe_ros.training.engine.damage import blurred, compressed
 from dhpe_ros.training.engine.data_engine import DataEngine
 from dhpe_ros.training.engine.draws import Draws
 from dhpe_ros.training.engine.scene import Pools
-from dhpe_ros.training.stream import Stream
+from dhpe_ros.training.stream import Stream, live_count
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
 
@@ -279,6 +279,15 @@ def test_compression_loses_more_at_lower_quality():
     assert errors[0] < errors[1] < errors[2] < 0.2
     flat = torch.full((1, 3, 40, 40), 0.5)
     assert torch.allclose(compressed(flat, torch.tensor([50.0])), flat, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch", "share", "live"),
+    [(32, 0.99, 31), (2, 0.75, 1), (32, 0.75, 24), (4, 0.01, 1), (4, 1.0, 4), (1, 0.75, 1)],
+)
+def test_both_live_hands_and_photographs_are_in_every_batch(batch, share, live):
+    data = {"synthetic": "live", "live_share": share, "batch": batch}
+    assert live_count(TrainConfig.from_mapping({"data": data}), photographs=True) == live
 
 
 def test_photographs_are_mixed_in_by_share(engine, monkeypatch):

@@ -49,11 +49,12 @@ class Stream:
 
 
 def live_count(config: TrainConfig, photographs: bool) -> int:
-    """How many of a batch are live; at least one where ``data.synthetic`` says so."""
+    """How many of a batch are live; of both kinds, where both are asked for, at least one."""
     if config.data.synthetic != LIVE:
         return 0
-    share = config.data.live_share if photographs else 1.0
-    return max(1, round(share * config.data.batch))
+    share, batch = config.data.live_share if photographs else 1.0, config.data.batch
+    most = batch if share == 1 else batch - 1
+    return max(1, min(round(share * batch), most))
 
 
 def _shuffled(
