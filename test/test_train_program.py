@@ -20,7 +20,7 @@ from dhpe_ros.evidence import build_evidence
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.projection import Projection
 from dhpe_ros.synthetic.synthesis import load_synthetic, write_synthetic
-from dhpe_ros.training import checks, journal
+from dhpe_ros.training import checks, journal, train
 from dhpe_ros.training.batches import MixedBatches
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.joint_loss import joint_loss
@@ -143,6 +143,44 @@ def test_the_best_checkpoint_has_the_lowest_figure(synthetic, tmp_path, monkeypa
     assert load_networks(tmp_path / "last.safetensors", "lite").training["steps"] == 3
 
 
+def test_a_run_ended_by_time_has_read_its_data_and_been_checked_within_it(
+    synthetic, tmp_path, monkeypatch
+):
+    """By a clock of the test's own: reading takes 5 seconds, a step one, a check 12."""
+    clock, measure = _Clock(), checks.measure
+    monkeypatch.setattr(train, "time", clock)
+    monkeypatch.setattr(checks, "time", clock)
+    monkeypatch.setattr(train, "load_data", clock.takes(5, train.load_data))
+    monkeypatch.setattr(checks, "measure", clock.takes(12, measure))
+    monkeypatch.setattr(MixedBatches, "packed", clock.takes(1, MixedBatches.packed))
+    changes = {"budget__steps": 0, "budget__minutes": 1.0, "budget__evidence_share": 1.0}
+    chosen = settings(synthetic, tmp_path, run__check_steps=0, run__check_minutes=5.0, **changes)
+    assert cli.main(["train", *chosen, "run.log_steps=4"]) == 0
+    checked = [row["step"] for row in read_log(tmp_path) if "check/mean.mesh" in row]
+    assert checked == [4, 31]  # what a check takes is known from an early one
+    assert clock.now == 60
+    assert load_networks(tmp_path / "last.safetensors", "lite").training["steps"] == 31
+    monkeypatch.setattr(checks, "check", None)
+    assert cli.main(["train", "--resume", str(tmp_path)]) == 0  # the budget is used up
+
+
+class _Clock:
+    """In the place of ``time``; goes on when told what something takes."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def takes(self, seconds, act):
+        def timed(*arguments):
+            self.now += seconds
+            return act(*arguments)
+
+        return timed
+
+
 @pytest.mark.parametrize(
     ("part", "tensor"),
     [("evidence.mask_head", "fine.0.weight"), ("evidence.hand_head", "2.weight")],
@@ -182,6 +220,19 @@ def test_an_interrupted_run_leaves_a_checkpoint(synthetic, tmp_path, monkeypatch
 def test_another_run_s_folder_is_refused_by_the_setting_that_differs(whole_run, synthetic, capsys):
     assert cli.main(["train", *settings(synthetic, whole_run, data__batch=3)]) == 2
     assert "data.batch 2, not 3" in capsys.readouterr().err
+
+
+def test_folders_of_a_run_may_move():
+    before = {f"data.{name}": name for name in ("real", "fits", "rhd", "stb", "synthetic")}
+    moved = {name: f"elsewhere/{value}" for name, value in before.items()}
+    TrainConfig().replace(moved).check_continues(TrainConfig().replace(before))
+
+
+def test_a_figure_that_no_check_measures_is_refused_at_once(synthetic, tmp_path, capsys):
+    chosen = settings(synthetic, tmp_path, run__best_by="mean.meshh")
+    assert cli.main(["train", *chosen]) == 2
+    assert "'mean.meshh'; they do mean.evidence, mean.mesh" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 # ---------------------------------------------------------------- batches that are not finite
@@ -249,7 +300,7 @@ def test_two_processes_are_one_with_the_doubled_batch(synthetic, tmp_path):
     command = [*launcher, "--nproc-per-node", "2", *PROGRAM, *shared]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert done.returncode == 0, done.stderr
-    config = TrainConfig.from_mapping({"learning.frozen_statistics": True})
+    config = TrainConfig().replace({"learning.frozen_statistics": True, "learning.seed": 1})
     begin = TrainingState.begin(config, torch.device("cpu")).networks
     begin = torch.nn.ModuleList(begin.modules()).state_dict()
     one, two = state_of(one)["networks"], state_of(two)["networks"]
@@ -257,7 +308,7 @@ def test_two_processes_are_one_with_the_doubled_batch(synthetic, tmp_path):
     moved = sum(float((one[name] - begin[name]).norm() ** 2) for name in names) ** 0.5
     apart = sum(float((one[name] - two[name]).norm() ** 2) for name in names) ** 0.5
     assert moved > 0.1
-    assert apart < 1e-4 * moved, apart / moved
+    assert apart < 2e-3 * moved, apart / moved
 
 
 def test_a_batch_does_not_depend_on_who_draws_it(synthetic):
@@ -340,6 +391,8 @@ def test_the_budget_ends_by_what_is_used_up_first():
     budget = TrainConfig.from_mapping({"budget": {"minutes": 1.0, "steps": 100}}).budget
     assert budget.used(50, 6.0) == pytest.approx(0.5)
     assert budget.used(50, 54.0) == pytest.approx(0.9)
+    assert budget.used(50, 45.0, reserved_s=15.0) == pytest.approx(1.0)
+    assert budget.used(50, 1.0, reserved_s=90.0) > 1
 
 
 def test_the_rate_warms_up_and_falls_to_nothing():

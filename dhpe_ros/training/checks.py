@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 from dhpe_ros.projection import Projection
@@ -13,7 +15,7 @@ from dhpe_ros.training.data import TrainingData
 from dhpe_ros.training.journal import Journal
 from dhpe_ros.training.pictures import picture_grid
 from dhpe_ros.training.state import TrainingState
-from dhpe_ros.training.validation import validate
+from dhpe_ros.training.validation import FIGURES, validate
 from dhpe_ros.weights import save_networks
 
 _LOG = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ def check(
     journal: Journal,
 ) -> None:
     """Measure on what was held back, note and picture it, and save; the best is kept as well."""
+    begun = time.monotonic()
     measured = measure(state, projection, data)
     journal.scalars(state.step, {f"check/{name}": value for name, value in measured.items()})
     _LOG.info("step %d: %s", state.step, {name: round(v, 2) for name, v in measured.items()})
@@ -40,6 +43,14 @@ def check(
         about = notes(state, data, config, measured)
         save_networks(state.averaged, Path(config.run.output) / "best.safetensors", about)
     save_checkpoint(state, data, config, measured)
+    state.check_s = time.monotonic() - begun
+
+
+def require_figure(name: str, held_back: Collection[str]) -> None:
+    """Raise ``ValueError`` where checks on the sets ``held_back`` do not measure ``name``."""
+    known = [f"{of}.{figure}" for of in ("mean", *held_back) for figure in FIGURES]
+    if held_back and name not in known:
+        raise ValueError(f"run.best_by: checks measure no {name!r}; they do {', '.join(known)}")
 
 
 def measure(state: TrainingState, projection: Projection, data: TrainingData) -> dict[str, float]:

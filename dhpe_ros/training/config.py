@@ -55,7 +55,12 @@ class DataConfig:
 class BudgetConfig:
     """How long; whichever of minutes and steps is used up first ends the run."""
 
-    minutes: float = setting(60.0, "0: no limit", at_least=0.0, at_most=1e6)
+    minutes: float = setting(
+        60.0,
+        "of all starts, with the reading of the data and the last check; 0: no limit",
+        at_least=0.0,
+        at_most=1e6,
+    )
     steps: int = setting(0, "0: no limit", at_least=0, at_most=10**9)
     evidence_share: float = setting(
         0.3, "part of the budget before the mesh joins", at_least=0.0, at_most=1.0
@@ -69,9 +74,12 @@ class BudgetConfig:
         at_most=1.0,
     )
 
-    def used(self, step: int, seconds: float) -> float:
-        """Part of the budget that is used up, 0..1 and beyond."""
-        by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
+    def used(self, step: int, seconds: float, reserved_s: float = 0.0) -> float:
+        """Part of the budget that is used up, 0..1 and beyond.
+
+        ``reserved_s`` of the minutes are for what is no training.
+        """
+        by_time = seconds / max(60 * self.minutes - reserved_s, 1e-9) if self.minutes else 0.0
         by_steps = step / self.steps if self.steps else 0.0
         return max(by_time, by_steps)
 
@@ -150,7 +158,10 @@ class RunConfig:
 
     output: str = setting("runs/lite", "folder of the run; one that holds a run is gone on with")
     check_minutes: float = setting(
-        4.0, "time between two checks with a checkpoint; 0: by steps alone", at_least=0.0
+        4.0,
+        "time between two checks with a checkpoint, the first with the log's first line; 0: by "
+        "steps alone",
+        at_least=0.0,
     )
     check_steps: int = setting(0, "likewise in steps; 0: by time alone", at_least=0)
     log_steps: int = setting(20, "steps that a line of the log sums up", at_least=1)
@@ -206,6 +217,7 @@ _FREE = (
     "model.initial",
     "data.workers",
     "data.real",
+    "data.fits",
     "data.rhd",
     "data.stb",
     "data.synthetic",

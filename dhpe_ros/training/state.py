@@ -16,6 +16,7 @@ from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.weights import Networks, build_networks, load_networks
 
 _FORMAT = 1
+_POSITION = ("step", "elapsed_s", "started_s", "check_s", "best")
 
 
 @dataclass
@@ -27,6 +28,8 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     step: int = 0
     elapsed_s: float = 0.0
+    started_s: float = 0.0  # what came before the first step, of all starts
+    check_s: float = 0.0  # what the last check took
     best: float = float("inf")  # lowest figure so far, as run.best_by names it
 
     @staticmethod
@@ -90,7 +93,7 @@ class TrainingState:
             "networks": _modules(self.networks).state_dict(),
             "averaged": _modules(self.averaged).state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "position": {"step": self.step, "elapsed_s": self.elapsed_s, "best": self.best},
+            "position": {name: getattr(self, name) for name in _POSITION},
         }
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as file:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from dhpe_ros.hand_model import HandModel
 from dhpe_ros.projection import Projection
 from dhpe_ros.training import processes
 from dhpe_ros.training.batches import Batch
-from dhpe_ros.training.checks import check, save_checkpoint
+from dhpe_ros.training.checks import check, require_figure, save_checkpoint
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.data import TrainingData, load_data
 from dhpe_ros.training.guard import FiniteGuard
@@ -44,6 +44,7 @@ class Run:
     data: TrainingData
     state: TrainingState
     projection: Projection
+    begun_s: float = field(default_factory=time.monotonic)  # before the data were read
 
     @property
     def folder(self) -> Path:
@@ -55,12 +56,14 @@ def prepare(config: TrainConfig, device: torch.device) -> Run:
 
     Raises ``ValueError`` or ``OSError`` for data, weights or a run that do not fit.
     """
+    begun_s = time.monotonic()
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
     data = load_data(config)
+    require_figure(config.run.best_by, data.held_back)
     state = TrainingState.begin(config, device)
-    run = Run(config, device, data, state, _projection(config, device))
+    run = Run(config, device, data, state, _projection(config, device), begun_s)
     run.folder.mkdir(parents=True, exist_ok=True)
     last = run.folder / "last.state"
     if last.is_file():
@@ -73,8 +76,8 @@ def prepare(config: TrainConfig, device: torch.device) -> Run:
 def train(run: Run) -> bool:
     """Train until the budget is used up; True when it is, False when it was interrupted.
 
-    A usable checkpoint stands in the run's folder from the first check on. Raises
-    ``FloatingPointError`` when the gradients stay not finite.
+    A usable checkpoint stands in the run's folder from the first check on; the budget has room for
+    the last one. Raises ``FloatingPointError`` when the gradients stay not finite.
     """
     config, state, device = run.config, run.state, run.device
     learning = config.learning
@@ -87,12 +90,14 @@ def train(run: Run) -> bool:
     first = processes.rank() == 0
     journal = Journal(run.folder, state.step) if first else None
     checks = _Due(config, state)
+    state.started_s += time.monotonic() - run.begun_s
     begun, logged = time.monotonic() - state.elapsed_s, (state.step, time.monotonic())
     with interruption() as asked, _bar(disable=not first) as bar:
         while True:
-            elapsed = time.monotonic() - begun
-            state.elapsed_s, stop = processes.agree((elapsed, asked.is_set()), device)
-            used = config.budget.used(state.step, state.elapsed_s)
+            elapsed, reserved = time.monotonic() - begun, state.started_s + state.check_s
+            told = processes.agree((elapsed, reserved, asked.is_set()), device)
+            state.elapsed_s, reserved, stop = told
+            used = config.budget.used(state.step, state.elapsed_s, reserved)
             if stop or used >= 1:
                 break
             due = size // 2 if used < config.budget.half_size_share else size
@@ -204,10 +209,15 @@ class _Ahead:
 
 
 class _Due:
-    """Tells when the next check is, by steps and by time."""
+    """Tells when the next check is, by steps and by time.
+
+    By time, the first is early: a run that is killed soon leaves something, and what a check takes
+    is known.
+    """
 
     def __init__(self, config: TrainConfig, state: TrainingState) -> None:
         self._steps, self._seconds = config.run.check_steps, 60 * config.run.check_minutes
+        self._early = config.run.log_steps if self._seconds else 0
         self._state = state
         self._last = state.elapsed_s
         self.step = state.step  # of the last one
@@ -215,9 +225,10 @@ class _Due:
     def now(self) -> bool:
         by_steps = self._steps and self._state.step % self._steps == 0
         by_time = self._seconds and self._state.elapsed_s - self._last >= self._seconds
-        if by_steps or by_time:
+        due = bool(by_steps or by_time or self._state.step == self._early)
+        if due:
             self._last, self.step = self._state.elapsed_s, self._state.step
-        return bool(by_steps or by_time)
+        return due
 
 
 def _projection(config: TrainConfig, device: torch.device) -> Projection:

@@ -15,6 +15,7 @@ from dhpe_ros.types import Box
 from dhpe_ros.weights import Networks
 
 CROP_SCALE = TrackingConfig().crop_scale
+FIGURES = ("evidence", "mesh", "side")
 
 
 @torch.no_grad()
@@ -24,10 +25,11 @@ def validate(
     samples: Sequence[Sample | StoredSample],
     batch: int = 64,
 ) -> dict[str, float]:
-    """Mean 2D errors in percent of the longer side of the joints' box, crops about the labels.
+    """``FIGURES``: mean 2D errors in percent of the longer side of the joints' box, and sides.
 
-    ``evidence`` is the heat maps' error, ``mesh`` that of the regressed mesh's joints, ``side`` the
-    percentage of hands whose side is told wrong; left hands are mirrored first.
+    Crops are about the labels. ``evidence`` is the heat maps' error, ``mesh`` that of the regressed
+    mesh's joints, ``side`` the percentage of hands whose side is told wrong; left hands are
+    mirrored first.
     """
     device = projection.laplacian.device
     sums = np.zeros(3)
@@ -40,8 +42,8 @@ def validate(
             error = (found - truth).norm(dim=-1).mean(1) / length
             sums[k] += float(error.sum())
         sums[2] += float((evidence.right < 0.5).sum())
-    evidence_pct, mesh_pct, side_pct = (100 * sums / max(len(samples), 1)).tolist()
-    return {"evidence": evidence_pct, "mesh": mesh_pct, "side": side_pct}
+    percent = 100 * sums / max(len(samples), 1)
+    return dict(zip(FIGURES, percent.tolist(), strict=True))
 
 
 def crops_of(
