@@ -127,7 +127,8 @@ class RefinementConfig:
     )
     tolerance: float = setting(
         3e-3,
-        "ends when a step lowers the objective by less than this part; 0: all steps are taken",
+        "ends when a step, or five gradient steps, lower the objective by less than this part; "
+        "0: when none lowers it, and gradient steps are all taken",
         at_least=0.0,
         at_most=1.0,
         live=True,

@@ -101,10 +101,11 @@ def test_beyond_the_crop_a_field_is_flat(projection, hand):
     far[:, 1] = 5.0
     vertices = np.arange(8)
     field = np.arange(128.0) + np.zeros((128, 1))
-    values, slopes = np.empty(8), np.empty((8, 63))
+    values, slopes = np.empty(8), np.ones((8, 63))
     points = surface_points_of(projection.hand_model).some(vertices)
     read_field(far[0].double().numpy(), points, field, values, slopes)
     assert (values == 127).all()
+    assert (slopes == 0).all()
 
 
 def test_the_gradient_is_that_of_the_value(projection, hand):

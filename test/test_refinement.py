@@ -1,6 +1,7 @@
 """Eq. 13: perturb and recover, each term's pull, and never worse than the start."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -440,6 +441,26 @@ def test_it_ends_when_steps_hardly_help_any_more(projection, evidence):
         for tolerance in (0.5, 1e-2, 0.0)
     ]  # fmt: skip
     assert steps[0] < steps[1] < steps[2]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "gradient_descent"])
+def test_gradient_steps_end_when_five_of_them_hardly_help(projection, evidence, optimizer):
+    truth, observation = _scene(projection, evidence)
+    steps = [
+        refine(
+            _perturbed(truth), observation, projection, evidence,
+            dataclasses.replace(JOINTS_ONLY, optimizer=optimizer, steps=60, tolerance=tolerance),
+        ).steps
+        for tolerance in (0.2, 0.0)
+    ]  # fmt: skip
+    assert 10 <= steps[0] < steps[1] == 60
+
+
+def test_the_result_tells_how_long_it_took(projection, evidence):
+    truth, observation = _scene(projection, evidence)
+    begun = time.monotonic()
+    result = refine(_perturbed(truth), observation, projection, evidence, JOINTS_ONLY)
+    assert 0 < result.seconds <= time.monotonic() - begun
 
 
 def _distance(result, truth, projection, joints):

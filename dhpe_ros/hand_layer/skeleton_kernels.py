@@ -111,13 +111,16 @@ def _read(field, x, y):
     """The field at a point of the crop, and how it grows there to the right and down."""
     size = len(field)
     column, row = (x + 1) * (size / 2) - 0.5, (y + 1) * (size / 2) - 0.5
+    flat_across = column < 0 or column > size - 1
+    flat_down = row < 0 or row > size - 1
     column, row = min(max(column, 0.0), size - 1.0), min(max(row, 0.0), size - 1.0)
     j, i = min(int(column), size - 2), min(int(row), size - 2)
     u, v = column - j, row - i
     a, b, c, d = field[i, j], field[i, j + 1], field[i + 1, j], field[i + 1, j + 1]
     value = (1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * c + u * d)
-    across = ((1 - v) * (b - a) + v * (d - c)) * (size / 2)
-    return value, across, ((1 - u) * (c - a) + u * (d - b)) * (size / 2)
+    across = 0.0 if flat_across else ((1 - v) * (b - a) + v * (d - c)) * (size / 2)
+    down = 0.0 if flat_down else ((1 - u) * (c - a) + u * (d - b)) * (size / 2)
+    return value, across, down
 
 
 @njit(**compiled)

@@ -23,6 +23,7 @@ from dhpe_ros.projection import Projection
 from dhpe_ros.refinement.objective import Observation, objective
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "gradient_descent": torch.optim.SGD}
+_LOOK_BACK = 5  # steps: one alone may go up, and on a GPU to read a value is to wait for it
 _SEEN = ("image", "features", "joints", "confidences", "previous", "estimate")
 _Look = tuple[str, torch.Size, torch.dtype]  # name, shape and type of a part of an observation
 
@@ -31,7 +32,7 @@ class Descended(NamedTuple):
     """Where the steps led."""
 
     parameters: Tensor  # (B, 63)
-    steps: int  # fewer than were asked for when time was up
+    steps: int  # fewer than were asked for when time was up or hardly anything moved
     before: Tensor  # (B,) the objective of what they are judged against
     after: Tensor  # (B,) and theirs
 
@@ -44,7 +45,11 @@ def gradient_steps(
     evidence: EvidenceNetwork,
     config: RefinementConfig,
 ) -> Descended:
-    """``config.steps`` steps from ``begin`` ``(B, 63)``, to be judged against ``start``."""
+    """``config.steps`` steps from ``begin`` ``(B, 63)``, to be judged against ``start``.
+
+    Ends earlier when over the last five no hand's value fell by more than ``config.tolerance`` of
+    it, or when ``config.time_budget`` is over.
+    """
     begun = time.monotonic()
     seen = {name: getattr(observation, name) for name in _SEEN}
     seen = {name: part for name, part in seen.items() if part is not None}
@@ -53,12 +58,16 @@ def gradient_steps(
     each = replace(config, steps=1, time_budget=0.0)
     descent = kind(looks, start.dtype, start.device, projection, evidence, each)
     descent.begin(begin, seen)
-    steps = 0
+    steps, earlier = 0, None
     while steps < config.steps:
         if config.time_budget and descent.seconds_since(begun) > config.time_budget:
             break
-        descent.step()
+        value = descent.step()
         steps += 1
+        if config.tolerance and steps % _LOOK_BACK == 0:
+            if earlier is not None and not (earlier - value > config.tolerance * value).any():
+                break
+            earlier = value.clone()
     parameters = descent.parameters.detach().clone()
     return Descended(parameters, steps, descent.value(start), descent.value(parameters))
 

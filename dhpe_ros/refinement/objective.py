@@ -93,7 +93,7 @@ def feature_term(
     evidence: EvidenceNetwork,
     config: RefinementConfig,
 ) -> Tensor:
-    """How much the features change where the picture is dark but for the hand, weighted: ``(B,)``.
+    """How much the features change with the mean colour wherever the hand is not: ``(B,)``.
 
     The mean over the 2048 features, so that its weight does not hang on their number.
     """

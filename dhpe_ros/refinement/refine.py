@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -27,10 +28,11 @@ class RefinedParameters:
     residual_before: Tensor  # (B,) mean joint distance to the observation, crop coordinates
     residual_after: Tensor  # (B,)
     accepted: Tensor  # (B,) bool; False: the steps did not lower the objective, the start was kept
+    seconds: float = 0.0  # of all hands together
 
     def to(self, device: torch.device) -> RefinedParameters:
-        moved = {name: part.to(device) for name, part in vars(self).items() if name != "steps"}
-        return RefinedParameters(steps=self.steps, **moved)
+        tensors = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
+        return replace(self, **{name: part.to(device) for name, part in tensors.items()})
 
 
 def refine(
@@ -45,6 +47,7 @@ def refine(
     A hand whose objective is not lower at the end, or not finite, gets its start back.
     Levenberg-Marquardt runs on the CPU: its steps are compiled there, and too small for a GPU.
     """
+    begun = time.monotonic()
     if start.is_cuda and config.optimizer not in OPTIMIZERS:
         here = refine(start.cpu(), observation.on_cpu(), _on_cpu(projection), evidence, config)
         return here.to(start.device)
@@ -68,6 +71,7 @@ def refine(
             at_start,
             torch.where(accepted, at_end, at_start),
             accepted,
+            time.monotonic() - begun,
         )
 
 
