@@ -68,6 +68,13 @@ def test_they_are_the_messages_of_the_node(recorded):
         assert deserialize_message(bytes(data), type(message)) == message, name
 
 
+def test_what_a_killed_recording_left_behind_is_no_hindrance(tmp_path):
+    (tmp_path / ".bag.unfinished" / "bag").mkdir(parents=True)
+    with HandBag(tmp_path / "bag") as bag:
+        bag.write(frame(), CAMERA, HANDS)
+    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
+
+
 def test_what_was_written_before_an_error_is_kept_and_replaces_what_was_there(tmp_path):
     (tmp_path / "bag").mkdir()
     (tmp_path / "bag" / "old").touch()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +16,10 @@ from dhpe_ros.camera import Camera
 from dhpe_ros.drawing import hand_mask
 from dhpe_ros.media.frames import Frame
 from dhpe_ros.media.hand_fields import (
-    POINT_FIELDS,
     hand_fields,
     info_matrices,
     mesh_fields,
-    surface_points,
+    points_fields,
     wrist_pose,
 )
 from dhpe_ros.shared_files import shared_file
@@ -36,7 +34,6 @@ TOPICS = {
     "points": "sensor_msgs/msg/PointCloud2",
 }
 _NAMESPACE = "/hand/"  # the node's own
-_FLOAT32 = 7  # sensor_msgs/PointField
 
 
 class HandBag:
@@ -48,18 +45,18 @@ class HandBag:
     def __init__(self, folder: Path, storage: str = "mcap") -> None:
         self._folder = folder
         self._unfinished = folder.with_name(f".{folder.name}.unfinished")  # holds it meanwhile
+        self._storage = STORAGES[storage]
         self._types = get_typestore(Stores.LATEST)
         for name in ("Hand", "HandArray", "HandMesh"):
             text = shared_file(f"msg/{name}.msg").read_text()
             self._types.register(get_types_from_msg(text, f"dhpe_ros/msg/{name}"))
-        self._writer = Writer(
-            self._unfinished / folder.name, version=9, storage_plugin=STORAGES[storage]
-        )
         self._connections: dict[str, Any] = {}
 
     def __enter__(self) -> HandBag:
         shutil.rmtree(self._unfinished, ignore_errors=True)
         self._unfinished.mkdir()
+        path = self._unfinished / self._folder.name
+        self._writer = Writer(path, version=9, storage_plugin=self._storage)
         self._writer.open()
         for name, kind in TOPICS.items():
             self._connections[name] = self._writer.add_connection(
@@ -140,22 +137,7 @@ class HandBag:
         }
 
     def _points(self, header: Any, hands: Sequence[Hand]) -> dict[str, Any]:
-        points = surface_points(list(hands))
-        fields = [
-            self._make(
-                "sensor_msgs/msg/PointField", name=name, offset=4 * k, datatype=_FLOAT32, count=1
-            )
-            for k, name in enumerate(POINT_FIELDS)
-        ]
-        step = 4 * len(fields)
-        return {
-            "header": header,
-            "height": 1,
-            "width": len(points),
-            "fields": fields,
-            "is_bigendian": sys.byteorder == "big",
-            "point_step": step,
-            "row_step": step * len(points),
-            "data": np.frombuffer(points.tobytes(), np.uint8),
-            "is_dense": True,
-        }
+        fields = points_fields(hands)
+        kind = "sensor_msgs/msg/PointField"
+        fields["fields"] = [self._make(kind, **field) for field in fields["fields"]]
+        return {"header": header, **fields}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -10,7 +12,8 @@ import numpy as np
 
 from dhpe_ros.types import Hand
 
-POINT_FIELDS = ("x", "y", "z", "normal_x", "normal_y", "normal_z")  # float32, as PCL names them
+_POINT_FIELDS = ("x", "y", "z", "normal_x", "normal_y", "normal_z")  # as PCL names them
+_FLOAT32 = 7  # sensor_msgs/PointField
 
 
 def hand_fields(hand: Hand) -> dict[str, Any]:
@@ -52,10 +55,27 @@ def mesh_fields(hand: Hand) -> dict[str, Any]:
     }
 
 
-def surface_points(hands: list[Hand]) -> np.ndarray:
-    """``(N, 6)`` float32: the vertices of all hands with their normals, as ``POINT_FIELDS``."""
+def points_fields(hands: Sequence[Hand]) -> dict[str, Any]:
+    """The fields of ``sensor_msgs/msg/PointCloud2`` but for the header; each PointField a dict.
+
+    The vertices of all hands with their normals, float32, metres in the optical frame.
+    """
     rows = [np.concatenate((hand.vertices_m, hand.normals), axis=1) for hand in hands]
-    return np.concatenate([np.zeros((0, len(POINT_FIELDS)), np.float32), *rows])
+    points = np.concatenate([np.zeros((0, len(_POINT_FIELDS)), np.float32), *rows])
+    step = points.itemsize * len(_POINT_FIELDS)
+    return {
+        "height": 1,
+        "width": len(points),
+        "fields": [
+            {"name": name, "offset": points.itemsize * k, "datatype": _FLOAT32, "count": 1}
+            for k, name in enumerate(_POINT_FIELDS)
+        ],
+        "is_bigendian": sys.byteorder == "big",
+        "point_step": step,
+        "row_step": step * len(points),
+        "data": points.ravel().view(np.uint8),
+        "is_dense": True,
+    }
 
 
 def info_matrices(fx: float, fy: float, cx: float, cy: float) -> dict[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
 from typing import Any
 
@@ -13,11 +12,10 @@ from std_msgs.msg import Header
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.media.hand_fields import (
-    POINT_FIELDS,
     hand_fields,
     info_matrices,
     mesh_fields,
-    surface_points,
+    points_fields,
     wrist_pose,
 )
 from dhpe_ros.media.image_messages import fill_image
@@ -53,23 +51,10 @@ def mesh_message(hand: Hand, header: Header) -> HandMesh:
 
 def points_message(hands: list[Hand], header: Header) -> PointCloud2:
     """The vertices of all hands with their normals, float32, metres in the optical frame."""
-    points = surface_points(hands)
-    fields = [
-        PointField(name=name, offset=4 * k, datatype=PointField.FLOAT32, count=1)
-        for k, name in enumerate(POINT_FIELDS)
-    ]
-    step = 4 * len(fields)
-    return PointCloud2(
-        header=header,
-        height=1,
-        width=len(points),
-        fields=fields,
-        is_bigendian=sys.byteorder == "big",
-        point_step=step,
-        row_step=step * len(points),
-        data=_array("B", points),
-        is_dense=True,
-    )
+    fields = points_fields(hands)
+    fields["fields"] = [PointField(**field) for field in fields["fields"]]
+    fields["data"] = _array("B", fields["data"])
+    return PointCloud2(header=header, **fields)
 
 
 def transform_message(hand: Hand, header: Header, prefix: str) -> TransformStamped:
