@@ -80,6 +80,13 @@ def test_frames_with_stamps_and_intrinsics(tmp_path, storage, whole_folder):
     assert (frames[0].camera.cx, frames[0].camera.cy) == (15.5, 11.5)
 
 
+def test_the_rate_is_the_images_own_however_long_other_topics_last(tmp_path):
+    topics = {"/camera/image_raw": (image, 5), "/other/camera_info": (camera_info, 50)}
+    assert open_media(record(tmp_path / "bag", topics)).rate_hz == pytest.approx(10)
+    alone = record(tmp_path / "alone", {"/camera/image_raw": (image, 1)})
+    assert open_media(alone).rate_hz is None
+
+
 def test_a_camera_info_counts_with_its_binning_and_only_if_it_has_the_image_s_size(tmp_path):
     def binned(stamp_ns):
         return camera_info(stamp_ns, binning=2)

@@ -22,6 +22,7 @@ _DECODERS = {
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 # Pictures, but not the ones a camera took in colour.
 _NOT_COLOUR = ("depth", "disparity", "mask", "overlay", "theora", "confidence")
+_RATE_IMAGES = 30  # that the rate is told from
 
 _log = logging.getLogger(__name__)
 
@@ -48,16 +49,13 @@ class BagImages:
             if self.topic not in counts:
                 raise MediaError(path, _no_topic(topic, counts))
             self.count: int | None = counts[self.topic]
-            seconds = reader.duration / 1e9
-        self.rate_hz = (self.count - 1) / seconds if self.count > 1 and seconds > 0 else None
+            self.rate_hz = self._rate_hz(reader)
 
     def frames(self) -> Iterator[Frame]:
         with _open(self.path) as reader:
             infos = self._camera_infos(reader)
-            images = [c for c in reader.connections if c.topic == self.topic]
-            messages = _messages(reader, images, self.path)
             start_ns = None
-            for index, (connection, stamp_ns, data) in enumerate(messages):
+            for index, (connection, stamp_ns, data) in enumerate(self._images(reader)):
                 start_ns = stamp_ns if start_ns is None else start_ns
                 message = reader.deserialize(data, connection.msgtype)
                 image = self._decode(message, connection.msgtype)
@@ -71,6 +69,16 @@ class BagImages:
                     time_ns=stamp.sec * 10**9 + stamp.nanosec,
                     frame_id=message.header.frame_id,
                 )
+
+    def _images(self, reader: Any) -> Iterator[tuple[Any, int, bytes]]:
+        connections = [c for c in reader.connections if c.topic == self.topic]
+        return _messages(reader, connections, self.path)
+
+    def _rate_hz(self, reader: Any) -> float | None:
+        """Of the first images: other topics may last longer, and the camera pause."""
+        stamps_ns = [stamp_ns for _, stamp_ns, _ in islice(self._images(reader), _RATE_IMAGES)]
+        step_ns = float(np.median(np.diff(stamps_ns))) if len(stamps_ns) > 1 else 0.0
+        return 1e9 / step_ns if step_ns > 0 else None
 
     def _decode(self, message: Any, kind: str) -> np.ndarray:
         try:
