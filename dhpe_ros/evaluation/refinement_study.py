@@ -46,8 +46,8 @@ EQ_13 = RefinementConfig(
     confidence_weighting=False,
     time_budget=0.0,
 )
-"""The paper's, but for a feature term that is a mean over the features (docs/refinement.md); also the
-yardstick ``objective`` of every method."""
+"""The paper's, the feature term as a mean over the features (docs/refinement.md); also the yardstick
+``objective`` of every method."""
 
 
 @dataclass(frozen=True)
