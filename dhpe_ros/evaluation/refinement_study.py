@@ -46,7 +46,7 @@ EQ_13 = RefinementConfig(
     confidence_weighting=False,
     time_budget=0.0,
 )
-"""The paper's, the feature term as a mean over the features (docs/refinement.md); also the yardstick
+"""The paper's, its feature term a mean over the features (docs/refinement.md); also the yardstick
 ``objective`` of every method."""
 
 
