@@ -108,10 +108,10 @@ def test_what_runs_beside_waits_for_the_one_before_and_hands_its_exception_on():
     beside.begin(lambda: done.append(1 / 0))
     assert done == [True]
     with pytest.raises(ZeroDivisionError):
-        beside.begin(lambda: done.append("left out"))
+        beside.begin(lambda: done.append("not left out"))
     beside.begin(lambda: done.append("last"))
     assert beside.stop()
-    assert done == [True, "last"]
+    assert done == [True, "not left out", "last"]
 
 
 def test_what_runs_beside_and_does_not_end_is_left():
@@ -368,6 +368,10 @@ def test_a_depth_image_that_comes_after_its_image_is_waited_for(ros, monkeypatch
         monkeypatch.setattr("dhpe_ros.ros.depth._WAIT_S", 0.0)
         assert answered(9) is None
         assert "the nearest is 2.000 s away, depth_tolerance is 0 s" in log[-1][1]
+        monkeypatch.setattr("dhpe_ros.ros.depth._WAIT_S", 20.0)
+        begin = time.monotonic()
+        assert answered(6) is None
+        assert time.monotonic() - begin < 5, "a later one is there: none was waited for"
     finally:
         executor.shutdown()
         thread.join()
@@ -415,7 +419,7 @@ def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):
             boxes.follow_publisher()
             publisher.publish(message)
             spinner.spin_once(timeout_sec=0.05)
-            taken = boxes.take(640, 480)
+            taken = boxes.take()
             if taken:
                 break
         detector.destroy_publisher(publisher)
@@ -424,6 +428,37 @@ def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):
 
     try:
         assert first_of(PolygonStamped()) == [box]
-        assert first_of(RegionOfInterest()) == [Target(Box(0, 0, 640, 480))]
+        region = RegionOfInterest(x_offset=5, y_offset=6, width=7, height=8)
+        assert first_of(region) == [Target(Box(5, 6, 7, 8))]
     finally:
         rclpy.shutdown(context=elsewhere)
+
+
+@pytest.fixture
+def regions(ros):
+    """``~/roi``, its troubles and their time, and what is as if a region had arrived."""
+    now = [0.0]
+    troubles = Troubles(Log(), clock=lambda: now[0])
+    node = node_with()
+    boxes = roi.RoiInput(node, troubles)
+    (subscription,) = [s for s in node.subscriptions if s.topic_name == "/hand/roi"]
+    return boxes, troubles, now, subscription.callback
+
+
+def test_a_region_that_is_all_zero_leaves_the_hands_where_they_are_followed(regions):
+    boxes, _, _, arrived = regions
+    arrived(RegionOfInterest())
+    assert boxes.take() is None
+    arrived(RegionOfInterest(x_offset=5, y_offset=6, width=7, height=8))
+    arrived(RegionOfInterest())
+    assert boxes.take() == [Target(Box(5, 6, 7, 8))]
+    assert boxes.take() is None
+
+
+def test_one_impossible_region_is_a_trouble_for_a_moment_only(regions):
+    boxes, troubles, now, arrived = regions
+    arrived(RegionOfInterest(x_offset=5))
+    assert boxes.take() is None
+    assert "~/roi is not used" in troubles.active()[0]
+    now[0] = 6.0
+    assert troubles.active() == []

@@ -14,13 +14,12 @@ from std_msgs.msg import Header
 
 from dhpe_ros.media.depth_messages import depth_to_metres
 from dhpe_ros.ros.qos import subscribe
-from dhpe_ros.ros.troubles import Troubles
+from dhpe_ros.ros.troubles import ONE_MESSAGE_S, Troubles
 
 TOPIC = "depth"
 _KEPT = 10  # messages
 _FLOWS_S = 1.0  # without a message for so long, there is no depth to wait for
 _WAIT_S = 0.1  # that a depth image may come after its image
-_LASTS_S = 5.0  # what is wrong with one image says little of later ones
 
 
 class DepthInput:
@@ -78,20 +77,21 @@ class DepthInput:
                 now_s = time.monotonic()
                 if now_s - self._last_s >= _FLOWS_S:
                     return None
-                away = [abs(_nanoseconds(m.header.stamp) - wanted) for m in self._messages]
-                if min(away) <= tolerance_s * 1e9:
-                    return self._messages[int(np.argmin(away))]
-                if now_s >= deadline_s:
+                later = [_nanoseconds(m.header.stamp) - wanted for m in self._messages]
+                away = np.abs(later)
+                if away.min() <= tolerance_s * 1e9:
+                    return self._messages[away.argmin()]
+                if now_s >= deadline_s or later[-1] > 0:  # after a later one it comes no more
                     break
                 self._arrived.wait(deadline_s - now_s)
         self._report(
             f"no image of {self._topic} is of the same time as the image: the nearest is "
-            f"{min(away) * 1e-9:.3f} s away, depth_tolerance is {tolerance_s:g} s"
+            f"{away.min() * 1e-9:.3f} s away, depth_tolerance is {tolerance_s:g} s"
         )
         return None
 
     def _report(self, message: str) -> None:
-        self._troubles.report("depth", message, lasts_s=_LASTS_S)
+        self._troubles.report("depth", message, lasts_s=ONE_MESSAGE_S)
 
 
 def _nanoseconds(stamp: Time) -> int:

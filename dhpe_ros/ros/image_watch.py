@@ -10,6 +10,7 @@ from std_msgs.msg import Header
 
 from dhpe_ros.config import NodeConfig
 from dhpe_ros.ros.diagnostics import Statistics
+from dhpe_ros.ros.qos import type_name
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.tracking import BACK_S
 
@@ -30,7 +31,7 @@ class ImageWatch:
     ) -> None:
         """``topic`` as it is subscribed to, with messages of class ``kind``."""
         self._node = node
-        self._kind = _type_name(kind)
+        self._kind = type_name(kind)
         self._name = topic
         self._topic = node.resolve_topic_name(topic)
         self._statistics = statistics
@@ -137,11 +138,6 @@ class ImageWatch:
             for name, kinds in self._node.get_topic_names_and_types()
             if kind in kinds and not name.startswith(ours) and self._node.count_publishers(name)
         ]
-
-
-def _type_name(kind: type) -> str:
-    """``sensor_msgs/msg/Image`` for the class."""
-    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
 
 
 def _transport_remedy(kinds: list[str], topic: str) -> str:

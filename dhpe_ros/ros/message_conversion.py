@@ -98,7 +98,7 @@ def info_of_camera(camera: Camera, header: Header) -> CameraInfo:
 
 
 def targets_from_roi(roi: Any) -> list[Target]:
-    """One box from a ``sensor_msgs/RegionOfInterest``; all zero means the whole image: none.
+    """One box from a ``sensor_msgs/RegionOfInterest``; all zero, the whole image: none.
 
     Raises ``ValueError`` for a region of no width or height elsewhere.
     """

@@ -172,7 +172,7 @@ class HandNode(Node):
         info = self._camera_info
         camera = self._camera(info, message.header.frame_id, width, height)
         depth_m = self._depth.at(message.header, width, height, config.depth_tolerance)
-        boxes, time_s = self._roi.take(width, height), stamp_s(message.header)
+        boxes, time_s = self._roi.take(), stamp_s(message.header)
         hands = self._tracker.process(image, camera, boxes, depth_m, time_s)
         self._frame_id = config.frame_id or message.header.frame_id
         header = Header(stamp=message.header.stamp, frame_id=self._frame_id)

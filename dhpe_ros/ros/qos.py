@@ -59,6 +59,11 @@ def advertise(node: Node, kind: type, topic: str, troubles: Troubles) -> Publish
     return _with_events(node.create_publisher, (kind, topic, qos), events)
 
 
+def type_name(kind: type) -> str:
+    """As the graph has it: ``sensor_msgs/msg/Image``."""
+    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+
+
 def _with_events(create: Callable[..., Any], arguments: tuple, events: Any) -> Any:
     options = QoSOverridingOptions(_OVERRIDABLE)
     try:

@@ -2,22 +2,24 @@
 
 The topic takes either type, whichever its publisher has: ``sensor_msgs/RegionOfInterest`` always,
 ``vision_msgs/Detection2DArray`` where that package is installed. A message counts once, for the
-next image; afterwards the boxes follow the meshes again until another message comes.
+next image; afterwards the boxes follow the meshes again until another message comes. One without a
+box, as a region that is all zero, changes nothing.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
 from sensor_msgs.msg import RegionOfInterest
 
 from dhpe_ros.ros.message_conversion import targets_from_detections, targets_from_roi
-from dhpe_ros.ros.qos import subscribe
-from dhpe_ros.ros.troubles import Troubles
-from dhpe_ros.types import Box, Target
+from dhpe_ros.ros.qos import subscribe, type_name
+from dhpe_ros.ros.troubles import ONE_MESSAGE_S, Troubles
+from dhpe_ros.types import Target
 
 try:
     from vision_msgs.msg import Detection2DArray
@@ -34,22 +36,21 @@ class RoiInput:
         self._node = node
         self._troubles = troubles
         self._waiting: deque[list[Target]] = deque(maxlen=1)
-        callbacks = {RegionOfInterest: self._on_region, Detection2DArray: self._on_detections}
-        self._kinds: dict[str, tuple[type, Callable[[Any], None]]] = {
-            _type_name(kind): (kind, callback)
-            for kind, callback in callbacks.items()
+        kinds = {RegionOfInterest: targets_from_roi, Detection2DArray: targets_from_detections}
+        self._kinds: dict[str, tuple[type, Callable[[Any], list[Target]]]] = {
+            type_name(kind): (kind, targets_from)
+            for kind, targets_from in kinds.items()
             if kind is not None
         }
         self._type = next(iter(self._kinds))
         self._subscription = self._subscribe()
 
-    def take(self, width: int, height: int) -> list[Target] | None:
-        """The boxes that wait, once; None without. No box stands for the whole image."""
+    def take(self) -> list[Target] | None:
+        """The boxes that wait, once; None without."""
         try:
-            targets = self._waiting.pop()
+            return self._waiting.pop()
         except IndexError:
             return None
-        return targets or [Target(Box(0, 0, width, height))]
 
     def clear(self) -> None:
         self._waiting.clear()
@@ -74,28 +75,16 @@ class RoiInput:
         self._subscription = self._subscribe()
 
     def _subscribe(self) -> Any:
-        kind, callback = self._kinds[self._type]
+        kind, targets_from = self._kinds[self._type]
+        callback = partial(self._on_message, targets_from)
         return subscribe(self._node, kind, TOPIC, callback, self._troubles)
 
-    def _on_region(self, roi: RegionOfInterest) -> None:
+    def _on_message(self, targets_from: Callable[[Any], list[Target]], message: Any) -> None:
         try:
-            self._waiting.append(targets_from_roi(roi))
+            targets = targets_from(message)
         except ValueError as error:
-            self._troubles.report("roi", f"~/roi is not used: {error}")
-        else:
-            self._troubles.clear("roi")
-
-    def _on_detections(self, detections: Any) -> None:
-        try:
-            targets = targets_from_detections(detections)
-        except ValueError as error:
-            self._troubles.report("roi", f"~/roi is not used: {error}")
+            self._troubles.report("roi", f"~/roi is not used: {error}", lasts_s=ONE_MESSAGE_S)
             return
         self._troubles.clear("roi")
         if targets:
             self._waiting.append(targets)
-
-
-def _type_name(kind: type) -> str:
-    """As the graph has it: ``sensor_msgs/msg/RegionOfInterest``."""
-    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 REPEAT_S = 10.0
+ONE_MESSAGE_S = 5.0  # what is wrong with one message says little of later ones
 
 
 @dataclass

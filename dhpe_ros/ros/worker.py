@@ -58,10 +58,6 @@ class LatestWorker(Generic[Item]):
         with self._changed:
             self._waiting = None
 
-    @property
-    def stopping(self) -> bool:
-        return self._stopping
-
     def stop(self, timeout_s: float = 10.0) -> bool:
         """Let the item at hand finish, then end. False when it did not within the time."""
         with self._changed:
@@ -103,11 +99,10 @@ class OneBehind:
         self._running: Future | None = None
 
     def begin(self, task: Callable[[], None]) -> None:
-        """Begin ``task`` and return; waits for the one before, and raises what that one raised."""
-        before, self._running = self._running, None
+        """Begin ``task`` when the one before is done; then raises what that one raised."""
+        before, self._running = self._running, self._pool.submit(task)
         if before is not None:
             before.result()
-        self._running = self._pool.submit(task)
 
     def stop(self, timeout_s: float = 10.0) -> bool:
         """Let the task at hand finish. False when it did not within the time."""
