@@ -77,6 +77,22 @@ def test_silence_removes_everything_once(planner):
     assert planner.heard == []
 
 
+def test_simulated_time_that_stands_still_keeps_no_hand(monkeypatch):
+    """Another message stands for CollisionObject, which is not on every machine."""
+    monkeypatch.setattr(collision_bridge, "CollisionObject", Header)
+    monkeypatch.setattr(collision_bridge, "removed", lambda name, _: Header(frame_id=name))
+    rclpy.init(args=[*QUICK, "-p", "use_sim_time:=true"])
+    try:
+        bridge = collision_bridge.CollisionBridge()
+        bridge._shown["hand_1"] = Header()
+        end = time.monotonic() + 10
+        while bridge._shown and time.monotonic() < end:
+            rclpy.spin_once(bridge, timeout_sec=0.05)
+        assert not bridge._shown
+    finally:
+        rclpy.shutdown()
+
+
 def test_a_hand_of_unknown_distance_is_left_out(planner):
     hands = [make_hand(track_id=1, metric=False), make_hand(track_id=2)]
     assert planner.until(lambda: planner.scene, hands)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from geometry_msgs.msg import Pose
+from rclpy.clock import Clock, ClockType
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -86,7 +87,9 @@ class CollisionBridge(Node):
         self._shown: dict[str, Header] = {}  # ids of objects that are in the scene
         self._objects = advertise(self, CollisionObject, "collision_object", self._troubles)
         subscribe(self, HandArray, "hand/hands", self._on_hands, self._troubles)
-        self.create_timer(1 / self._config.rate, self._update)
+        # Steady time: with simulated time and no /clock hands must still be removed.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1 / self._config.rate, self._update, clock=steady)
         self.get_logger().info(
             f"ready: hands of {self.resolve_topic_name('hand/hands')} become objects on "
             f"{self.resolve_topic_name('collision_object')}"
