@@ -18,13 +18,12 @@ from std_msgs.msg import Header
 from dhpe_ros.intrinsics import Intrinsics
 from dhpe_ros.media import Frame, open_media
 from dhpe_ros.media.image_messages import fill_image
-from dhpe_ros.ros.demo_report import Truth
+from dhpe_ros.ros.demo_report import SHIPPED_CLIP, Truth
 from dhpe_ros.ros.message_conversion import info_of_camera
 from dhpe_ros.ros.parameters import declare_parameters
 from dhpe_ros.ros.running import run
 from dhpe_ros.settings import Settings, setting
 
-SHIPPED_CLIP = Path(__file__).resolve().parents[1] / "assets" / "demo_clip.mp4"
 _RATE_HZ = 15.0  # of what has none of its own
 
 

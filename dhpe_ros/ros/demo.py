@@ -22,13 +22,12 @@ from tqdm import tqdm
 from dhpe_ros.intrinsics import Intrinsics
 from dhpe_ros.media import Frame, Media, MediaError, open_media
 from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
-from dhpe_ros.ros.demo_report import Findings, Truth, table
+from dhpe_ros.ros.demo_report import SHIPPED_CLIP, Findings, Truth, table
 from dhpe_ros.ros.node_process import NodeProcess
 
 if TYPE_CHECKING:
     from dhpe_ros.ros.demo_player import Answer, DemoPlayer
 
-SHIPPED_CLIP = Path(__file__).resolve().parents[1] / "assets" / "demo_clip.mp4"
 PHOTO_FRAMES = 10  # how often a photograph is sent, so that there are latencies to tell
 FRAME_LIMIT = 300  # frames of a long input, unless --frames says otherwise
 READY_WITHIN_S = 120.0

@@ -13,6 +13,8 @@ import numpy as np
 from dhpe_ros.camera import Camera
 from dhpe_ros.types import JOINT_COUNT, MIDDLE_MCP
 
+SHIPPED_CLIP = Path(__file__).resolve().parents[1] / "assets" / "demo_clip.mp4"  # with its truth
+
 
 @dataclass(frozen=True)
 class Truth:
