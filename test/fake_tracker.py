@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from dhpe_ros.engines.store import EngineError
 from dhpe_ros.types import Box, Hand, Refinement, Scale, Side
 
 VERTICES, TRIANGLES = 778, 1538
@@ -45,7 +46,8 @@ def make_hand(box=None, side=Side.RIGHT, track_id=1, metric=True):
 class FakeTracker:
     """``process``, ``reset`` and ``pipeline``, as the node uses them of ``HandTracker``.
 
-    An image whose first pixel is 13 fails; one whose first pixel is 14 takes half a second.
+    An image whose first pixel is 13 fails, under ``strict_backend`` as an engine does; one whose
+    first pixel is 14 takes half a second.
     """
 
     def __init__(self, config):
@@ -64,7 +66,8 @@ class FakeTracker:
     def process(self, image, camera=None, boxes=None, depth_m=None, time_s=None):
         first = int(image[0, 0, 0])
         if first == 13:
-            raise RuntimeError("unlucky image")
+            kind = EngineError if self.config.model.strict_backend else RuntimeError
+            raise kind("unlucky image")
         if first == 14:
             time.sleep(0.5)
         if not image.any() or self.config.tracking.min_score > 0.875:

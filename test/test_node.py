@@ -431,6 +431,23 @@ def test_ctrl_c_in_the_middle_of_an_image_ends_it_cleanly(tmp_path, camera):
         node.close()
 
 
+def test_an_engine_that_fails_under_strict_backend_ends_it_in_order(tmp_path, camera):
+    strict = ("-p", "model.strict_backend:=true", *ANY_AGE)
+    node = NodeProcess(tmp_path, FAKE, "-r", "__node:=strict", *strict)
+    ears = Ears("strict")
+    try:
+        node.wait_for("ready")
+        connect(camera, ears)
+        camera.send("13", count=3, period=0.0)
+        assert node.exit_code() == 1
+        assert "Traceback" not in node.log()
+        (line,) = [line for line in node.log().splitlines() if "FATAL" in line]
+        assert "cannot go on: unlucky image" in line
+    finally:
+        ears.node.destroy_node()
+        node.close()
+
+
 @pytest.mark.parametrize("content", [None, b"these are no weights"])
 def test_missing_and_corrupt_weights_are_one_line_and_a_failure(tmp_path, content):
     weights = tmp_path / "mine.safetensors"

@@ -23,6 +23,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
+from dhpe_ros.engines.store import EngineError
 from dhpe_ros.media.camera_messages import camera_from_info, may_be_distorted
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.pipeline import HandPipeline
@@ -229,17 +230,28 @@ class HandNode(Node):
         self._outputs.publish_markers([], header, 0.0)
 
     def _on_failure(self, error: Exception) -> None:
+        if isinstance(error, EngineError):  # strict_backend: nothing else may run instead
+            self.executor.create_task(self._end, error)
+            return
         self._troubles.report(
             "failure", f"an image failed ({type(error).__name__}: {error}); going on with the next"
         )
         self.get_logger().debug("".join(traceback.format_exception(error)))
+
+    def _end(self, error: EngineError) -> None:
+        """In the executor's thread, which then leaves ``spin``."""
+        self.get_logger().fatal(f"cannot go on: {error}")
+        raise SystemExit(1)
 
 
 def main(
     args: Sequence[str] | None = None,
     make_tracker: Callable[[Config], HandTracker] = make_hand_tracker,
 ) -> int:
-    """Run the node until SIGINT or SIGTERM; 0 then, 1 when it cannot start."""
+    """Run the node until SIGINT or SIGTERM; 0 then, 1 when it cannot start.
+
+    Raises ``SystemExit`` of 1 when it cannot go on, as an engine that fails under strict_backend.
+    """
 
     def make_node() -> HandNode:
         forward_logs(get_logger("hand"))
