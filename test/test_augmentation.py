@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 
@@ -115,6 +116,22 @@ class _NoPlainBackground(np.random.Generator):
 
     def random(self, *args, **kwargs):
         return 0.6
+
+
+def test_ellipses_and_bars_stand_in_front():
+    filled = []
+    for seed in range(200):
+        image = np.zeros((INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
+        white = [np.full((150, 150, 3), 255, np.uint8)]
+        image = augmentation._occlude(image, white, np.random.default_rng(seed))
+        rows, columns = image[..., 0].nonzero()
+        inside = len(rows) and min(rows.min(), columns.min()) > 0
+        if inside and max(rows.max(), columns.max()) < INPUT_SIZE - 1 and len(rows) > 600:
+            _, sides, _ = cv2.minAreaRect(np.stack((columns, rows), 1))
+            filled.append(len(rows) / ((sides[0] + 1) * (sides[1] + 1)))
+    bars = np.array(filled) > 0.87  # an ellipse fills 0.79 of its rectangle
+    assert bars.sum() > 2
+    assert (~bars).sum() > 2
 
 
 def test_a_background_claims_no_hand():

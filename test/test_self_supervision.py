@@ -327,7 +327,7 @@ def test_a_resumed_run_has_its_own_hands_again(tmp_path, monkeypatch):
     def arguments(output):
         return [
             "train", f"data.synthetic={tmp_path / 'data'}", "data.batch=4", "budget.steps=6",
-            "budget.evidence_share=0.0", "run.check_minutes=0.0", "run.best_by=none",
+            "budget.evidence_share=0.0", "run.check_minutes=0.0",
             f"run.output={tmp_path / output}", f"model.initial={WEIGHTS}",
             "self_supervision.share=0.5", "self_supervision.begin=0.0",
             "self_supervision.seeds_per_step=1.0", "self_supervision.capacity=4",

@@ -11,7 +11,7 @@ from dhpe_ros.hand_model import HandModel
 from dhpe_ros.rendering import rasterize, render_hands
 from dhpe_ros.synthetic.synthesis import SyntheticHand
 from dhpe_ros.training.augmentation import augment
-from dhpe_ros.training.batches import Batch
+from dhpe_ros.training.batches import Batch, MixedBatches
 from dhpe_ros.training.config import TrainConfig
 from dhpe_ros.training.data import TrainingData, load_backgrounds
 from dhpe_ros.training.engine import objects as engine_objects
@@ -279,6 +279,22 @@ def test_compression_loses_more_at_lower_quality():
     assert errors[0] < errors[1] < errors[2] < 0.2
     flat = torch.full((1, 3, 40, 40), 0.5)
     assert torch.allclose(compressed(flat, torch.tensor([50.0])), flat, atol=1e-5)
+
+
+def test_without_a_user_s_pictures_hands_stand_before_made_up_ones():
+    joints = np.random.default_rng(0).uniform(5, 35, (21, 2)).astype(np.float32)
+    hand = Sample(
+        np.zeros((40, 40, 3), np.uint8), joints, True, "wild", opacity=np.zeros((40, 40), np.uint8)
+    )
+    data, again = TrainingData([hand], [], {}), TrainingData([hand], [], {})
+    first, second = data.surroundings[0], data.surroundings[1]
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, again.surroundings[0])
+    assert not np.array_equal(first, second)
+    assert len(np.unique(first.reshape(-1, 3), axis=0)) > 1000
+    batch = next(Stream(TrainConfig(), data, torch.device("cpu")).start(SIZE, 0))
+    expected = MixedBatches([hand], data.surroundings, 32, 0, input_size=SIZE)[0]
+    assert torch.equal(batch.images, expected.images)
 
 
 @pytest.mark.parametrize(

@@ -214,15 +214,18 @@ def _random_background(
 def _occlude(
     image: np.ndarray, backgrounds: Sequence[np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
-    """Sometimes something in front: a patch of another picture, a bar, an ellipse."""
+    """Sometimes something in front: an ellipse or a bar that looks like other surroundings."""
     if rng.random() > 0.2:
         return image
     size = len(image)
     scale = size / INPUT_SIZE
     shape = np.zeros((size, size), np.uint8)
-    center = tuple(int(v * scale) for v in rng.integers(10, INPUT_SIZE - 10, 2))
-    axes = tuple(int(v * scale) for v in rng.uniform(4, 24, 2))
-    cv2.ellipse(shape, center, axes, rng.uniform(0, 360), 0, 360, 255, -1)
+    center = scale * rng.integers(10, INPUT_SIZE - 10, 2)
+    placed = center.tolist(), (2 * scale * rng.uniform(4, 24, 2)).tolist(), rng.uniform(0, 360)
+    if rng.random() < 0.5:
+        cv2.ellipse(shape, placed, 255, -1)
+    else:
+        cv2.fillConvexPoly(shape, cv2.boxPoints(placed).astype(np.int32), 255)
     front = _random_background(backgrounds, rng, size)
     return np.where(shape[..., None] > 0, front, image)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -20,6 +21,7 @@ from dhpe_ros.hand_model import HandModel
 from dhpe_ros.synthetic.photo_fits import with_cuts
 from dhpe_ros.synthetic.synthesis import load_synthetic, random_samples
 from dhpe_ros.training.config import LIVE, DataConfig, TrainConfig
+from dhpe_ros.training.engine.backgrounds import MadeUpPictures
 from dhpe_ros.weights import hand_model_path
 
 _LOG = logging.getLogger(__name__)
@@ -37,6 +39,11 @@ class TrainingData:
     samples: list[Sample | StoredSample]
     backgrounds: list[np.ndarray]
     held_back: dict[str, list[Sample | StoredSample]]
+
+    @cached_property
+    def surroundings(self) -> Sequence[np.ndarray]:
+        """What is behind drawn hands: the backgrounds, or made-up pictures if there are none."""
+        return self.backgrounds or MadeUpPictures()
 
     def description(self) -> dict[str, object]:
         """How much there is of what: goes into the checkpoints."""

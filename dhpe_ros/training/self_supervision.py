@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class SelfSupervision:
         config: TrainConfig,
         state: TrainingState,
         projection: Projection,
-        backgrounds: list[np.ndarray],
+        backgrounds: Sequence[np.ndarray],
     ) -> None:
         """As it was when ``state`` was saved."""
         self._settings, self._seed = config.self_supervision, config.learning.seed

@@ -38,7 +38,7 @@ class Stream:
                 return made
         drawn = MixedBatches(
             self._data.samples,
-            self._data.backgrounds,
+            self._data.surroundings,
             settings.batch - self._live,
             seed,
             input_size=size,

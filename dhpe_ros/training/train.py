@@ -85,7 +85,7 @@ def train(run: Run) -> bool:
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     size = state.networks.evidence.feature_size
     stream = Stream(config, run.data, device)
-    own = SelfSupervision(config, state, run.projection, run.data.backgrounds)
+    own = SelfSupervision(config, state, run.projection, run.data.surroundings)
     guard, means = FiniteGuard(run.folder, config.run.bad_steps), Means()
     first = processes.rank() == 0
     journal = Journal(run.folder, state.step) if first else None

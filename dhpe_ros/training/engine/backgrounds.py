@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dhpe_ros.rendering import random_skin
 from dhpe_ros.training.engine.draws import Draws
 
 PIECE_SIZE = 256  # pixels, side of the pieces that are kept
@@ -21,6 +22,9 @@ _OCTAVES = (3, 6, 12, 24, 48)
 _SHAPES = 5
 _SKIN_SHAPES = 2  # of them, as long as limbs
 _OCCLUDED_SHARE = 0.2
+_MADE_UP = 512
+_MADE_UP_SIZE = 192  # pixels a side
+_MADE_UP_SKINS = 64
 
 
 class Backgrounds:
@@ -82,6 +86,27 @@ class Backgrounds:
             picture = torch.where(there, torch.lerp(picture, color, alpha), picture)
         picture = torch.where(plain, colors[:, 0], picture)
         return picture.clamp(0, 1)
+
+
+class MadeUpPictures(Sequence[np.ndarray]):
+    """In the place of a user's pictures: (H, W, 3) uint8, each made when it is first asked for."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        skins = np.concatenate([random_skin(rng, 1).albedo for _ in range(_MADE_UP_SKINS)])
+        self._backgrounds = Backgrounds((), torch.from_numpy(skins), torch.device("cpu"))
+        self._made: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return _MADE_UP
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        if not 0 <= number < _MADE_UP:
+            raise IndexError(number)
+        if number not in self._made:
+            picture = self._backgrounds.draw(_MADE_UP_SIZE, Draws(0, torch.tensor([number])))[0]
+            self._made[number] = (picture.movedim(0, 2) * 255).round().byte().numpy()
+        return self._made[number]
 
 
 def occluders(background: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
