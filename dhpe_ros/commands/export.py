@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", help="torch device: auto, cpu, cuda ... (default: auto)")
     add("--config", metavar="FILE", help="YAML settings; the options here override them")
     add("--joint-limit", metavar="PX", type=float,
-        help="most that a joint may be off (default: 0.5 in fp32, 8 in int8, else 4)")  # fmt: skip
+        help="most that a joint may be off (default: 0.5 in fp32, 16 in int8, else 4)")  # fmt: skip
     add("--vertex-limit", metavar="MM", type=float,
         help="most that a vertex may be off (default: 0.5 in fp32, 8 in int8, else 3)")  # fmt: skip
     add("--dry-run", action="store_true", help="only report the operators; compile nothing")

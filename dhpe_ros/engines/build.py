@@ -32,7 +32,7 @@ from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.types import CROP_SIZE
 
 LIMITS = {  # of `Parity`: px, mm
-    "fp32": (0.5, 0.5), "bf16": (4.0, 3.0), "fp16": (4.0, 3.0), "int8": (8.0, 8.0),
+    "fp32": (0.5, 0.5), "bf16": (4.0, 3.0), "fp16": (4.0, 3.0), "int8": (16.0, 8.0),
 }  # fmt: skip
 STEPS = 7  # that ``progress`` is told of
 _ROUNDS = 20  # of timing, eager and compiled in turn
