@@ -21,12 +21,13 @@ import node
 import refine
 import rendering
 import stages
+import start
 from tqdm import tqdm
 
 HERE = Path(__file__).parent
 LATEST, BASELINE = HERE / "out" / "latest.json", HERE / "baseline.json"
 MODULES: tuple[ModuleType, ...] = (
-    machine, hand_layer, rendering, networks, engine, refine, stages, node,
+    machine, hand_layer, rendering, networks, engine, refine, stages, node, start,
 )  # fmt: skip
 NOTABLE = 0.15  # a smaller change is taken for noise
 

@@ -1,0 +1,48 @@
+"""The node's start with a ready engine of the lite profile: until its log says ``ready``."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+from timing import Metric
+
+METRICS = (Metric("node.start_ms", "ms", "lower"),)
+STARTS = 5
+
+
+def measure(device: str) -> dict[str, float]:
+    """Metric name -> value, the median. On a CPU: a GPU may have no engine (docs/engines.md)."""
+    if device != "cpu" or not (find_spec("rclpy") and find_spec("dhpe_ros.msg")):
+        return {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        engines = folder / "engines"
+        export = (sys.executable, "-m", "dhpe_ros.cli", "export", "--device", "cpu", "--output")
+        result = subprocess.run([*export, engines], capture_output=True, text=True)
+        if result.returncode:
+            raise RuntimeError(f"dhpe export failed:\n{result.stderr}")
+        starts = [_start_ms(folder / "node.log", engines) for _ in range(STARTS)]
+    return {METRICS[0].name: statistics.median(starts)}
+
+
+def _start_ms(log: Path, engines: Path) -> float:
+    from dhpe_ros.ros.node_process import NodeProcess
+
+    parameters = ["model.device:=cpu", f"model.engines:={engines}"]
+    own = {
+        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    }  # fmt: skip
+    begin_s = time.monotonic()
+    with NodeProcess(log, (), parameters, own) as node:
+        while "ready (lite, compiled" not in log.read_text():
+            if node.exit_code is not None:
+                raise RuntimeError(f"the node ended:\n{node.last_lines()}")
+            time.sleep(0.01)
+        return 1000 * (time.monotonic() - begin_s)
