@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dhpe_ros import settings
 from dhpe_ros.settings import Settings, flatten, setting
 from dhpe_ros.types import Box
+
+NOT_SETTINGS = ("use_sim_time", "qos_overrides.", "start_type_description_service")  # ROS's own
 
 
 @dataclass(frozen=True)
@@ -330,20 +332,40 @@ class Config(Settings):
 
         The node's own settings may stand in a section ``node``, as in the dataclasses, or alone.
         """
-        mapping = dict(mapping)
+        mapping = _of_the_node(dict(mapping))
         while len(mapping) == 1 and not _is_setting(next(iter(mapping))):
             (inner,) = mapping.values()
             if not isinstance(inner, dict):
                 break
             mapping = inner
         changes = {name.removeprefix("node."): value for name, value in flatten(mapping)}
-        changes.pop("use_sim_time", None)
-        return cls().replace(changes)
+        ours = {name: v for name, v in changes.items() if not name.startswith(NOT_SETTINGS)}
+        return cls().replace(ours)
 
 
 def did_you_mean(name: str) -> str:
     """``; did you mean <the nearest name of a setting>?``, or nothing where none is near."""
     return settings.did_you_mean(name, Config().as_mapping())
+
+
+def _of_the_node(mapping: dict[str, Any]) -> dict[str, Any]:
+    """What a ROS parameter file has for the node ``hand``, or for its only one; else all of it."""
+    nodes = dict(_nodes(mapping))
+    ours = [nodes[name] for name in sorted(nodes) if name.rpartition("/")[2] in ("**", "hand")]
+    if not ours and len(nodes) == 1:
+        ours = list(nodes.values())
+    if not nodes:
+        return mapping
+    return dict(pair for parameters in ours for pair in flatten(parameters))
+
+
+def _nodes(mapping: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Mapping]]:
+    """The nodes of a ROS parameter file, by their whole name, and their parameters."""
+    for name, inner in mapping.items():
+        if name == "ros__parameters" and isinstance(inner, Mapping | None):
+            yield within, inner or {}
+        elif isinstance(inner, Mapping):
+            yield from _nodes(inner, f"{within}/{str(name).strip('/')}")
 
 
 def _is_setting(name: str) -> bool:

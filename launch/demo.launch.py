@@ -42,7 +42,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(name, default_value=default, description=description)
             for name, (default, description) in ARGUMENTS.items()
         ]
-        + [hand, player]
+        + [player, hand]
     )
 
 

@@ -3,7 +3,10 @@ the arguments; one that is not given leaves the parameter file, or the default, 
 """
 
 import posixpath
+from itertools import chain
+from pathlib import Path
 
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
@@ -45,12 +48,13 @@ def generate_launch_description() -> LaunchDescription:
 
 def _start(context: LaunchContext) -> list[Node]:
     given = {name: LaunchConfiguration(name).perform(context).strip() for name in ARGUMENTS}
+    if not Path(given["params_file"]).is_file():
+        raise FileNotFoundError(f"launch argument params_file: no file {given['params_file']!r}")
     if _is_true("build_only", given["build_only"]):
         return [_export(given)]
     optional = {"rviz": _rviz, "collision_objects": _collision_node}
-    return [_hand_node(given)] + [
-        start(given) for name, start in optional.items() if _is_true(name, given[name])
-    ]
+    asked = [start(given) for name, start in optional.items() if _is_true(name, given[name])]
+    return [_hand_node(given), *asked]
 
 
 def _hand_node(given: dict[str, str]) -> Node:
@@ -82,13 +86,13 @@ def _export(given: dict[str, str]) -> Node:
 
 def _export_arguments(given: dict[str, str]) -> list[str]:
     """Those of ``dhpe export``, for what the node would be started with."""
-    compilers = {"": "auto", "auto": "auto", "tensorrt": "tensorrt", "compiled": "aoti"}
+    compilers = {"": "", "auto": "auto", "tensorrt": "tensorrt", "compiled": "aoti"}
     if given["backend"] not in compilers:
         raise ValueError(f"build_only: there is nothing to build for backend {given['backend']!r}")
-    arguments = ["--config", given["params_file"], "--backend", compilers[given["backend"]]]
-    for name in ("device", "profile"):
-        arguments += [f"--{name}", given[name]] if given[name] else []
-    return arguments
+    options = {"backend": compilers[given["backend"]]}
+    options |= {name: given[name] for name in ("device", "profile")}
+    pairs = [(f"--{name}", value) for name, value in options.items() if value]
+    return ["--config", given["params_file"], *chain.from_iterable(pairs)]
 
 
 def _collision_node(given: dict[str, str]) -> Node:
@@ -105,6 +109,12 @@ def _collision_node(given: dict[str, str]) -> Node:
 
 
 def _rviz(given: dict[str, str]) -> Node:
+    try:  # here, before any node runs
+        get_package_prefix("rviz2")
+    except PackageNotFoundError as error:
+        raise RuntimeError(
+            "RViz is not installed: apt install ros-$ROS_DISTRO-rviz2, or rviz:=false"
+        ) from error
     frame = ["-f", given["fixed_frame"]] if given["fixed_frame"] else []
     topics = ("markers", "overlay", "mask", "points", "depth_without_hands")
     return Node(

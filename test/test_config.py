@@ -54,6 +54,11 @@ def test_every_setting_says_what_it_is():
         "refinement: {steps: 3}\n",
         "/**:\n  ros__parameters:\n    use_sim_time: false\n    refinement: {steps: 3}\n",
         "hand:\n  ros__parameters:\n    refinement.steps: 3\n",
+        "/**:\n  ros__parameters:\n    refinement.steps: 7\n"
+        "/left/hand:\n  ros__parameters:\n    refinement.steps: 3\n"
+        "hand_collision:\n  ros__parameters:\n    shape: box\n",
+        "hand:\n  ros__parameters:\n    refinement.steps: 3\n"
+        "    qos_overrides:\n      /hand/overlay:\n        publisher:\n          depth: 2\n",
     ],
 )
 def test_yaml_of_the_command_line_and_of_ros(tmp_path, text):

@@ -75,9 +75,17 @@ def test_what_a_killed_recording_left_behind_is_no_hindrance(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["bag"]
 
 
+def test_a_folder_that_is_no_recording_is_not_replaced(tmp_path):
+    (tmp_path / "bag").mkdir()
+    (tmp_path / "bag" / "notes.txt").touch()
+    with pytest.raises(FileExistsError, match="no recording; move it away"):
+        HandBag(tmp_path / "bag").__enter__()
+    assert (tmp_path / "bag" / "notes.txt").is_file()
+
+
 def test_what_was_written_before_an_error_is_kept_and_replaces_what_was_there(tmp_path):
     (tmp_path / "bag").mkdir()
-    (tmp_path / "bag" / "old").touch()
+    (tmp_path / "bag" / "metadata.yaml").touch()
     with pytest.raises(KeyboardInterrupt), HandBag(tmp_path / "bag") as bag:
         bag.write(frame(), CAMERA, HANDS)
         raise KeyboardInterrupt

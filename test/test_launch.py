@@ -58,16 +58,28 @@ def test_build_only_builds_what_the_node_would_run():
     arguments = FILE["_export_arguments"](given(backend="compiled", profile="full"))
     config = given()["params_file"]
     assert arguments == ["--config", config, "--backend", "aoti", "--profile", "full"]
-    assert FILE["_export_arguments"](given())[2:] == ["--backend", "auto"]
+    assert FILE["_export_arguments"](given()) == ["--config", config]
     with pytest.raises(ValueError, match="nothing to build for backend 'eager'"):
         FILE["_export_arguments"](given(backend="eager"))
 
 
-def test_the_bridge_and_rviz_start_only_when_asked_for():
+def test_the_bridge_and_rviz_start_only_when_asked_for(monkeypatch):
+    monkeypatch.setitem(FILE["_rviz"].__globals__, "get_package_prefix", lambda name: name)
     names = {"rviz": "true", "collision_objects": "true"}
     nodes = FILE["_start"](_context(**given(**names)))
     assert [node.node_executable for node in nodes] == ["hand_node", "rviz2", "hand_collision_node"]
     assert len(FILE["_start"](_context(**given()))) == 1
+
+
+def test_nothing_starts_where_rviz_or_the_file_of_parameters_is_missing(monkeypatch):
+    def missing(name):
+        raise FILE["PackageNotFoundError"](name)
+
+    monkeypatch.setitem(FILE["_rviz"].__globals__, "get_package_prefix", missing)
+    with pytest.raises(RuntimeError, match="apt install .*rviz2, or rviz:=false"):
+        FILE["_start"](_context(**given(rviz="true")))
+    with pytest.raises(FileNotFoundError, match="params_file: no file '/none.yaml'"):
+        FILE["_start"](_context(**given(params_file="/none.yaml")))
 
 
 def _context(**configurations):

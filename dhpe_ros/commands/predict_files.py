@@ -44,7 +44,7 @@ class OutputNames:
         key = stem.casefold()
         if key in self._images or key in self._sequences:
             return True
-        suffixes = (OVERLAY_SUFFIX, "_overlay.mp4", ".json")
+        suffixes = (OVERLAY_SUFFIX, "_overlay.mp4", ".json", "_bag")
         if any(self._folder / f"{stem}{suffix}" in self._inputs for suffix in suffixes):
             return True
         if is_sequence:

@@ -83,6 +83,7 @@ def _opened_as_documented(path: Path, device_index: int = -1) -> Callable[..., A
 
 def decompose(program: ExportedProgram) -> ExportedProgram:
     """The program in the operators that inductor itself works on."""
+    from torch._inductor import lowering  # noqa: F401  # which the table asks without importing it
     from torch._inductor.decomposition import select_decomp_table
 
     return program.run_decompositions(select_decomp_table())

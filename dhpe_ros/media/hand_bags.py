@@ -53,6 +53,10 @@ class HandBag:
         self._connections: dict[str, Any] = {}
 
     def __enter__(self) -> HandBag:
+        if self._folder.exists() and not (self._folder / "metadata.yaml").is_file():
+            raise FileExistsError(
+                f"{self._folder} is there and no recording; move it away, or choose another folder"
+            )
         shutil.rmtree(self._unfinished, ignore_errors=True)
         self._unfinished.mkdir()
         path = self._unfinished / self._folder.name

@@ -19,11 +19,8 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
-from dhpe_ros.config import Config, did_you_mean
+from dhpe_ros.config import NOT_SETTINGS, Config, did_you_mean
 from dhpe_ros.settings import Settings
-
-_OTHERS = ("use_sim_time", "qos_overrides.", "start_type_description_service")
-
 
 _Settings = TypeVar("_Settings", bound=Settings)
 
@@ -51,7 +48,7 @@ def unknown_overrides(node: Node) -> list[str]:
     return [
         f"parameter {name} is not known here and has no effect{did_you_mean(name)}"
         for name in sorted(given)
-        if not node.has_parameter(name) and not name.startswith(_OTHERS)
+        if not node.has_parameter(name) and not name.startswith(NOT_SETTINGS)
     ]
 
 
