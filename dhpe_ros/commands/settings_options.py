@@ -22,4 +22,7 @@ def _change(text: str, known: Mapping[str, object]) -> tuple[str, object]:
     if isinstance(known.get(name), float):
         with suppress(ValueError):  # YAML takes 1e-3 for a text
             return name, float(value)
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name}: {value!r} is no YAML value ({error})") from error
