@@ -349,6 +349,14 @@ def test_a_request_that_cannot_be_met_is_refused_in_one_line(options, said, tmp_
     assert errors.count("\n") == 1
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_refused_in_one_line(synthetic, tmp_path, capsys):
+    assert _ablate(synthetic, tmp_path, "--steps", 1, "model.device=cuda") == 2
+    errors = capsys.readouterr().err
+    assert "device 'cuda' is not there" in errors
+    assert errors.count("\n") == 1
+
+
 def test_charts_put_points_where_they_belong():
     chart = Chart("a < b", "x", "y", {"one": ((0, 10), (0.5, 1.0)), "two": ((0, 10), (0.8, 0.9))})
     drawing = ElementTree.fromstring(draw_charts([[chart]]))

@@ -237,8 +237,10 @@ def breakages(folder: Path) -> dict[str, tuple[object, ...]]:
         "no weights at": ("--set", "synthetic", "--limit", 1, "--weights", folder / "no"),
         "refinement.steps must be >= 0": ("--set", "synthetic", "--refine", -1),
         "did you mean refinement.steps": ("--set", "synthetic", "--settings", "refinement.stepz=1"),
+        "refinement.steps: '[1' is no": ("--set", "demo", "--settings", "refinement.steps=[1"),
         "LOW must be at least 0 and below HIGH": ("--set", "synthetic", "--range", 50, 20),
         "name its folder with --report": ("--set", "synthetic", "--curve", 5),
+        "device 'cuda:99' is not there": ("--set", "synthetic", "--device", "cuda:99"),
         "--limit must be >= 1": ("--set", "synthetic", "--limit", 0),
         "there is no folder": ("--set", "synthetic", "--json", folder / "no/a.json"),
     }

@@ -65,20 +65,20 @@ def run(arguments: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
     names = _names(arguments.variants)
     base = _base(arguments)
-    with processes.joined(base.model.device) as device, logging_redirect_tqdm():
-        if arguments.log_level == "warning" and processes.rank() == 0:
-            for package in ("synthetic", "training", "evaluation"):
-                logging.getLogger(f"dhpe_ros.{package}").setLevel("INFO")
-        try:
+    try:
+        with processes.joined(base.model.device) as device, logging_redirect_tqdm():
+            if arguments.log_level == "warning" and processes.rank() == 0:
+                for package in ("synthetic", "training", "evaluation"):
+                    logging.getLogger(f"dhpe_ros.{package}").setLevel("INFO")
             arguments.output.mkdir(parents=True, exist_ok=True)
             real, first = arguments.real or base.data.real, processes.rank() == 0
             sets = open_sets(real, arguments.limit) if first else []  # the first one measures
             if arguments.fresh_mesh:
                 base = with_fresh_mesh(base, arguments.output / "start.safetensors")
             base = _planned(arguments, base, device)
-        except (ValueError, OSError) as error:
-            raise CommandError(one_line(error)) from error
-        return _compare(arguments, base, names, sets, device)
+            return _compare(arguments, base, names, sets, device)
+    except (ValueError, OSError) as error:
+        raise CommandError(one_line(error)) from error
 
 
 def _compare(arguments: argparse.Namespace, base: TrainConfig, names, sets, device) -> int:

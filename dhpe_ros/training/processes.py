@@ -18,15 +18,22 @@ def joined(device: str) -> Iterator[torch.device]:
     """Among the others, if there are any; gives the device of this process.
 
     ``device`` is ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one. Of several processes
-    on GPUs, each takes the one of its local rank.
+    on GPUs, each takes the one of its local rank. Raises ``ValueError`` if it is not there.
     """
     kind = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    own = torch.device(kind)
-    if "RANK" not in os.environ:
+    together = "RANK" in os.environ
+    try:
+        own = torch.device(kind)
+        if together and own.type == "cuda":
+            own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.empty(0, device=own)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {kind!r} is not there ({reason}); use auto or cpu") from error
+    if not together:
         yield own
         return
     if own.type == "cuda":
-        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(own)
     distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
     try:
