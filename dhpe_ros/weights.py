@@ -1,7 +1,7 @@
 """Where weights and hand models are, and how networks are saved and loaded.
 
 A weights file is safetensors; its metadata holds the configuration that the tensors belong to. It
-is loaded strictly: no missing, unexpected or misshapen tensor passes.
+is loaded strictly: no missing, unexpected or misshapen tensor passes, nor one that is not finite.
 """
 
 from __future__ import annotations
@@ -175,4 +175,6 @@ def _load_strictly(
                 f"{path}: {name} must have shape {tuple(expected[name].shape)}, "
                 f"got {tuple(tensor.shape)}"
             )
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: {name} holds numbers that are not finite; train it again")
         expected[name].copy_(tensor)

@@ -192,6 +192,10 @@ def test_weights_survive_saving_and_wrong_ones_are_refused(tmp_path, untrained):
     assert again.training == {"note": 1}
     with pytest.raises(ValueError, match="weights of the lite profile, but full was asked for"):
         load_networks(copy, "full")
+    next(again.evidence.parameters()).view(-1)[0] = float("nan")
+    save_networks(again, tmp_path / "nan.safetensors", {})
+    with pytest.raises(ValueError, match=r"nan\.safetensors: evidence\..* not finite"):
+        load_networks(tmp_path / "nan.safetensors", "lite")
     copy.write_bytes(copy.read_bytes()[:5000])
     with pytest.raises(ValueError, match=r"copy\.safetensors: not a readable weights file"):
         load_networks(copy, "lite")
