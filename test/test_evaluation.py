@@ -223,7 +223,14 @@ def breakages(folder: Path) -> dict[str, tuple[object, ...]]:
     (folder / "garbled").mkdir()
     (folder / "garbled/labels.json").write_text("{")
     labelled_folder(folder / "short", joints_px=[[1, 2]])
+    labelled_folder(folder / "flat", camera_px=[60, 40, 40])
+    labelled_folder(folder / "lens", camera_px=[0, 60, 40, 40])
+    labelled_folder(folder / "third", side="middle")
     labelled_folder(folder / "lost", file="gone.jpg")
+    (folder / "torn.jpg").write_bytes(b"torn")
+    (folder / "listed").mkdir()
+    (folder / "listed/nobody.jpg").touch()
+    (folder / "listed/labels.json").write_text(json.dumps({"nobody.jpg": []}))
     (folder / "train").mkdir()
     (folder / "train/labels.json").write_text(json.dumps({"hands": [{"split": "train"}]}))
     return {
@@ -231,6 +238,14 @@ def breakages(folder: Path) -> dict[str, tuple[object, ...]]:
         "no labels.json in": ("--set", folder / "empty"),
         "not readable as JSON": ("--set", folder / "garbled"),
         "joints_px must be 21 x 2": ("--set", folder / "short"),
+        "flat/labels.json: camera_px must be fx, fy, cx, cy": ("--set", folder / "flat"),
+        "lens/labels.json: camera_px must be fx, fy, cx, cy": ("--set", folder / "lens"),
+        "labels.json: side must be left or right": ("--set", folder / "third"),
+        "torn.jpg: not a readable picture\n": ("--set", folder / "torn.jpg"),
+        "nobody.jpg: no hand to evaluate on, the labels list none": (
+            "--set",
+            folder / "listed/nobody.jpg",
+        ),
         "gone.jpg: not a readable picture": ("--set", folder / "lost"),
         "all are marked train": ("--set", folder / "train"),
         "name the one that holds signs/ with --real": ("--set", "signs", "--real", folder / "no"),

@@ -64,7 +64,7 @@ def read_grey(file: Path) -> np.ndarray:
 def _read(file: Path, kind: int) -> np.ndarray:
     image = cv2.imread(str(file), kind)
     if image is None:
-        raise ValueError(f"{file}: not a readable picture, but the labels list it")
+        raise ValueError(f"{file}: not a readable picture")
     return image
 
 

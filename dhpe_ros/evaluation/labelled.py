@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -93,7 +94,10 @@ def open_labelled(path: Path, name: str = "") -> LabelledSet:
     else:
         raise ValueError(f"{path}: there is no such folder or file; {_REMEDY}")
     if not hands:
-        raise ValueError(f"{path}: no hand to evaluate on, all are marked train; {_REMEDY}")
+        raise ValueError(
+            f"{path}: no hand to evaluate on, the labels list none or all are marked train; "
+            f"{_REMEDY}"
+        )
     return LabelledSet(name or str(path), hands)
 
 
@@ -147,7 +151,7 @@ def read_folder(folder: Path, train: bool = False) -> Iterator[LabelledHand]:
     Those that are marked ``train``, or those that are not.
     """
     labels = _load(folder)
-    try:
+    with _told(folder):
         if "hands" in labels:
             rows = [row for row in labels["hands"] if (row.get("split") == "train") is train]
             yield from (_hand(folder, row, bool(labels.get("exact"))) for row in rows)
@@ -159,6 +163,13 @@ def read_folder(folder: Path, train: bool = False) -> Iterator[LabelledHand]:
             for name, hands in labels.items():
                 if not _is_sequence(folder / name):
                     yield from (_one(folder / name, hand) for hand in hands)
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """What is wrong with a label becomes a ``ValueError`` that names the file."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{_labels_file(folder)}: {_described(error)}; {_REMEDY}") from error
 
@@ -176,7 +187,7 @@ def _hand(folder: Path, row: dict, exact: bool) -> LabelledHand:
         _one(picture, row, corner_px=0.0 if exact else CORNER_PX),
         mask_file=mask_file if mask_file.is_file() else None,
         joints_m=_array(row, "joints_m", 3) if exact else None,
-        camera_px=tuple(row["camera_px"]) if "camera_px" in row else None,
+        camera_px=_lens(row["camera_px"]) if "camera_px" in row else None,
         exact=exact,
         mesh_file=mesh_file if exact and mesh_file.is_file() else None,
     )
@@ -184,8 +195,17 @@ def _hand(folder: Path, row: dict, exact: bool) -> LabelledHand:
 
 def _one(picture: Path, row: dict, frame: int = 0, corner_px: float = CORNER_PX) -> LabelledHand:
     joints_px = _array(row, "joints_px", 2) - corner_px
-    side = Side.LEFT if row.get("side", "right") == "left" else Side.RIGHT
-    return LabelledHand(picture, joints_px, side, frame=frame)
+    side = row.get("side", "right")
+    if side not in ("left", "right"):
+        raise ValueError(f"side must be left or right, got {side!r}")
+    return LabelledHand(picture, joints_px, Side[side.upper()], frame=frame)
+
+
+def _lens(numbers: Sequence[float]) -> tuple[float, ...]:
+    lens = np.asarray(numbers, np.float64)
+    if lens.shape != (4,) or not np.isfinite(lens).all() or not (lens[:2] > 0).all():
+        raise ValueError(f"camera_px must be fx, fy, cx, cy, the first two > 0, got {numbers}")
+    return tuple(lens.tolist())
 
 
 def _array(row: dict, key: str, columns: int) -> np.ndarray:
@@ -202,12 +222,13 @@ def _file(path: Path) -> Iterator[LabelledHand]:
         count = open_media(path).count if _is_sequence(path) else 1
         yield from (_unknown(path, index) for index in range(count or 0))
         return
-    if not _is_sequence(path):
-        yield from (_one(path, hand) for hand in labels[path.name])
-        return
-    for index, hands in enumerate(labels[path.name]):
-        if hands:
-            yield _one(path, hands[0], index)
+    with _told(path.parent):
+        if not _is_sequence(path):
+            yield from (_one(path, hand) for hand in labels[path.name])
+            return
+        for index, hands in enumerate(labels[path.name]):
+            if hands:
+                yield _one(path, hands[0], index)
 
 
 def _is_sequence(path: Path) -> bool:
