@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +25,8 @@ from dhpe_ros.projection import Projection
 from dhpe_ros.refinement.objective import Observation, objective_without_pictures
 from dhpe_ros.types import MIDDLE_MCP
 from dhpe_ros.weights import hand_model_path
+
+UNLABELLED = Path(__file__).resolve().parents[1] / "docs/images/overview.png"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -156,6 +159,7 @@ def test_every_method_is_compared_from_the_same_estimate(tmp_path, small_swarm, 
         ("there is no folder nowhere", ("--json", "nowhere/a.json")),
         ("name the one that holds wild/", ("--set", "synthetic", "wild", "--real", "nowhere")),
         ("there is no such folder or file", ("--set", "nowhere")),
+        ("overview.png: study needs labelled hands", ("--set", UNLABELLED)),
         ("nothing.safetensors", ("--weights", "nothing.safetensors")),
     ],
 )

@@ -63,6 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
             open_set(name, arguments.real, arguments.limit, arguments.seed)
             for name in dict.fromkeys(arguments.set)
         ]
+        for labelled in sets:
+            if not labelled.gives_boxes:
+                raise CommandError(f"{labelled.name}: study needs labelled hands")
         pipeline = load_pipeline(Config().replace(settings))
         weights = arguments.weights or weights_path(arguments.profile)
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
