@@ -349,6 +349,23 @@ def test_a_request_that_cannot_be_met_is_refused_in_one_line(options, said, tmp_
     assert errors.count("\n") == 1
 
 
+def test_a_refused_comparison_leaves_its_folder_to_the_corrected_one(tmp_path, capsys):
+    folder = tmp_path / "comparison"
+    assert _ablate("", folder, "--steps", 1) == 2
+    assert "nothing to learn from" in capsys.readouterr().err
+    assert _ablate("nowhere", folder, "--steps", 1, "--real", tmp_path) == 2
+    assert "neither signs/labels.json nor wild/labels.json" in capsys.readouterr().err
+    assert not (folder / "plan.json").exists()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"asked": 1}', "null", "{"])
+def test_another_program_s_plan_is_refused(text, tmp_path, capsys):
+    (tmp_path / "plan.json").write_text(text)
+    assert _ablate("nowhere", tmp_path, "--steps", 1) == 2
+    assert "plan.json is of no comparison" in capsys.readouterr().err
+    assert (tmp_path / "plan.json").read_text() == text
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_refused_in_one_line(synthetic, tmp_path, capsys):
     assert _ablate(synthetic, tmp_path, "--steps", 1, "model.device=cuda") == 2

@@ -139,6 +139,11 @@ def _base(arguments: argparse.Namespace) -> TrainConfig:
     """The complete training, checked at its end only."""
     config = build_config(arguments)
     initial = str(arguments.initial or config.model.initial)
+    data = config.data
+    if not (data.real or data.rhd or data.stb or data.synthetic):
+        raise CommandError(
+            "nothing to learn from: set data.real, data.rhd, data.stb or data.synthetic"
+        )
     if initial and not Path(initial).is_file():
         raise CommandError(f"--initial: there is no file {initial}")
     if arguments.fresh_mesh and not initial:
@@ -168,7 +173,7 @@ def _planned(arguments: argparse.Namespace, base: TrainConfig, device) -> TrainC
         **settings,
     }
     file = arguments.output / "plan.json"
-    plan = json.loads(file.read_text("utf-8")) if file.is_file() else None
+    plan = _read_plan(file) if file.is_file() else None
     processes.wait()  # all have looked before the first writes
     if plan:
         differing = [name for name, value in asked.items() if plan["asked"].get(name) != value]
@@ -183,6 +188,16 @@ def _planned(arguments: argparse.Namespace, base: TrainConfig, device) -> TrainC
         if processes.rank() == 0:
             file.write_text(json.dumps(plan, indent=1), "utf-8")
     return base.replace({"budget.steps": plan["steps"]})
+
+
+def _read_plan(file: Path) -> dict:
+    try:
+        plan = json.loads(file.read_text("utf-8"))
+        if isinstance(plan["asked"], dict) and isinstance(plan["steps"], int):
+            return plan
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise CommandError(f"{file} is of no comparison; choose another --output")
 
 
 def _digest(path: str) -> str:

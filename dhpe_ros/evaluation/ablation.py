@@ -133,12 +133,12 @@ def open_sets(real: str, limit: int) -> list[LabelledSet]:
 
     Errors as in ``open_labelled``.
     """
-    sets = [open_synthetic(limit)]
-    for name in ("signs", "wild"):
-        folder = Path(real) / name
-        if real and (folder / "labels.json").is_file():
-            sets.append(open_labelled(folder, name).part(limit, 0))
-    return sets
+    folders = [Path(real) / name for name in ("signs", "wild")] if real else []
+    there = [folder for folder in folders if (folder / "labels.json").is_file()]
+    if real and not there:
+        raise ValueError(f"{real}: there is neither signs/labels.json nor wild/labels.json")
+    photographs = [open_labelled(folder, folder.name).part(limit, 0) for folder in there]
+    return [open_synthetic(limit), *photographs]
 
 
 def run_variant(
