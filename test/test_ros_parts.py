@@ -293,6 +293,16 @@ def test_silence_names_the_remedy_that_fits(ros, listens, published, said):
         assert words in message
 
 
+def test_images_that_have_a_frame_again_are_no_trouble_any_more(ros):
+    troubles = Troubles(Log())
+    watch = ImageWatch(rclpy.create_node("hand"), Image, "image", Statistics(), troubles)
+    config = Config().node
+    watch.fresh(Header(), config)
+    assert any("no frame_id" in message for message in troubles.active())
+    watch.fresh(Header(frame_id="camera"), config)
+    assert not any("no frame_id" in message for message in troubles.active())
+
+
 def test_a_listener_of_the_camera_info_alone_wants_no_hands(ros):
     node = node_with()
     outputs = HandOutputs(node, Config().node, Troubles(Log()))

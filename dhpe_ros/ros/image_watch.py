@@ -79,6 +79,8 @@ class ImageWatch:
                 "it in the camera driver or by the parameter frame_id",
                 once=True,
             )
+        else:
+            self._troubles.clear("frame_id")
         self._follow_time(stamp_s(header))
         age_s = self.age_s(header)
         message = _oddity(header, age_s, config.max_age)
