@@ -372,6 +372,11 @@ def test_the_file_that_ships_names_only_what_can_be_set():
         ([], "set data.real, data.rhd, data.stb or data.synthetic"),
         (["--resume", "nowhere"], "no run to resume"),
         (["learning.only=mesh_estimator.refiner"], "set budget.evidence_share to 0"),
+        pytest.param(
+            ["model.device=cuda"],
+            "device 'cuda' is not there",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
     ],
 )
 def test_a_bad_request_is_refused_in_one_line(changes, said, capsys, tmp_path):

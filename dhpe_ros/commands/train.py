@@ -49,17 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = build_config(arguments)
     cv2.setNumThreads(1)  # the data engine has its own processes
-    with processes.joined(config.model.device) as device, logging_redirect_tqdm():
-        if arguments.log_level == "warning" and processes.rank() == 0:
-            logging.getLogger("dhpe_ros.training").setLevel("INFO")
-        try:
-            prepared = prepare(config, device)
-        except (ValueError, OSError) as error:
-            raise CommandError(one_line(error)) from error
-        try:
-            return 0 if train(prepared) else 130
-        except FloatingPointError as error:
-            raise CommandError(one_line(error)) from error
+    try:
+        with processes.joined(config.model.device) as device, logging_redirect_tqdm():
+            if arguments.log_level == "warning" and processes.rank() == 0:
+                logging.getLogger("dhpe_ros.training").setLevel("INFO")
+            return 0 if train(prepare(config, device)) else 130
+    except (ValueError, OSError, FloatingPointError) as error:
+        raise CommandError(one_line(error)) from error
 
 
 def build_config(arguments: argparse.Namespace):
