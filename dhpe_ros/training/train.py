@@ -261,6 +261,7 @@ def _log(
         **means,
         "learning_rate": state.optimizer.param_groups[0]["lr"],
         "images_per_s": examples / (now - since[1]),
+        "input_size": state.networks.evidence.feature_size,
         "minutes": state.elapsed_s / 60,
     }
     journal.scalars(state.step, values)
