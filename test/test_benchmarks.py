@@ -46,6 +46,14 @@ def test_a_measurement_has_a_figure_for_every_metric_and_says_what_is_missing(ru
         assert all(f["value"] is None and "missing" in f["device"] for f in missing)
 
 
+def test_the_rate_of_training_is_told_apart_by_the_size_of_pictures(run):
+    sizes_and_rates = [(64, 1.0), (64, 200.0), (128, 150.0), (128, 100.0), (128, 100.0)]
+    rows = [{"input_size": size, "images_per_s": rate} for size, rate in sizes_and_rates]
+    rates = run.networks.training_rates([*rows, {"step": 9, "check/mean.mesh": 1.0}])
+    assert rates["train.full_size_images_per_s"] == pytest.approx(100)
+    assert rates["train.images_per_s"] == pytest.approx(4 / (1 / 200 + 1 / 150 + 2 / 100))
+
+
 @pytest.mark.parametrize(
     ("now", "before", "speed", "verdict"),
     [
