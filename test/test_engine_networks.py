@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import _inductor
 
 from dhpe_ros import cuda_graph
 from dhpe_ros.cli import build_parser
@@ -372,7 +371,7 @@ def test_a_graph_is_captured_on_the_device_of_its_inputs(monkeypatch):
 
 def test_an_aoti_engine_is_opened_on_the_gpu_of_the_inputs(monkeypatch, tmp_path):
     opened = []
-    monkeypatch.setattr(_inductor, "aoti_load_package", lambda *given, **of: opened.append(of))
+    monkeypatch.setattr("torch._inductor.aoti_load_package", lambda *given, **of: opened.append(of))
     monkeypatch.setattr(aoti, "replayed", lambda run, inputs: run)
     aoti.load(tmp_path, (SimpleNamespace(device=torch.device("cuda:1")),))
     assert opened == [{"device_index": 1}]
