@@ -332,15 +332,12 @@ class Config(Settings):
 
         The node's own settings may stand in a section ``node``, as in the dataclasses, or alone.
         """
-        mapping = _of_the_node(dict(mapping))
-        while len(mapping) == 1 and not _is_setting(next(iter(mapping))):
-            (inner,) = mapping.values()
-            if not isinstance(inner, dict):
-                break
-            mapping = inner
-        changes = {name.removeprefix("node."): value for name, value in flatten(mapping)}
-        ours = {name: v for name, v in changes.items() if not name.startswith(NOT_SETTINGS)}
-        return cls().replace(ours)
+        changes = {
+            name.removeprefix("node."): value
+            for name, value in flatten(_of_the_node(mapping))
+            if not name.startswith(NOT_SETTINGS)
+        }
+        return cls().replace(changes)
 
 
 def did_you_mean(name: str) -> str:
@@ -348,14 +345,14 @@ def did_you_mean(name: str) -> str:
     return settings.did_you_mean(name, Config().as_mapping())
 
 
-def _of_the_node(mapping: dict[str, Any]) -> dict[str, Any]:
+def _of_the_node(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a ROS parameter file has for the node ``hand``, or for its only one; else all of it."""
     nodes = dict(_nodes(mapping))
+    if not nodes:
+        return mapping
     ours = [nodes[name] for name in sorted(nodes) if name.rpartition("/")[2] in ("**", "hand")]
     if not ours and len(nodes) == 1:
         ours = list(nodes.values())
-    if not nodes:
-        return mapping
     return dict(pair for parameters in ours for pair in flatten(parameters))
 
 
@@ -366,8 +363,3 @@ def _nodes(mapping: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, 
             yield within, inner or {}
         elif isinstance(inner, Mapping):
             yield from _nodes(inner, f"{within}/{str(name).strip('/')}")
-
-
-def _is_setting(name: str) -> bool:
-    """Whether it names a setting or a section of them."""
-    return hasattr(Config(), str(name).split(".")[0]) or name in Config().as_mapping()

@@ -13,6 +13,7 @@ from dhpe_ros import drawing
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config, ModelConfig, RefinementConfig
 from dhpe_ros.crop import Crop, crop_image
+from dhpe_ros.devices import torch_device
 from dhpe_ros.engines.networks import BackedNetworks, EagerNetworks
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
@@ -57,7 +58,7 @@ class HandPipeline:
         model = self.config.model
         if model.threads:
             torch.set_num_threads(model.threads)
-        self.device = _device(model.device)
+        self.device = torch_device(model.device, "model.device")
         hand_model = _hand_model(model)
         networks = load_networks(model.weights or weights_path(model.profile), model.profile)
         self.projection = Projection(hand_model).to(self.device).eval()
@@ -243,21 +244,6 @@ def _check_image(image: np.ndarray) -> None:
         raise ValueError(
             f"an image is (H, W, 3) uint8 RGB and not empty, got {image.shape} {image.dtype}"
         )
-
-
-def _device(name: str) -> torch.device:
-    """The torch device of a setting; raises ``ValueError`` if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"model.device {name!r} is not there ({reason}); use auto or cpu"
-        ) from error
-    return device
 
 
 def _hand_model(model: ModelConfig) -> HandModel:

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import shared_memory
+import torch
 
 for variable in (
     "FASTRTPS_DEFAULT_PROFILES_FILE",
@@ -36,6 +37,15 @@ def no_shared_memory_left():
     before = shared_memory.segments()
     yield
     shared_memory.remove_unused_since(before)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Torch's threads wait for each other at every small operation: slow on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

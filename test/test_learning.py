@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from dhpe_ros import cli
 from dhpe_ros.hand_model import HandModel
@@ -15,13 +14,7 @@ from dhpe_ros.weights import hand_model_path, load_networks
 SMALL = 64  # pixels a side: four times as many hands in the time
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other take many times as long where others want the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_short_training_beats_the_best_constant(tmp_path):

@@ -29,13 +29,7 @@ from dhpe_ros.synthetic.photo_fits import (
 from dhpe_ros.synthetic.photo_hands import PhotoBank
 from dhpe_ros.weights import hand_model_path
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,7 @@ from dhpe_ros.rendering import (
 SQUARE = torch.tensor([[0, 1, 2], [0, 2, 3]])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Torch's threads wait for each other at every small operation: slow on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def square(left, top, right, bottom):

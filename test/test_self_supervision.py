@@ -30,12 +30,7 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "lite.safetensors"
 BLUE = np.array((20, 40, 200))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

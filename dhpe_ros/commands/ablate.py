@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.log_level == "warning" and processes.rank() == 0:
                 for package in ("synthetic", "training", "evaluation"):
                     logging.getLogger(f"dhpe_ros.{package}").setLevel("INFO")
+            base.data.require_source()
             arguments.output.mkdir(parents=True, exist_ok=True)
             real, first = arguments.real or base.data.real, processes.rank() == 0
             sets = open_sets(real, arguments.limit) if first else []  # the first one measures
@@ -139,11 +140,6 @@ def _base(arguments: argparse.Namespace) -> TrainConfig:
     """The complete training, checked at its end only."""
     config = build_config(arguments)
     initial = str(arguments.initial or config.model.initial)
-    data = config.data
-    if not (data.real or data.rhd or data.stb or data.synthetic):
-        raise CommandError(
-            "nothing to learn from: set data.real, data.rhd, data.stb or data.synthetic"
-        )
     if initial and not Path(initial).is_file():
         raise CommandError(f"--initial: there is no file {initial}")
     if arguments.fresh_mesh and not initial:

@@ -55,7 +55,7 @@ def gradient_steps(
     seen = {name: part for name, part in seen.items() if part is not None}
     looks = tuple((name, part.shape, part.dtype) for name, part in seen.items())
     kind = _graph_for if start.is_cuda else Descent
-    each = replace(config, steps=1, time_budget=0.0)
+    each = replace(config, steps=1, time_budget=0.0, tolerance=0.0)
     descent = kind(looks, start.dtype, start.device, projection, evidence, each)
     descent.begin(begin, seen)
     steps, earlier = 0, None

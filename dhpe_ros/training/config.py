@@ -25,6 +25,7 @@ class ModelConfig:
 
 
 LIVE = "live"
+NOTHING = "nothing to learn from: set data.real, data.rhd, data.stb or data.synthetic"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class DataConfig:
     workers: int = setting(
         0, "processes that make batches ahead; 0: none extra", at_least=0, at_most=256
     )
+
+    def require_source(self) -> None:
+        """Raise ``ValueError`` if there is nothing to learn from."""
+        if not (self.real or self.rhd or self.stb or self.synthetic):
+            raise ValueError(NOTHING)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dhpe_ros.datasets.stb import read_stb
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.synthetic.photo_fits import with_cuts
 from dhpe_ros.synthetic.synthesis import load_synthetic, random_samples
-from dhpe_ros.training.config import LIVE, DataConfig, TrainConfig
+from dhpe_ros.training.config import LIVE, NOTHING, DataConfig, TrainConfig
 from dhpe_ros.training.engine.backgrounds import MadeUpPictures
 from dhpe_ros.weights import hand_model_path
 
@@ -83,9 +83,7 @@ def load_data(config: TrainConfig) -> TrainingData:
         held_back["synthetic"] = synthetic[::_SYNTHETIC_HELD_BACK]
         samples += [s for k, s in enumerate(synthetic) if k % _SYNTHETIC_HELD_BACK]
     if not samples and not live:
-        raise ValueError(
-            "nothing to learn from: set data.real, data.rhd, data.stb or data.synthetic"
-        )
+        raise ValueError(NOTHING)
     return TrainingData(samples, backgrounds, held_back)
 
 

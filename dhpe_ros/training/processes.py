@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dhpe_ros.devices import torch_device
 from dhpe_ros.weights import Networks
 
 
@@ -20,20 +21,12 @@ def joined(device: str) -> Iterator[torch.device]:
     ``device`` is ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one. Of several processes
     on GPUs, each takes the one of its local rank. Raises ``ValueError`` if it is not there.
     """
-    kind = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    together = "RANK" in os.environ
-    try:
-        own = torch.device(kind)
-        if together and own.type == "cuda":
-            own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.empty(0, device=own)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {kind!r} is not there ({reason}); use auto or cpu") from error
-    if not together:
+    own = torch_device(device)
+    if "RANK" not in os.environ:
         yield own
         return
     if own.type == "cuda":
+        own = torch_device(f"cuda:{os.environ['LOCAL_RANK']}")
         torch.cuda.set_device(own)
     distributed.init_process_group("nccl" if own.type == "cuda" else "gloo")
     try:

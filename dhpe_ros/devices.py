@@ -1,0 +1,21 @@
+"""Torch devices by the name that a user gives."""
+
+from __future__ import annotations
+
+import torch
+
+
+def torch_device(name: str, setting: str = "device") -> torch.device:
+    """``auto``, a GPU where there is one, or any name that torch knows.
+
+    Raises ``ValueError``, which names the ``setting``, if it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{setting} {name!r} is not there ({reason}); use auto or cpu") from error
+    return device
