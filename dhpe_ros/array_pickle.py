@@ -12,6 +12,10 @@ _NUMPY_MODULES = frozenset(
 )
 
 
+class RefusedError(pickle.UnpicklingError):
+    """A pickle holds what does not belong there."""
+
+
 class ArrayUnpickler(pickle.Unpickler):
     """Finds what numpy arrays in plain containers are made of, and refuses everything else."""
 
@@ -22,7 +26,7 @@ class ArrayUnpickler(pickle.Unpickler):
             return super().find_class(module, name)
         if (module, name) == ("_codecs", "encode"):  # bytes in protocols below 3
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"refused to load {module}.{name}: {self.holds}")
+        raise RefusedError(f"refused to load {module}.{name}: {self.holds}")
 
 
 def read_array_pickle(
@@ -35,7 +39,7 @@ def read_array_pickle(
     try:
         with path.open("rb") as file:
             return unpickler(file, encoding="latin1").load()  # as numpy asks for, of Python 2's
-    except pickle.UnpicklingError as error:
+    except RefusedError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # a broken pickle can raise nearly anything
         raise ValueError(

@@ -334,7 +334,7 @@ class Config(Settings):
         """
         changes = {
             name.removeprefix("node."): value
-            for name, value in flatten(_of_the_node(mapping))
+            for name, value in cls.overrides(_of_the_node(mapping)).items()
             if not name.startswith(NOT_SETTINGS)
         }
         return cls().replace(changes)

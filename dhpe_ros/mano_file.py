@@ -7,7 +7,6 @@ numpy arrays, scipy's sparse matrices and inert stand-ins for chumpy's classes, 
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dhpe_ros.array_pickle import ArrayUnpickler, read_array_pickle
+from dhpe_ros.array_pickle import ArrayUnpickler, RefusedError, read_array_pickle
 from dhpe_ros.types import JOINT_COUNT
 
 VERTEX_COUNT = 778
@@ -148,7 +147,7 @@ class _SparseStandIn:
 def _reconstruct_stand_in(cls: type, *_args: object) -> Any:
     """Protocol-0 pickles build objects through ``copyreg``: only stand-ins may be built so."""
     if cls not in (_ChumpyStandIn, _SparseStandIn):
-        raise pickle.UnpicklingError(f"refused to build a {cls.__name__}")
+        raise RefusedError(f"refused to build a {cls.__name__}")
     return cls()
 
 

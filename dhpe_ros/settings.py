@@ -97,7 +97,17 @@ class Settings:
     @classmethod
     def from_mapping(cls: type[_Settings], mapping: Mapping[str, Any]) -> _Settings:
         """From a nested or dotted mapping that holds overrides only."""
-        return cls().replace(dict(flatten(mapping)))
+        return cls().replace(cls.overrides(mapping))
+
+    @classmethod
+    def overrides(cls, mapping: Mapping[str, Any]) -> dict[str, Any]:
+        """Dotted name -> value. A section with nothing in it, as YAML allows, overrides nothing."""
+        sections = {section.name for section in fields(cls)}
+        return {
+            name: value
+            for name, value in flatten(mapping)
+            if not (value is None and name in sections)
+        }
 
     @classmethod
     def from_yaml(cls: type[_Settings], path: str | Path) -> _Settings:
@@ -113,7 +123,7 @@ class Settings:
             raise ValueError(f"{path}: expected a mapping of settings, got {type(loaded).__name__}")
         try:
             return cls.from_mapping(loaded)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # a YAML alias may stand within itself
             raise ValueError(f"{path}: {error}") from error
 
 
@@ -135,7 +145,10 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def _convert(name: str, default: Any, value: Any) -> Any:
     """``value`` as the type of ``default``; an int passes for a float, nothing else is bent."""
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf  # which no setting may be
     if type(value) is not type(default):
         expected = type(default).__name__
         raise ValueError(f"{name} must be a {expected}, got {value!r} ({type(value).__name__})")

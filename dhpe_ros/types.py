@@ -17,6 +17,7 @@ JOINT_COUNT = 21
 PARAMETER_COUNT = 63
 FEATURE_COUNT = 2048
 
+_FAR_PX = 1e9  # from an image: no box means that
 _ONE_HAND = 0.3  # of a hand's size: mean distance of joints below which two estimates are of one
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 MIDDLE_FINGER = (0, 9, 10, 11, 12)  # from the wrist to the tip: what a hand's length is
@@ -57,8 +58,8 @@ class Box:
     height: float
 
     def __post_init__(self) -> None:
-        if not all(np.isfinite((self.x, self.y, self.width, self.height))):
-            raise ValueError(f"box must be finite, got {self}")
+        if not np.abs((self.x, self.y, self.width, self.height)).max() < _FAR_PX:
+            raise ValueError(f"box must be finite, and less than {_FAR_PX:.0e} pixels, got {self}")
         if self.width <= 0 or self.height <= 0:
             raise ValueError(f"box must have a positive width and height, got {self}")
 
@@ -71,6 +72,10 @@ class Box:
         side = max(self.width, self.height) * scale
         cx, cy = self.center
         return Box(cx - side / 2, cy - side / 2, side, side)
+
+    def touches(self, width: int, height: int) -> bool:
+        """Whether any of it lies in an image of that size."""
+        return self.overlap(Box(0, 0, width, height)) > 0
 
     def overlap(self, other: Box) -> float:
         """Intersection over union, 0..1."""

@@ -1,5 +1,6 @@
 """Makes the pictures of README and docs from the clip that ships: ``python docs/pictures.py``."""
 
+import argparse
 from itertools import islice
 from pathlib import Path
 
@@ -34,6 +35,7 @@ _DAYLIGHT = Lights(
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     frame = next(islice(open_media(CLIP).frames(), FRAME, None)).image
     height, width = frame.shape[:2]
     pipeline = HandPipeline()

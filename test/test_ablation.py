@@ -353,7 +353,9 @@ def test_a_refused_comparison_leaves_its_folder_to_the_corrected_one(tmp_path, c
     folder = tmp_path / "comparison"
     assert _ablate("", folder, "--steps", 1) == 2
     assert "nothing to learn from" in capsys.readouterr().err
-    assert _ablate("nowhere", folder, "--steps", 1, "--real", tmp_path) == 2
+    assert _ablate("nowhere", folder, "--steps", 1) == 2
+    assert "data.synthetic: there is no folder nowhere" in capsys.readouterr().err
+    assert _ablate(tmp_path, folder, "--steps", 1, "--real", tmp_path) == 2
     assert "neither signs/labels.json nor wild/labels.json" in capsys.readouterr().err
     assert not (folder / "plan.json").exists()
 
@@ -361,7 +363,7 @@ def test_a_refused_comparison_leaves_its_folder_to_the_corrected_one(tmp_path, c
 @pytest.mark.parametrize("text", ["[]", "{}", '{"asked": 1}', "null", "{"])
 def test_another_program_s_plan_is_refused(text, tmp_path, capsys):
     (tmp_path / "plan.json").write_text(text)
-    assert _ablate("nowhere", tmp_path, "--steps", 1) == 2
+    assert _ablate(tmp_path, tmp_path, "--steps", 1) == 2
     assert "plan.json is of no comparison" in capsys.readouterr().err
     assert (tmp_path / "plan.json").read_text() == text
 

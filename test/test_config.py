@@ -24,6 +24,7 @@ def test_nested_and_dotted_mappings_mean_the_same():
         ("refinement.steps", 2.5, "refinement.steps must be a int"),
         ("refinement.steps", True, "refinement.steps must be a int"),
         ("refinement.step_size", float("nan"), "refinement.step_size must be finite"),
+        ("refinement.step_size", 10**400, "refinement.step_size must be finite"),
         ("model.profile", "huge", "model.profile must be one of lite, full, got 'huge'"),
         ("tracking.min_score", 1.5, "tracking.min_score must be <= 1.0"),
         ("tracking.box", "1,2,3", "tracking.box: a box is 'x,y,width,height'"),
@@ -52,6 +53,7 @@ def test_every_setting_says_what_it_is():
     "text",
     [
         "refinement: {steps: 3}\n",
+        "tracking:\n  # box: 1,2,3,4\nrefinement: {steps: 3}\n",
         "/**:\n  ros__parameters:\n    use_sim_time: false\n    refinement: {steps: 3}\n",
         "hand:\n  ros__parameters:\n    refinement.steps: 3\n",
         "/**:\n  ros__parameters:\n    refinement.steps: 7\n"
@@ -85,6 +87,9 @@ def test_the_node_s_own_settings_need_no_section(tmp_path, text):
 
 def test_a_bad_yaml_names_the_file(tmp_path):
     path = tmp_path / "bad.yaml"
+    path.write_text("refinement: &all\n  steps: *all\n")
+    with pytest.raises(ValueError, match=r"bad\.yaml: "):
+        Config.from_yaml(path)
     path.write_text("refinement: {stops: 3}\n")
     with pytest.raises(ValueError, match=r"bad\.yaml: unknown setting 'refinement\.stops'"):
         Config.from_yaml(path)

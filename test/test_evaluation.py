@@ -102,6 +102,15 @@ def test_a_folder_of_both_kinds_is_read_whole(tmp_path):
     assert second.mask().shape == (160, 160)
 
 
+def test_clips_among_pictures_are_named_as_left_out(tmp_path, caplog):
+    cv2.imwrite(str(tmp_path / "one.jpg"), np.zeros((64, 64, 3), np.uint8))
+    hand = {"side": "right", "joints_px": JOINTS.tolist()}
+    labels = {"one.jpg": [hand], "clip.mp4": [[hand]]}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    assert [label.picture.name for label in open_labelled(tmp_path).hands] == ["one.jpg"]
+    assert "name these by themselves: clip.mp4" in caplog.text
+
+
 def test_a_clip_is_measured_frame_by_frame(tmp_path):
     video = tmp_path / "clip.mp4"
     with ClipWriter(video, 10.0) as clip:
@@ -235,6 +244,7 @@ def breakages(folder: Path) -> dict[str, tuple[object, ...]]:
     (folder / "train/labels.json").write_text(json.dumps({"hands": [{"split": "train"}]}))
     return {
         "there is no such folder": ("--set", folder / "nowhere"),
+        "--set nowhere: there is no such set": ("--set", "demo", "nowhere"),
         "no labels.json in": ("--set", folder / "empty"),
         "not readable as JSON": ("--set", folder / "garbled"),
         "joints_px must be 21 x 2": ("--set", folder / "short"),

@@ -265,6 +265,18 @@ def test_a_refused_change_changes_nothing_and_a_good_one_does(camera, ears):
     assert ears.hands_of(camera.send()[0]).hands
 
 
+def test_a_place_to_look_that_is_no_part_of_the_images_is_reported(camera, ears):
+    assert ears.set(tracking__box="5000,5000,80,80").successful
+    try:
+        ears.hands_of(camera.send()[0])
+        assert ears.until(lambda: "tracking.box 5000,5000,80,80 lies outside" in ears.status())
+    finally:
+        assert ears.set(tracking__box="full").successful
+    ears.hands_of(camera.send()[0])
+    ears.forget()
+    assert ears.until(lambda: ears.heard["diagnostics"] and "tracking.box" not in ears.status())
+
+
 def test_a_new_place_to_look_forgets_the_tracks(camera, ears):
     before = ears.hands_of(camera.send()[0]).hands[0].track_id
     assert ears.set(tracking__min_score=0.3).successful

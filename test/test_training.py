@@ -1,6 +1,7 @@
 """The training loop, for seconds, on a folder of pictures in the documented format."""
 
 import json
+import shutil
 from itertools import cycle, islice
 
 import cv2
@@ -75,6 +76,35 @@ def test_real_hands_are_read_by_split(real):
     assert train[0].relative_depth_px[9] == 0
     with pytest.raises(FileNotFoundError, match=r"no labels at .*labels\.json"):
         load_real_hands(real / "nowhere", "train")
+
+
+def test_a_label_that_is_wrong_is_named(real, tmp_path):
+    shutil.copytree(real, tmp_path / "real")
+    file = tmp_path / "real/wild/labels.json"
+    labels = json.loads(file.read_text())
+    for change, said in (
+        ({"side": "middle"}, "side must be left or right"),
+        ({"joints_px": [[1, 2]]}, "joints_px must be 21 x 2"),
+        ({"joints_m": None}, "joints_m must be 21 x 3"),
+    ):
+        file.write_text(json.dumps({"hands": [labels["hands"][0] | change]}))
+        with pytest.raises(ValueError, match=rf"wild/labels\.json: {said}"):
+            load_real_hands(tmp_path / "real", "train")
+
+
+def test_a_picture_of_another_size_than_its_mask_is_brought_to_that(real, tmp_path):
+    shutil.copytree(real, tmp_path / "real")
+    before = load_real_hands(real, "train")[0]
+    picture = tmp_path / "real/signs/images/0.jpg"
+    cv2.imwrite(str(picture), cv2.resize(cv2.imread(str(picture)), (500, 500)))
+    file = tmp_path / "real/signs/labels.json"
+    labels = json.loads(file.read_text())
+    labels["hands"][0]["joints_px"] = (5 * np.array(labels["hands"][0]["joints_px"])).tolist()
+    file.write_text(json.dumps(labels))
+    after = load_real_hands(tmp_path / "real", "train")[0]
+    assert after.image.shape == (*after.mask.shape, 3) == (200, 200, 3)
+    assert np.allclose(after.joints_px, before.joints_px, atol=1e-3)
+    assert np.allclose(after.relative_depth_px, before.relative_depth_px, atol=1e-2)
 
 
 def test_hand_free_pieces_keep_clear_of_hands(real):

@@ -25,12 +25,21 @@ def test_overlap_of_boxes():
     assert a.overlap(Box(5, 5, 1, 1)) == 0.0
 
 
+def test_a_box_touches_an_image_that_has_some_of_it():
+    assert Box(-5, -5, 5.5, 5.5).touches(64, 48)
+    assert Box(-1e8, -1e8, 2e8, 2e8).touches(64, 48)
+    assert not Box(-5, -5, 5, 60).touches(64, 48)
+    assert not Box(10, 48, 5, 5).touches(64, 48)
+
+
 def test_box_around_points_covers_them():
     box = Box.around(np.array([[3.0, 4.0], [10.0, 6.0]]))
     assert (box.x, box.y, box.width, box.height) == (3.5, 4.5, 7.0, 2.0)
 
 
-@pytest.mark.parametrize("values", [(0, 0, 0, 1), (0, 0, 1, -1), (float("nan"), 0, 1, 1)])
+@pytest.mark.parametrize(
+    "values", [(0, 0, 0, 1), (0, 0, 1, -1), (float("nan"), 0, 1, 1), (0, 0, 1e300, 1)]
+)
 def test_impossible_boxes_are_refused(values):
     with pytest.raises(ValueError, match="box must"):
         Box(*values)

@@ -137,6 +137,8 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     """What would only fail after the work is done. Raises ``CommandError``."""
+    for name in arguments.set:
+        _require(name, arguments.real)
     for name, least in (("limit", 1), ("seed", 0), ("curve", 0)):
         value = getattr(arguments, name)
         if value is not None and value < least:
@@ -193,12 +195,20 @@ def open_set(name: str, real: Path, limit: int | None, seed: int | None) -> Labe
         return open_demo().part(limit, 0)
     if name not in ("signs", "wild"):
         return open_labelled(Path(name)).part(limit, seed or 0)
-    if not real.is_dir():
-        raise CommandError(
-            f"{name}: there is no folder {real}; name the one that holds {name}/ "
-            "with --real FOLDER (docs/training.md describes it)"
-        )
+    _require(name, real)
     return open_labelled(real / name, name).part(limit, seed or 0)
+
+
+def _require(name: str, real: Path) -> None:
+    """Raise ``CommandError`` if what the set is read from is not there at all."""
+    if name in ("signs", "wild"):
+        if not real.is_dir():
+            raise CommandError(
+                f"{name}: there is no folder {real}; name the one that holds {name}/ "
+                "with --real FOLDER (docs/training.md describes it)"
+            )
+    elif name not in ("synthetic", "demo") and not Path(name).exists():
+        raise CommandError(f"--set {name}: there is no such set, folder or file")
 
 
 def _question(

@@ -197,9 +197,7 @@ class Prediction:
         if text == "full":
             return
         box, (height, width) = Box.parse(text), frame.image.shape[:2]
-        inside_x = box.x < width and box.x + box.width > 0
-        inside_y = box.y < height and box.y + box.height > 0
-        if not (inside_x and inside_y):
+        if not box.touches(width, height):
             raise MediaError(frame.name, f"the box {text} is outside its {width}x{height} pixels")
 
     def _done(self, hands: list[Hand]) -> None:

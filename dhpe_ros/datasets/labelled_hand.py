@@ -13,9 +13,6 @@ import numpy as np
 from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.types import MIDDLE_MCP, Box, Side
 
-CORNER_PX = (
-    0.5  # MediaPipe's labels count from a picture's corner, our points from a pixel's centre
-)
 _NAMED = 5  # missing files that an error names
 
 
@@ -28,17 +25,19 @@ class LabelledHand:
     side: Side | None  # as it looks in the picture; None where nobody knows
     mask_file: Path | None = None  # the hand, maybe in more pixels than the picture
     joints_m: np.ndarray | None = None  # (21, 3) camera axes; None or NaN: not known exactly
+    hinted_m: np.ndarray | None = None  # (21, 3) likewise, as another tracker guessed them
     camera_px: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy
     exact: bool = False  # False: another tracker's joints, and the mask may show the forearm
     frame: int = 0  # of a video
     mask_values: tuple[int, int] = (128, 255)  # lowest and highest value of the mask's hand
     visible: np.ndarray | None = None  # (21,) bool: joints in sight; None where nobody knows
     mesh_file: Path | None = None  # .npy (778, 3): the open hand's vertices, camera axes, metres
+    source: str = ""  # the set it belongs to, within its folder
     box: Box | None = None  # where to look, where the joints alone do not tell
 
     def image(self) -> np.ndarray:
         """``(H, W, 3)`` uint8 RGB. Raises ``ValueError`` for a file that is not a picture."""
-        return cv2.cvtColor(_read(self.picture, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        return read_picture(self.picture)
 
     def mask(self) -> np.ndarray | None:
         """``(H, W)`` bool. Raises ``ValueError`` for a file that is not a picture."""
@@ -54,6 +53,11 @@ class LabelledHand:
     def mesh_m(self) -> np.ndarray | None:
         """``(778, 3)`` camera axes."""
         return None if self.mesh_file is None else np.load(self.mesh_file)
+
+
+def read_picture(file: Path) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB. Raises ``ValueError`` for a file that is not a picture."""
+    return cv2.cvtColor(_read(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def read_grey(file: Path) -> np.ndarray:

@@ -1,60 +1,58 @@
-"""Real photographs with labels: the folder format of ``docs/training.md``.
+"""Real photographs to train on: the folder of ``docs/training.md``.
 
-A folder holds ``signs/`` and ``wild/`` (one labelled hand per picture) and ``frames/`` (whole
-pictures with every hand in them), each with a ``labels.json``. The labels are MediaPipe's, not
-ground truth; their depth is used as a hint only.
+It holds ``signs/`` and ``wild/`` (one labelled hand per picture) and ``frames/`` (whole pictures
+with every hand in them), each with a ``labels.json``. The labels are MediaPipe's, not ground truth;
+their depth is used as a hint only.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import cv2
 import numpy as np
 
-from dhpe_ros.datasets.labelled_hand import CORNER_PX
+from dhpe_ros.datasets.label_files import LabelledFrame, read_frames, read_hands
+from dhpe_ros.datasets.labelled_hand import LabelledHand, read_grey, read_picture
 from dhpe_ros.datasets.samples import Sample
-from dhpe_ros.types import MIDDLE_MCP, Box
+from dhpe_ros.types import MIDDLE_MCP, Box, Side
 
 _DEPTH_TRUST = 0.2  # of another tracker's depth
 _Label, _Read = TypeVar("_Label"), TypeVar("_Read")
 
 
-def photograph_joints_px(label: Mapping) -> np.ndarray:
-    """``(21, 2)`` from the centre of the first pixel, of a label that counts from the corner."""
-    return np.asarray(label["joints_px"], np.float64) - CORNER_PX
-
-
 def load_real_hands(folder: Path, split: str) -> list[Sample]:
-    """All labelled hands of ``split`` ("train" or "val") in ``signs`` and ``wild``.
+    """The hands in ``signs`` and ``wild`` that are marked ``train``; for "val" those that are not.
 
-    Raises ``FileNotFoundError`` for a folder without labels and ``ValueError`` for a picture that
-    cannot be read.
+    Raises ``FileNotFoundError`` for a folder without labels and ``ValueError`` for a label or a
+    picture that cannot be read.
     """
-    return [*_signs(folder / "signs", split), *_wild(folder / "wild", split)]
+    hands = [hand for n in ("signs", "wild") for hand in read_hands(folder / n, split == "train")]
+    return list(together(partial(_photograph, folder), hands))
 
 
 def load_frames(folder: Path, split: str) -> tuple[list[Sample], list[np.ndarray]]:
     """Hands in whole pictures, and hand-free pieces of the same pictures for backgrounds."""
     samples, backgrounds = [], []
-    for frame, image in read_frames(folder, split):
-        hands = [photograph_joints_px(hand).astype(np.float32) for hand in frame["hands"]]
-        backgrounds += _hand_free_pieces(image, [Box.around(joints) for joints in hands])
+    for frame, image in read_whole_pictures(folder, split):
+        backgrounds += _hand_free_pieces(
+            image, [Box.around(hand.joints_px) for hand in frame.hands]
+        )
         samples += [
-            Sample(image, joints, hand["side"] == "right", "frames")
-            for joints, hand in zip(hands, frame["hands"], strict=True)
+            Sample(image, hand.joints_px.astype(np.float32), hand.side is Side.RIGHT, "frames")
+            for hand in frame.hands
         ]
     return samples, backgrounds
 
 
-def read_frames(folder: Path, split: str) -> Iterator[tuple[dict, np.ndarray]]:
-    """The entries of ``frames/labels.json`` and their pictures (H, W, 3) uint8 RGB."""
-    frames = [frame for frame in _labels(folder / "frames")["frames"] if frame["split"] == split]
-    pictures = together(lambda frame: _read(folder / "frames" / frame["file"]), frames)
+def read_whole_pictures(folder: Path, split: str) -> Iterator[tuple[LabelledFrame, np.ndarray]]:
+    """What ``frames/`` says of its pictures, and these (H, W, 3) uint8 RGB."""
+    frames = list(read_frames(folder / "frames", split == "train"))
+    pictures = together(lambda frame: read_picture(frame.picture), frames)
     return zip(frames, pictures, strict=True)
 
 
@@ -64,41 +62,32 @@ def together(read: Callable[[_Label], _Read], labels: Iterable[_Label]) -> Itera
         yield from pool.map(read, labels)
 
 
-def _hands(folder: Path, split: str) -> list[dict]:
-    return [hand for hand in _labels(folder)["hands"] if hand["split"] == split]
+def _photograph(folder: Path, hand: LabelledHand) -> Sample:
+    """One hand, as large as its mask is, which may have more pixels than the picture."""
+    image, joints = hand.image(), hand.joints_px.astype(np.float32)
+    mask = None if hand.mask_file is None else read_grey(hand.mask_file)
+    if mask is not None and mask.shape != image.shape[:2]:
+        scale = np.divide(mask.shape[::-1], image.shape[1::-1]).astype(np.float32)
+        image = cv2.resize(image, mask.shape[::-1])
+        joints = joints * scale + (scale - 1) / 2
+    return Sample(
+        image=image,
+        joints_px=joints,
+        right=hand.side is Side.RIGHT,
+        source=hand.source,
+        mask=mask,
+        opacity=mask,
+        relative_depth_px=_depth_hint(joints, hand.joints_m if hand.exact else hand.hinted_m),
+        depth_trust=_DEPTH_TRUST,
+        name=hand.picture.relative_to(folder).as_posix(),
+    )
 
 
-def _signs(folder: Path, split: str) -> Iterator[Sample]:
-    def read(hand: dict) -> Sample:
-        joints = photograph_joints_px(hand).astype(np.float32)
-        file = f"images/{hand['name']}.jpg"
-        image = cv2.resize(_read(folder / file), (200, 200))
-        joints = joints * 2 + 0.5
-        mask = _read_mask(folder / "masks" / f"{hand['name']}.png")
-        depth = _depth_hint(joints, hand)
-        name = f"signs/{file}"
-        return Sample(image, joints, True, "signs", mask, mask, depth, _DEPTH_TRUST, name=name)
-
-    return together(read, _hands(folder, split))
-
-
-def _wild(folder: Path, split: str) -> Iterator[Sample]:
-    def read(hand: dict) -> Sample:
-        joints = photograph_joints_px(hand).astype(np.float32)
-        mask_file = (folder / "masks" / hand["file"]).with_suffix(".png")
-        mask = _read_mask(mask_file) if mask_file.is_file() else None
-        image = _read(folder / hand["file"])
-        right = hand["side"] == "right"
-        depth = _depth_hint(joints, hand)
-        name = f"wild/{hand['file']}"
-        return Sample(image, joints, right, hand["set"], mask, mask, depth, _DEPTH_TRUST, name=name)
-
-    return together(read, _hands(folder, split))
-
-
-def _depth_hint(joints_px: np.ndarray, hand: dict) -> np.ndarray:
-    """MediaPipe's metric depth in pixels of this picture, relative to the middle MCP."""
-    joints_m = np.asarray(hand["joints_m"], np.float32)
+def _depth_hint(joints_px: np.ndarray, joints_m: np.ndarray | None) -> np.ndarray | None:
+    """Another tracker's depth in pixels of this picture, relative to the middle MCP."""
+    if joints_m is None:
+        return None
+    joints_m = joints_m.astype(np.float32)
     spread_px = np.linalg.norm(joints_px - joints_px.mean(0))
     spread_m = np.linalg.norm(joints_m[:, :2] - joints_m[:, :2].mean(0))
     depth = joints_m[:, 2] * (spread_px / max(spread_m, 1e-4))
@@ -120,24 +109,3 @@ def _hand_free_pieces(image: np.ndarray, hands: list[Box]) -> list[np.ndarray]:
 
 def _clear(a: Box, b: Box) -> bool:
     return a.overlap(b) == 0.0
-
-
-def _labels(folder: Path) -> dict:
-    path = folder / "labels.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"no labels at {path}; see docs/training.md for the folder format")
-    return json.loads(path.read_text())
-
-
-def _read(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path}: not a readable picture")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def _read_mask(path: Path) -> np.ndarray:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise ValueError(f"{path}: not a readable mask")
-    return mask

@@ -10,10 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from dhpe_ros.datasets.dexter_object import is_dexter_object, read_dexter_object
+from dhpe_ros.datasets.label_files import read_hands
 from dhpe_ros.datasets.labelled_hand import LabelledHand, evenly
 from dhpe_ros.datasets.rhd import is_rhd, read_rhd
 from dhpe_ros.datasets.stb import is_stb, read_stb
-from dhpe_ros.evaluation.labelled import read_folder
 from dhpe_ros.evaluation.report.pictures import jpeg_of, label_tiles, project
 from dhpe_ros.training.data import picture_files
 
@@ -82,7 +82,7 @@ def _kind(folder: Path) -> tuple[str, dict]:
     names = [n for n in ("", "signs", "wild", "frames") if (folder / n / "labels.json").is_file()]
     if names:
         return "labelled pictures", {
-            f"{name or 'all'}, {part}": lambda n=name, t=train: list(read_folder(folder / n, t))
+            f"{name or 'all'}, {part}": lambda n=name, t=train: list(read_hands(folder / n, t))
             for name in names
             for part, train in (("to measure on", False), ("train", True))
         }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,15 +15,23 @@ import numpy as np
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.datasets.dexter_object import is_dexter_object, read_dexter_object
-from dhpe_ros.datasets.labelled_hand import CORNER_PX, LabelledHand
+from dhpe_ros.datasets.label_files import (
+    REMEDY,
+    joint_array,
+    label,
+    labels_file,
+    read_hands,
+    read_labels,
+    wrong_label,
+)
+from dhpe_ros.datasets.labelled_hand import LabelledHand
 from dhpe_ros.datasets.rhd import is_rhd, read_rhd
 from dhpe_ros.datasets.stb import is_stb, read_stb
-from dhpe_ros.media import MediaError, is_bag, list_folder, open_media
-from dhpe_ros.media.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from dhpe_ros.media import MediaError, is_bag, is_sequence, list_folder, open_media
+from dhpe_ros.media.suffixes import IMAGE_SUFFIXES
 from dhpe_ros.types import JOINT_COUNT, Side
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
-_REMEDY = "docs/training.md describes the folder of labelled pictures"
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class LabelledSet:
 
     @property
     def is_clip(self) -> bool:
-        return bool(self.hands) and _is_sequence(self.hands[0].picture)
+        return bool(self.hands) and is_sequence(self.hands[0].picture)
 
     @property
     def gives_boxes(self) -> bool:
@@ -85,18 +92,18 @@ def open_labelled(path: Path, name: str = "") -> LabelledSet:
     if is_dexter_object(path):
         return LabelledSet(name or "dexter+object", read_dexter_object(path))
     if path.is_dir() and not is_bag(path):
-        folders = [f for f in (path, path / "signs", path / "wild") if _labels_file(f).is_file()]
-        hands = [hand for folder in folders for hand in read_folder(folder)]
+        folders = [f for f in (path, path / "signs", path / "wild") if labels_file(f).is_file()]
+        hands = [hand for folder in folders for hand in read_hands(folder, train=False)]
         if not folders:
             hands = _pictures(path)
     elif path.exists():
         hands = list(_file(path))
     else:
-        raise ValueError(f"{path}: there is no such folder or file; {_REMEDY}")
+        raise ValueError(f"{path}: there is no such folder or file; {REMEDY}")
     if not hands:
         raise ValueError(
             f"{path}: no hand to evaluate on, the labels list none or all are marked train; "
-            f"{_REMEDY}"
+            f"{REMEDY}"
         )
     return LabelledSet(name or str(path), hands)
 
@@ -109,9 +116,9 @@ def open_demo() -> LabelledSet:
     hands = [
         LabelledHand(
             picture=ASSETS / "demo_clip.mp4",
-            joints_px=_array(row, "joints_px", 2),
+            joints_px=joint_array(row, "joints_px", 2),
             side=side,
-            joints_m=_array(row, "joints_m", 3),
+            joints_m=joint_array(row, "joints_m", 3),
             camera_px=lens,
             exact=True,
             frame=index,
@@ -129,8 +136,7 @@ def _pictures(folder: Path) -> list[LabelledHand]:
         files = []
     if not files:
         raise ValueError(
-            f"no pictures and no labels.json in {folder}, {folder}/signs or {folder}/wild; "
-            f"{_REMEDY}"
+            f"no pictures and no labels.json in {folder}, {folder}/signs or {folder}/wild; {REMEDY}"
         )
     return [_unknown(file) for file in files]
 
@@ -145,112 +151,17 @@ def _with_camera(hand: LabelledHand, camera: Camera | None) -> LabelledHand:
     return replace(hand, camera_px=(camera.fx, camera.fy, camera.cx, camera.cy))
 
 
-def read_folder(folder: Path, train: bool = False) -> Iterator[LabelledHand]:
-    """The hands of one ``labels.json``: one hand per picture, whole pictures, or a mixed folder.
-
-    Those that are marked ``train``, or those that are not.
-    """
-    labels = _load(folder)
-    with _told(folder):
-        if "hands" in labels:
-            rows = [row for row in labels["hands"] if (row.get("split") == "train") is train]
-            yield from (_hand(folder, row, bool(labels.get("exact"))) for row in rows)
-        elif "frames" in labels:
-            for frame in labels["frames"]:
-                if (frame.get("split") == "train") is train:
-                    yield from (_one(folder / frame["file"], hand) for hand in frame["hands"])
-        elif not train:
-            for name, hands in labels.items():
-                if not _is_sequence(folder / name):
-                    yield from (_one(folder / name, hand) for hand in hands)
-
-
-@contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """What is wrong with a label becomes a ``ValueError`` that names the file."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{_labels_file(folder)}: {_described(error)}; {_REMEDY}") from error
-
-
-def _hand(folder: Path, row: dict, exact: bool) -> LabelledHand:
-    """A row of ``signs`` (a name) or ``wild`` (a file)."""
-    if "name" in row:
-        picture = folder / "images" / f"{row['name']}.jpg"
-        mask_file = folder / "masks" / f"{row['name']}.png"
-    else:
-        picture = folder / row["file"]
-        mask_file = (folder / "masks" / row["file"]).with_suffix(".png")
-    mesh_file = (folder / "meshes" / picture.name).with_suffix(".npy")
-    return replace(
-        _one(picture, row, corner_px=0.0 if exact else CORNER_PX),
-        mask_file=mask_file if mask_file.is_file() else None,
-        joints_m=_array(row, "joints_m", 3) if exact else None,
-        camera_px=_lens(row["camera_px"]) if "camera_px" in row else None,
-        exact=exact,
-        mesh_file=mesh_file if exact and mesh_file.is_file() else None,
-    )
-
-
-def _one(picture: Path, row: dict, frame: int = 0, corner_px: float = CORNER_PX) -> LabelledHand:
-    joints_px = _array(row, "joints_px", 2) - corner_px
-    side = row.get("side", "right")
-    if side not in ("left", "right"):
-        raise ValueError(f"side must be left or right, got {side!r}")
-    return LabelledHand(picture, joints_px, Side[side.upper()], frame=frame)
-
-
-def _lens(numbers: Sequence[float]) -> tuple[float, ...]:
-    lens = np.asarray(numbers, np.float64)
-    if lens.shape != (4,) or not np.isfinite(lens).all() or not (lens[:2] > 0).all():
-        raise ValueError(f"camera_px must be fx, fy, cx, cy, the first two > 0, got {numbers}")
-    return tuple(lens.tolist())
-
-
-def _array(row: dict, key: str, columns: int) -> np.ndarray:
-    array = np.asarray(row[key], np.float64)
-    if array.shape != (JOINT_COUNT, columns) or not np.isfinite(array).all():
-        raise ValueError(f"{key} must be {JOINT_COUNT} x {columns} numbers, got {array.shape}")
-    return array
-
-
 def _file(path: Path) -> Iterator[LabelledHand]:
     """One picture, or the frames of a sequence; of several hands in a frame the first counts."""
-    labels = _load(path.parent) if _labels_file(path.parent).is_file() else {}
+    labels = read_labels(path.parent) if labels_file(path.parent).is_file() else {}
     if path.name not in labels:
-        count = open_media(path).count if _is_sequence(path) else 1
+        count = open_media(path).count if is_sequence(path) else 1
         yield from (_unknown(path, index) for index in range(count or 0))
         return
-    with _told(path.parent):
-        if not _is_sequence(path):
-            yield from (_one(path, hand) for hand in labels[path.name])
+    with wrong_label(path.parent):
+        if not is_sequence(path):
+            yield from (label(path, hand) for hand in labels[path.name])
             return
         for index, hands in enumerate(labels[path.name]):
             if hands:
-                yield _one(path, hands[0], index)
-
-
-def _is_sequence(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES or is_bag(path)
-
-
-def _labels_file(folder: Path) -> Path:
-    return folder / "labels.json"
-
-
-def _load(folder: Path) -> dict:
-    path = _labels_file(folder)
-    try:
-        labels = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ValueError(f"no labels at {path}; {_REMEDY}") from error
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({error}); {_REMEDY}") from error
-    if not isinstance(labels, dict):
-        raise ValueError(f"{path}: must be a mapping, is a {type(labels).__name__}; {_REMEDY}")
-    return labels
-
-
-def _described(error: Exception) -> str:
-    return f"lacks {error}" if isinstance(error, KeyError) else str(error)
+                yield label(path, hands[0], frame=index)

@@ -18,6 +18,7 @@ from dhpe_ros.config import TrackingConfig
 from dhpe_ros.hand_localiser import FoundHand, HandLocaliser
 from dhpe_ros.media import list_folder, open_media
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.programs import run_program
 from dhpe_ros.training.whole_pictures import Frame, load_frames_by_set
 from dhpe_ros.types import Box
 from dhpe_ros.weights import localiser_path
@@ -124,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

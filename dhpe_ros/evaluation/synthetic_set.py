@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -79,22 +80,23 @@ def _modules_behind(name: str, found: set[str]) -> set[str]:
 def _render_shard(folder: Path, model: HandModel, seed: tuple[int, int]) -> None:
     """Appears whole or not at all, whenever it is interrupted."""
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    for kind in ("masks", "meshes"):
-        (partial / kind).mkdir(parents=True, exist_ok=True)
 
     def draw(job: tuple[int, SyntheticHand]) -> dict:
         index, hand = job
         rng = np.random.default_rng((*seed, index))
         return _write(partial, f"{index:03d}", hand, render_sample(hand, model, rng), rng)
 
-    hands = enumerate(random_hands(model, _SHARD, np.random.default_rng(seed)))
-    with ThreadPoolExecutor(2) as pool:
-        rows = list(pool.map(draw, hands))
-    (partial / "labels.json").write_text(json.dumps({"exact": True, "hands": rows}))
     try:
-        partial.rename(folder)
-    except OSError:  # another process was faster
-        shutil.rmtree(partial)
+        for kind in ("masks", "meshes"):
+            (partial / kind).mkdir(parents=True, exist_ok=True)
+        hands = enumerate(random_hands(model, _SHARD, np.random.default_rng(seed)))
+        with ThreadPoolExecutor(2) as pool:
+            rows = list(pool.map(draw, hands))
+        (partial / "labels.json").write_text(json.dumps({"exact": True, "hands": rows}))
+        with suppress(OSError):  # another process was faster
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write(

@@ -16,7 +16,7 @@ from dhpe_ros.media.pictures import ImageFile, ImageFolder, list_folder
 from dhpe_ros.media.suffixes import BAG_METADATA, BAG_SUFFIXES, VIDEO_SUFFIXES
 from dhpe_ros.media.videos import VideoFile
 
-__all__ = ["Frame", "Media", "MediaError", "is_bag", "list_folder", "open_media"]
+__all__ = ["Frame", "Media", "MediaError", "is_bag", "is_sequence", "list_folder", "open_media"]
 
 
 def open_media(path: str | Path, topic: str = "") -> Media:
@@ -43,3 +43,8 @@ def open_media(path: str | Path, topic: str = "") -> Media:
 def is_bag(path: Path) -> bool:
     """Whether ``path`` is a rosbag2 recording, by its name and the files beside it."""
     return (path / BAG_METADATA).is_file() or path.suffix.lower() in BAG_SUFFIXES
+
+
+def is_sequence(path: Path) -> bool:
+    """Whether it has many pictures of one camera: a video, by its name, or a recording."""
+    return path.suffix.lower() in VIDEO_SUFFIXES or is_bag(path)

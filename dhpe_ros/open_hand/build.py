@@ -29,6 +29,7 @@ from dhpe_ros.open_hand.mesh_simplification import (
 )
 from dhpe_ros.open_hand.pose_correctives import fit_posedirs
 from dhpe_ros.pose_space import TIP_ORDER, pose_axes, pose_limits
+from dhpe_ros.programs import run_program
 from dhpe_ros.synthetic import hand_poses
 
 log = logging.getLogger(__name__)
@@ -280,4 +281,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -21,6 +21,7 @@ from dhpe_ros.datasets.real_hands import load_real_hands
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.pose_space import TIP_ORDER
+from dhpe_ros.programs import run_program
 from dhpe_ros.projection import Projection
 from dhpe_ros.synthetic.photo_fits import fit_labels, square
 from dhpe_ros.weights import hand_model_path
@@ -119,4 +120,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from dhpe_ros.hand_model import HandModel
+from dhpe_ros.programs import run_program
 from dhpe_ros.synthetic.synthesis import RENDER_SIZE, SyntheticHand, random_hands, render_sample
 from dhpe_ros.types import JOINT_COUNT
 from dhpe_ros.weights import hand_model_path
@@ -163,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

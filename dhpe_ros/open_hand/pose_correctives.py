@@ -22,6 +22,7 @@ import numpy as np
 
 from dhpe_ros.mano_file import PARENTS
 from dhpe_ros.pose_space import pose_limits
+from dhpe_ros.programs import run_program
 from dhpe_ros.synthetic import hand_poses
 
 TOWARDS_ROTATION = 0.85
@@ -144,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

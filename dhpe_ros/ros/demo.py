@@ -110,6 +110,10 @@ def run(arguments: argparse.Namespace) -> int:
     truth = Truth.beside(arguments.input)
     total = _frame_total(media, arguments.frames)
     pace = Pace(arguments.rate or media.rate_hz, waits=arguments.rate is None)
+    frames = _frames(media, total, _given_intrinsics(arguments, truth))
+    first = next(frames, None)  # before a node is started for what cannot be read
+    if first is None:
+        raise DemoError(f"{media.name} has no frames")
     files = DemoFiles(arguments.output, media.rate_hz, total)
     findings = Findings()
 
@@ -122,10 +126,6 @@ def run(arguments: argparse.Namespace) -> int:
     problem: BaseException | None = None
     with files, _node(arguments) as node, DemoPlayer(take) as player:
         try:
-            frames = _frames(media, total, _given_intrinsics(arguments, truth))
-            first = next(frames, None)
-            if first is None:
-                raise DemoError(f"{media.name} has no frames")
             _wait_until_ready(player, node, first)
             frames = chain([first], frames)
             _play(player, node, tqdm(frames, "demo", total, unit="frame"), pace)

@@ -39,6 +39,7 @@ from dhpe_ros.ros.running import run
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.ros.worker import LatestWorker, OneBehind
 from dhpe_ros.tracking import HandTracker
+from dhpe_ros.types import Box
 
 
 def make_hand_tracker(config: Config) -> HandTracker:
@@ -172,6 +173,7 @@ class HandNode(Node):
         height, width = image.shape[:2]
         info = self._camera_info
         camera = self._camera(info, message.header.frame_id, width, height)
+        self._check_box(width, height)
         depth_m = self._depth.at(message.header, width, height, config.depth_tolerance)
         boxes, time_s = self._roi.take(), stamp_s(message.header)
         hands = self._tracker.process(image, camera, boxes, depth_m, time_s)
@@ -223,6 +225,18 @@ class HandNode(Node):
         else:
             self._troubles.clear("camera_info", "camera_info fits the images")
         return camera
+
+    def _check_box(self, width: int, height: int) -> None:
+        box = self._config.tracking.box
+        if box == "full" or Box.parse(box).touches(width, height):
+            self._troubles.clear("box", "tracking.box lies in the images")
+            return
+        self._troubles.report(
+            "box",
+            f"tracking.box {box} lies outside the images of {width} x {height} pixels: no hand can "
+            "be found; set it to x,y,width,height within them, or to full",
+            once=True,
+        )
 
     def _forget_hands(self) -> None:
         self._tracker.reset()

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from dhpe_ros.camera import Camera
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.media.clips import ClipWriter
+from dhpe_ros.programs import run_program
 from dhpe_ros.rendering import Lights, Skin, random_skin, render_hand
 from dhpe_ros.synthetic.forearm import random_forearm
 from dhpe_ros.synthetic.hand_poses import FINGERS, make_plausible, pose_from_angles
@@ -279,4 +280,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

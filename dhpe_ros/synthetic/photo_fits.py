@@ -29,6 +29,7 @@ from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
 from dhpe_ros.pose_space import pose_space_of
+from dhpe_ros.programs import run_program
 from dhpe_ros.projection import Projection
 from dhpe_ros.rendering import silhouette
 from dhpe_ros.synthetic.cut_out import cut_out
@@ -231,4 +232,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
 from dhpe_ros.pose_space import PoseSpace
+from dhpe_ros.programs import run_program
 from dhpe_ros.rendering import Lights, Skin, covered, random_skin, render_hand
 from dhpe_ros.rendering.texels import Texels
 from dhpe_ros.synthetic.forearm import Forearm, random_forearm
@@ -265,4 +266,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dhpe_ros.settings import Settings, setting
 
@@ -52,9 +53,13 @@ class DataConfig:
     )
 
     def require_source(self) -> None:
-        """Raise ``ValueError`` if there is nothing to learn from."""
+        """Raise ``ValueError`` if there is nothing to learn from, or a folder is not there."""
         if not (self.real or self.rhd or self.stb or self.synthetic):
             raise ValueError(NOTHING)
+        for name in ("real", "rhd", "stb", "synthetic", "fits", "backgrounds"):
+            folder = getattr(self, name)
+            if folder and folder != LIVE and not Path(folder).is_dir():
+                raise ValueError(f"data.{name}: there is no folder {folder}")
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class TrainingData:
 
 def load_data(config: TrainConfig) -> TrainingData:
     """Read the folders of ``config.data``. Errors as in their readers, or ``ValueError``."""
+    config.data.require_source()
     samples: list[Sample | StoredSample] = []
     backgrounds: list[np.ndarray] = []
     held_back: dict[str, list[Sample | StoredSample]] = {}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from dhpe_ros.programs import run_program
 from dhpe_ros.weights import Networks, load_networks, save_networks
 
 
@@ -39,7 +39,7 @@ def mean_of(networks: Sequence[Networks], shares: Sequence[float]) -> Networks:
     return first
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="The mean of weights of one profile.")
     parser.add_argument("weights", nargs="+", type=Path, metavar="FILE", help="safetensors")
     parser.add_argument("--shares", nargs="+", type=float, help="of each (default: equal ones)")
@@ -47,18 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="safetensors file")
     options = parser.parse_args(arguments)
     shares = options.shares or [1 / len(options.weights)] * len(options.weights)
-    try:
-        networks = [load_networks(path, options.profile) for path in options.weights]
-        notes = [
-            {"weights": path.name, "share": share, "training": one.training}
-            for path, share, one in zip(options.weights, shares, networks, strict=False)
-        ]
-        save_networks(mean_of(networks, shares), options.output, {"mean_of": notes})
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    networks = [load_networks(path, options.profile) for path in options.weights]
+    notes = [
+        {"weights": path.name, "share": share, "training": one.training}
+        for path, share, one in zip(options.weights, shares, networks, strict=False)
+    ]
+    save_networks(mean_of(networks, shares), options.output, {"mean_of": notes})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

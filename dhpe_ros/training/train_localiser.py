@@ -23,6 +23,7 @@ from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation.localisation import localise
 from dhpe_ros.hand_localiser import HandLocaliser
 from dhpe_ros.networks.localiser import LocaliserNetwork
+from dhpe_ros.programs import run_program
 from dhpe_ros.synthetic.photo_fits import with_cuts
 from dhpe_ros.synthetic.synthesis import load_synthetic
 from dhpe_ros.training.checks import commit
@@ -178,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dhpe_ros.datasets.real_hands import photograph_joints_px, read_frames
+from dhpe_ros.datasets.real_hands import read_whole_pictures
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_localiser import SIZE
 from dhpe_ros.networks.localiser import STRIDE
@@ -221,9 +221,9 @@ def targets_of(hands: Sequence[Box], unsure: Sequence[Box] = ()) -> Targets:
 
 
 def load_frames_by_set(folder: Path, split: str) -> list[list[Frame]]:
-    """The whole pictures of ``frames/``, by set. Errors as of ``read_frames``."""
+    """The pictures of ``frames/``, by set. Errors as of ``read_whole_pictures``."""
     by_set: dict[str, list[Frame]] = {}
-    for entry, image in read_frames(folder, split):
-        hands = [photograph_joints_px(hand) for hand in entry["hands"]]
-        by_set.setdefault(entry["set"], []).append(Frame(image, hands))
+    for frame, image in read_whole_pictures(folder, split):
+        hands = [hand.joints_px for hand in frame.hands]
+        by_set.setdefault(frame.source, []).append(Frame(image, hands))
     return list(by_set.values())

@@ -16,6 +16,7 @@ from dhpe_ros.config import Config, ScaleConfig
 from dhpe_ros.evaluation.videos.sequences import SEEDS, Sequence3D, random_sequence
 from dhpe_ros.hand_scale import HandScales, hand_length_m
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.programs import run_program
 from dhpe_ros.synthetic.demo_clip import RATE_HZ
 from dhpe_ros.tracking import HandTracker
 from dhpe_ros.types import MIDDLE_MCP, Hand
@@ -106,4 +107,4 @@ def _print_row(name: str, errors: Sequence[np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -15,6 +15,7 @@ import numpy as np
 
 from dhpe_ros.config import Config
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.programs import run_program
 from dhpe_ros.synthetic.demo_clip import CAMERA, RATE_HZ, Moment, Stage, photograph, upright
 from dhpe_ros.synthetic.hand_poses import make_plausible, rotation_from_axis_angle, sample_angles
 from dhpe_ros.tracking import HandTracker
@@ -104,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -19,6 +19,7 @@ from dhpe_ros.config import Config
 from dhpe_ros.evaluation.metrics import errors_3d_mm, jitter_mm, lag_frames
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.programs import run_program
 from dhpe_ros.synthetic.demo_clip import ASSETS, CAMERA, Moment, Stage, eased, photograph, upright
 from dhpe_ros.synthetic.hand_poses import make_plausible, rotation_from_axis_angle, sample_angles
 from dhpe_ros.tracking import HandTracker
@@ -161,10 +162,13 @@ def _mean(rows: Collection[dict[str, float]]) -> dict[str, float]:
 
 def _variants(settings: Sequence[str]) -> list[dict[str, object]]:
     """One mapping of settings for each combination of their values; none: the defaults."""
-    names = [text.split("=")[0] for text in settings]
-    values = [[yaml.safe_load(v) for v in text.split("=")[1].split(",")] for text in settings]
+    if wrong := [text for text in settings if "=" not in text]:
+        raise ValueError(f"--set takes SECTION.NAME=VALUE,VALUE..., got {wrong[0]!r}")
+    pairs = [text.split("=", 1) for text in settings]
+    names = [name for name, _ in pairs]
+    values = [[yaml.safe_load(value) for value in text.split(",")] for _, text in pairs]
     return [dict(zip(names, row, strict=True)) for row in itertools.product(*values)]
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)
