@@ -23,11 +23,11 @@ from dhpe_ros.commands import (
     evaluate,
     export,
     finetune,
-    one_line,
     predict,
     study,
     train,
 )
+from dhpe_ros.errors import one_line
 
 COMMANDS = (
     predict, train, finetune, evaluate, ablate, study, data, export, convert_mano, convert_weights

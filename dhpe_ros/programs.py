@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from dhpe_ros.commands import one_line
+from dhpe_ros.errors import one_line
 
 
 def run_program(main: Callable[[], None]) -> NoReturn:

@@ -8,8 +8,3 @@ answers at once.
 
 class CommandError(Exception):
     """What the user asked for cannot be done at all: one line on the screen, exit code 2."""
-
-
-def one_line(error: BaseException | str) -> str:
-    """The text of an error on a single line."""
-    return " ".join(str(error).split()) or type(error).__name__

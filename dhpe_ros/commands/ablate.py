@@ -9,9 +9,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhpe_ros.commands import CommandError, one_line
+from dhpe_ros.commands import CommandError
 from dhpe_ros.commands.train import build_config
 from dhpe_ros.config import Config
+from dhpe_ros.errors import one_line
 
 if TYPE_CHECKING:
     from dhpe_ros.training.config import TrainConfig

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dhpe_ros.commands import CommandError, one_line
+from dhpe_ros.commands import CommandError
+from dhpe_ros.errors import one_line
 
 NAME = "convert-mano"
 SUMMARY = "Convert a MANO_RIGHT.pkl to the .npz that --hand-model loads; no code in it is run."

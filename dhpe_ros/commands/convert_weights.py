@@ -6,7 +6,8 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from dhpe_ros.commands import CommandError, one_line
+from dhpe_ros.commands import CommandError
+from dhpe_ros.errors import one_line
 
 NAME = "convert-weights"
 SUMMARY = "Convert hand3d's PoseNet and torchvision's ResNet-50 into weights of the full profile."

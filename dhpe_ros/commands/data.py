@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhpe_ros.commands import CommandError, one_line
+from dhpe_ros.commands import CommandError
+from dhpe_ros.errors import one_line
 
 if TYPE_CHECKING:
     from dhpe_ros.evaluation.data_check import Checked

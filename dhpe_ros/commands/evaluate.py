@@ -8,10 +8,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhpe_ros.commands import CommandError, one_line
+from dhpe_ros.commands import CommandError
 from dhpe_ros.commands.predict import load_pipeline, prepare_output
 from dhpe_ros.commands.settings_options import read_changes
 from dhpe_ros.config import Config
+from dhpe_ros.errors import one_line
 from dhpe_ros.evaluation.methods import METHODS, STUDY_STEPS
 
 if TYPE_CHECKING:

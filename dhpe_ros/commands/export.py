@@ -11,8 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhpe_ros.commands import CommandError, one_line
+from dhpe_ros.commands import CommandError
 from dhpe_ros.commands.predict import build_config, load_pipeline
+from dhpe_ros.errors import one_line
 
 if TYPE_CHECKING:
     from dhpe_ros.engines.build import Built, Operators, Views

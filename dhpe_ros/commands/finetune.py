@@ -9,10 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhpe_ros.commands import CommandError, one_line
+from dhpe_ros.commands import CommandError
 from dhpe_ros.commands.predict import load_pipeline, prepare_output
 from dhpe_ros.commands.settings_options import read_changes
 from dhpe_ros.config import Config
+from dhpe_ros.errors import one_line
 
 if TYPE_CHECKING:
     from dhpe_ros.training.config import TrainConfig

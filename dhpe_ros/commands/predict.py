@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from dhpe_ros.commands import CommandError, one_line
+from dhpe_ros.commands import CommandError
 from dhpe_ros.config import Config
+from dhpe_ros.errors import one_line
 from dhpe_ros.intrinsics import Intrinsics
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from dhpe_ros.camera import Camera
-from dhpe_ros.commands import one_line
 from dhpe_ros.commands.predict_files import (
     OVERLAY_SUFFIX,
     OutputNames,
@@ -25,6 +24,7 @@ from dhpe_ros.commands.predict_files import (
     write_overlay,
 )
 from dhpe_ros.drawing import draw_overlay
+from dhpe_ros.errors import one_line
 from dhpe_ros.intrinsics import Intrinsics
 from dhpe_ros.media import Frame, Media, MediaError, is_bag, list_folder, open_media
 from dhpe_ros.media.clips import ClipWriter

@@ -7,10 +7,11 @@ import hashlib
 import json
 from pathlib import Path
 
-from dhpe_ros.commands import CommandError, one_line
+from dhpe_ros.commands import CommandError
 from dhpe_ros.commands.evaluate import open_set
 from dhpe_ros.commands.predict import load_pipeline
 from dhpe_ros.config import Config
+from dhpe_ros.errors import one_line
 from dhpe_ros.evaluation.methods import STUDY_STEPS
 
 NAME = "study"

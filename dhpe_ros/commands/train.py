@@ -6,8 +6,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from dhpe_ros.commands import CommandError, one_line
+from dhpe_ros.commands import CommandError
 from dhpe_ros.commands.settings_options import read_changes
+from dhpe_ros.errors import one_line
 
 NAME = "train"
 SUMMARY = "Train the networks on labelled photographs and rendered hands."

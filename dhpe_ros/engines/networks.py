@@ -15,6 +15,7 @@ from dhpe_ros.config import ModelConfig
 from dhpe_ros.cuda_graph import replayed
 from dhpe_ros.engines import aoti, graphs, store, tensorrt
 from dhpe_ros.engines.identity import has_fast_bf16, has_matrix_tiles, identify
+from dhpe_ros.errors import one_line
 from dhpe_ros.evidence import Evidence, EvidenceNetwork
 from dhpe_ros.mesh_estimator import MeshEstimator
 from dhpe_ros.networks.localiser import LocaliserNetwork
@@ -126,7 +127,7 @@ class BackedNetworks:
             try:
                 return call(self._active)
             except Exception as error:  # whatever a runtime raises: there is another way
-                self._active = self._next(f"the {self.name} networks failed: {_one_line(error)}")
+                self._active = self._next(f"the {self.name} networks failed: {one_line(error)}")
         return call(self._eager)
 
     def _next(self, trouble: str = "") -> EagerNetworks | EngineNetworks:
@@ -230,7 +231,7 @@ def _first_engine(
         except store.EngineError as error:
             reasons.insert(0, str(error))
         except Exception as error:  # whatever a compiler's runtime raises: there is another backend
-            reasons.insert(0, f"the {backend} ({precision}) engine failed: {_one_line(error)}")
+            reasons.insert(0, f"the {backend} ({precision}) engine failed: {one_line(error)}")
     return None, next(iter(reasons), "")
 
 
@@ -244,14 +245,10 @@ def _graphs_instead(
     try:
         return as_cuda_graphs(eager, precision, device), ""
     except Exception as error:  # as for engines
-        return None, f"CUDA graphs of the networks failed: {_one_line(error)}"
+        return None, f"CUDA graphs of the networks failed: {one_line(error)}"
 
 
 def _row_by_row(engine: Callable[..., Any], *batches: Tensor) -> list[Tensor]:
     """Both tensors and engines are one row each; an engine wants its rows contiguous."""
     rows = zip(*(batch.contiguous().split(1) for batch in batches), strict=True)
     return [torch.cat(column) for column in zip(*(engine(*row) for row in rows), strict=True)]
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

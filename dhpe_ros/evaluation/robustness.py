@@ -15,10 +15,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dhpe_ros.commands.evaluate import open_set
 from dhpe_ros.config import Config
 from dhpe_ros.datasets.labelled_hand import LabelledHand
-from dhpe_ros.evaluation.labelled import LabelledSet
+from dhpe_ros.evaluation.labelled import LabelledSet, open_labelled
 from dhpe_ros.evaluation.predict import predict
 from dhpe_ros.evaluation.score import score, summary
 from dhpe_ros.pipeline import HandPipeline
@@ -80,14 +79,14 @@ def disturbed(labelled: LabelledSet) -> dict[str, DisturbedSet]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure hands in other boxes, and turned.")
-    parser.add_argument("--set", nargs="+", default=["signs", "wild"], help="as dhpe evaluate's")
     parser.add_argument("--real", type=Path, required=True, help="folder of labelled photographs")
+    parser.add_argument("--set", nargs="+", default=["signs", "wild"], help="folders in it")
     parser.add_argument("--profile", default="lite", choices=("lite", "full"))
     parser.add_argument("--limit", type=int, default=100, help="hands of each set (%(default)s)")
     options = parser.parse_args()
     pipeline = HandPipeline(Config().replace({"model.profile": options.profile}))
     for name in options.set:
-        labelled = open_set(name, options.real, options.limit, seed=None)
+        labelled = open_labelled(options.real / name, name).part(options.limit, seed=0)
         print("\n" + name.ljust(16) + "".join(column.rjust(18) for column in _COLUMNS))
         for what, some in disturbed(labelled).items():
             seen = tqdm(predict(pipeline, some), what, len(some.hands), leave=False, unit="hand")
