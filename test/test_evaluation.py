@@ -244,7 +244,7 @@ def breakages(folder: Path) -> dict[str, tuple[object, ...]]:
     (folder / "train/labels.json").write_text(json.dumps({"hands": [{"split": "train"}]}))
     return {
         "there is no such folder": ("--set", folder / "nowhere"),
-        "--set nowhere: there is no such set": ("--set", "demo", "nowhere"),
+        "--set nowhere: there is no such folder": ("--set", "demo", "nowhere"),
         "no labels.json in": ("--set", folder / "empty"),
         "not readable as JSON": ("--set", folder / "garbled"),
         "joints_px must be 21 x 2": ("--set", folder / "short"),

@@ -209,7 +209,9 @@ def _require(name: str, real: Path) -> None:
                 "with --real FOLDER (docs/training.md describes it)"
             )
     elif name not in ("synthetic", "demo") and not Path(name).exists():
-        raise CommandError(f"--set {name}: there is no such set, folder or file")
+        raise CommandError(
+            f"--set {name}: there is no such folder or file; sets are synthetic, demo, signs, wild"
+        )
 
 
 def _question(

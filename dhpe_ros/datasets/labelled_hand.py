@@ -25,13 +25,13 @@ class LabelledHand:
     side: Side | None  # as it looks in the picture; None where nobody knows
     mask_file: Path | None = None  # the hand, maybe in more pixels than the picture
     joints_m: np.ndarray | None = None  # (21, 3) camera axes; None or NaN: not known exactly
-    hinted_m: np.ndarray | None = None  # (21, 3) likewise, as another tracker guessed them
     camera_px: tuple[float, float, float, float] | None = None  # fx, fy, cx, cy
     exact: bool = False  # False: another tracker's joints, and the mask may show the forearm
     frame: int = 0  # of a video
     mask_values: tuple[int, int] = (128, 255)  # lowest and highest value of the mask's hand
     visible: np.ndarray | None = None  # (21,) bool: joints in sight; None where nobody knows
     mesh_file: Path | None = None  # .npy (778, 3): the open hand's vertices, camera axes, metres
+    hinted_m: np.ndarray | None = None  # (21, 3) as joints_m, but another tracker's guess
     source: str = ""  # the set it belongs to, within its folder
     box: Box | None = None  # where to look, where the joints alone do not tell
 
