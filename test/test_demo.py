@@ -227,7 +227,9 @@ def test_unreadable_input_is_one_line(tmp_path):
     assert done.stderr.splitlines()[-1].startswith(f"demo: error: {tmp_path}/missing.mp4: ")
     assert "Traceback" not in done.stderr
     done = demo(tmp_path / "out", tmp_path / "text.jpg")  # told before a node is started
-    assert done.stderr.splitlines()[-1].startswith(f"demo: error: {tmp_path}/text.jpg: is not a picture")
+    assert done.stderr.splitlines()[-1].startswith(
+        f"demo: error: {tmp_path}/text.jpg: is not a picture"
+    )
     assert "Traceback" not in done.stderr
     assert "starting the node" not in done.stdout
 
