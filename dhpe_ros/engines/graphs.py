@@ -128,9 +128,7 @@ def examples(network: str, device: torch.device) -> tuple[Tensor, ...]:
 @torch.no_grad()
 def export(graph: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
     """The graph as ``torch.export`` records it, in operations that compilers have kernels for."""
-    program = torch.export.export(graph, inputs)
-    resize = torch.ops.aten._upsample_bilinear2d_aa.vec
-    return program.run_decompositions({resize: _resize_by_products})
+    return torch.export.export(graph, inputs).run_decompositions(STAND_INS)
 
 
 def _resize_by_products(x: Tensor, size: list[int], align_corners: bool, scales: None) -> Tensor:
@@ -149,3 +147,23 @@ def _triangle_filter(before: int, after: int, like: Tensor) -> Tensor:
     distance = (old + 0.5 - (new[:, None] + 0.5) * step) / max(step, 1.0)
     weights = (1 - distance.abs()).clamp(min=0)
     return weights / weights.sum(1, keepdim=True)
+
+
+def _cross_by_products(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
+    """The cross product, which torch-tensorrt has from 2.14 on."""
+    (a0, a1, a2), (b0, b1, b2) = a.unbind(dim), b.unbind(dim)
+    return torch.stack((a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0), dim)
+
+
+def _max_by_argmax(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """The largest number and where it is; torch-tensorrt has one at a time."""
+    index = x.argmax(dim, keepdim=True)
+    both = x.gather(dim, index), index
+    return both if keepdim else tuple(one.squeeze(dim) for one in both)
+
+
+STAND_INS = {
+    torch.ops.aten._upsample_bilinear2d_aa.vec: _resize_by_products,
+    torch.ops.aten.linalg_cross.default: _cross_by_products,
+    torch.ops.aten.max.dim: _max_by_argmax,
+}  # for operators that a compiler lacks
