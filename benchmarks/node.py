@@ -29,6 +29,9 @@ METRICS = (
     Metric("node.idle_cpu_pct", "%", "lower", per_device=False),
     Metric("node.memory_growth_mb", "MB", "lower", per_device=False),
 )
+OWN_DOMAIN = {
+    "ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+}  # fmt: skip
 CLIP = Path(__file__).parents[1] / "dhpe_ros/assets/demo_clip.mp4"
 FRAMES = 200  # what the node's percentiles look back on
 IDLE_S = 10.0
@@ -44,8 +47,7 @@ def measure(device: str) -> dict[str, float]:
     """Metric name -> value, over the real transport with every output subscribed to."""
     if not (find_spec("rclpy") and find_spec("dhpe_ros.msg")):
         return {}
-    os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    os.environ.update(OWN_DOMAIN)
     images = [frame.image for frame in islice(open_media(CLIP).frames(), 60)]
     with tempfile.TemporaryDirectory() as folder:
         values = _around_the_networks(Path(folder), images[40], device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from node import OWN_DOMAIN
 from timing import Metric
 
 METRICS = (Metric("node.start_ms", "ms", "lower"),)
@@ -36,11 +36,8 @@ def _start_ms(log: Path, engines: Path) -> float:
     from dhpe_ros.ros.node_process import NodeProcess
 
     parameters = ["model.device:=cpu", f"model.engines:={engines}"]
-    own = {
-        "ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-    }  # fmt: skip
     begin_s = time.monotonic()
-    with NodeProcess(log, (), parameters, own) as node:
+    with NodeProcess(log, (), parameters, OWN_DOMAIN) as node:
         while "ready (lite, compiled" not in log.read_text():
             if node.exit_code is not None:
                 raise RuntimeError(f"the node ended:\n{node.last_lines()}")

@@ -9,6 +9,8 @@ import numpy as np
 
 from dhpe_ros.types import CROP_SIZE, Box
 
+OUTSIDE = 127  # grey: what lies outside an image
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -64,7 +66,7 @@ def crop_image(image: np.ndarray, box: Box, mirrored: bool = False, size: int = 
         image = cv2.resize(image, reduced, interpolation=cv2.INTER_AREA)
         source = ((source + 0.5) * np.divide(reduced, (width, height)) - 0.5).astype(np.float32)
     if not image.size:
-        return Crop(np.full((size, size, 3), _OUTSIDE, np.uint8), square, mirrored)
+        return Crop(np.full((size, size, 3), OUTSIDE, np.uint8), square, mirrored)
     matrix = cv2.getAffineTransform(source, target)
     pixels = cv2.warpAffine(
         image,
@@ -72,12 +74,9 @@ def crop_image(image: np.ndarray, box: Box, mirrored: bool = False, size: int = 
         (size, size),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(_OUTSIDE,) * 3,
+        borderValue=(OUTSIDE,) * 3,
     )
     return Crop(pixels, square, mirrored)
-
-
-_OUTSIDE = 127  # grey
 
 
 def _cut(image: np.ndarray, square: Box) -> tuple[np.ndarray, np.ndarray]:

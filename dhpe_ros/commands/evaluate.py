@@ -118,9 +118,9 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     ranges = [*RANGES_MM, *([tuple(arguments.range)] if arguments.range else [])]
     pipeline = functools.cache(lambda: load_pipeline(config))
     folder = cache_folder() / "predictions"
+    sets = [_opened_in_turn(name, arguments) for name in dict.fromkeys(arguments.set)]
     measured: list[Measured] = []
-    for name in dict.fromkeys(arguments.set):
-        labelled = _opened_in_turn(name, arguments)
+    for labelled in sets:
         for method in dict.fromkeys(arguments.method):
             question = _question(method, labelled, config, arguments)
             one = measure(labelled, question, pipeline, folder, arguments.fresh, ranges)
@@ -138,8 +138,6 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     """What would only fail after the work is done. Raises ``CommandError``."""
-    for name in arguments.set:
-        _require(name, arguments.real)
     for name, least in (("limit", 1), ("seed", 0), ("curve", 0)):
         value = getattr(arguments, name)
         if value is not None and value < least:
@@ -196,22 +194,12 @@ def open_set(name: str, real: Path, limit: int | None, seed: int | None) -> Labe
         return open_demo().part(limit, 0)
     if name not in ("signs", "wild"):
         return open_labelled(Path(name)).part(limit, seed or 0)
-    _require(name, real)
-    return open_labelled(real / name, name).part(limit, seed or 0)
-
-
-def _require(name: str, real: Path) -> None:
-    """Raise ``CommandError`` if what the set is read from is not there at all."""
-    if name in ("signs", "wild"):
-        if not real.is_dir():
-            raise CommandError(
-                f"{name}: there is no folder {real}; name the one that holds {name}/ "
-                "with --real FOLDER (docs/training.md describes it)"
-            )
-    elif name not in ("synthetic", "demo") and not Path(name).exists():
+    if not real.is_dir():
         raise CommandError(
-            f"--set {name}: there is no such folder or file; sets are synthetic, demo, signs, wild"
+            f"{name}: there is no folder {real}; name the one that holds {name}/ "
+            "with --real FOLDER (docs/training.md describes it)"
         )
+    return open_labelled(real / name, name).part(limit, seed or 0)
 
 
 def _question(

@@ -141,7 +141,7 @@ def _of_row(folder: Path, row: dict, exact: bool) -> LabelledHand:
         label(picture, row, exact=exact, source=str(row.get("set", folder.name))),
         mask_file=mask_file if mask_file.is_file() else None,
         joints_m=joints_m if exact else None,
-        hinted_m=None if exact else joints_m,
+        hinted_m=joints_m,
         camera_px=_lens(row["camera_px"]) if "camera_px" in row else None,
         mesh_file=mesh_file if exact and mesh_file.is_file() else None,
     )

@@ -31,7 +31,7 @@ class LabelledHand:
     mask_values: tuple[int, int] = (128, 255)  # lowest and highest value of the mask's hand
     visible: np.ndarray | None = None  # (21,) bool: joints in sight; None where nobody knows
     mesh_file: Path | None = None  # .npy (778, 3): the open hand's vertices, camera axes, metres
-    hinted_m: np.ndarray | None = None  # (21, 3) as joints_m, but another tracker's guess
+    hinted_m: np.ndarray | None = None  # (21, 3) as joints_m, or another tracker's guess
     source: str = ""  # the set it belongs to, within its folder
     box: Box | None = None  # where to look, where the joints alone do not tell
 

@@ -77,7 +77,7 @@ def _photograph(folder: Path, hand: LabelledHand) -> Sample:
         source=hand.source,
         mask=mask,
         opacity=mask,
-        relative_depth_px=_depth_hint(joints, hand.joints_m if hand.exact else hand.hinted_m),
+        relative_depth_px=_depth_hint(joints, hand.hinted_m),
         depth_trust=_DEPTH_TRUST,
         name=hand.picture.relative_to(folder).as_posix(),
     )

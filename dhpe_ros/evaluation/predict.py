@@ -12,6 +12,7 @@ import torch
 from dhpe_ros.camera import Camera
 from dhpe_ros.crop import crop_image
 from dhpe_ros.evaluation.labelled import LabelledHand, LabelledSet
+from dhpe_ros.hand_search import joints_box
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.synthetic.synthesis import batched
@@ -108,8 +109,8 @@ def given_target(pipeline: HandPipeline, label: LabelledHand) -> Target:
     """The label's box, or that about its joints as large as tracking makes it, and its side."""
     if label.box is not None:
         return Target(label.box, label.side)
-    joints_px = label.joints_px[label.known]
-    return Target(Box.around(joints_px).squared(pipeline.config.tracking.crop_scale), label.side)
+    tracking = pipeline.config.tracking
+    return Target(joints_box(label.joints_px[label.known], tracking), label.side)
 
 
 def camera_of(pipeline: HandPipeline, label: LabelledHand, image: np.ndarray) -> Camera:

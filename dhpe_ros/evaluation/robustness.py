@@ -15,11 +15,13 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from dhpe_ros.config import Config
+from dhpe_ros.config import Config, TrackingConfig
+from dhpe_ros.crop import OUTSIDE
 from dhpe_ros.datasets.labelled_hand import LabelledHand
 from dhpe_ros.evaluation.labelled import LabelledSet, open_labelled
 from dhpe_ros.evaluation.predict import predict
 from dhpe_ros.evaluation.score import score, summary
+from dhpe_ros.hand_search import joints_box
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.programs import run_program
 from dhpe_ros.types import Box
@@ -27,7 +29,6 @@ from dhpe_ros.types import Box
 JITTER = 0.2  # of the box's side
 TURNS_DEG = tuple(range(45, 360, 45))
 _COLUMNS = ("n", "found_pct", "side_pct", "err2d_pct", "err2d_median_pct", "pck10")
-_OUTSIDE = (127, 127, 127)  # grey, as in crops
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class DisturbedSet(LabelledSet):
             yield self._boxed(turned, np.random.default_rng(index)), picture
 
     def _boxed(self, hand: LabelledHand, rng: np.random.Generator) -> LabelledHand:
-        box = Box.around(hand.joints_px[hand.known]).squared(Config().tracking.crop_scale)
+        box = joints_box(hand.joints_px[hand.known], TrackingConfig())
         scale, right, down = rng.uniform(-self.jitter, self.jitter, 3)
         moved = Box(box.x + right * box.width, box.y + down * box.width, box.width, box.width)
         return replace(hand, box=moved.squared(1 + scale))
@@ -63,7 +64,7 @@ def _turned(
     corners = corners @ matrix[:, :2].T + matrix[:, 2]
     matrix[:, 2] -= np.floor(corners.min(0))
     size = np.ceil(np.ptp(corners, axis=0)).astype(int) + 1
-    picture = cv2.warpAffine(image, matrix, size.tolist(), borderValue=_OUTSIDE)
+    picture = cv2.warpAffine(image, matrix, size.tolist(), borderValue=(OUTSIDE,) * 3)
     return replace(hand, joints_px=hand.joints_px @ matrix[:, :2].T + matrix[:, 2]), picture
 
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from dhpe_ros.crop import crop_image
+from dhpe_ros.crop import OUTSIDE, crop_image
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.drawing import hand_mask
 from dhpe_ros.hand_parameters import HandParameters
@@ -89,7 +89,7 @@ def agreed_joints(
     looks = [to_patch(hand.joints_px, square, scale)]
     for angle in TURNS_DEG:
         turn = cv2.getRotationMatrix2D((middle, middle), angle, 1.0)
-        turned = cv2.warpAffine(patch, turn, (size, size), borderValue=(127,) * 3)
+        turned = cv2.warpAffine(patch, turn, (size, size), borderValue=(OUTSIDE,) * 3)
         seen = pipeline.estimate(turned, targets=[target])
         if not seen:
             return None
