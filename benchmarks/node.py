@@ -20,6 +20,7 @@ import numpy as np
 from timing import Metric
 
 from dhpe_ros.media import open_media
+from dhpe_ros.ros.own_domain import own_domain
 
 METRICS = (
     Metric("node.overhead_ms", "ms", "lower"),
@@ -30,8 +31,9 @@ METRICS = (
     Metric("node.memory_growth_mb", "MB", "lower", per_device=False),
 )
 OWN_DOMAIN = {
-    "ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-}  # fmt: skip
+    "ROS_DOMAIN_ID": str(own_domain()),
+    "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+}
 CLIP = Path(__file__).parents[1] / "dhpe_ros/assets/demo_clip.mp4"
 FRAMES = 200  # what the node's percentiles look back on
 IDLE_S = 10.0

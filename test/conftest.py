@@ -14,13 +14,15 @@ import pytest
 import shared_memory
 import torch
 
+from dhpe_ros.ros.own_domain import own_domain
+
 for variable in (
     "FASTRTPS_DEFAULT_PROFILES_FILE",
     "FASTDDS_DEFAULT_PROFILES_FILE",
     "ROS_LOCALHOST_ONLY",
 ):
     os.environ.pop(variable, None)
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)  # up to 101 is safe on every system
+os.environ["ROS_DOMAIN_ID"] = str(own_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _OWN = tempfile.TemporaryDirectory(prefix="dhpe_ros_test_", ignore_cleanup_errors=True)
 os.environ["ROS_LOG_DIR"] = os.path.join(_OWN.name, "log")

@@ -24,6 +24,7 @@ from dhpe_ros.media import Frame, Media, MediaError, open_media
 from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 from dhpe_ros.ros.demo_report import SHIPPED_CLIP, Findings, Truth, table
 from dhpe_ros.ros.node_process import NodeProcess
+from dhpe_ros.ros.own_domain import own_domain
 
 if TYPE_CHECKING:
     from dhpe_ros.ros.demo_player import Answer, DemoPlayer
@@ -55,7 +56,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     inputs = "image, video, folder of images, /dev/video0 or recording (default: a rendered clip)"
-    own_domain = 1 + os.getpid() % 100
     add("input", metavar="INPUT", nargs="?", type=Path, default=SHIPPED_CLIP, help=inputs)
     add("--output", metavar="DIR", type=Path, default=Path("demo_output"), help="where to write")
     add("--frames", metavar="N", type=int, help=f"send at most N frames (default: {FRAME_LIMIT})")
@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--intrinsics", metavar="fx,fy,cx,cy", help="of the camera, in pixels of the input")
     add("--topic", default="", help="image topic of a recording (default: the busiest one)")
     domain = "ROS_DOMAIN_ID, to watch along from other ROS programs (default: one of its own)"
-    add("--domain", metavar="ID", type=int, default=own_domain, help=domain)
+    add("--domain", metavar="ID", type=int, help=domain)
     parameter = "parameter of the node, as in -p refinement.steps:=10"
     add("-p", metavar="NAME:=VALUE", dest="parameters", action="append", default=[], help=parameter)
     return parser
@@ -143,6 +143,8 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
         parser.error(f"--frames must be >= 1, got {arguments.frames}")
     if arguments.rate is not None and not 0 < arguments.rate <= 1000:
         parser.error(f"--rate must be above 0 and at most 1000 Hz, got {arguments.rate}")
+    if arguments.domain is None:
+        arguments.domain = own_domain()
     if not 0 <= arguments.domain <= 232:
         parser.error(f"--domain must be 0 to 232, got {arguments.domain}")
     if arguments.intrinsics:
