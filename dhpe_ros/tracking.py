@@ -23,6 +23,8 @@ WEAK_SCORE = 0.6  # a lone hand below it may be the wrong one
 WEAK_FRAMES = 5  # so many in a row, and a search looks for a surer one
 SURER_BY = 1.1  # so many times as prominent a hand elsewhere must be
 
+_OTHER_VIEW = 0.1  # of an image's width, by which intrinsics change that are of another camera
+
 # Lengths below are in sizes of the hand: the longer side of the box about its joints.
 _REACH = 1.0  # from where it was expected, a hand that comes back may be so far,
 _REACH_PER_S = 2.0  # and so much farther for each second it was away
@@ -88,6 +90,7 @@ class HandTracker:
     def __init__(self, pipeline: HandPipeline) -> None:
         self.pipeline = pipeline
         self._ids = itertools.count(1)
+        self._camera: Camera | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -108,23 +111,27 @@ class HandTracker:
     ) -> list[Hand]:
         """The hands in the next frame ``(H, W, 3)`` uint8 RGB, in the order they were found.
 
-        ``boxes``, where given, come from someone else's detector and override what was tracked;
-        a box that overlaps a hand that was tracked keeps its identity. No more than
+        ``boxes``, where given, come from someone else's detector and take the place of a search;
+        one that overlaps a hand that is followed is where this hand is looked for. Followed hands
+        without a box stay if they score as high as a search asks. No more than
         ``tracking.max_hands`` are followed: the oldest, then the most prominent.
 
         ``depth_m`` ``(H, W)``, NaN where unknown, is the depth image of the same camera. ``time_s``
         is when the image was taken; hands are forgotten when it goes back, as when a recording
-        begins again, and are lost when it leaps ahead, as when a camera was paused.
+        begins again, and are lost when it leaps ahead, as when a camera was paused. They are also
+        forgotten when the image's size or the camera changes: their pixels are others then.
         """
+        self._keep_to_view(image, camera)
         time_s = self._at(time_s)
         self._forget_lost(time_s)
-        followed = [] if boxes is not None else [track.target for track in self._tracks.values()]
         rival = self._rival(image) if boxes is None else []
         found = [] if rival else self._found(image, boxes, time_s)
-        targets = (followed + found)[: self.pipeline.config.tracking.max_hands]
+        found_ids = {target.track_id for target in found}
+        followed = [t.target for t in self._tracks.values() if t.track_id not in found_ids]
+        targets = sorted(followed + found, key=lambda target: target.track_id not in self._tracks)
+        targets = targets[: self.pipeline.config.tracking.max_hands]
         hands = self.pipeline.estimate(image, camera, targets + rival)
-        if boxes is None:
-            hands = self._taken_up(hands)
+        hands = self._taken_up(hands) if boxes is None else self._vouched_for(hands, found_ids)
         if rival:
             hands = [_surer(hands)] if hands else []
         hands = self._each_once(self._as_they_were(hands, time_s), time_s)
@@ -132,6 +139,15 @@ class HandTracker:
         self._remember(hands, time_s)
         scale = self.pipeline.config.scale
         return self._scales.applied(hands, scale, depth_m, time_s)
+
+    def _keep_to_view(self, image: np.ndarray, camera: Camera | None) -> None:
+        """Begin anew where the image is of another size, or of another camera, than the last."""
+        height, width = image.shape[:2]
+        field_of_view_deg = self.pipeline.config.camera.field_of_view_deg
+        camera = camera or Camera.from_field_of_view(width, height, field_of_view_deg)
+        if self._camera is not None and not _same_view(camera, self._camera):
+            self.reset()
+        self._camera = camera
 
     def _at(self, time_s: float | None) -> float:
         if time_s is None:
@@ -196,6 +212,11 @@ class HandTracker:
         kept = [h for h in hands if h.track_id in known or h.score >= sure]
         self._unsure_frames = 0 if kept or not hands else self._unsure_frames + 1
         return hands if self._unsure_frames > PATIENCE_FRAMES else kept
+
+    def _vouched_for(self, hands: list[Hand], told: set[int]) -> list[Hand]:
+        """Without those that boxes from outside do not show and that a search would not find."""
+        least = self.pipeline.config.tracking.min_score
+        return [hand for hand in hands if hand.track_id in told or hand.score >= least]
 
     def _rival(self, image: np.ndarray) -> list[Target]:
         """What a fresh search finds elsewhere, now and then while a lone track is weak."""
@@ -281,6 +302,14 @@ class HandTracker:
 
     def _box(self, hand: Hand) -> Box:
         return joints_box(hand.joints_px, self.pipeline.config.tracking)
+
+
+def _same_view(one: Camera, other: Camera) -> bool:
+    """A lens that breathes as it focuses shows the same; zoom or another cut-out does not."""
+    if (one.width, one.height) != (other.width, other.height):
+        return False
+    changes = (one.fx - other.fx, one.fy - other.fy, one.cx - other.cx, one.cy - other.cy)
+    return float(np.abs(changes).max()) < _OTHER_VIEW * one.width
 
 
 def _surer(hands: Sequence[Hand]) -> Hand:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fake_tracker import make_hand
 
+from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
 from dhpe_ros.hand_search import same_place
 from dhpe_ros.tracking import HandTracker
@@ -67,7 +68,7 @@ def test_the_next_box_follows_the_last_hand_without_a_search():
     assert second.box.width == np.float32(first.box.width)
 
 
-def test_boxes_from_outside_override_and_keep_the_identity_they_overlap():
+def test_boxes_from_outside_keep_the_identity_they_overlap():
     pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
     tracker = HandTracker(pipeline)
     (first,) = tracker.process(IMAGE)
@@ -76,7 +77,50 @@ def test_boxes_from_outside_override_and_keep_the_identity_they_overlap():
     assert moved.track_id == first.track_id
     assert other.track_id != first.track_id
     assert moved.box == near.box
-    assert tracker.process(IMAGE, boxes=[]) == []
+
+
+@pytest.mark.parametrize("boxes", [[], [Target(Box(400, 100, 90, 90))]])
+def test_boxes_that_miss_a_followed_hand_leave_it_if_it_scores_by_itself(boxes):
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+    tracker = HandTracker(pipeline)
+    (first,) = tracker.process(IMAGE)
+    hands = tracker.process(IMAGE, boxes=boxes)
+    assert hands[0].track_id == first.track_id
+    assert len(hands) == 1 + len(boxes)
+    pipeline.scores[100] = 0.3  # enough to be followed, too little to be found
+    assert first.track_id in {hand.track_id for hand in tracker.process(IMAGE)}
+    assert first.track_id not in {hand.track_id for hand in tracker.process(IMAGE, boxes=boxes)}
+
+
+def test_no_box_from_outside_is_no_hand_and_no_search():
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+    assert HandTracker(pipeline).process(IMAGE, boxes=[]) == []
+
+
+def camera(fx=500.0, cx=320.0, width=640):
+    return Camera(fx, fx, cx, 240.0, width, 480)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "anew"),
+    [
+        (camera(), camera(fx=505.0, cx=323.0), False),  # the lens focuses, or is calibrated anew
+        (camera(), camera(fx=1000.0), True),
+        (camera(), camera(cx=160.0), True),
+        (None, camera(fx=550.0), False),  # 60 degrees, as are assumed, have 554
+        (None, camera(fx=300.0), True),
+        (camera(), camera(cx=160.0, width=320), True),
+        (None, None, True),
+    ],
+)
+def test_tracks_do_not_outlive_the_view_that_their_pixels_are_of(before, after, anew):
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+    tracker = HandTracker(pipeline)
+    (first,) = tracker.process(IMAGE, before)
+    small = after is None or after.width == 320
+    (second,) = tracker.process(IMAGE[:, :320] if small else IMAGE, after)
+    assert (second.track_id != first.track_id) == anew
+    assert pipeline.searches == 1 + anew
 
 
 def test_two_boxes_never_share_an_identity():
@@ -238,7 +282,7 @@ def test_no_more_hands_are_followed_than_are_asked_for_the_first_ones_stay():
     pipeline.config = Config().replace({"tracking.max_hands": 2})
     assert [hand.track_id for hand in tracker.process(IMAGE)] == [1, 2]
     first, second = tracker.process(IMAGE, boxes=places[::-1])
-    assert {round(hand.box.x) for hand in (first, second)} == {500, 300}
+    assert {round(hand.box.x) for hand in (first, second)} == {100, 300}
 
 
 def test_when_time_goes_back_everything_begins_anew_but_a_late_image_is_just_late():
