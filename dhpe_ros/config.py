@@ -230,6 +230,19 @@ class CameraConfig:
 
 
 @dataclass(frozen=True)
+class MediaConfig:
+    """Which pictures are taken from outside, in messages and in files."""
+
+    max_megapixels: float = setting(
+        64.0,
+        "largest picture, in millions of pixels; larger ones are refused before they are decoded",
+        at_least=0.01,
+        at_most=1000.0,
+        live=True,
+    )
+
+
+@dataclass(frozen=True)
 class ScaleConfig:
     """What fixes the absolute size of hands, and with it their distance, beside depth images."""
 
@@ -305,6 +318,7 @@ class Config(Settings):
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     refinement: RefinementConfig = field(default_factory=RefinementConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
+    media: MediaConfig = field(default_factory=MediaConfig)
     scale: ScaleConfig = field(default_factory=ScaleConfig)
     node: NodeConfig = field(default_factory=NodeConfig)
 

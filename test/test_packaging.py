@@ -108,7 +108,12 @@ def test_requirements_are_exact_and_no_package_is_named_twice():
 
 def test_every_run_time_import_is_declared_for_pip_and_pinned(setup_cfg):
     declared = {name.lower() for name in setup_cfg["options"]["install_requires"].split()}
-    assert declared == {name.lower() for name in [*pinned("common.txt"), "numpy"]}
+    for ros in ("ros-installed.txt", "ros-wheels.txt"):
+        brought = {
+            *pinned("common.txt"),
+            *(pinned(ros).keys() & {"numpy", "opencv-python-headless"}),
+        }
+        assert declared == {name.lower() for name in brought}
 
 
 # ---------------------------------------------------------------- imports

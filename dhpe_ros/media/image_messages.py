@@ -15,6 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size, encoded_size
+
 
 @dataclass(frozen=True)
 class _Layout:
@@ -63,17 +65,19 @@ class UnknownEncodingError(ValueError):
     """An encoding that is not decoded here; the message lists those that are."""
 
 
-def image_to_rgb(message: Any) -> np.ndarray:
+def image_to_rgb(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
     """``(H, W, 3)`` uint8 RGB of a ``sensor_msgs/Image``; any ``step``, either endianness.
 
     16-bit channels keep their high byte. The result may share memory with the message. Raises
-    ``UnknownEncodingError``, or ``ValueError`` where size, step and data do not fit together.
+    ``UnknownEncodingError``, or ``ValueError`` where size, step and data do not fit together or
+    the image is larger than ``max_megapixels``.
     """
     layout = _LAYOUTS.get(message.encoding)
     if layout is None:
         raise UnknownEncodingError(_unknown_encoding(message.encoding))
     pixels = _pixels(message, layout)
     height, width = pixels.shape[:2]
+    check_size(width, height, max_megapixels)
     if layout.channels == 2 and width % 2:
         raise ValueError(f"{message.encoding} needs an even width, got {width}")
     if layout.bayer and min(height, width) < 2:
@@ -83,27 +87,29 @@ def image_to_rgb(message: Any) -> np.ndarray:
     return cv2.cvtColor(np.ascontiguousarray(pixels), layout.to_rgb)
 
 
-def compressed_to_rgb(message: Any) -> np.ndarray:
-    """``(H, W, 3)`` uint8 RGB of a ``sensor_msgs/CompressedImage`` (JPEG, PNG, what OpenCV reads).
+def compressed_to_rgb(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB of a ``sensor_msgs/CompressedImage``: a JPEG, a PNG or a WebP.
 
-    The EXIF orientation is ignored: the intrinsics belong to the pixels as stored. Raises
-    ``ValueError`` for data that is no such image.
+    Its bytes tell the format, the field ``format`` does not. The EXIF orientation is ignored: the
+    intrinsics belong to the pixels as stored. Raises ``ValueError`` for data that is no such image
+    or claims more than ``max_megapixels``; such data is not decoded.
     """
     if "compressedDepth" in message.format:
         raise UnknownEncodingError(
             "this compressed topic carries depth (compressedDepth); give the colour image's topic"
         )
     data = np.frombuffer(message.data, np.uint8)
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    about = f"a compressed image of {data.size} bytes (format {message.format!r})"
     try:
-        bgr = cv2.imdecode(data, flags) if data.size else None
-    except cv2.error:
+        check_size(*encoded_size(data), max_megapixels)
+    except ValueError as error:
+        raise ValueError(f"{about} is refused: {error}") from None
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except (cv2.error, MemoryError):
         bgr = None
     if bgr is None:
-        raise ValueError(
-            f"cannot decode a compressed image of {data.size} bytes (format {message.format!r}): "
-            "no JPEG or PNG, or cut off on the way"
-        )
+        raise ValueError(f"{about} cannot be decoded: damaged, or cut off on the way")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 

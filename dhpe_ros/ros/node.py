@@ -164,7 +164,7 @@ class HandNode(Node):
         if not self._outputs.wanted() or not self._watch.fresh(message.header, config):
             return
         try:
-            image = self._decode(message)
+            image = self._decode(message, self._config.media.max_megapixels)
         except ValueError as error:
             self._statistics.counts["images not readable"] += 1
             self._troubles.report("image", f"image not readable: {error}")

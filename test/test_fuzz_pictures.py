@@ -1,0 +1,123 @@
+"""Pictures from outside: bombs, wrong formats and mutations, refused before they are decoded."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fuzzing import fuzz, in_child
+from PIL import Image
+
+from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
+from dhpe_ros.media.picture_header import encoded_size
+
+WIDTH, HEIGHT = 53, 37
+NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 4), np.uint8)
+
+
+def encoded(kind, mode="RGB", **options):
+    file = io.BytesIO()
+    Image.fromarray(NOISE[..., : len(mode)].squeeze(), mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+def animated(kind):
+    return encoded(kind, save_all=True, append_images=[Image.fromarray(255 - NOISE[..., :3])])
+
+
+def jpeg_that_claims(width, height, headers=1):
+    frame = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, height, width, 3) + b"\x01\x11\0" * 3
+    return b"\xff\xd8\xff\xfe\0\x04ab" + frame * headers + b"\xff\xda\0\x0c\x03" + bytes(9)
+
+
+def png_that_claims(width, height):
+    def chunk(kind, body):
+        crc = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc)
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(2**20)))
+    return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
+
+
+def webp_that_claims(width, height, flags=0):
+    whole = encoded("WEBP", lossless=True)
+    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    head = b"VP8X" + struct.pack("<IB", 10, flags) + bytes(3) + sides
+    return b"RIFF" + struct.pack("<I", len(whole) - 8 + len(head)) + b"WEBP" + head + whole[12:]
+
+
+def sent(data, kind="jpeg"):
+    return SimpleNamespace(format=kind, data=data)
+
+
+WHOLE = {
+    "jpeg": encoded("JPEG"),
+    "progressive": encoded("JPEG", progressive=True),
+    "grey jpeg": encoded("JPEG", "L"),
+    "exif": encoded("JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"),
+    "png": encoded("PNG"),
+    "alpha png": encoded("PNG", "RGBA"),
+    "lossy webp": encoded("WEBP"),
+    "lossless webp": encoded("WEBP", lossless=True),
+    "alpha webp": encoded("WEBP", "RGBA"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_size_of_a_whole_picture_is_read_whatever_format_says(name):
+    assert encoded_size(WHOLE[name]) == (WIDTH, HEIGHT)
+    assert compressed_to_rgb(sent(WHOLE[name], "jp2")).shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (jpeg_that_claims(30_000, 30_000), r"30000 x 30000 pixels are more than 64 megapixels"),
+        (png_that_claims(30_000, 30_000), r"30000 x 30000 pixels are more than 64 megapixels"),
+        (webp_that_claims(2**24, 2**24), r"16777216 x 16777216 pixels are more than 64"),
+        (jpeg_that_claims(64, 0), "empty: 64 x 0"),
+        (jpeg_that_claims(64, 64, headers=2), "2 frame headers; one is right"),
+        (jpeg_that_claims(64, 64, headers=0), "0 frame headers; one is right"),
+        (jpeg_that_claims(64, 64) + b"\xff\xda\0\x0c\x03" * 100, "more than 100 scans"),
+        (webp_that_claims(WIDTH, HEIGHT, flags=2), "animated WebP"),
+        (animated("WEBP"), "animated WebP"),
+        (animated("PNG"), "animated PNG"),
+        (encoded("JPEG2000"), "not a JPEG, PNG or WebP"),
+        (encoded("TIFF"), "not a JPEG, PNG or WebP"),
+        (encoded("GIF", "L"), "not a JPEG, PNG or WebP"),
+        (encoded("BMP"), "not a JPEG, PNG or WebP"),
+        (b"", "not a JPEG, PNG or WebP"),
+        *((WHOLE[name][:27], "cut off") for name in ("jpeg", "png", "lossy webp")),
+        *((WHOLE[name][:-9], "cut off") for name in ("jpeg", "png", "lossy webp")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_no_plain_picture_of_bearable_size_is_refused(data, reason):
+    with pytest.raises(ValueError, match=reason):
+        compressed_to_rgb(sent(data))
+
+
+def test_the_limit_is_the_setting_s_and_holds_for_raw_images_too():
+    raw = SimpleNamespace(
+        height=100, width=200, step=600, encoding="rgb8", is_bigendian=0, data=bytes(60_000)
+    )
+    for decode, message in ((compressed_to_rgb, sent(WHOLE["png"])), (image_to_rgb, raw)):
+        assert decode(message, 1.0).dtype == np.uint8
+        with pytest.raises(ValueError, match=r"more than 0\.001 megapixels.*media\.max_megapixels"):
+            decode(message, 0.001)
+
+
+def fuzz_messages():
+    def read(path: Path):
+        message = sent(path.read_bytes())
+        assert compressed_to_rgb(message, 2.0).size <= 2e6 * 3
+
+    fuzz(read, list(WHOLE.values()), ValueError, rounds=1000)
+
+
+def test_mutated_pictures_in_messages_are_read_or_refused():
+    in_child("test_fuzz_pictures.fuzz_messages()")
