@@ -1,7 +1,10 @@
 """Hands to collision objects, over the real transport."""
 
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
@@ -15,8 +18,14 @@ from std_msgs.msg import Header
 from dhpe_ros.msg import HandArray
 from dhpe_ros.ros import collision_bridge
 from dhpe_ros.ros.message_conversion import hand_array_message
+from dhpe_ros.types import Scale
 
 QUICK = ["--ros-args", "-p", "rate:=30.0", "-p", "timeout:=0.5"]
+
+
+def sized(scale, **about):
+    """A hand whose size rests on ``scale``."""
+    return replace(make_hand(**about), scale=scale)
 
 
 class Planner:
@@ -60,7 +69,7 @@ def planner():
 
 
 def test_a_hand_becomes_an_object_and_is_removed_when_it_is_gone(planner):
-    both = [make_hand(track_id=1), make_hand(track_id=2)]
+    both = [sized(Scale.LEARNED, track_id=1), sized(Scale.LEARNED, track_id=2)]
     assert planner.until(lambda: set(planner.scene) == {"hand_1", "hand_2"}, both)
     added = planner.scene["hand_1"]
     assert added.header.frame_id == "optical"
@@ -69,7 +78,7 @@ def test_a_hand_becomes_an_object_and_is_removed_when_it_is_gone(planner):
 
 
 def test_silence_removes_everything_once(planner):
-    assert planner.until(lambda: planner.scene, [make_hand(track_id=1)])
+    assert planner.until(lambda: planner.scene, [sized(Scale.LEARNED, track_id=1)])
     assert planner.until(lambda: not planner.scene)
     planner.heard.clear()
     end = time.monotonic() + 0.5
@@ -94,9 +103,67 @@ def test_simulated_time_that_stands_still_keeps_no_hand(monkeypatch):
 
 
 def test_a_hand_of_unknown_distance_is_left_out(planner):
-    hands = [make_hand(track_id=1, metric=False), make_hand(track_id=2)]
+    hands = [sized(Scale.DEPTH, track_id=1, metric=False), sized(Scale.DEPTH, track_id=2)]
     assert planner.until(lambda: planner.scene, hands)
     assert set(planner.scene) == {"hand_2"}
+
+
+class Object(SimpleNamespace):
+    """Stands for CollisionObject, which is not on every machine."""
+
+    ADD, REMOVE = 0, 1
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Gives the objects by id, and the warnings, for hands and parameters."""
+    objects, warnings = {}, []
+
+    def publish(message):
+        objects[message.id] = message
+
+    monkeypatch.setattr(collision_bridge, "CollisionObject", Object)
+    monkeypatch.setattr(collision_bridge, "advertise", lambda *_: SimpleNamespace(publish=publish))
+
+    def bridged(hands, *parameters):
+        rclpy.init(args=["--ros-args", *parameters])
+        try:
+            bridge = collision_bridge.CollisionBridge()
+            bridge._on_hands(hand_array_message(hands, Header()))
+            bridge._update()
+            warnings.extend(bridge._troubles.active())
+        finally:
+            rclpy.shutdown()
+        return objects, warnings
+
+    return bridged
+
+
+EVERY_SCALE = [sized(scale, track_id=int(scale)) for scale in Scale]
+
+
+@pytest.mark.parametrize("least", [None, *Scale])
+def test_hands_of_too_little_known_size_are_left_out_with_the_remedy(shown, least):
+    parameters = () if least is None else ("-p", f"min_scale:={least.name.lower()}")
+    objects, warnings = shown(EVERY_SCALE, *parameters)
+    least = Scale.LEARNED if least is None else least
+    assert set(objects) == {f"hand_{int(scale)}" for scale in Scale if scale >= least}
+    assert len(warnings) == (least > Scale.ESTIMATED)
+    assert all("or set min_scale to estimated" in warning for warning in warnings)
+
+
+def test_padding_is_what_the_distance_may_be_off(shown):
+    further = np.float32((0, 0, 1))
+    far = [
+        replace(hand, track_id=10 + hand.track_id, joints_m=hand.joints_m + further)
+        for hand in EVERY_SCALE
+    ]
+    objects, _ = shown(EVERY_SCALE + far, "-p", "min_scale:=estimated", "-p", "padding:=0.02")
+    radii = {name: shown.primitives[0].dimensions[0] for name, shown in objects.items()}
+    by_scale = [radii[f"hand_{int(scale)}"] for scale in Scale]
+    assert by_scale[0] == by_scale[1] > by_scale[2] > by_scale[3]
+    grown = [radii[f"hand_{10 + int(scale)}"] - radii[f"hand_{int(scale)}"] for scale in Scale]
+    np.testing.assert_allclose(grown, (0.26, 0.26, 0.08, 0.02), rtol=0.02)  # for a metre more
 
 
 def test_without_moveit_it_says_what_to_install_and_fails(monkeypatch, capfd):

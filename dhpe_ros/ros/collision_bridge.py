@@ -20,6 +20,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
+from dhpe_ros.hand_scale import DISTANCE_ERRORS
 from dhpe_ros.ros.capsules import capsules
 from dhpe_ros.ros.message_conversion import HandArray, HandMessage
 from dhpe_ros.ros.parameters import declare_parameters
@@ -27,6 +28,7 @@ from dhpe_ros.ros.qos import advertise, subscribe
 from dhpe_ros.ros.running import run
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.settings import Settings, setting
+from dhpe_ros.types import Scale
 
 try:
     from moveit_msgs.msg import CollisionObject
@@ -37,6 +39,7 @@ MISSING = (
     "moveit_msgs is not installed here, and there are no collision objects without it: "
     "apt install ros-$ROS_DISTRO-moveit-msgs"
 )
+_COVERED = 2.0  # mean errors: nine hands in ten are no farther off, were errors normal
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,15 @@ class CollisionConfig:
         at_most=30.0,
     )
     padding: float = setting(
-        0.01, "metres that the capsules are thicker than the hand", at_least=0.0, at_most=0.5
+        0.01,
+        "metres that the capsules are thicker than the hand; what its distance may be off is added",
+        at_least=0.0,
+        at_most=0.5,
+    )
+    min_scale: str = setting(
+        "learned",
+        "what a hand's size must rest on at least, or the hand is left out",
+        one_of=tuple(scale.name.lower() for scale in Scale),
     )
     timeout: float = setting(
         1.0,
@@ -75,7 +86,8 @@ class BridgeConfig(Settings):
 class CollisionBridge(Node):
     """``hand/hands`` in, ``collision_object`` out: ADD for each hand, REMOVE when it is gone.
 
-    Hands without known intrinsics are left out, since nobody knows where they are.
+    Hands without known intrinsics are left out, since nobody knows where they are, and hands whose
+    size rests on less than ``min_scale``. The others are padded by what their distance may be off.
     """
 
     def __init__(self) -> None:
@@ -108,19 +120,38 @@ class CollisionBridge(Node):
         if self._newest is None:
             return
         message, self._newest = self._newest, None
-        metric = [hand for hand in message.hands if hand.metric]
-        if len(metric) < len(message.hands):
+        placed = self._well_placed(message.hands)
+        hands = {f"{self._config.prefix}{hand.track_id}": hand for hand in placed}
+        self._remove(set(self._shown) - set(hands))
+        for name, hand in hands.items():
+            self._objects.publish(added(name, hand, message.header, self._config.padding))
+            self._shown[name] = message.header
+
+    def _well_placed(self, hands: Sequence[HandMessage]) -> list[HandMessage]:
+        """The hands whose distance is known well enough; left out ones are reported."""
+        metric = [hand for hand in hands if hand.metric]
+        if len(metric) < len(hands):
             self._troubles.report(
                 "metric",
                 "hands are left out: without camera_info the hand node does not know how far away "
                 "they are",
                 once=True,
             )
-        hands = {f"{self._config.prefix}{hand.track_id}": hand for hand in metric}
-        self._remove(set(self._shown) - set(hands))
-        for name, hand in hands.items():
-            self._objects.publish(added(name, hand, message.header, self._config.padding))
-            self._shown[name] = message.header
+        else:
+            self._troubles.clear("metric")
+        name = self._config.min_scale
+        placed = [hand for hand in metric if hand.scale >= Scale[name.upper()]]
+        if len(placed) < len(metric):
+            self._troubles.report(
+                "scale",
+                f"hands are left out: min_scale is {name}, and what is known of their size is "
+                "less. It is learned after scale.learn_seconds, known by scale.hand_length, and "
+                "measured by a depth image, all of the hand node; or set min_scale to estimated",
+                once=True,
+            )
+        else:
+            self._troubles.clear("scale")
+        return placed
 
     def _remove(self, names: set[str]) -> None:
         for name in sorted(names):
@@ -128,9 +159,14 @@ class CollisionBridge(Node):
 
 
 def added(name: str, hand: HandMessage, header: Header, padding_m: float) -> CollisionObject:
-    """The object of one hand; one of the same name that is there is replaced by it."""
+    """The object of one hand; one of the same name that is there is replaced by it.
+
+    ``padding_m`` and what the hand's distance may be off make it thicker.
+    """
     joints_m = np.reshape(hand.joints_m, (-1, 3)).astype(float)
-    shapes, poses = capsules(joints_m, padding_m)
+    distance_m = float(np.linalg.norm(joints_m.mean(0)))
+    off_m = _COVERED * DISTANCE_ERRORS[Scale(hand.scale)] * distance_m
+    shapes, poses = capsules(joints_m, padding_m + off_m)
     return CollisionObject(
         header=header,
         id=name,
