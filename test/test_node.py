@@ -494,7 +494,7 @@ def test_a_misspelt_parameter_and_a_qos_that_does_not_match_are_pointed_out(tmp_
     strict = "qos_overrides./image.subscription.reliability:=reliable"
     node = NodeProcess(tmp_path, FAKE, "-p", "refinment.steps:=3", "-p", strict)
     try:
-        node.wait_for("publisher of /image offers an incompatible QoS (reliability)")
+        node.wait_for("publisher of /image offers an incompatible QoS (best effort publisher")
         assert "refinment.steps is not known" in node.log()
         assert "did you mean refinement.steps?" in node.log()
         assert node.interrupt(signal.SIGTERM) == 0

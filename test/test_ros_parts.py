@@ -426,7 +426,6 @@ def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):
         publisher = detector.create_publisher(type(message), "/takes_both/roi", 1)
         taken = None
         for _ in range(200):
-            boxes.follow_publisher()
             publisher.publish(message)
             spinner.spin_once(timeout_sec=0.05)
             taken = boxes.take()

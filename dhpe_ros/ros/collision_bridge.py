@@ -24,7 +24,7 @@ from dhpe_ros.hand_scale import DISTANCE_ERRORS
 from dhpe_ros.ros.capsules import capsules
 from dhpe_ros.ros.message_conversion import HandArray, HandMessage
 from dhpe_ros.ros.parameters import declare_parameters
-from dhpe_ros.ros.qos import advertise, subscribe
+from dhpe_ros.ros.qos import Input, advertise
 from dhpe_ros.ros.running import run
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.settings import Settings, setting
@@ -98,7 +98,7 @@ class CollisionBridge(Node):
         self._heard_s = 0.0
         self._shown: dict[str, Header] = {}  # ids of objects that are in the scene
         self._objects = advertise(self, CollisionObject, "collision_object", self._troubles)
-        subscribe(self, HandArray, "hand/hands", self._on_hands, self._troubles)
+        Input(self, "hand/hands", {HandArray: self._on_hands}, self._troubles)
         # Steady time: with simulated time and no /clock hands must still be removed.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1 / self._config.rate, self._update, clock=steady)

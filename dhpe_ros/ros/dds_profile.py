@@ -20,11 +20,19 @@ def use_shipped_dds_profile() -> dict[str, str]:
 
     Does nothing where the user has a profile or another middleware. Returns what was set.
     """
+    if _FAST_DDS_2 in os.environ or _FAST_DDS_3 in os.environ:
+        return {}
+    profile = shipped_dds_profile()
+    os.environ.update(profile)
+    return profile
+
+
+def shipped_dds_profile() -> dict[str, str]:
+    """The environment variable that gives a process the profile; none with another middleware."""
     middleware = os.environ.get("RMW_IMPLEMENTATION") or "rmw_fastrtps_cpp"
-    if "fastrtps" not in middleware or _FAST_DDS_2 in os.environ or _FAST_DDS_3 in os.environ:
+    if "fastrtps" not in middleware:
         return {}
     # Fast DDS 2 is the package fastrtps. ROS_DISTRO is not asked: the wheels do not set it.
     has_fast_dds_2 = any((prefix / "share/fastrtps").is_dir() for prefix in install_prefixes())
     variable = _FAST_DDS_2 if has_fast_dds_2 else _FAST_DDS_3
-    os.environ[variable] = str(shared_file("config/fastdds.xml"))
-    return {variable: os.environ[variable]}
+    return {variable: str(shared_file("config/fastdds.xml"))}

@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from dhpe_ros.media.depth_messages import depth_to_metres
-from dhpe_ros.ros.qos import subscribe
+from dhpe_ros.ros.qos import Input
 from dhpe_ros.ros.troubles import ONE_MESSAGE_S, Troubles
 
 TOPIC = "depth"
@@ -31,7 +31,7 @@ class DepthInput:
         self._arrived = threading.Condition()
         self._messages: deque[Image] = deque(maxlen=_KEPT)
         self._last_s = -_FLOWS_S
-        subscribe(node, Image, TOPIC, self._on_depth, troubles)
+        Input(node, TOPIC, {Image: self._on_depth}, troubles)
 
     def at(self, header: Header, width: int, height: int, tolerance_s: float) -> np.ndarray | None:
         """``(H, W)`` metres for the image with that header, NaN where unknown, if there are any.

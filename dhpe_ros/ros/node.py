@@ -33,7 +33,7 @@ from dhpe_ros.ros.image_watch import ImageWatch, stamp_s
 from dhpe_ros.ros.logs import forward_logs
 from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
-from dhpe_ros.ros.qos import subscribe
+from dhpe_ros.ros.qos import Input
 from dhpe_ros.ros.roi import RoiInput
 from dhpe_ros.ros.running import run
 from dhpe_ros.ros.troubles import Troubles
@@ -92,8 +92,8 @@ class HandNode(Node):
         self._roi = RoiInput(self, self._troubles)
         self._depth = DepthInput(self, self._troubles)
         # First the camera_info: who sees the image subscription may rely on the other.
-        subscribe(self, CameraInfo, "camera_info", self._on_camera_info, self._troubles)
-        subscribe(self, kind, self._image_topic, self._on_image, self._troubles)
+        Input(self, "camera_info", {CameraInfo: self._on_camera_info}, self._troubles)
+        self._images = Input(self, self._image_topic, {kind: self._on_image}, self._troubles)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -134,7 +134,6 @@ class HandNode(Node):
             self._worker.call(self._forget_hands)  # they were found elsewhere, or as other hands
 
     def _every_second(self) -> None:
-        self._roi.follow_publisher()
         if self._enabled:
             self._watch.check(self._config.node.image_timeout, self._camera_info is not None)
         networks = self._tracker.pipeline.networks
@@ -142,6 +141,7 @@ class HandNode(Node):
             "backend": networks.name,
             "profile": self._config.model.profile,
             **self._statistics.values(),
+            "images lost on the way": str(self._images.lost),
             "images dropped (newer came)": str(self._worker.dropped),
             "failures": str(self._worker.failures),
         }

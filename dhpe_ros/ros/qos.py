@@ -1,13 +1,28 @@
-"""Quality of service of the topics, and subscriptions that say when it does not match."""
+"""Quality of service of the topics: inputs that take what their publishers offer, and outputs.
+
+A reliable subscription hears nothing from a best-effort publisher, a best-effort one loses large
+images, and a latched message reaches only those who ask for it. So inputs ask for the most that all
+of their publishers offer, and ask anew when that changes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy, qos_policy_name_from_kind
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSCompatibility,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+    qos_policy_name_from_kind,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
@@ -24,39 +39,162 @@ except ImportError:  # Humble
         UnsupportedEventTypeError,
     )
 
+from dhpe_ros.ros.dds_profile import shipped_dds_profile
 from dhpe_ros.ros.troubles import Troubles
 
 _OVERRIDABLE = tuple(
     QoSPolicyKind[name] for name in ("HISTORY", "DEPTH", "RELIABILITY", "DURABILITY")
 )
-_OTHERS_PUBLISHER = (
-    "a publisher of {topic} offers an incompatible QoS ({policy}) and nothing arrives from it"
-)
-_OTHERS_SUBSCRIBER = (
-    "a subscriber of {topic} asks for an incompatible QoS ({policy}) and gets nothing"
-)
+# The policies that follow the publishers. Who asks for the strong value hears only publishers that
+# offer it; who asks for the weak one hears all.
+_FOLLOWED = {
+    "reliability": (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT),
+    "durability": (DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE),
+}
+_LOOK_S = 0.2  # a look takes microseconds; events of the graph do not exist on every distribution
+_LOST_LASTS_S = 10.0
 _EVENT_LASTS_S = 60.0  # nobody tells when the other side is gone
 
 
-def subscribe(
-    node: Node, kind: type, topic: str, callback: Callable[[Any], None], troubles: Troubles
-) -> Subscription:
-    """Sensor-data QoS, overridable by ``qos_overrides.<topic>.subscription.*``."""
-    events = SubscriptionEventCallbacks(
-        incompatible_qos=_reporter(node, topic, troubles, _OTHERS_PUBLISHER, "subscription")
-    )
-    # A profile of its own for each topic: rclpy writes the overrides into it.
-    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-    return _with_events(node.create_subscription, (kind, topic, callback, qos), events)
+class Input:
+    """A subscription with the type, reliability and durability that its publishers offer.
+
+    Where they differ, it asks for what suits all. Before there is a publisher it asks for the least
+    and hears everybody. ``qos_overrides.<topic>.subscription.*`` win. What the middleware loses on
+    the way is counted in ``lost`` and reported.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        topic: str,
+        callbacks: Mapping[type, Callable[[Any], None]],
+        troubles: Troubles,
+        type_remedy: str = "",
+    ) -> None:
+        """``callbacks`` by the types it can take, of which the first is asked for to begin with.
+
+        ``type_remedy`` is what to do about publishers of another type.
+        """
+        self._node = node
+        self._name = topic
+        self.topic = node.resolve_topic_name(topic)
+        self._callbacks = {type_name(kind): (kind, call) for kind, call in callbacks.items()}
+        self._troubles = troubles
+        self._type_remedy = type_remedy
+        self.received = 0
+        self.lost = 0
+        self._type = next(iter(self._callbacks))
+        self._offered = {policy: weak for policy, (_, weak) in _FOLLOWED.items()}
+        self._subscription = self._subscribe()
+        # Steady time: with simulated time and no /clock publishers must still be followed.
+        node.create_timer(_LOOK_S, self.follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def follow(self) -> None:
+        """Subscribe anew if the publishers there are now offer something else."""
+        publishers = self._node.get_publishers_info_by_topic(self.topic)
+        types = {publisher.topic_type for publisher in publishers}
+        known = [name for name in self._callbacks if name in types]
+        if known:
+            kind = self._type if self._type in known else known[0]
+            publishers = [p for p in publishers if p.topic_type == kind]
+            offered = {policy: _common(publishers, policy) for policy in self._offered}
+            if (kind, offered) != (self._type, self._offered):
+                self._type, self._offered = kind, offered
+                self._node.destroy_subscription(self._subscription)
+                self._subscription = self._subscribe()
+        self._report_others(types, [p.qos_profile for p in publishers] if known else [])
+
+    def _subscribe(self) -> Subscription:
+        kind, callback = self._callbacks[self._type]
+
+        def on_message(message: Any) -> None:
+            self.received += 1
+            callback(message)
+
+        # System default stands for what no override decides.
+        qos = QoSProfile(
+            depth=1,
+            reliability=ReliabilityPolicy.SYSTEM_DEFAULT,
+            durability=DurabilityPolicy.SYSTEM_DEFAULT,
+        )
+        options = QoSOverridingOptions(_OVERRIDABLE, callback=self._complete)
+        events = SubscriptionEventCallbacks(message_lost=self._on_lost, use_default_callbacks=False)
+        create = self._node.create_subscription
+        return _with_events(create, (kind, self._name, on_message, qos), options, events)
+
+    def _complete(self, qos: QoSProfile) -> SetParametersResult:
+        """Fill in what is offered; what an override decides is followed no more."""
+        self._offered = {
+            policy: offer
+            for policy, offer in self._offered.items()
+            if getattr(qos, policy) not in _FOLLOWED[policy]
+        }
+        for policy, offer in self._offered.items():
+            setattr(qos, policy, offer)
+        self._qos = qos
+        return SetParametersResult(successful=True)
+
+    def _report_others(self, types: set[str], offers: Sequence[QoSProfile]) -> None:
+        """Report publishers from which nothing can arrive."""
+        if types.isdisjoint(self._callbacks) and types:
+            others, ours = ", ".join(sorted(types)), " or ".join(self._callbacks)
+            message = f"{self.topic} is published as {others}; it must be {ours}"
+            message += f": {self._type_remedy}" if self._type_remedy else ""
+            self._troubles.report(f"type {self._name}", message)
+        else:
+            self._troubles.clear(f"type {self._name}", f"{self.topic} has the right type")
+        checks = [qos_check_compatible(offer, self._qos) for offer in offers]
+        reasons = [reason for result, reason in checks if result == QoSCompatibility.ERROR]
+        if reasons:
+            reason = reasons[0].replace("ERROR: ", "").rstrip(";").replace(";", ", ").lower()
+            self._troubles.report(
+                f"qos {self._name}",
+                f"a publisher of {self.topic} offers an incompatible QoS ({reason}) and nothing "
+                "arrives from it: leave out the parameters qos_overrides."
+                f"{self.topic}.subscription.* that ask for more",
+            )
+        else:
+            self._troubles.clear(f"qos {self._name}", f"the QoS of {self.topic} is compatible")
+
+    def _on_lost(self, event: Any) -> None:
+        self.lost += event.total_count_change
+        remedies = []
+        if self._qos.reliability == ReliabilityPolicy.BEST_EFFORT:
+            if "reliability" in self._offered:
+                remedies.append("publish it reliably, then it is taken so")
+            else:
+                name = f"qos_overrides.{self.topic}.subscription.reliability"
+                remedies.append(f"leave out the parameter {name}, and publish it reliably")
+        for variable, path in shipped_dds_profile().items():
+            remedies.append(f"start its publisher with {variable}={path} in the environment")
+        remedies.append("publish smaller or compressed messages")
+        self._troubles.report(
+            f"lost {self._name}",
+            f"{self.lost} of {self.lost + self.received} messages of {self.topic} were lost on the "
+            f"way here: {'; or '.join(remedies)}",
+            lasts_s=_LOST_LASTS_S,
+        )
 
 
-def advertise(node: Node, kind: type, topic: str, troubles: Troubles) -> Publisher:
+def advertise(node: Node, kind: type, topic: str, troubles: Troubles, depth: int = 5) -> Publisher:
     """Reliable, overridable by ``qos_overrides.<topic>.publisher.*``."""
-    events = PublisherEventCallbacks(
-        incompatible_qos=_reporter(node, topic, troubles, _OTHERS_SUBSCRIBER, "publisher")
-    )
-    qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-    return _with_events(node.create_publisher, (kind, topic, qos), events)
+    name = node.resolve_topic_name(topic)
+
+    def report(event: Any) -> None:
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        policy = policy.removesuffix("_QOS_POLICY").lower()
+        troubles.report(
+            f"qos {topic}",
+            f"a subscriber of {name} asks for an incompatible QoS ({policy}) and gets nothing: "
+            f"change it there or by the parameter qos_overrides.{name}.publisher.{policy}",
+            lasts_s=_EVENT_LASTS_S,
+        )
+
+    events = PublisherEventCallbacks(incompatible_qos=report)
+    qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)
+    options = QoSOverridingOptions(_OVERRIDABLE)
+    return _with_events(node.create_publisher, (kind, topic, qos), options, events)
 
 
 def type_name(kind: type) -> str:
@@ -64,25 +202,16 @@ def type_name(kind: type) -> str:
     return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
 
 
-def _with_events(create: Callable[..., Any], arguments: tuple, events: Any) -> Any:
-    options = QoSOverridingOptions(_OVERRIDABLE)
+def _common(publishers: Sequence[Any], policy: str) -> Any:
+    """The most that a subscription can ask for and still hear all of the publishers."""
+    strong, weak = _FOLLOWED[policy]
+    return strong if all(getattr(p.qos_profile, policy) == strong for p in publishers) else weak
+
+
+def _with_events(
+    create: Callable[..., Any], arguments: tuple, options: QoSOverridingOptions, events: Any
+) -> Any:
     try:
         return create(*arguments, qos_overriding_options=options, event_callbacks=events)
-    except UnsupportedEventTypeError:  # a middleware that never has incompatible QoS, as Zenoh
+    except UnsupportedEventTypeError:  # a middleware that cannot tell
         return create(*arguments, qos_overriding_options=options)
-
-
-def _reporter(
-    node: Node, topic: str, troubles: Troubles, what: str, side: str
-) -> Callable[[Any], None]:
-    """A callback that reports ``what`` with the parameter that would change our ``side`` of it."""
-    name = node.resolve_topic_name(topic)
-
-    def report(event: Any) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind)
-        policy = policy.removesuffix("_QOS_POLICY").lower()
-        message = what.format(topic=name, policy=policy)
-        remedy = f"change it there or by the parameter qos_overrides.{name}.{side}.{policy}"
-        troubles.report(f"qos {topic}", f"{message}: {remedy}", lasts_s=_EVENT_LASTS_S)
-
-    return report

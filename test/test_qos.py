@@ -1,0 +1,174 @@
+"""Inputs that take what their publishers offer, with publishers of another context."""
+
+import time
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+
+import rclpy
+from geometry_msgs.msg import PolygonStamped
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, RegionOfInterest
+
+from dhpe_ros.ros.qos import Input
+from dhpe_ros.ros.troubles import Troubles
+
+TOPIC = "info"
+
+
+def qos(words):
+    """``"reliable latched"`` and the like."""
+    reliable, latched = "reliable" in words, "latched" in words
+    return QoSProfile(
+        depth=1,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+class Log(list):
+    def warning(self, message):
+        self.append(message)
+
+    info = warning
+
+
+class World:
+    """A node with an input, and the publishers of others."""
+
+    def __init__(self):
+        rclpy.init()
+        self._elsewhere = rclpy.Context()  # within one, a topic has one type
+        rclpy.init(context=self._elsewhere)
+        self.others = rclpy.create_node("others", context=self._elsewhere)
+        self.heard, self.log = [], Log()
+        self.troubles = Troubles(self.log)
+
+    def listen(self, kinds=(CameraInfo,), **overrides):
+        overrides = [
+            Parameter(f"qos_overrides./{TOPIC}.subscription.{policy}", value=value)
+            for policy, value in overrides.items()
+        ]
+        self.node = rclpy.create_node("listener", parameter_overrides=overrides)
+        callbacks = dict.fromkeys(kinds, self.heard.append)
+        return Input(self.node, TOPIC, callbacks, self.troubles, "install it")
+
+    def offer(self, words, kind=CameraInfo):
+        return self.others.create_publisher(kind, TOPIC, qos(words))
+
+    def until(self, happened):
+        end = time.monotonic() + 20
+        while not happened() and time.monotonic() < end:
+            rclpy.spin_once(self.node, timeout_sec=0.05)
+        return happened()
+
+    def asks_for(self, words):
+        found = self.others.get_subscriptions_info_by_topic(f"/{TOPIC}")
+        asked = [(s.qos_profile.reliability, s.qos_profile.durability) for s in found]
+        return asked == [(qos(words).reliability, qos(words).durability)]
+
+    def hears(self, publisher):
+        """Whether a message of ``publisher`` arrives, which may take a few where it is new."""
+        self.heard.clear()
+
+        def arrived():
+            publisher.publish(publisher.msg_type())
+            return any(type(message) is publisher.msg_type for message in self.heard)
+
+        return self.until(arrived)
+
+    def close(self):
+        rclpy.shutdown(context=self._elsewhere)
+        rclpy.shutdown()
+
+
+@pytest.fixture
+def world():
+    world = World()
+    yield world
+    world.close()
+
+
+@pytest.mark.parametrize(
+    ("offers", "asked"),
+    [
+        (["reliable"], "reliable"),
+        (["best effort"], "best effort"),
+        (["reliable latched"], "reliable latched"),
+        (["reliable", "best effort"], "best effort"),
+        (["reliable latched", "reliable"], "reliable"),
+        (["reliable latched", "best effort"], "best effort"),
+    ],
+)
+def test_it_asks_for_the_most_that_all_publishers_offer(world, offers, asked):
+    world.listen()
+    publishers = [world.offer(words) for words in offers]
+    assert world.until(lambda: world.asks_for(asked))
+    assert all(world.hears(publisher) for publisher in publishers)
+    assert world.troubles.active() == []
+
+
+def test_it_follows_publishers_that_come_and_go_and_asks_anew_only_for_something_else(world):
+    world.listen()
+    count = []
+    create = world.node.create_subscription
+    world.node.create_subscription = lambda *a, **k: [count.append(1), create(*a, **k)][1]
+    first = world.offer("reliable")
+    assert world.until(lambda: world.asks_for("reliable"))
+    second = world.offer("best effort")
+    assert world.until(lambda: world.asks_for("best effort"))
+    third = world.offer("best effort")
+    assert world.hears(third)
+    for gone in (second, third):
+        world.others.destroy_publisher(gone)
+    assert world.until(lambda: world.asks_for("reliable"))
+    world.others.destroy_publisher(first)
+    assert world.hears(world.offer("reliable"))
+    assert len(count) == 3
+
+
+def test_what_was_latched_before_it_listened_is_received(world):
+    world.offer("reliable latched").publish(CameraInfo(width=7))
+    world.listen()
+    assert world.until(lambda: world.heard)
+    assert world.heard[0].width == 7
+
+
+def test_overrides_win_and_the_other_policy_is_still_followed(world):
+    world.listen(reliability="best_effort", depth=3)
+    publisher = world.offer("reliable latched")
+    assert world.until(lambda: world.asks_for("best effort latched"))
+    assert world.hears(publisher)
+
+
+def test_an_override_that_no_publisher_can_serve_is_reported_until_it_is_gone(world):
+    world.listen(reliability="reliable")
+    publisher = world.offer("best effort")
+    assert world.until(world.troubles.active)
+    (message,) = world.troubles.active()
+    assert "incompatible QoS (best effort publisher and reliable subscription)" in message
+    assert "leave out the parameters qos_overrides./info.subscription.*" in message
+    world.others.destroy_publisher(publisher)
+    assert world.until(lambda: not world.troubles.active())
+
+
+def test_it_takes_the_type_that_its_publisher_has(world):
+    world.listen(kinds=(CameraInfo, RegionOfInterest))
+    for kind in (RegionOfInterest, CameraInfo):
+        publisher = world.offer("reliable", kind)
+        assert world.hears(publisher)
+        world.others.destroy_publisher(publisher)
+
+
+def test_a_type_that_it_cannot_take_is_reported_until_it_is_gone(world):
+    world.listen()
+    publisher = world.offer("reliable", PolygonStamped)
+    assert world.until(world.troubles.active)
+    assert world.troubles.active() == [
+        "/info is published as geometry_msgs/msg/PolygonStamped; it must be "
+        "sensor_msgs/msg/CameraInfo: install it"
+    ]
+    world.others.destroy_publisher(publisher)
+    assert world.until(lambda: not world.troubles.active())
