@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from dhpe_ros.pipeline import HandPipeline, each_once
 from dhpe_ros.refinement.start import SAME_HAND_OVERLAP
 from dhpe_ros.types import Box, Hand, Side, Target
 
-BACK_S = 0.5  # an image that is so much older is of another time, not just late
+BACK_S = 0.5  # an image that is more than so much older is of another time, not just late
 GAP_S = 5.0  # after so long without an image, hands that were followed are lost
 FRAME_S = 1 / 30  # between two images, for who does not say when they were taken
 PATIENCE_FRAMES = 10  # in a row with weaker hands only, and those will do
@@ -29,7 +30,8 @@ _OTHER_VIEW = 0.1  # of an image's width, by which intrinsics change that are of
 _REACH = 1.0  # from where it was expected, a hand that comes back may be so far,
 _REACH_PER_S = 2.0  # and so much farther for each second it was away
 _OTHER_SIDE = 0.7  # what being the other hand costs
-_COASTING_S = 0.4  # a lost hand is expected to go on moving for so long
+_COASTING_S = 0.4  # a lost hand is expected to go on moving for so long,
+_COASTING = 2.0  # and so far at most
 _TOO_SOON_S = 2e-3  # after the last frame, a place tells nothing of the velocity
 _KEEP, _KEEP_SIDE = 0.7, 0.9  # of velocity and side as believed so far, from frame to frame
 # By so much better must two hands fit each other's identities, and one that of a lost hand, to be
@@ -56,19 +58,25 @@ class _Track:
         side, number = self.hand.side, self.track_id
         return Target(self.box, side, number, side_is_told=False, previous=self.hand)
 
-    def place_at(self, time_s: float) -> np.ndarray:
+    def place_at(self, time_s: float, scale: float) -> np.ndarray:
         """``(2,)``: where the hand's middle is expected."""
-        return self.box.center + self.velocity * min(time_s - self.seen_s, _COASTING_S)
+        way = self.velocity * min(time_s - self.seen_s, _COASTING_S)
+        most = _COASTING * self.box.width / scale
+        return self.box.center + way * (most / max(np.hypot(*way), most))
 
-    def box_at(self, time_s: float) -> Box:
-        x, y = self.place_at(time_s)
+    def box_at(self, time_s: float, scale: float) -> Box:
+        x, y = self.place_at(time_s, scale)
         width, height = self.box.width, self.box.height
         return Box(x - width / 2, y - height / 2, width, height)
+
+    def reach(self, time_s: float) -> float:
+        """How far from where it is expected the hand may be, in sizes."""
+        return _REACH + _REACH_PER_S * (time_s - self.seen_s)
 
     def distance(self, box: Box, time_s: float, scale: float) -> float:
         """Of a hand in ``box`` from where this one is expected, in sizes."""
         size = max(self.box.width, box.width) / scale
-        return float(np.linalg.norm(self.place_at(time_s) - box.center)) / size
+        return float(np.linalg.norm(self.place_at(time_s, scale) - box.center)) / size
 
     def misfit(self, box: Box, side: Side | None, time_s: float, scale: float) -> float:
         """How little a hand in ``box`` looks like this one: distance in sizes, and the side."""
@@ -98,7 +106,7 @@ class HandTracker:
         self._tracks: dict[int, _Track] = {}  # what is followed
         self._lost: dict[int, _Track] = {}
         self._scales = HandScales()
-        self._time_s = self._searched_s = -np.inf
+        self._time_s = self._searched_s = -math.inf
         self._weak_frames = self._unsure_frames = 0
 
     def process(
@@ -117,19 +125,22 @@ class HandTracker:
         ``tracking.max_hands`` are followed: the oldest, then the most prominent.
 
         ``depth_m`` ``(H, W)``, NaN where unknown, is the depth image of the same camera. ``time_s``
-        is when the image was taken; hands are forgotten when it goes back, as when a recording
-        begins again, and are lost when it leaps ahead, as when a camera was paused. They are also
-        forgotten when the image's size or the camera changes: their pixels are others then.
+        is when the image was taken; None, and what is not finite, is a frame after the last image.
+        The tracker's time never goes back: an image up to ``BACK_S`` older than the newest one is
+        just late, and counts as taken with that one. By more, as when a recording begins again,
+        all hands are forgotten. When time leaps ahead by more than ``GAP_S``, as when a camera was
+        paused, all hands are lost. They are also forgotten when the image's size or the camera
+        changes: their pixels are others then.
         """
         self._keep_to_view(image, camera)
-        time_s = self._at(time_s)
+        time_s = self._now(time_s)
         self._forget_lost(time_s)
         rival = self._rival(image) if boxes is None else []
         found = [] if rival else self._found(image, boxes, time_s)
         found_ids = {target.track_id for target in found}
         followed = [t.target for t in self._tracks.values() if t.track_id not in found_ids]
         targets = sorted(followed + found, key=lambda target: target.track_id not in self._tracks)
-        targets = targets[: self.pipeline.config.tracking.max_hands]
+        targets = targets[: self._max_hands]
         hands = self.pipeline.estimate(image, camera, targets + rival)
         hands = self._taken_up(hands) if boxes is None else self._vouched_for(hands, found_ids)
         if rival:
@@ -140,6 +151,10 @@ class HandTracker:
         scale = self.pipeline.config.scale
         return self._scales.applied(hands, scale, depth_m, time_s)
 
+    @property
+    def _max_hands(self) -> int:
+        return self.pipeline.config.tracking.max_hands
+
     def _keep_to_view(self, image: np.ndarray, camera: Camera | None) -> None:
         """Begin anew where the image is of another size, or of another camera, than the last."""
         height, width = image.shape[:2]
@@ -149,15 +164,16 @@ class HandTracker:
             self.reset()
         self._camera = camera
 
-    def _at(self, time_s: float | None) -> float:
-        if time_s is None:
-            time_s = self._time_s + FRAME_S if np.isfinite(self._time_s) else 0.0
-        elif time_s < self._time_s - BACK_S:
+    def _now(self, time_s: float | None) -> float:
+        """Move the tracker's time on to an image's. Hands are forgotten or lost where it leaps."""
+        if time_s is None or not math.isfinite(time_s):
+            time_s = self._time_s + FRAME_S if math.isfinite(self._time_s) else 0.0
+        if time_s < self._time_s - BACK_S:
             self.reset()
         elif time_s > self._time_s + GAP_S:
             self._lost, self._tracks = {**self._lost, **self._tracks}, {}
-        self._time_s = time_s
-        return time_s
+        self._time_s = max(time_s, self._time_s)
+        return self._time_s
 
     def _forget_lost(self, time_s: float) -> None:
         memory_s = self.pipeline.config.tracking.memory
@@ -174,7 +190,7 @@ class HandTracker:
             found = self.pipeline.find(image)
         elif self._search_is_due(time_s):
             known = [track.box for track in self._tracks.values()]
-            likely = [track.box_at(time_s) for track in self._lost.values()]
+            likely = [track.box_at(time_s, tracking.crop_scale) for track in self._lost.values()]
             found = self.pipeline.search.elsewhere(image, known, tracking, likely)
         else:
             return []
@@ -193,9 +209,7 @@ class HandTracker:
         scale = self.pipeline.config.tracking.crop_scale
 
         def misfit(track: _Track) -> float:
-            away_s = time_s - track.seen_s
-            reach = _REACH + _REACH_PER_S * away_s
-            return track.misfit(target.box, target.side, time_s, scale) / reach
+            return track.misfit(target.box, target.side, time_s, scale) / track.reach(time_s)
 
         best = min(known.values(), key=misfit, default=None)
         if best is None or misfit(best) > 1:
@@ -256,6 +270,8 @@ class HandTracker:
         for k in followed:
             own = hands[k].track_id
             for lost in self._lost.keys() - {hand.track_id for hand in hands}:
+                if distance(hands[k], lost) > self._lost[lost].reach(time_s):
+                    continue
                 nearer = distance(hands[k], own) - distance(hands[k], lost)
                 better = misfit(hands[k], own) - misfit(hands[k], lost)
                 if (nearer > _NEARER and better > 0) or better > _OTHER:
@@ -280,7 +296,9 @@ class HandTracker:
         """What is followed from now on, and for a while what is not any more."""
         before = {**self._lost, **self._tracks}
         self._tracks = {h.track_id: self._track(h, before, time_s) for h in hands}
-        self._lost = {k: track for k, track in before.items() if k not in self._tracks}
+        lost = [track for k, track in before.items() if k not in self._tracks]
+        lost = sorted(lost, key=lambda track: -track.seen_s)[: self._max_hands]
+        self._lost = {track.track_id: track for track in lost}
         self._scales.keep(self._tracks.keys() | self._lost.keys())
 
     def _track(self, hand: Hand, before: dict[int, _Track], time_s: float) -> _Track:

@@ -1,16 +1,19 @@
 """Boxes and identities from frame to frame, with a pipeline that sees what it is told."""
 
+import math
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fake_tracker import make_hand
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
 from dhpe_ros.hand_search import same_place
-from dhpe_ros.tracking import HandTracker
+from dhpe_ros.tracking import BACK_S, FRAME_S, GAP_S, HandTracker
 from dhpe_ros.types import Box, Side, Target
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
@@ -292,6 +295,25 @@ def test_when_time_goes_back_everything_begins_anew_but_a_late_image_is_just_lat
     assert numbers[0] == numbers[1] == numbers[2] != numbers[3]
 
 
+@pytest.mark.parametrize("late_s", [(9.0 - BACK_S,), (8.6, 8.2), (9.0, 9.0)])
+def test_a_hand_far_away_in_late_images_is_another(late_s):
+    pipeline = SeesEverything([Target(Box(0, 100, 90, 90))])
+    tracker = HandTracker(pipeline)
+    (first,) = tracker.process(IMAGE, time_s=9.0)
+    pipeline.lost = True
+    tracker.process(IMAGE, time_s=late_s[0])
+    pipeline.lost, pipeline.found = False, [Target(Box(500, 100, 90, 90))]
+    (other,) = tracker.process(IMAGE, time_s=late_s[-1])
+    assert other.track_id != first.track_id
+
+
+def test_late_images_add_up():
+    pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
+    tracker = HandTracker(pipeline)
+    numbers = [tracker.process(IMAGE, time_s=t)[0].track_id for t in (9.0, 8.6, 8.4)]
+    assert numbers == [1, 1, 2]
+
+
 def test_after_a_long_gap_a_hand_is_another_without_a_past_and_after_a_short_one_the_same():
     for gap_s, same in ((600.0, False), (3.0, True)):
         pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
@@ -452,3 +474,71 @@ def test_a_crop_that_goes_on_with_the_hidden_hand_gets_its_identity():
 def test_a_side_told_wrong_while_the_other_is_hidden_changes_nothing():
     alone = [None, (380, Side.LEFT)]
     assert met([alone, [(360, Side.RIGHT)]]) == {Side.RIGHT: 2}
+
+
+@dataclass
+class ShowsHands:
+    """Each image shows right hands in the boxes ``shown``; a crop sees the one nearest to it."""
+
+    shown: list = field(default_factory=list)
+    config = Config()
+
+    def find(self, image, boxes=None):
+        return [Target(box) for box in self.shown]
+
+    @property
+    def search(self):
+        return SimpleNamespace(elsewhere=lambda *_: self.find(None))
+
+    def estimate(self, image, camera, targets):
+        hands = []
+        for target in targets:
+            nearest = min(self.shown, key=lambda box: _apart(box, target.box), default=None)
+            if nearest and _apart(nearest, target.box) < target.box.width / 2:
+                hands.append(_hand(replace(target, box=nearest, side=Side.RIGHT), 0.9))
+        return hands
+
+
+def _apart(one, other):
+    return float(np.linalg.norm(np.subtract(one.center, other.center)))
+
+
+STEPS_S = st.one_of(
+    st.sampled_from((0.0, 1 / 15, 0.1, -0.1, -BACK_S, -0.6, 2e-3, 4.0, 6.0, 1e9, -1e9, 1e300)),
+    st.sampled_from((None, math.nan, math.inf, -math.inf)),
+    st.floats(-1.0, 2.0),
+)
+HANDS = st.integers(0, 20).map(lambda k: Box(30.0 * k, 100.0, 90.0, 90.0))
+FRAMES = st.lists(st.tuples(STEPS_S, st.lists(HANDS, max_size=6), st.booleans()), max_size=30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(FRAMES)
+@example([(-0.2, [Box(x, 100.0, 90.0, 90.0)], False) for x in (0, 600, 0)])
+def test_an_identity_is_unique_and_never_used_again_or_found_far_away_whatever_stamps_say(frames):
+    pipeline, stamp_s, now_s, numbers = ShowsHands(), 0.0, -math.inf, 0
+    tracker, tracking = HandTracker(pipeline), pipeline.config.tracking
+    followed, seen = set(), {}  # numbers of the last image; by number, where and when
+    for step_s, pipeline.shown, are_given in frames:
+        if step_s is None or not math.isfinite(step_s):
+            given_s, now_s = step_s, now_s + FRAME_S if math.isfinite(now_s) else 0.0
+        else:
+            given_s = stamp_s = stamp_s + step_s
+            if given_s < now_s - BACK_S:
+                now_s, followed, seen = given_s, set(), {}
+            now_s = max(now_s, given_s)
+        boxes = pipeline.find(IMAGE) if are_given else None
+        hands = tracker.process(IMAGE, boxes=boxes, time_s=given_s)
+        found = {hand.track_id: hand.box for hand in hands}
+        assert len(found) == len(hands) <= tracking.max_hands
+        for number, box in found.items():
+            if number not in seen:
+                assert number > numbers
+                continue
+            before, seen_s = seen[number]
+            away_s = now_s - seen_s
+            assert away_s <= (GAP_S if number in followed else tracking.memory)
+            size_px = box.width / tracking.crop_scale
+            assert _apart(before, box) <= (3 + 2 * away_s) * size_px + 1
+        numbers = max([numbers, *found])
+        followed, seen = set(found), {**seen, **{k: (box, now_s) for k, box in found.items()}}

@@ -97,7 +97,8 @@ class ImageWatch:
         """Tell when the images' time goes back: the tracker then begins anew."""
         if time_s is None:
             return
-        back_s = 0.0 if self._newest_s is None else self._newest_s - time_s
+        newest_s = time_s if self._newest_s is None else self._newest_s
+        back_s = newest_s - time_s
         if back_s > BACK_S:
             self._troubles.report(
                 "time",
@@ -105,7 +106,8 @@ class ImageWatch:
                 "are forgotten. If not: do two cameras publish on one topic, was a clock set?",
                 lasts_s=_BACK_LASTS_S,
             )
-        self._newest_s = time_s
+            newest_s = time_s
+        self._newest_s = max(newest_s, time_s)
 
     def _silence(self, silent_s: float) -> str:
         said = f"no image on {self._topic} for {silent_s:.0f} s: "
