@@ -18,7 +18,9 @@ from dhpe_ros.types import MIDDLE_FINGER, Hand, Scale
 _WINDOW = 300  # frames that a size is learned from: the last with a depth image, else the first
 _FACING = 0.3  # cosine to the ray from which the camera is sure to see a vertex
 _ENOUGH = 30  # vertices with a measured depth
-_PLAUSIBLE = (0.25, 4.0)  # ratios of measured to estimated depth that may still be the hand
+# Metres, of a small child's hand and a large one, and what the estimate may be off.
+HAND_LENGTHS_M = (0.08, 0.28)
+_ANY_LENS = 2.0  # times that those may be left where the camera's lens is assumed
 
 # Mean error of a hand's distance, as a part of it, by what its size rests on (docs/ros.md, at
 # 0.56 m in the mean). Learning steadies a size and makes it no truer.
@@ -49,7 +51,8 @@ def depth_ratio(hand: Hand, depth_m: np.ndarray) -> float | None:
 
     ``depth_m`` ``(H, W)`` along the optical axis, NaN where nothing was measured. The median over
     the vertices that face the camera: what hides some of them, or shows between them, does not
-    matter. None where too few of them have a depth.
+    matter. None where too few of them have a depth; one that is not ``plausible`` where nearly all
+    that have one would be of no hand.
     """
     rays = hand.vertices_m / np.linalg.norm(hand.vertices_m, axis=1, keepdims=True)
     facing = (hand.normals * rays).sum(1) < -_FACING
@@ -58,8 +61,18 @@ def depth_ratio(hand: Hand, depth_m: np.ndarray) -> float | None:
     seen = facing & (x >= 0) & (y >= 0) & (x < width) & (y < height)
     measured = depth_m[y[seen].astype(int), x[seen].astype(int)]
     ratios = measured / hand.vertices_m[seen, 2]
-    ratios = ratios[(ratios > _PLAUSIBLE[0]) & (ratios < _PLAUSIBLE[1])]  # NaN is neither
-    return float(np.median(ratios)) if len(ratios) >= _ENOUGH else None
+    ratios = ratios[np.isfinite(ratios)]
+    likely = ratios[plausible(hand, ratios)]
+    best = likely if len(likely) >= _ENOUGH else ratios
+    return float(np.median(best)) if len(best) >= _ENOUGH else None
+
+
+def plausible(hand: Hand, ratio: np.ndarray | float) -> np.ndarray:
+    """Whether ``hand``, that many times as large, would be as long as people's hands are."""
+    shortest, longest = HAND_LENGTHS_M
+    slack = 1.0 if hand.metric else _ANY_LENS
+    length_m = hand_length_m(hand.joints_m) * np.asarray(ratio)
+    return (length_m > shortest / slack) & (length_m < longest * slack)
 
 
 @dataclass
@@ -97,7 +110,7 @@ class HandScales:
         length_m = hand_length_m(hand.joints_m)
         known = self._lengths.setdefault(hand.track_id, _Lengths(time_s))
         ratio = None if depth_m is None else depth_ratio(hand, depth_m)
-        if ratio is not None:
+        if ratio is not None and plausible(hand, ratio):
             known.measured.append(ratio * length_m)
             return scaled(hand, ratio, Scale.DEPTH)
         if config.hand_length:

@@ -45,3 +45,24 @@ def test_what_is_no_depth_is_refused_with_the_remedy():
     short.step = 5
     with pytest.raises(ValueError, match="step 5 is too small"):
         depth_to_metres(short)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "encoding", "said"),
+    [
+        (np.zeros((4, 5), np.uint16), "16UC1", "no pixel of it has a depth"),
+        (np.full((4, 5), np.nan, np.float32), "32FC1", "no pixel of it has a depth"),
+        (np.arange(20).reshape(4, 5).astype(np.uint16), "16UC1", "metres as 32FC1"),
+        (np.full((4, 5), 520.0, np.float32), "32FC1", "millimetres as 16UC1"),
+    ],
+)
+def test_what_cannot_be_the_depth_of_anything_is_refused_with_the_remedy(pixels, encoding, said):
+    with pytest.raises(ValueError, match=said):
+        depth_to_metres(message(pixels, encoding))
+
+
+def test_a_few_odd_pixels_do_not_make_another_unit():
+    near, far = np.full((4, 5), 600, np.uint16), np.full((40, 5), 0.6, np.float32)
+    near[0, :2], far[:30] = 1, 1000.0  # noise; the sky of a simulator
+    assert depth_to_metres(message(near, "16UC1")).max() == pytest.approx(0.6)
+    assert depth_to_metres(message(far, "32FC1")).min() == pytest.approx(0.6)

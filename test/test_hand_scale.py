@@ -7,7 +7,7 @@ import pytest
 from fake_tracker import make_hand
 
 from dhpe_ros.config import ScaleConfig
-from dhpe_ros.hand_scale import HandScales, depth_ratio, hand_length_m, scaled
+from dhpe_ros.hand_scale import HandScales, depth_ratio, hand_length_m, plausible, scaled
 from dhpe_ros.types import Scale
 
 SIZE = (480, 640)
@@ -79,6 +79,36 @@ def test_a_depth_image_without_depths_tells_nothing():
     assert depth_ratio(hand, np.full(SIZE, np.nan, np.float32)) is None
     outside = replace(hand, vertices_px=hand.vertices_px + np.float32((5000, 0, 0)))
     assert depth_ratio(outside, depth_image_of(hand)) is None
+
+
+@pytest.mark.parametrize("unit", [0.1, 0.25, 0.5, 5.0])  # millimetres, of drivers and data sets
+@pytest.mark.parametrize("config", [LEARNS, ScaleConfig(hand_length=0.19)])
+def test_depth_that_no_hand_could_have_is_not_used(config, unit):
+    """Whoever reads 16UC1 takes its unit for a millimetre."""
+    scales, true = HandScales(), hand_at(0.6)
+    depth_m = depth_image_of(true) / unit
+    (hand,) = scales.applied([true], config, depth_m, 0.0)
+    (alone,) = HandScales().applied([true], config, None, 0.0)
+    assert hand.scale is alone.scale is not Scale.DEPTH
+    np.testing.assert_array_equal(hand.joints_m, alone.joints_m)
+    ratio = depth_ratio(hand, depth_m)
+    assert not plausible(hand, ratio)
+    # what is not used is not learned from either
+    assert scales.applied([true], LEARNS, None, 0.1)[0].scale is Scale.ESTIMATED
+
+
+def test_a_wall_that_most_of_a_hand_seems_to_lie_on_does_not_hide_the_rest():
+    true = hand_at(0.6)
+    depth_m = depth_image_of(true, background_m=3.0)
+    depth_m[:, 300:] = 3.0
+    assert depth_ratio(true, depth_m) == pytest.approx(1.0, abs=0.01)
+
+
+def test_where_the_lens_is_assumed_a_depth_may_make_a_hand_twice_as_long():
+    true = hand_at(0.6)
+    for metric, expected in ((True, Scale.ESTIMATED), (False, Scale.DEPTH)):
+        hand, twice_as_far = replace(true, metric=metric), depth_image_of(true) * 2
+        assert HandScales().applied([hand], LEARNS, twice_as_far, 0.0)[0].scale is expected
 
 
 def test_a_known_length_is_kept_to_and_a_depth_image_is_better():

@@ -29,7 +29,7 @@ from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.ros.worker import LatestWorker, OneBehind
-from dhpe_ros.types import Box, Target
+from dhpe_ros.types import Box, Scale, Target
 
 
 class Log(list):
@@ -385,6 +385,89 @@ def test_a_depth_image_that_comes_after_its_image_is_waited_for(ros, monkeypatch
     finally:
         executor.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def depths(ros):
+    """``depth``, what arrived on it so far, and its troubles."""
+    troubles = Troubles(Log())
+    node = node_with()
+    depth = DepthInput(node, troubles)
+
+    def arrived(metres, at_s=0.0):
+        pixels = np.full((3, 4), metres, np.float32)
+        depth._on_depth(fill_image(Image(header=stamped(at_s)), pixels, "32FC1"))
+
+    def answer(at_s=0.0):
+        depth_m = depth.at(stamped(at_s), 4, 3, 0.02)
+        return None if depth_m is None else pytest.approx(float(depth_m[0, 0]))
+
+    return arrived, answer, troubles, depth
+
+
+def stamped(at_s):
+    header = Header(frame_id="camera")
+    header.stamp.sec, header.stamp.nanosec = divmod(round(at_s * 1e9), 10**9)
+    return header
+
+
+@pytest.mark.parametrize(
+    ("depth_s", "image_s"), [(0.0, 0.0), (5.0, 5.0), (5.0, 0.0), (0.0, 5.0), (4.99, 5.0)]
+)
+def test_of_depth_images_equally_near_in_time_the_newest_counts(depths, depth_s, image_s):
+    arrived, answer, troubles, _ = depths
+    for metres in (0.5, 0.6, 0.7):
+        arrived(metres, depth_s)
+    assert answer(image_s) == 0.7
+    said = [message for message in troubles.active() if "have no stamp" in message]
+    assert len(said) == (not depth_s or not image_s)
+
+
+def test_before_and_after_equally_near_are_told_apart_by_what_came_last(depths):
+    arrived, answer, _, _ = depths
+    arrived(0.5, 4.99)
+    arrived(0.6, 5.01)
+    assert answer(5.0) == 0.6
+
+
+def test_a_bag_that_begins_again_is_followed_without_a_word(depths):
+    arrived, answer, troubles, _ = depths
+    arrived(0.5, 60.0)
+    assert answer(60.0) == 0.5
+    assert answer(1.0) is None, "that of the same time is still to come"
+    for metres, at_s in ((0.6, 1.0), (0.7, 1.1), (0.8, 60.0)):
+        arrived(metres, at_s)
+        assert answer(at_s) == metres
+    assert troubles.active() == []
+
+
+@pytest.mark.parametrize(
+    ("metres", "said"),
+    [(0.0, "no pixel of it has a depth"), (np.nan, "no pixel"), (600.0, "millimetres as 16UC1")],
+)
+def test_depth_images_without_a_depth_or_of_another_unit_are_reported(depths, metres, said):
+    arrived, answer, troubles, _ = depths
+    arrived(metres, 5.0)
+    assert answer(5.0) is None
+    assert said in troubles.active()[0]
+
+
+def test_depth_that_was_not_used_for_a_hand_is_reported_with_the_remedy(depths):
+    _, _, troubles, depth = depths
+    hand = replace(make_hand(), normals=-make_hand().vertices_m)
+    pixels = hand.vertices_px[:, :2].astype(int) % 300
+    hand = replace(hand, vertices_px=np.c_[pixels, np.zeros(778)].astype(np.float32))
+    depth_m = np.full((300, 300), np.nan, np.float32)
+    depth.check([hand], depth_m)
+    depth.check([hand], None)
+    assert troubles.active() == [], "without a depth there is nothing to disagree with"
+    depth_m[:] = 2.4
+    depth.check([replace(hand, scale=Scale.DEPTH)], depth_m)
+    assert troubles.active() == []
+    depth.check([hand], depth_m)
+    (said,) = troubles.active()
+    assert "is not used for hand 1" in said
+    assert "people's are 8 to 28" in said
 
 
 def test_frames_go_to_tf_where_it_is_installed(ros):

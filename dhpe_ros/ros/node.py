@@ -177,6 +177,7 @@ class HandNode(Node):
         depth_m = self._depth.at(message.header, width, height, config.depth_tolerance)
         boxes, time_s = self._roi.take(), stamp_s(message.header)
         hands = self._tracker.process(image, camera, boxes, depth_m, time_s)
+        self._depth.check(hands, depth_m)
         self._frame_id = config.frame_id or message.header.frame_id
         header = Header(stamp=message.header.stamp, frame_id=self._frame_id)
         self._outputs.publish_hands(hands, header, config)
