@@ -294,6 +294,13 @@ class NodeConfig:
         at_most=1.0,
         live=True,
     )
+    roi_max_age: float = setting(
+        0.1,
+        "seconds that boxes on ~/roi may be older than the image that they are used for",
+        at_least=0.0,
+        at_most=10.0,
+        live=True,
+    )
     depth_margin: int = setting(
         4,
         "pixels about the hands that ~/depth_without_hands leaves out too",

@@ -72,7 +72,7 @@ class FakeTracker:
             time.sleep(0.5)
         if not image.any() or self.config.tracking.min_score > 0.875:
             return []
-        boxes = [target.box for target in boxes] if boxes else [None]
+        boxes = [None] if boxes is None else [target.box for target in boxes]
         hands = [
             make_hand(box, track_id=self._track + i, metric=camera is not None)
             for i, box in enumerate(boxes)

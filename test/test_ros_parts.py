@@ -25,6 +25,7 @@ from dhpe_ros.ros import roi
 from dhpe_ros.ros.depth import DepthInput
 from dhpe_ros.ros.diagnostics import Statistics
 from dhpe_ros.ros.image_watch import ImageWatch
+from dhpe_ros.ros.message_conversion import targets_from_roi
 from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
 from dhpe_ros.ros.troubles import Troubles
@@ -511,7 +512,7 @@ def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):
         for _ in range(200):
             publisher.publish(message)
             spinner.spin_once(timeout_sec=0.05)
-            taken = boxes.take()
+            taken = boxes.take(Header(), 640, 480, 0.0)
             if taken:
                 break
         detector.destroy_publisher(publisher)
@@ -527,30 +528,93 @@ def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):
 
 
 @pytest.fixture
-def regions(ros):
-    """``~/roi``, its troubles and their time, and what is as if a region had arrived."""
+def regions(ros, monkeypatch):
+    """Takes boxes from ``~/roi``, its troubles and their time, and how messages arrive.
+
+    Another message stands for Detection2DArray, which is not on every machine.
+    """
+    monkeypatch.setattr(roi, "Detection2DArray", PolygonStamped)
     now = [0.0]
     troubles = Troubles(Log(), clock=lambda: now[0])
-    node = node_with()
-    boxes = roi.RoiInput(node, troubles)
-    (subscription,) = [s for s in node.subscriptions if s.topic_name == "/hand/roi"]
-    return boxes, troubles, now, subscription.callback
+    boxes = roi.RoiInput(node_with(), troubles)
+
+    def arrived(*found, at_s=None):
+        """Boxes as a stamped message, or a region."""
+        if at_s is None:
+            boxes._on_message(targets_from_roi, *found)
+        else:
+            message = PolygonStamped(header=stamped(at_s))
+            boxes._on_message(lambda _: [Target(box) for box in found], message)
+
+    def take(at_s=0.0):
+        taken = boxes.take(stamped(at_s), 640, 480, 0.1)
+        return None if taken is None else [target.box for target in taken]
+
+    return take, troubles, now, arrived
+
+
+ONE, OTHER = Box(5, 6, 7, 8), Box(50, 60, 70, 80)
 
 
 def test_a_region_that_is_all_zero_leaves_the_hands_where_they_are_followed(regions):
-    boxes, _, _, arrived = regions
+    take, _, _, arrived = regions
     arrived(RegionOfInterest())
-    assert boxes.take() is None
+    assert take() is None
     arrived(RegionOfInterest(x_offset=5, y_offset=6, width=7, height=8))
     arrived(RegionOfInterest())
-    assert boxes.take() == [Target(Box(5, 6, 7, 8))]
-    assert boxes.take() is None
+    assert take() == [ONE]
+    assert take() is None
+
+
+def test_boxes_wait_for_the_image_of_their_stamp_and_count_once(regions):
+    take, troubles, _, arrived = regions
+    arrived(ONE, at_s=2.0)
+    arrived(OTHER, at_s=3.0)
+    assert take(1.0) is None
+    assert [take(2.0), take(2.0)] == [[ONE], None]
+    assert [take(3.05), take(3.06)] == [[OTHER], None], "a little late"
+    assert troubles.active() == []
+
+
+def test_boxes_that_are_much_too_late_or_ahead_are_said_and_not_used(regions):
+    take, troubles, _, arrived = regions
+    arrived(ONE, at_s=2.0)
+    assert take(2.4) is None
+    assert "they came 0.40 s after their image, and roi_max_age is 0.1 s" in troubles.active()[0]
+    for _ in range(10):
+        arrived(ONE, at_s=9.0)
+    assert take(2.5) is None
+    assert "their stamps are 6.5 s ahead of the images'" in troubles.active()[0]
+    arrived(OTHER, at_s=0.0)
+    assert take(2.6) == [OTHER], "without a stamp it is for the next image, as said"
+
+
+def test_boxes_of_before_a_bag_began_again_do_not_stand_in_the_way(regions):
+    take, troubles, _, arrived = regions
+    for at_s in (59.0, 60.0, 1.0):
+        arrived(ONE, at_s=at_s)
+    assert take(1.0) == [ONE]
+    assert take(59.0) is None
+    assert troubles.active() == []
+
+
+def test_an_array_without_boxes_says_that_there_is_no_hand(regions):
+    take, _, _, arrived = regions
+    arrived(at_s=2.0)
+    assert take(2.0) == []
+
+
+def test_boxes_beside_the_image_are_said(regions):
+    take, troubles, _, arrived = regions
+    arrived(Box(1900, 900, 20, 20), at_s=2.0)
+    take(2.0)
+    assert "lie outside the image of 640x480 pixels" in troubles.active()[0]
 
 
 def test_one_impossible_region_is_a_trouble_for_a_moment_only(regions):
-    boxes, troubles, now, arrived = regions
+    take, troubles, now, arrived = regions
     arrived(RegionOfInterest(x_offset=5))
-    assert boxes.take() is None
+    assert take() is None
     assert "~/roi is not used" in troubles.active()[0]
     now[0] = 6.0
     assert troubles.active() == []

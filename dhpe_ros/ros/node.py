@@ -175,7 +175,8 @@ class HandNode(Node):
         camera = self._camera(info, message.header.frame_id, width, height)
         self._check_box(width, height)
         depth_m = self._depth.at(message.header, width, height, config.depth_tolerance)
-        boxes, time_s = self._roi.take(), stamp_s(message.header)
+        boxes = self._roi.take(message.header, width, height, config.roi_max_age)
+        time_s = stamp_s(message.header)
         hands = self._tracker.process(image, camera, boxes, depth_m, time_s)
         self._depth.check(hands, depth_m)
         self._frame_id = config.frame_id or message.header.frame_id
