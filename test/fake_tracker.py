@@ -47,7 +47,7 @@ class FakeTracker:
     """``process``, ``reset`` and ``pipeline``, as the node uses them of ``HandTracker``.
 
     An image whose first pixel is 13 fails, under ``strict_backend`` as an engine does; one whose
-    first pixel is 14 takes half a second.
+    first pixel is 14 takes half a second, 15 a minute.
     """
 
     def __init__(self, config):
@@ -68,8 +68,8 @@ class FakeTracker:
         if first == 13:
             kind = EngineError if self.config.model.strict_backend else RuntimeError
             raise kind("unlucky image")
-        if first == 14:
-            time.sleep(0.5)
+        if first in (14, 15):
+            time.sleep(0.5 if first == 14 else 60)
         if not image.any() or self.config.tracking.min_score > 0.875:
             return []
         boxes = [None] if boxes is None else [target.box for target in boxes]

@@ -19,6 +19,8 @@ from ros_processes import FAKE, REAL, TOPICS, CameraProcess, Ears, NodeProcess
 from std_srvs.srv import SetBool, Trigger
 from visualization_msgs.msg import Marker
 
+from dhpe_ros.ros import node as hand_node
+
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "lite.safetensors"
 SIZE = (240, 320)  # of camera_process.py
 ANY_AGE = ("-p", "max_age:=0.0")  # however slow the machine is
@@ -438,6 +440,23 @@ def test_ctrl_c_in_the_middle_of_an_image_ends_it_cleanly(tmp_path, camera):
         assert node.interrupt() == 0, node.log()
         assert "Traceback" not in node.log()
         assert "ERROR" not in node.log()
+    finally:
+        ears.node.destroy_node()
+        node.close()
+
+
+def test_ctrl_c_does_not_wait_for_an_image_that_does_not_end(tmp_path, camera):
+    node = NodeProcess(tmp_path, FAKE, "-r", "__node:=third", *ANY_AGE)
+    ears = Ears("third")
+    try:
+        node.wait_for("ready")
+        connect(camera, ears)
+        stamp = camera.send("15")[0]
+        ears.spin(0.3)
+        assert 2 * hand_node._STOP_S < 4, "launch kills what has not ended after five seconds"
+        assert node.interrupt() == 0, node.log()
+        assert "did not finish in time, leaving it" in node.log()
+        assert not ears.of("hands", stamp)
     finally:
         ears.node.destroy_node()
         node.close()

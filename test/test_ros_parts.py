@@ -57,11 +57,12 @@ class SlowWork:
             raise RuntimeError(item)
         self.done.append(item)
 
-    def until(self, happened):
-        end = time.monotonic() + 10
-        while not happened():
-            assert time.monotonic() < end
-            time.sleep(0.005)
+
+def until(happened):
+    end = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def slow():
     slow = SlowWork()
     yield slow
     slow.go.set()
-    assert slow.worker.stop()
+    assert slow.worker.stop(10)
 
 
 def test_the_newest_replaces_what_waits_and_is_counted(slow):
@@ -78,7 +79,7 @@ def test_the_newest_replaces_what_waits_and_is_counted(slow):
     for item in (2, 3, 4):
         slow.worker.submit(item)
     slow.go.set()
-    slow.until(lambda: slow.done == [1, 4])
+    until(lambda: slow.done == [1, 4])
     assert slow.worker.dropped == 2
 
 
@@ -89,34 +90,54 @@ def test_tasks_run_before_the_waiting_item_and_none_is_lost(slow):
     for name in "ab":
         slow.worker.call(lambda name=name: slow.done.append(name))
     slow.go.set()
-    slow.until(lambda: slow.done == [1, "a", "b", 2])
+    until(lambda: slow.done == [1, "a", "b", 2])
 
 
 def test_an_exception_is_handed_on_counted_and_survived(slow):
     slow.go.set()
     slow.worker.submit("bad")
-    slow.until(lambda: slow.errors)
+    until(lambda: slow.errors)
     slow.worker.submit(2)
-    slow.until(lambda: slow.done == [2])
+    until(lambda: slow.done == [2])
     assert slow.worker.failures == 1
 
 
-def test_what_runs_beside_waits_for_the_one_before_and_hands_its_exception_on():
-    beside, done, go = OneBehind("test"), [], threading.Event()
+def test_not_even_a_failing_report_of_a_failure_ends_the_worker(caplog):
+    done = []
+
+    def fail(item):
+        raise (SystemExit if item else ValueError)(f"item {item}")
+
+    worker = LatestWorker(fail, on_error=lambda error: 1 / 0)
+    worker.start()
+    for failures in (1, 2):
+        worker.submit(failures - 1)
+        until(lambda failures=failures: worker.failures == failures)
+    worker.call(lambda: done.append("still there"))
+    until(lambda: done == ["still there"])
+    assert worker.stop(10)
+    assert [record.message.split(" could")[0] for record in caplog.records] == [
+        "ValueError: item 0",
+        "SystemExit: item 1",
+    ]
+
+
+def test_what_runs_beside_waits_for_the_one_before_and_reports_its_own_exception():
+    done, errors, go = [], [], threading.Event()
+    beside = OneBehind("test", errors.append)
     beside.begin(lambda: done.append(go.wait(10)))
     assert not done, "nobody waited for it"
     threading.Timer(0.05, go.set).start()
     beside.begin(lambda: done.append(1 / 0))
     assert done == [True]
-    with pytest.raises(ZeroDivisionError):
-        beside.begin(lambda: done.append("not left out"))
-    beside.begin(lambda: done.append("last"))
-    assert beside.stop()
-    assert done == [True, "not left out", "last"]
+    beside.begin(lambda: done.append("not charged"))
+    assert [type(error) for error in errors] == [ZeroDivisionError]
+    assert beside.stop(10)
+    assert done == [True, "not charged"]
 
 
 def test_what_runs_beside_and_does_not_end_is_left():
-    beside, go = OneBehind("test"), threading.Event()
+    beside, go = OneBehind("test", print), threading.Event()
     beside.begin(go.wait)
     assert not beside.stop(timeout_s=0.02)
     go.set()
@@ -127,7 +148,7 @@ def test_stopping_finishes_the_item_at_hand_and_drops_the_next(slow):
     assert slow.begun.wait(10)
     slow.worker.submit(2)
     slow.go.set()
-    assert slow.worker.stop()
+    assert slow.worker.stop(10)
     assert slow.done == [1]
 
 

@@ -7,6 +7,8 @@ image while the networks look at the next. Started by ``ros2 run dhpe_ros hand_n
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import time
 import traceback
@@ -41,6 +43,8 @@ from dhpe_ros.ros.worker import LatestWorker, OneBehind
 from dhpe_ros.tracking import HandTracker
 from dhpe_ros.types import Box
 
+_STOP_S = 1.5  # for each thread: launch kills what has not ended five seconds after Ctrl-C
+
 
 def make_hand_tracker(config: Config) -> HandTracker:
     """The tracker of a configuration, ready to run: weights loaded, first slow frame behind it."""
@@ -68,7 +72,7 @@ class HandNode(Node):
         self._camera_info: CameraInfo | None = None
         self._frame_id = ""  # of the last results
         self._worker = LatestWorker(self._process, self._on_failure)
-        self._drawing = OneBehind("hand_drawing")
+        self._drawing = OneBehind("hand_drawing", self._on_drawing_failure)
         self._outputs = HandOutputs(self, self._config.node, self._troubles)
         follow_changes(self, lambda: self._config, self._take_over)
         self._listen()
@@ -78,10 +82,9 @@ class HandNode(Node):
             f"waiting for images on {self.resolve_topic_name(self._image_topic)}"
         )
 
-    def stop(self) -> None:
-        """End the worker; the image at hand is finished first."""
-        if not (self._worker.stop() and self._drawing.stop()):
-            self.get_logger().warning("the image at hand did not finish in time, leaving it")
+    def stop(self) -> bool:
+        """End the threads. False where the image at hand did not finish in time."""
+        return self._worker.stop(_STOP_S) and self._drawing.stop(_STOP_S)
 
     def _listen(self) -> None:
         compressed = self._config.node.image_transport == "compressed"
@@ -195,6 +198,7 @@ class HandNode(Node):
         begin = time.monotonic()
         publish_images()
         self._statistics.pictures_published((time.monotonic() - begin) * 1e3)
+        self._troubles.clear("drawing")
 
     def _camera(
         self, info: CameraInfo | None, frame_id: str, width: int, height: int
@@ -245,13 +249,21 @@ class HandNode(Node):
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
         self._outputs.publish_markers([], header, 0.0)
 
-    def _on_failure(self, error: Exception) -> None:
+    def _on_failure(self, error: BaseException) -> None:
         if isinstance(error, EngineError):  # strict_backend: nothing else may run instead
             self.executor.create_task(self._end, error)
             return
-        self._troubles.report(
-            "failure", f"an image failed ({type(error).__name__}: {error}); going on with the next"
-        )
+        self._report_failure("failure", "an image failed", error)
+
+    def _on_drawing_failure(self, error: BaseException) -> None:
+        self._statistics.counts["images not drawn"] += 1
+        self._report_failure("drawing", "mask, depth or overlay of an image failed", error)
+
+    def _report_failure(self, key: str, what: str, error: BaseException) -> None:
+        if not self.context.ok():
+            return  # a signal ended it under the publishers: no failure
+        said = f"{what} ({type(error).__name__}: {error}); going on with the next"
+        self._troubles.report(key, said)
         self.get_logger().debug("".join(traceback.format_exception(error)))
 
     def _end(self, error: EngineError) -> None:
@@ -267,13 +279,32 @@ def main(
     """Run the node until SIGINT or SIGTERM; 0 then, 1 when it cannot start.
 
     Raises ``SystemExit`` of 1 when it cannot go on, as an engine that fails under strict_backend.
+    Ends the process itself where an image is in work that does not finish.
     """
 
     def make_node() -> HandNode:
         forward_logs(get_logger("hand"))
         return HandNode(make_tracker)
 
-    return run("hand", make_node, args, stop=HandNode.stop)
+    abandoned: list[HandNode] = []
+
+    def stop(node: HandNode) -> None:
+        if not node.stop():
+            node.get_logger().warning("the image at hand did not finish in time, leaving it")
+            abandoned.append(node)
+
+    try:
+        return run("hand", make_node, args, stop=stop)
+    finally:
+        for node in abandoned:
+            _end_process(node, 0 if sys.exc_info()[0] is None else 1)
+
+
+def _end_process(node: HandNode, code: int) -> None:
+    """End without Python's own ending, which may crash under threads that are inside of torch."""
+    node.destroy_node()  # or others see it until its lease ends, and its shared memory stays
+    logging.shutdown()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,24 @@
 ``LatestWorker`` is a one-slot mailbox and the one thread that empties it: whatever takes long runs
 there. Nobody else touches the tracker, so it needs no lock. What of an image can be late a little
 it leaves to ``OneBehind``, and goes on with the next image.
+
+Both threads outlive whatever is raised in them. They are daemons: a process need not wait for them.
 """
 
 from __future__ import annotations
 
+import logging
+import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotInTime
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+OnError = Callable[[BaseException], None]
+
+_log = logging.getLogger(__name__)
 
 
 class LatestWorker(Generic[Item]):
@@ -24,15 +30,14 @@ class LatestWorker(Generic[Item]):
     An exception from either goes to ``on_error`` and the worker goes on.
     """
 
-    def __init__(
-        self, handle: Callable[[Item], None], on_error: Callable[[Exception], None]
-    ) -> None:
+    def __init__(self, handle: Callable[[Item], None], on_error: OnError) -> None:
         self._handle = handle
         self._on_error = on_error
         self._changed = threading.Condition()
         self._waiting: Item | None = None
         self._tasks: deque[Callable[[], None]] = deque()
         self._stopping = False
+        self._began: float | None = None
         self.dropped = 0
         self.failures = 0
         self._thread = threading.Thread(target=self._run, name="hand_worker", daemon=True)
@@ -58,7 +63,12 @@ class LatestWorker(Generic[Item]):
         with self._changed:
             self._waiting = None
 
-    def stop(self, timeout_s: float = 10.0) -> bool:
+    def busy_s(self) -> float:
+        """Seconds since the job at hand began; 0 without one."""
+        began = self._began
+        return 0.0 if began is None else time.monotonic() - began
+
+    def stop(self, timeout_s: float) -> bool:
         """Let the item at hand finish, then end. False when it did not within the time."""
         with self._changed:
             self._stopping = True
@@ -69,13 +79,10 @@ class LatestWorker(Generic[Item]):
 
     def _run(self) -> None:
         while (job := self._next()) is not None:
-            try:
-                job()
-            except Exception as error:
-                if self._stopping:
-                    return  # publishers may be gone already: nothing worth a report
+            self._began = time.monotonic()
+            if not _survived(job, self._on_error):
                 self.failures += 1
-                self._on_error(error)
+            self._began = None
 
     def _next(self) -> Callable[[], None] | None:
         """Wait for the next job: a task, the newest item, or None to end."""
@@ -92,24 +99,42 @@ class LatestWorker(Generic[Item]):
 
 
 class OneBehind:
-    """Runs tasks beside the one thread that brings them, each when the one before is done."""
+    """Runs tasks beside the one thread that brings them, each when the one before is done.
 
-    def __init__(self, name: str) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._running: Future | None = None
+    An exception goes to ``on_error``, in the thread of the task that raised it.
+    """
+
+    def __init__(self, name: str, on_error: OnError) -> None:
+        self._on_error = on_error
+        self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
 
     def begin(self, task: Callable[[], None]) -> None:
-        """Begin ``task`` when the one before is done; then raises what that one raised."""
-        before, self._running = self._running, self._pool.submit(task)
-        if before is not None:
-            before.result()
+        """Begin ``task`` when the one before is done."""
+        self._tasks.join()
+        self._tasks.put(task)
 
-    def stop(self, timeout_s: float = 10.0) -> bool:
-        """Let the task at hand finish. False when it did not within the time."""
-        self._pool.shutdown(wait=False)
+    def stop(self, timeout_s: float) -> bool:
+        """Let the task at hand finish, then end. False when it did not within the time."""
+        self._tasks.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            _survived(task, self._on_error)
+            self._tasks.task_done()
+
+
+def _survived(job: Callable[[], None], on_error: OnError) -> bool:
+    """Run ``job``; True without an exception. Not even one of ``on_error`` gets through."""
+    try:
+        job()
+    except BaseException as error:  # a panic of Rust's, as safetensors has, is no Exception
         try:
-            if self._running is not None:
-                self._running.exception(timeout_s)
-        except NotInTime:
-            return False
-        return True
+            on_error(error)
+        except BaseException:
+            _log.exception("%s: %s could not be reported", type(error).__name__, error)
+        return False
+    return True
