@@ -13,7 +13,10 @@ from dhpe_ros.evaluation.labelled import open_labelled
 from dhpe_ros.media import MediaError, open_media
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the optional rosbags package is missing")
+from rosbags.highlevel import AnyReader  # noqa: E402
 from rosbags.typesys import Stores, get_typestore  # noqa: E402
+
+from dhpe_ros.media.hand_bags import HandBag  # noqa: E402
 
 TYPES = get_typestore(Stores.ROS2_HUMBLE)
 
@@ -78,6 +81,23 @@ def test_frames_with_stamps_and_intrinsics(tmp_path, storage, whole_folder):
     assert [f.stamp_s for f in frames] == pytest.approx([0.1 * k for k in range(5)])
     assert (frames[0].camera.fx, frames[0].camera.fy) == (30.0, 31.0)
     assert (frames[0].camera.cx, frames[0].camera.cy) == (15.5, 11.5)
+
+
+def test_images_without_a_stamp_have_the_time_of_their_recording_also_in_the_hands_bag(tmp_path):
+    def unstamped(stamp_ns):
+        return image(0, 0)
+
+    bag = record(tmp_path / "bag", {"/camera/image_raw": (unstamped, 3)})
+    expected = [10**18 + index * 10**8 for index in range(3)]
+    with HandBag(tmp_path / "hands") as hands:
+        for frame in open_media(bag).frames():
+            hands.write(frame, frame.camera, [])
+    with AnyReader([tmp_path / "hands"]) as reader:
+        masks = [c for c in reader.connections if c.topic == "/hand/mask"]
+        read = [(at, reader.deserialize(data, c.msgtype)) for c, at, data in reader.messages(masks)]
+    stamps = [message.header.stamp for _, message in read]
+    assert [at for at, _ in read] == expected
+    assert [stamp.sec * 10**9 + stamp.nanosec for stamp in stamps] == expected
 
 
 def test_the_rate_is_the_images_own_however_long_other_topics_last(tmp_path):

@@ -14,6 +14,7 @@ from dhpe_ros.camera import Camera
 from dhpe_ros.media.camera_messages import camera_from_info
 from dhpe_ros.media.frames import Frame, MediaError
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
+from dhpe_ros.media.stamps import stamp_ns
 
 _DECODERS = {
     "sensor_msgs/msg/Image": image_to_rgb,
@@ -55,18 +56,17 @@ class BagImages:
         with _open(self.path) as reader:
             infos = self._camera_infos(reader)
             start_ns = None
-            for index, (connection, stamp_ns, data) in enumerate(self._images(reader)):
-                start_ns = stamp_ns if start_ns is None else start_ns
+            for index, (connection, received_ns, data) in enumerate(self._images(reader)):
+                start_ns = received_ns if start_ns is None else start_ns
                 message = reader.deserialize(data, connection.msgtype)
                 image = self._decode(message, connection.msgtype)
-                name, stamp = f"{self.name} frame {index}", message.header.stamp
                 yield Frame(
                     image,
-                    name,
+                    f"{self.name} frame {index}",
                     index,
-                    stamp_s=(stamp_ns - start_ns) / 1e9,
+                    stamp_s=(received_ns - start_ns) / 1e9,
                     camera=_camera(infos, image),
-                    time_ns=stamp.sec * 10**9 + stamp.nanosec,
+                    time_ns=stamp_ns(message.header.stamp) or received_ns,
                     frame_id=message.header.frame_id,
                 )
 
@@ -76,8 +76,8 @@ class BagImages:
 
     def _rate_hz(self, reader: Any) -> float | None:
         """Of the first images: other topics may last longer, and the camera pause."""
-        stamps_ns = [stamp_ns for _, stamp_ns, _ in islice(self._images(reader), _RATE_IMAGES)]
-        step_ns = float(np.median(np.diff(stamps_ns))) if len(stamps_ns) > 1 else 0.0
+        times_ns = [received_ns for _, received_ns, _ in islice(self._images(reader), _RATE_IMAGES)]
+        step_ns = float(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0.0
         return 1e9 / step_ns if step_ns > 0 else None
 
     def _decode(self, message: Any, kind: str) -> np.ndarray:

@@ -28,7 +28,7 @@ class Frame:
     index: int = 0
     stamp_s: float = 0.0  # seconds since the input's first frame
     camera: Camera | None = None  # where the input itself says (a bag's camera_info)
-    time_ns: int | None = None  # the camera's own stamp, where the input has it
+    time_ns: int | None = None  # the camera's own stamp, or when it was recorded, if known
     frame_id: str = ""  # the camera's optical frame, where the input says it
 
 

@@ -81,7 +81,10 @@ class HandBag:
         self._unfinished.rmdir()
 
     def write(self, frame: Frame, camera: Camera | None, hands: Sequence[Hand]) -> None:
-        """The messages of one frame, with its stamp; without a camera its camera_info is zero."""
+        """The messages of one frame, with its stamp; without a camera its camera_info is zero.
+
+        Where the input has no clock, as a video, the recording begins at zero.
+        """
         time_ns = frame.time_ns if frame.time_ns is not None else round(frame.stamp_s * 1e9)
         header = self._header(time_ns, frame.frame_id)
         height, width = frame.image.shape[:2]
