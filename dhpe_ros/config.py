@@ -227,6 +227,13 @@ class CameraConfig:
         at_most=170.0,
         live=True,
     )
+    images: str = setting(
+        "auto",
+        "how to read camera_info: raw images have K and D, rectified ones P; auto tells by the "
+        "topic's name, and takes images with distortion for raw where it says nothing",
+        one_of=("auto", "raw", "rectified"),
+        live=True,
+    )
 
 
 @dataclass(frozen=True)

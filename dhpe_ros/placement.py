@@ -37,9 +37,11 @@ def place_hand(
     scale = float(p.scale)
     vertices = _numpy(seen.projected.vertices[row])
     joints = _numpy(seen.projected.joints[row])
-    view = _turn_to_ray(camera, crop.to_image(joints[MIDDLE_MCP : MIDDLE_MCP + 1, :2])[0])
-    to_camera = view @ _MIRROR if crop.mirrored else view
     joints_px = crop.to_image(joints[:, :2])
+    # A crop shows the hand as seen along its own ray; without this turn a hand at the image's edge
+    # would be published as if the camera had looked straight at it.
+    view = camera.look_at(joints_px[MIDDLE_MCP])
+    to_camera = view @ _MIRROR if crop.mirrored else view
 
     def turned_m(points: np.ndarray) -> np.ndarray:
         return (points - joints[MIDDLE_MCP]) / scale @ to_camera.T
@@ -72,31 +74,13 @@ def place_hand(
 def root_position_m(camera: Camera, joints_m: np.ndarray, joints_px: np.ndarray) -> np.ndarray:
     """``(3,)``: where the root must be for the joints, ``(21, 3)`` about it, to look as they do.
 
-    ``u = (x + X) / (z + Z)`` in normalised pixels is linear in the root (X, Y, Z): least squares
-    over the joints. For a flat hand it is the paper's weak perspective, one metre spans ``scale *
-    side / 2`` pixels at the root; for a deep one that alone misplaces near and far joints.
+    Least squares of the joints' distances to the rays through their pixels. For a flat hand it is
+    the paper's weak perspective, one metre spans ``scale * side / 2`` pixels at the root; for a
+    deep one that alone misplaces near and far joints.
     """
-    seen = (joints_px - (camera.cx, camera.cy)) / (camera.fx, camera.fy)
-    rows = np.zeros((len(seen), 2, 3))
-    rows[:, 0, 0] = rows[:, 1, 1] = 1.0
-    rows[:, :, 2] = -seen
-    rest = seen * joints_m[:, 2:] - joints_m[:, :2]
-    return np.linalg.lstsq(rows.reshape(-1, 3), rest.reshape(-1), rcond=None)[0]
-
-
-def _turn_to_ray(camera: Camera, pixel: np.ndarray) -> np.ndarray:
-    """``(3, 3)``: the smallest rotation that takes the optical axis to the ray through a pixel.
-
-    A crop shows the hand as seen along its own ray; without this turn a hand at the image's edge
-    would be published as if the camera had looked straight at it.
-    """
-    ray = camera.back_project(pixel, 1.0)
-    ray = ray / np.linalg.norm(ray)
-    axis = np.array((-ray[1], ray[0], 0.0))  # z x ray; its length is the angle's sine
-    cross = np.array(
-        ((0, -axis[2], axis[1]), (axis[2], 0, -axis[0]), (-axis[1], axis[0], 0)), dtype=float
-    )
-    return np.eye(3) + cross + cross @ cross / (1 + ray[2])
+    rays = camera.rays(joints_px)
+    across = np.eye(3) - rays[:, :, None] * rays[:, None, :]  # the part of a vector beside the ray
+    return np.linalg.solve(across.sum(0), -(across @ joints_m[..., None]).sum(0))[:, 0]
 
 
 def _pixels(vertices: np.ndarray, root_depth: float, crop: Crop) -> np.ndarray:

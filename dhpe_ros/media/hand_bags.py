@@ -14,10 +14,10 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.drawing import hand_mask
+from dhpe_ros.media.camera_messages import info_fields
 from dhpe_ros.media.frames import Frame
 from dhpe_ros.media.hand_fields import (
     hand_fields,
-    info_matrices,
     mesh_fields,
     points_fields,
     wrist_pose,
@@ -125,19 +125,17 @@ class HandBag:
         self, header: Any, camera: Camera | None, width: int, height: int
     ) -> dict[str, Any]:
         if camera is not None:
-            matrices = info_matrices(camera.fx, camera.fy, camera.cx, camera.cy)
+            fields = info_fields(camera)
         else:
-            matrices = {"d": np.zeros(0), "k": np.zeros(9), "r": np.zeros(9), "p": np.zeros(12)}
+            fields = {"width": width, "height": height, "distortion_model": "", "d": np.zeros(0)}
+            fields |= {"k": np.zeros(9), "r": np.zeros(9), "p": np.zeros(12)}
         whole = self._make(
             "sensor_msgs/msg/RegionOfInterest",
             x_offset=0, y_offset=0, height=0, width=0, do_rectify=False,
         )  # fmt: skip
         return {
             "header": header,
-            "height": height,
-            "width": width,
-            "distortion_model": "plumb_bob" if camera else "",
-            **matrices,
+            **fields,
             "binning_x": 0,
             "binning_y": 0,
             "roi": whole,

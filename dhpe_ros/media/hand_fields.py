@@ -78,15 +78,5 @@ def points_fields(hands: Sequence[Hand]) -> dict[str, Any]:
     }
 
 
-def info_matrices(fx: float, fy: float, cx: float, cy: float) -> dict[str, np.ndarray]:
-    """D, K, R and P of a camera_info without distortion, flat."""
-    return {
-        "d": np.zeros(5),
-        "k": np.array((fx, 0, cx, 0, fy, cy, 0, 0, 1), np.float64),
-        "r": np.eye(3).ravel(),
-        "p": np.array((fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0), np.float64),
-    }
-
-
 def _flat(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values, np.float32).ravel()

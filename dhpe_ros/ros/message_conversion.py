@@ -11,9 +11,9 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from dhpe_ros.camera import Camera
+from dhpe_ros.media.camera_messages import info_fields
 from dhpe_ros.media.hand_fields import (
     hand_fields,
-    info_matrices,
     mesh_fields,
     points_fields,
     wrist_pose,
@@ -86,15 +86,9 @@ def camera_info_message(
 
 
 def info_of_camera(camera: Camera, header: Header) -> CameraInfo:
-    """The camera_info of a pinhole camera without distortion."""
-    matrices = info_matrices(camera.fx, camera.fy, camera.cx, camera.cy)
-    return CameraInfo(
-        header=header,
-        width=camera.width,
-        height=camera.height,
-        distortion_model="plumb_bob",
-        **{**matrices, "d": matrices["d"].tolist()},
-    )
+    """The camera_info beside the images of a camera."""
+    fields = info_fields(camera)
+    return CameraInfo(header=header, **{**fields, "d": fields["d"].tolist()})
 
 
 def targets_from_roi(roi: Any) -> list[Target]:
