@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 
 _BROWN_CONRADY = ("plumb_bob", "rational_polynomial")
-_FISHEYE = ("equidistant", "fisheye")
-MODELS = _BROWN_CONRADY + _FISHEYE
+FISHEYE = ("equidistant", "fisheye")
+MODELS = _BROWN_CONRADY + FISHEYE
 
 _NEWTON_STEPS = 30
 _CONVERGED = 1e-10  # of a focal length
@@ -194,7 +194,7 @@ def lens_of(model: str, coefficients: tuple[float, ...]) -> Lens:
     """
     if not coefficients:
         return BrownConrady()
-    if model in _FISHEYE:
+    if model in FISHEYE:
         return Equidistant(coefficients)
     if not any(coefficients):
         return BrownConrady()

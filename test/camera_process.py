@@ -54,7 +54,7 @@ class Camera:
 
     def obey(self, kind="noise", count=1, period=0.1, info=True, focal=300.0, encoding="rgb8",
              frame="camera", age=0.0, stamped=True, roi=None, size=(WIDTH, HEIGHT),
-             broken="", depth_m=0.0, depth_size=(WIDTH, HEIGHT)):  # fmt: skip
+             broken="", distortion=(), depth_m=0.0, depth_size=(WIDTH, HEIGHT)):  # fmt: skip
         """Publish ``count`` images; the ``(sec, nanosec)`` stamps of them."""
         stamps = []
         if roi:
@@ -70,7 +70,7 @@ class Camera:
                 nanoseconds = self.node.get_clock().now().nanoseconds - int(age * 1e9)
                 message.header.stamp.sec, message.header.stamp.nanosec = divmod(nanoseconds, 10**9)
             if info:
-                self.infos.publish(self.info(message, focal))
+                self.infos.publish(self.info(message, focal, distortion))
                 time.sleep(0.03)
             if depth_m:
                 pixels = np.full(depth_size[::-1], depth_m, np.float32)
@@ -81,8 +81,9 @@ class Camera:
             time.sleep(period)
         return stamps
 
-    def info(self, image, focal):
+    def info(self, image, focal, distortion):
         info = CameraInfo(header=image.header, width=WIDTH, height=HEIGHT)
+        info.distortion_model, info.d = "plumb_bob", list(distortion)
         info.k = [focal, 0.0, 160.0, 0.0, focal, 120.0, 0.0, 0.0, 1.0 if focal else 0.0]
         return info
 

@@ -39,12 +39,16 @@ def compressed(value: int, stamp_ns: int):
 
 
 def camera_info(stamp_ns: int, binning: int = 0):
-    matrix = np.array([30.0, 0, 15.5, 0, 31.0, 11.5, 0, 0, 1])
+    scale = max(binning, 1)
+    corner = np.array([0, 0, 0.5, 0, 0, 0.5, 0, 0, 0])
+    matrix = np.array([30.0, 0, 15.5, 0, 31.0, 11.5, 0, 0, 1]) + corner
+    matrix[:6] *= scale
+    matrix -= corner
     roi = TYPES.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
     kind = TYPES.types["sensor_msgs/msg/CameraInfo"]
     zeros, eye = np.zeros(5), np.eye(3).ravel()
     projection = np.zeros(12)
-    height, width = 24 * max(binning, 1), 32 * max(binning, 1)
+    height, width = 24 * scale, 32 * scale
     return kind(
         header(stamp_ns), height, width, "plumb_bob", zeros, matrix, eye, projection,
         binning, binning, roi,
@@ -120,12 +124,43 @@ def test_a_camera_info_counts_with_its_binning_and_only_if_it_has_the_image_s_si
         tmp_path / "binned", {"/camera/image": (image, 1), "/camera/camera_info": (binned, 1)}
     )
     (frame,) = open_media(bag).frames()
-    assert (frame.camera.fx, frame.camera.cx) == (15.0, 7.5)
+    assert (frame.camera.fx, frame.camera.cx) == (30.0, 15.5)
     bag = record(
         tmp_path / "other", {"/camera/image": (image, 1), "/camera/camera_info": (other_size, 1)}
     )
     (frame,) = open_media(bag).frames()
     assert frame.camera is None
+
+
+def test_raw_and_rectified_images_share_a_camera_info(tmp_path, caplog):
+    def distorted(stamp_ns):
+        info = camera_info(stamp_ns)
+        info.d, info.p = np.array((-0.3, 0.1, 0, 0, 0)), info.k.reshape(3, 3) * 2
+        info.p = np.pad(info.p, ((0, 0), (0, 1))).ravel()
+        info.p[[2, 6]] = 15.0, 11.0
+        return info
+
+    topics = {"/cam/image_rect": (image, 2), "/cam/image_raw": (image, 3)}
+    bag = record(tmp_path / "bag", topics | {"/cam/camera_info": (distorted, 2)})
+    cameras = [frame.camera for frame in open_media(bag).frames()]
+    assert [(c.fx, c.lens.distorts) for c in cameras] == [(30, True)] * 3
+    assert caplog.text.count("/cam/image_raw are taken for raw, with the plumb_bob") == 1
+    (rectified, _) = [frame.camera for frame in open_media(bag, "/cam/image_rect").frames()]
+    assert (rectified.fx, rectified.lens.distorts) == (60, False)
+    frames = open_media(bag, "/cam/image_rect", "raw").frames()
+    assert next(frames).camera == cameras[0]
+
+
+def test_a_camera_info_that_is_implausible_is_not_used_and_said_once(tmp_path, caplog):
+    def elsewhere(stamp_ns):
+        info = camera_info(stamp_ns)
+        info.k[2] = 400
+        return info
+
+    topics = {"/cam/image": (image, 2), "/cam/camera_info": (elsewhere, 1)}
+    frames = list(open_media(record(tmp_path / "bag", topics)).frames())
+    assert [frame.camera for frame in frames] == [None, None]
+    assert caplog.text.count("cx=400, lies outside the picture of 32x24") == 1
 
 
 def test_compressed_images(tmp_path):

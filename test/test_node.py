@@ -336,6 +336,20 @@ def test_a_zero_k_is_reported_once_and_the_result_is_not_metric(camera, node, ea
     assert "camera_info fits the images" in node.log()
 
 
+def test_implausible_intrinsics_are_reported_and_not_used(camera, ears):
+    assert not ears.hands_of(camera.send(focal=1e-3)[0]).hands[0].metric
+    assert ears.until(lambda: "fx=0.001 means a field of view of 180 degrees" in ears.status())
+
+
+def test_how_images_with_distortion_are_taken_is_said_once(camera, node, ears):
+    for _ in range(2):
+        stamp = camera.send(distortion=(-0.3, 0.1, 0.0, 0.0, 0.0))[0]
+        assert ears.hands_of(stamp).hands[0].metric
+    assert ears.until(lambda: ears.of("camera_info", stamp))
+    assert list(ears.of("camera_info", stamp)[0].d) == [-0.3, 0.1, 0.0, 0.0, 0.0]
+    assert node.log().count("/image are taken for raw, with the plumb_bob distortion") == 1
+
+
 def test_an_old_stamp_is_reported_with_the_remedy_and_not_processed(camera, node, ears):
     assert ears.set(max_age=1.0).successful
     try:

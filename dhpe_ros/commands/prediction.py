@@ -109,7 +109,7 @@ class Prediction:
                 if path.is_dir() and not is_bag(path):
                     yield from self._open_inputs(list_folder(path))
                 else:
-                    yield open_media(path, self._topic)
+                    yield open_media(path, self._topic, self._pipeline.config.camera.images)
             except MediaError as error:
                 self._report(error)
 

@@ -146,7 +146,7 @@ def _unknown(picture: Path, frame: int = 0) -> LabelledHand:
 
 
 def _with_camera(hand: LabelledHand, camera: Camera | None) -> LabelledHand:
-    if camera is None or hand.camera_px is not None:
+    if camera is None or hand.camera_px is not None or camera.lens.distorts:  # labels: pinholes
         return hand
     return replace(hand, camera_px=(camera.fx, camera.fy, camera.cx, camera.cy))
 

@@ -19,10 +19,11 @@ from dhpe_ros.media.videos import VideoFile
 __all__ = ["Frame", "Media", "MediaError", "is_bag", "is_sequence", "list_folder", "open_media"]
 
 
-def open_media(path: str | Path, topic: str = "") -> Media:
+def open_media(path: str | Path, topic: str = "", images: str = "auto") -> Media:
     """The reader that suits ``path``. Raises ``MediaError`` where there is nothing to read.
 
-    ``topic`` picks the image topic of a recording; empty lets the recording decide.
+    ``topic`` picks the image topic of a recording; empty lets the recording decide. ``images``
+    says whether these are ``raw`` or ``rectified``; ``auto`` goes by the topic's name.
     """
     path = Path(path)
     try:
@@ -30,13 +31,13 @@ def open_media(path: str | Path, topic: str = "") -> Media:
     except OSError as error:
         raise MediaError(path, reason(error)) from error
     if stat.S_ISDIR(mode):
-        return BagImages(path, topic) if is_bag(path) else ImageFolder(path)
+        return BagImages(path, topic, images) if is_bag(path) else ImageFolder(path)
     if stat.S_ISCHR(mode):
         return VideoFile(path, is_camera=True)
     if not stat.S_ISREG(mode):
         raise MediaError(path, "is neither a file, a folder nor a camera")
     if is_bag(path):
-        return BagImages(path, topic)
+        return BagImages(path, topic, images)
     return VideoFile(path) if path.suffix.lower() in VIDEO_SUFFIXES else ImageFile(path)
 
 

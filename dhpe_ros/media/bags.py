@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 
 from dhpe_ros.camera import Camera
-from dhpe_ros.media.camera_messages import camera_from_info
+from dhpe_ros.media.camera_messages import (
+    camera_from_info,
+    has_distortion,
+    how_taken,
+    is_rectified,
+)
 from dhpe_ros.media.frames import Frame, MediaError
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.media.stamps import stamp_ns
@@ -31,14 +36,17 @@ _log = logging.getLogger(__name__)
 class BagImages:
     """One image topic of a bag folder, ``.mcap`` or ``.db3``, with its camera_info if recorded.
 
-    ``topic`` empty takes the colour topic with the most messages. Raises ``MediaError`` when the
-    bag cannot be read or has no such topic.
+    ``topic`` empty takes the colour topic with the most messages; ``images`` says whether they are
+    raw or rectified, as ``is_rectified`` does. Raises ``MediaError`` when the bag cannot be read or
+    has no such topic.
     """
 
     is_sequence = True
 
-    def __init__(self, path: Path, topic: str = "") -> None:
+    def __init__(self, path: Path, topic: str = "", images: str = "auto") -> None:
         self.path = path
+        self._images_are = images
+        self._said: set[str] = set()
         self.name = str(path)
         with _open(path) as reader:
             counts = {
@@ -65,7 +73,7 @@ class BagImages:
                     f"{self.name} frame {index}",
                     index,
                     stamp_s=(received_ns - start_ns) / 1e9,
-                    camera=_camera(infos, image),
+                    camera=self._camera(infos, image),
                     time_ns=stamp_ns(message.header.stamp) or received_ns,
                     frame_id=message.header.frame_id,
                 )
@@ -86,6 +94,30 @@ class BagImages:
         except ValueError as error:
             raise MediaError(self.path, f"{self.topic}: {error}") from error
 
+    def _camera(self, infos: list[Any], image: np.ndarray) -> Camera | None:
+        """The camera of the first camera_info that fits ``(H, W, 3)``; None where none does."""
+        height, width = image.shape[:2]
+        reasons = []
+        for info in infos:
+            rectified = is_rectified(info, self.topic, self._images_are)
+            try:
+                camera = camera_from_info(info, width, height, rectified=rectified)
+            except ValueError as error:
+                reasons.append(f"{error}; it is not used")
+                continue
+            if has_distortion(info):
+                self._say(how_taken(info, self.topic, rectified))
+            return camera
+        for reason in reasons:
+            self._say(reason)
+        return None
+
+    def _say(self, text: str) -> None:
+        """Once: the next frames have the same camera_info."""
+        if text not in self._said:
+            self._said.add(text)
+            _log.warning("%s: %s", self.name, text)
+
     def _camera_infos(self, reader: Any) -> list[Any]:
         """The first camera_info of each topic beside the image topic, the nearest topic first."""
         infos = []
@@ -100,17 +132,6 @@ class BagImages:
                 for connection, _, data in islice(messages, 1):
                     infos.append(reader.deserialize(data, connection.msgtype))
         return infos
-
-
-def _camera(infos: list[Any], image: np.ndarray) -> Camera | None:
-    """The camera of the first camera_info that fits ``(H, W, 3)``; None where none does."""
-    height, width = image.shape[:2]
-    for info in infos:
-        try:
-            return camera_from_info(info, width, height)
-        except ValueError as error:
-            _log.debug("%s", error)
-    return None
 
 
 def _open(path: Path) -> Any:

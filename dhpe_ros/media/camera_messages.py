@@ -9,28 +9,23 @@ from typing import Any
 import numpy as np
 
 from dhpe_ros.camera import Camera, Rotation
-from dhpe_ros.lens import BrownConrady, lens_of
+from dhpe_ros.lens import FISHEYE, BrownConrady, lens_of
 
 _ORTHOGONAL = 1e-3  # that a rotation's rows may be off
-RAW, RECTIFIED = "raw", "rectified"
-_TOLD_BY = {"rect": RECTIFIED, "rectified": RECTIFIED, "undistorted": RECTIFIED, "raw": RAW}
+_RECTIFIED_WORDS = {"rect", "rectified", "undistorted"}
 
 
-def camera_from_info(
-    info: Any, width: int, height: int, *, topic: str = "", images: str = "auto"
-) -> Camera:
-    """The camera of the images ``width`` x ``height`` on ``topic``, after roi and binning.
+def camera_from_info(info: Any, width: int, height: int, *, rectified: bool) -> Camera:
+    """The camera of images ``width`` x ``height`` beside that camera_info, after roi and binning.
 
     ``info`` is a ``sensor_msgs/CameraInfo``, the same beside raw and rectified images. Raw ones
-    have K and D, rectified ones P, or K where P is not filled in; ``images`` says which they are,
-    or ``auto`` for what ``image_state`` finds. Both see the hands in the frame of the rectified
-    ones, as ``image_geometry`` does: R is counted in.
+    have K and D, rectified ones P, or K where P is not filled in. Both see the hands in the frame
+    of the rectified ones, as with ``image_geometry``: R is counted in.
 
     Raises ``ValueError`` with the remedy for a zero K, for another image size, and for what is
     implausible: ``Camera.check_plausible``, of the whole sensor.
     """
-    state = image_state(info, topic) if images == "auto" else images
-    projected = state == RECTIFIED and info.p[0] > 0 and info.p[5] > 0
+    projected = rectified and info.p[0] > 0 and info.p[5] > 0
     matrix, row = (info.p, 4) if projected else (info.k, 3)
     fx, fy, cx, cy = (float(matrix[i]) for i in (0, row + 1, 2, row + 2))
     if fx <= 0 or fy <= 0:
@@ -39,7 +34,7 @@ def camera_from_info(
             "camera_calibration cameracalibrator) or give the driver its calibration file"
         )
     lens, rotation = BrownConrady(), None
-    if state == RAW:
+    if not rectified:
         try:
             lens = lens_of(info.distortion_model, tuple(map(float, info.d)))
         except ValueError as error:
@@ -63,18 +58,40 @@ def camera_from_info(
     return sensor.cut(x, y, across, down).binned(step_x, step_y)
 
 
-def image_state(info: Any, topic: str) -> str:
-    """``raw`` or ``rectified``: which of the two the images of ``topic`` with that camera_info are.
+def is_rectified(info: Any, topic: str, images: str = "auto") -> bool:
+    """Whether the images on ``topic`` beside that camera_info are rectified, not raw.
 
-    The camera_info does not say. Where it has distortion it is told by the topic's name, the last
-    part of it with rect, rectified, undistorted or raw; without such a word the images are raw.
+    ``images`` may say so, ``raw`` or ``rectified``; a camera_info does not. With ``auto`` the last
+    part of the topic's name tells that has rect, rectified, undistorted or raw in it. Without
+    such a word images are raw where there is distortion.
     """
+    if images != "auto":
+        return images == "rectified"
     for part in reversed(PurePosixPath(topic).parts):
-        for word in re.split(r"[^a-z]+", part.lower()):
-            if word in _TOLD_BY:
-                return _TOLD_BY[word]
-    fisheye = info.distortion_model in ("equidistant", "fisheye")
-    return RAW if any(info.d) or (fisheye and len(info.d)) else RECTIFIED
+        words = set(re.split(r"[^a-z]+", part.lower()))
+        if words & _RECTIFIED_WORDS:
+            return True
+        if "raw" in words:
+            return False
+    return not has_distortion(info)
+
+
+def has_distortion(info: Any) -> bool:
+    """Whether the raw images of that camera_info differ from the rectified ones."""
+    return any(info.d) or (info.distortion_model in FISHEYE and len(info.d) > 0)
+
+
+def how_taken(info: Any, topic: str, rectified: bool) -> str:
+    """How the images on ``topic`` are understood, and what to do where that is wrong."""
+    model = info.distortion_model
+    if rectified:
+        done, other = f"without the {model} distortion of their camera_info", "raw"
+    else:
+        done, other = f"with the {model} distortion of their camera_info", "rectified"
+    return (
+        f"the images of {topic} are taken for {'rectified' if rectified else 'raw'}, {done}; "
+        f"if they are {other}, set camera.images to {other}"
+    )
 
 
 def info_fields(camera: Camera) -> dict[str, Any]:
@@ -101,9 +118,9 @@ def _region(info: Any) -> tuple[int, int, int, int]:
     across, down = roi.width or info.width, roi.height or info.height
     if x + across > info.width or y + down > info.height:
         raise ValueError(
-            f"the roi of camera_info, {across}x{down} pixels at {x},{y}, lies outside its sensor of "
-            f"{info.width}x{info.height}: width and height must be those of the whole sensor, K "
-            "too; or leave the roi zero where they are of the part already"
+            f"the roi of camera_info, {across}x{down} pixels at {x},{y}, lies outside its sensor "
+            f"of {info.width}x{info.height}: width, height and K must be those of the whole "
+            "sensor; or leave the roi zero where they are of the part already"
         )
     return x, y, across, down
 

@@ -26,7 +26,12 @@ from std_srvs.srv import SetBool, Trigger
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
 from dhpe_ros.engines.store import EngineError
-from dhpe_ros.media.camera_messages import camera_from_info, may_be_distorted
+from dhpe_ros.media.camera_messages import (
+    camera_from_info,
+    has_distortion,
+    how_taken,
+    is_rectified,
+)
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.depth import DepthInput
@@ -70,6 +75,8 @@ class HandNode(Node):
         self._statistics = Statistics()
         self._enabled = True
         self._camera_info: CameraInfo | None = None
+        self._camera_in_use = "assumed"  # in words
+        self._told = ""  # of the images, how they are taken
         self._frame_id = ""  # of the last results
         self._worker = LatestWorker(self._process, self._on_failure)
         self._drawing = OneBehind("hand_drawing", self._on_drawing_failure)
@@ -143,6 +150,7 @@ class HandNode(Node):
         values = {
             "backend": networks.name,
             "profile": self._config.model.profile,
+            "camera": self._camera_in_use,
             **self._statistics.values(),
             "images lost on the way": str(self._images.lost),
             "images dropped (newer came)": str(self._worker.dropped),
@@ -204,23 +212,22 @@ class HandNode(Node):
         self, info: CameraInfo | None, frame_id: str, width: int, height: int
     ) -> Camera | None:
         """The camera of an image, or None where it has to be assumed: the reason is reported."""
+        self._camera_in_use = "assumed"
         if info is None:
             return None
+        topic = self.resolve_topic_name(self._image_topic)
+        rectified = is_rectified(info, topic, self._config.camera.images)
         try:
-            camera = camera_from_info(info, width, height)
+            camera = camera_from_info(info, width, height, rectified=rectified)
         except ValueError as error:
             assumed = f"{self._config.camera.field_of_view_deg:g} degrees are assumed, not metric"
             self._troubles.report("camera_info", f"{error}; until then {assumed}", once=True)
             return None
-        if may_be_distorted(info):
-            self._troubles.report(
-                "distortion",
-                "camera_info has distortion and no projection matrix: the images may not be "
-                "rectified and hands would be bent. Feed image_rect, as image_proc makes it",
-                once=True,
-            )
-        else:
-            self._troubles.clear("distortion")
+        self._camera_in_use = "rectified" if rectified else f"raw, {camera.lens.model}"
+        taken = how_taken(info, topic, rectified)
+        if has_distortion(info) and taken != self._told:
+            self.get_logger().info(taken)
+            self._told = taken
         if info.header.frame_id != frame_id:
             self._troubles.report(
                 "camera_info",
