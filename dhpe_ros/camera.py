@@ -9,7 +9,7 @@ import numpy as np
 
 from dhpe_ros.lens import BrownConrady, Equidistant, Lens
 
-_FIELDS_OF_VIEW_DEG = (5.0, 170.0, 280.0)  # at least; at most without, and with a fisheye lens
+_FIELDS_OF_VIEW_DEG = (2.0, 170.0, 280.0)  # at least; at most without, and with a fisheye lens
 _OFF_CENTRE = 0.2  # of the width or height: principal point from the middle
 _OBLONG = 1.5  # fx over fy, or the other way round
 _ONE_PIXEL = 0.1  # that a pixel may miss itself by, there and back

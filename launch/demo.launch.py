@@ -18,7 +18,10 @@ FRAME = "camera_optical_frame"
 ARGUMENTS = {
     "input": ("", "image, video, folder, /dev/video0 or recording; empty: the clip that ships"),
     "rate": ("0.0", "frames a second; 0.0: the input's own rate"),
-    "intrinsics": ("", "fx,fy,cx,cy of its camera in pixels, if nothing says them"),
+    "intrinsics": (
+        "",
+        "fx,fy,cx,cy[,MODEL,k1,k2,...] of its camera in pixels, if nothing says them",
+    ),
     "rviz": ("true", "start RViz: true or false"),
 }
 

@@ -203,6 +203,28 @@ def test_intrinsics_place_the_hand(predict, tmp_path):
     assert joints[1][9, 2] == pytest.approx(2 * joints[0][9, 2], rel=0.02)
 
 
+def test_the_lens_counts_where_the_intrinsics_name_it(predict, tmp_path):
+    path = picture(tmp_path / "hand.png")
+    angles = []
+    for lens in ("", ",equidistant,0,0,0,0"):
+        assert predict(path, "--box", "0,0,30,30", "--intrinsics", f"40,40,39.5,29.5{lens}") == 0
+        (hand,) = json.loads((tmp_path / "out/hand.json").read_text())["hands"]
+        x, y, z = hand["joints_m"][9]
+        angles.append(np.arctan2(np.hypot(x, y), z))
+    assert angles[1] > angles[0] + 0.1  # about 0.71 rad, not its arc tangent, 0.62
+
+
+def test_intrinsics_that_cannot_be_the_picture_s_are_said_and_not_used(predict, tmp_path, capsys):
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / "in" / name, shape=(320, 240))
+    assert predict(tmp_path / "in", "--intrinsics", "160,120,480,480") == 0
+    said = capsys.readouterr().err
+    assert said.count("cx=480, lies outside the picture of 240x320 pixels") == 1
+    assert "in/a.png: --intrinsics" in said
+    hands = json.loads((tmp_path / "out/b.json").read_text())["hands"]
+    assert [hand["metric"] for hand in hands] == [False]
+
+
 def test_the_box_says_where_to_look(predict, tmp_path, capsys):
     path = picture(tmp_path / "hand.png", shape=(200, 300))
     assert predict(path, "--box", "200,100,60,60") == 0
@@ -219,9 +241,11 @@ def test_the_box_says_where_to_look(predict, tmp_path, capsys):
         (["--box", "1,2,3"], "a box is 'x,y,width,height'"),
         (["--box", "1,2,0,4"], "positive width and height"),
         (["--box", "1,2,nan,4"], "must be finite"),
-        (["--intrinsics", "500,500"], "--intrinsics: intrinsics are 'fx,fy,cx,cy'"),
-        (["--intrinsics", "500,500,a,b"], "--intrinsics: intrinsics are 'fx,fy,cx,cy'"),
+        (["--intrinsics", "500,500"], "--intrinsics: intrinsics are 'fx,fy,cx,cy"),
+        (["--intrinsics", "500,500,a,b"], "--intrinsics: intrinsics are 'fx,fy,cx,cy"),
         (["--intrinsics", "0,0,320,240"], "fx, fy > 0"),
+        (["--intrinsics", "500,500,320,240,omni,0.1"], "'omni' is not known; known are plumb_bob"),
+        (["--intrinsics", "500,500,320,240,plumb_bob,0.1"], "coefficients, got 1"),
         (["--refine", "-1"], "refinement.steps must be >= 0"),
         (["--refine", "many"], "--refine: invalid int value"),
         (["--frames", "0"], "--frames must be >= 1"),

@@ -13,7 +13,7 @@ import yaml
 from dhpe_ros.commands import CommandError
 from dhpe_ros.config import Config
 from dhpe_ros.errors import one_line
-from dhpe_ros.intrinsics import Intrinsics
+from dhpe_ros.intrinsics import FORM, Intrinsics
 
 if TYPE_CHECKING:
     from dhpe_ros.pipeline import HandPipeline
@@ -63,7 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--refine", metavar="N", type=int, help="refinement steps; 0 turns it off (default: 50)")
     add("--box", metavar="x,y,w,h|full", help="where the hand is, in pixels (default: full)")
     add("--side", choices=("auto", "left", "right"), help="which hand it is (default: auto)")
-    add("--intrinsics", metavar="fx,fy,cx,cy", help="of the camera, in pixels of the images")
+    lens = "of the camera, in pixels; MODEL and k: distortion_model and D of raw images, as in ROS"
+    add("--intrinsics", metavar=FORM, help=lens)
     add("--hand-model", metavar="FILE", help="MANO-format hand instead of the open one")
     add("--weights", metavar="FILE", help="safetensors instead of the profile's own")
     add("--device", help="torch device: auto, cpu, cuda ... (default: auto)")

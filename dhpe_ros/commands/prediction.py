@@ -88,6 +88,7 @@ class Prediction:
         self._every_mesh = every_mesh
         self._bag_storage = bag_storage
         self._bar = tqdm(disable=True)
+        self._doubts: set[str] = set()  # about the intrinsics, said already
 
     def run(self, inputs: Iterable[Path]) -> None:
         """Do all inputs; what fails is reported and counted. Raises ``OSError`` from writing."""
@@ -190,7 +191,17 @@ class Prediction:
         if self._intrinsics is None:
             return frame.camera
         height, width = frame.image.shape[:2]
-        return self._intrinsics.camera(width, height)
+        try:
+            return self._intrinsics.camera(width, height)
+        except ValueError as error:
+            if str(error) not in self._doubts:
+                self._doubts.add(str(error))
+                degrees = self._pipeline.config.camera.field_of_view_deg
+                self._tell(
+                    f"dhpe: warning: {frame.name}: --intrinsics: {error}; {degrees:g} degrees are "
+                    "assumed for such pictures, not metric"
+                )
+            return None
 
     def _check_box(self, frame: Frame) -> None:
         text = self._pipeline.config.tracking.box

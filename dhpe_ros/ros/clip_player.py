@@ -35,7 +35,9 @@ class ClipConfig:
     rate: float = setting(
         0.0, "frames a second; 0: the input's own rate", at_least=0.0, at_most=1000.0
     )
-    intrinsics: str = setting("", "fx,fy,cx,cy of the camera in pixels; empty: as the input says")
+    intrinsics: str = setting(
+        "", "fx,fy,cx,cy[,MODEL,k1,k2,...] of the camera in pixels; empty: as the input says"
+    )
     frame_id: str = setting("camera_optical_frame", "frame of the images")
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dhpe_ros.intrinsics import Intrinsics
+from dhpe_ros.intrinsics import FORM, Intrinsics
 from dhpe_ros.media import Frame, Media, MediaError, open_media
 from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 from dhpe_ros.ros.demo_report import SHIPPED_CLIP, Findings, Truth, table
@@ -60,7 +60,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", metavar="DIR", type=Path, default=Path("demo_output"), help="where to write")
     add("--frames", metavar="N", type=int, help=f"send at most N frames (default: {FRAME_LIMIT})")
     add("--rate", metavar="HZ", type=float, help="send at this rate, answered or not")
-    add("--intrinsics", metavar="fx,fy,cx,cy", help="of the camera, in pixels of the input")
+    lens = "of the camera, in pixels of the input; distortion as in predict"
+    add("--intrinsics", metavar=FORM, help=lens)
     add("--topic", default="", help="image topic of a recording (default: the busiest one)")
     domain = "ROS_DOMAIN_ID, to watch along from other ROS programs (default: one of its own)"
     add("--domain", metavar="ID", type=int, help=domain)
