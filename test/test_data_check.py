@@ -54,7 +54,7 @@ def test_what_is_wrong_is_named_by_file(tmp_path, capsys):
         (folder / f"evaluation/color/{number:05d}.png").unlink()
     code, text = check(capsys, folder)
     assert code == 1
-    assert "00001.png: not a readable picture" in text
+    assert "00001.png: is not a picture that can be decoded (it holds text)" in text
     assert "00002.png: joints in 3D project up to" in text
     assert "evaluation/color/00000.png" in text
     assert "evaluation/color/00001.png" in text, "all that is missing is named"

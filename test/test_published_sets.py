@@ -165,7 +165,7 @@ def test_what_is_wrong_with_rhd_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"00001.png, but the labels list it; unpack"):
         read_rhd(folder, "test")
     (folder / "evaluation/color/00001.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"00001.png: not a readable picture"):
+    with pytest.raises(ValueError, match=r"00001.png: is not a picture"):
         read_rhd(folder, "test")[1].image()
 
 

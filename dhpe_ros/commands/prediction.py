@@ -110,7 +110,9 @@ class Prediction:
                 if path.is_dir() and not is_bag(path):
                     yield from self._open_inputs(list_folder(path))
                 else:
-                    yield open_media(path, self._topic, self._pipeline.config.camera.images)
+                    config = self._pipeline.config
+                    limit = config.media.max_megapixels
+                    yield open_media(path, self._topic, config.camera.images, limit)
             except MediaError as error:
                 self._report(error)
 
@@ -162,7 +164,7 @@ class Prediction:
                     frame_stem = f"{stem}_{frame.index:06d}"
                     content = _frame_content(media, frame, hands)
                     write_json(self._output / f"{frame_stem}.json", content)
-                    clip.write(draw_overlay(frame.image, hands))
+                    clip.write(draw_overlay(frame.image, hands), frame.stamp_s)
                     if bag is not None:
                         bag.write(frame, camera, hands)
                     self._keep_meshes(best, hands, frame, frame_stem)

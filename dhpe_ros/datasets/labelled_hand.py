@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from dhpe_ros.datasets.samples import Sample, StoredSample
+from dhpe_ros.media.pictures import read_image
 from dhpe_ros.types import MIDDLE_MCP, Box, Side
 
 _NAMED = 5  # missing files that an error names
@@ -37,7 +38,7 @@ class LabelledHand:
 
     def image(self) -> np.ndarray:
         """``(H, W, 3)`` uint8 RGB. Raises ``ValueError`` for a file that is not a picture."""
-        return read_picture(self.picture)
+        return read_image(self.picture)
 
     def mask(self) -> np.ndarray | None:
         """``(H, W)`` bool. Raises ``ValueError`` for a file that is not a picture."""
@@ -55,21 +56,9 @@ class LabelledHand:
         return None if self.mesh_file is None else np.load(self.mesh_file)
 
 
-def read_picture(file: Path) -> np.ndarray:
-    """``(H, W, 3)`` uint8 RGB. Raises ``ValueError`` for a file that is not a picture."""
-    return cv2.cvtColor(_read(file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-
-
 def read_grey(file: Path) -> np.ndarray:
     """``(H, W)`` uint8. Raises ``ValueError`` for a file that is not a picture."""
-    return _read(file, cv2.IMREAD_GRAYSCALE)
-
-
-def _read(file: Path, kind: int) -> np.ndarray:
-    image = cv2.imread(str(file), kind)
-    if image is None:
-        raise ValueError(f"{file}: not a readable picture")
-    return image
+    return cv2.cvtColor(read_image(file), cv2.COLOR_RGB2GRAY)
 
 
 def stored_sample(hand: LabelledHand, source: str) -> StoredSample:

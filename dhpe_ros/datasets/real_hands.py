@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 
 from dhpe_ros.datasets.label_files import LabelledFrame, read_frames, read_hands
-from dhpe_ros.datasets.labelled_hand import LabelledHand, read_grey, read_picture
+from dhpe_ros.datasets.labelled_hand import LabelledHand, read_grey
 from dhpe_ros.datasets.samples import Sample
+from dhpe_ros.media.pictures import read_image
 from dhpe_ros.types import MIDDLE_MCP, Box, Side
 
 _DEPTH_TRUST = 0.2  # of another tracker's depth
@@ -52,7 +53,7 @@ def load_frames(folder: Path, split: str) -> tuple[list[Sample], list[np.ndarray
 def read_whole_pictures(folder: Path, split: str) -> Iterator[tuple[LabelledFrame, np.ndarray]]:
     """What ``frames/`` says of its pictures, and these (H, W, 3) uint8 RGB."""
     frames = list(read_frames(folder / "frames", split == "train"))
-    pictures = together(lambda frame: read_picture(frame.picture), frames)
+    pictures = together(lambda frame: read_image(frame.picture), frames)
     return zip(frames, pictures, strict=True)
 
 

@@ -27,8 +27,7 @@ from dhpe_ros.datasets.label_files import (
 from dhpe_ros.datasets.labelled_hand import LabelledHand
 from dhpe_ros.datasets.rhd import is_rhd, read_rhd
 from dhpe_ros.datasets.stb import is_stb, read_stb
-from dhpe_ros.media import MediaError, is_bag, is_sequence, list_folder, open_media
-from dhpe_ros.media.suffixes import IMAGE_SUFFIXES
+from dhpe_ros.media import Kind, MediaError, is_bag, is_sequence, kind_of, list_folder, open_media
 from dhpe_ros.types import JOINT_COUNT, Side
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -131,7 +130,7 @@ def open_demo() -> LabelledSet:
 def _pictures(folder: Path) -> list[LabelledHand]:
     """The pictures of a folder without labels."""
     try:
-        files = [path for path in list_folder(folder) if path.suffix.lower() in IMAGE_SUFFIXES]
+        files = [path for path in list_folder(folder) if kind_of(path) is Kind.PICTURE]
     except MediaError:
         files = []
     if not files:

@@ -11,41 +11,61 @@ import stat
 from pathlib import Path
 
 from dhpe_ros.media.bags import BagImages
+from dhpe_ros.media.folders import ImageFolder, list_folder
 from dhpe_ros.media.frames import Frame, Media, MediaError, reason
-from dhpe_ros.media.pictures import ImageFile, ImageFolder, list_folder
-from dhpe_ros.media.suffixes import BAG_METADATA, BAG_SUFFIXES, VIDEO_SUFFIXES
-from dhpe_ros.media.videos import VideoFile
+from dhpe_ros.media.kinds import Kind, is_bag, is_sequence, kind_of, looks_like
+from dhpe_ros.media.picture_header import MAX_MEGAPIXELS
 
-__all__ = ["Frame", "Media", "MediaError", "is_bag", "is_sequence", "list_folder", "open_media"]
+__all__ = [
+    "Frame",
+    "Kind",
+    "Media",
+    "MediaError",
+    "is_bag",
+    "is_sequence",
+    "kind_of",
+    "list_folder",
+    "open_media",
+]
 
 
-def open_media(path: str | Path, topic: str = "", images: str = "auto") -> Media:
+def open_media(
+    path: str | Path,
+    topic: str = "",
+    images: str = "auto",
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Media:
     """The reader that suits ``path``. Raises ``MediaError`` where there is nothing to read.
 
     ``topic`` picks the image topic of a recording; empty lets the recording decide. ``images``
-    says whether these are ``raw`` or ``rectified``; ``auto`` goes by the topic's name.
+    says whether these are ``raw`` or ``rectified``; ``auto`` goes by the topic's name. Pictures of
+    more than ``max_megapixels`` are refused before they are decoded.
     """
     path = Path(path)
     try:
         mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            path.open("rb").close()
     except OSError as error:
         raise MediaError(path, reason(error)) from error
+    if is_bag(path):
+        return BagImages(path, topic, images, max_megapixels)
     if stat.S_ISDIR(mode):
-        return BagImages(path, topic, images) if is_bag(path) else ImageFolder(path)
+        return ImageFolder(path, max_megapixels)
+    # Loaded here, so that the node, which needs neither Pillow nor FFmpeg, does not wait for them.
+    from dhpe_ros.media.pictures import ImageFile
+    from dhpe_ros.media.videos import CameraDevice, VideoFile
+
     if stat.S_ISCHR(mode):
-        return VideoFile(path, is_camera=True)
+        return CameraDevice(path)
     if not stat.S_ISREG(mode):
         raise MediaError(path, "is neither a file, a folder nor a camera")
-    if is_bag(path):
-        return BagImages(path, topic, images)
-    return VideoFile(path) if path.suffix.lower() in VIDEO_SUFFIXES else ImageFile(path)
-
-
-def is_bag(path: Path) -> bool:
-    """Whether ``path`` is a rosbag2 recording, by its name and the files beside it."""
-    return (path / BAG_METADATA).is_file() or path.suffix.lower() in BAG_SUFFIXES
-
-
-def is_sequence(path: Path) -> bool:
-    """Whether it has many pictures of one camera: a video, by its name, or a recording."""
-    return path.suffix.lower() in VIDEO_SUFFIXES or is_bag(path)
+    if path.stat().st_size == 0:
+        raise MediaError(path, "is empty")
+    readers = {Kind.PICTURE: ImageFile, Kind.VIDEO: VideoFile}
+    kind = kind_of(path)
+    if kind is None:
+        raise MediaError(
+            path, f"is neither a picture nor a video that can be decoded ({looks_like(path)})"
+        )
+    return readers[kind](path, max_megapixels)

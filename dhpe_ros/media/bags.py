@@ -19,6 +19,7 @@ from dhpe_ros.media.camera_messages import (
 )
 from dhpe_ros.media.frames import Frame, MediaError
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
+from dhpe_ros.media.picture_header import MAX_MEGAPIXELS
 from dhpe_ros.media.stamps import stamp_ns
 
 _DECODERS = {
@@ -43,9 +44,16 @@ class BagImages:
 
     is_sequence = True
 
-    def __init__(self, path: Path, topic: str = "", images: str = "auto") -> None:
+    def __init__(
+        self,
+        path: Path,
+        topic: str = "",
+        images: str = "auto",
+        max_megapixels: float = MAX_MEGAPIXELS,
+    ) -> None:
         self.path = path
         self._images_are = images
+        self._max_megapixels = max_megapixels
         self._said: set[str] = set()
         self.name = str(path)
         with _open(path) as reader:
@@ -90,7 +98,7 @@ class BagImages:
 
     def _decode(self, message: Any, kind: str) -> np.ndarray:
         try:
-            return _DECODERS[kind](message)
+            return _DECODERS[kind](message, self._max_megapixels)
         except ValueError as error:
             raise MediaError(self.path, f"{self.topic}: {error}") from error
 

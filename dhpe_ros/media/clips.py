@@ -2,54 +2,86 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
 DEFAULT_RATE_HZ = 15.0
+_TICK_S = Fraction(1, 90_000)  # fine enough for any rate, and what MPEG counts in
+_MAX_SIDE = 8192  # pixels; decoders refuse more
 
 
 class ClipWriter:
-    """An MPEG-4 clip that takes its size from the first frame; later frames are fitted into it.
+    """An H.264 clip that takes its size from the first frame; later frames are fitted into it.
 
     Use it as a context manager. A clip without frames leaves no file.
     """
 
     def __init__(self, path: str | Path, rate_hz: float | None = None) -> None:
+        """``rate_hz`` times the frames that come without a stamp."""
         self.path = Path(path)
-        self._rate_hz = rate_hz or DEFAULT_RATE_HZ
+        self._ticks_a_frame = max(1, round(1 / ((rate_hz or DEFAULT_RATE_HZ) * _TICK_S)))
+        self._container: av.container.OutputContainer | None = None
+        self._stream: av.VideoStream
         self._size: tuple[int, int] = (0, 0)
-        self._writer: cv2.VideoWriter | None = None
+        self._tick = -1
 
     def __enter__(self) -> ClipWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        if self._container is not None:
+            with self._container:
+                self._mux(None)
 
-    def write(self, image: np.ndarray) -> None:
-        """Append ``(H, W, 3)`` uint8 RGB. Raises ``OSError`` when the file cannot be made."""
-        if self._writer is None:
-            self._writer = self._open(image.shape[1], image.shape[0])
-        self._writer.write(_fit(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), *self._size))
+    def write(self, image: np.ndarray, stamp_s: float | None = None) -> None:
+        """Append ``(H, W, 3)`` uint8 RGB, to be shown at ``stamp_s``.
 
-    def _open(self, width: int, height: int) -> cv2.VideoWriter:
-        self._size = (width + width % 2, height + height % 2)  # the codec halves the colour planes
-        fourcc = cv2.VideoWriter_fourcc(*"mp4v")  # the one that OpenCV's packages can always write
-        writer = cv2.VideoWriter(str(self.path), fourcc, self._rate_hz, self._size)
-        if not writer.isOpened():
-            raise OSError(f"{self.path}: the clip cannot be written")
-        return writer
+        Stamps that do not rise are moved behind the last one. Raises ``OSError`` when the file
+        cannot be made.
+        """
+        try:
+            if self._container is None:
+                self._open(image.shape[1], image.shape[0])
+            self._encode(image, stamp_s)
+        except av.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise
+            raise OSError(f"{self.path}: the clip cannot be written: {error}") from error
+
+    def _encode(self, image: np.ndarray, stamp_s: float | None) -> None:
+        if stamp_s is None:
+            self._tick += 1 if self._tick < 0 else self._ticks_a_frame
+        else:
+            self._tick = max(self._tick + 1, round(stamp_s / _TICK_S))
+        frame = av.VideoFrame.from_ndarray(_fit(image, *self._size), format="rgb24")
+        frame.pts, frame.time_base = self._tick, _TICK_S
+        self._mux(frame)
+
+    def _mux(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._stream.encode(frame):
+            packet.duration = self._ticks_a_frame  # counts for the last one: no other follows
+            self._container.mux(packet)
+
+    def _open(self, width: int, height: int) -> None:
+        shrink = min(1.0, _MAX_SIDE / max(width, height))
+        # The codec halves the colour planes.
+        self._size = tuple(max(2, 2 * round(side * shrink / 2 + 0.25)) for side in (width, height))
+        container = av.open(str(self.path), "w")
+        # No frame waits for later ones: long clips need no memory, and a slow one nothing to flush.
+        stream = container.add_stream("h264", options={"preset": "veryfast", "tune": "zerolatency"})
+        stream.width, stream.height = self._size
+        stream.pix_fmt = "yuv420p"  # what every player shows
+        stream.codec_context.time_base = _TICK_S
+        self._container, self._stream = container, stream
 
 
 def _fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """``image`` shrunk where it must be, and centred on black."""
-    scale = min(width / image.shape[1], height / image.shape[0], 1.0)
-    if scale < 1.0:
-        size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    image = shrunk(image, min(width / image.shape[1], height / image.shape[0]))
     spare_x, spare_y = width - image.shape[1], height - image.shape[0]
     return cv2.copyMakeBorder(
         image,
@@ -59,3 +91,11 @@ def _fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
         spare_x - spare_x // 2,
         cv2.BORDER_CONSTANT,
     )
+
+
+def shrunk(image: np.ndarray, scale: float) -> np.ndarray:
+    """``(H, W, 3)`` made smaller; as it is where ``scale`` is 1 or more."""
+    if scale >= 1.0:
+        return image
+    size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

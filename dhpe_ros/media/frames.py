@@ -48,3 +48,11 @@ class Media(Protocol):
 def reason(error: OSError) -> str:
     """The system's words for what went wrong, for a message."""
     return (error.strerror or str(error)).lower()
+
+
+def turned(
+    image: np.ndarray, *, transposed: bool, flip_rows: bool, flip_columns: bool
+) -> np.ndarray:
+    """``(H, W, ...)`` exchanged along its diagonal, then its rows or columns put in reverse."""
+    image = image.swapaxes(0, 1) if transposed else image
+    return image[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]

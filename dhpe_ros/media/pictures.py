@@ -1,32 +1,50 @@
-"""Picture files and folders of them, as upright RGB of eight bits whatever they hold."""
+"""Picture files, as upright RGB of eight bits whatever they hold."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image, TiffImagePlugin
 
-from dhpe_ros.media.frames import Frame, MediaError, reason
-from dhpe_ros.media.suffixes import BAG_SUFFIXES, IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from dhpe_ros.media.frames import Frame, MediaError, reason, turned
+from dhpe_ros.media.kinds import looks_like
+from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size, encoded_size
 
+with suppress(ImportError):  # without it HEIC is refused, with the remedy
+    import pillow_heif
 
-def list_folder(folder: Path) -> list[Path]:
-    """The images and videos of a folder, itself only; ``2.png`` comes before ``10.png``.
+    pillow_heif.register_heif_opener()
 
-    Raises ``MediaError`` when there are none.
-    """
-    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES | BAG_SUFFIXES
-    try:
-        entries = [path for path in folder.iterdir() if path.is_file()]
-    except OSError as error:
-        raise MediaError(folder, reason(error)) from error
-    found = [p for p in entries if p.suffix.lower() in known and not p.name.startswith(".")]
-    if not found:
-        raise MediaError(folder, "the folder holds no images or videos (sub-folders are not read)")
-    return sorted(found, key=_natural)
+# Of Pillow's formats those that hold a photograph and say so in their first bytes.
+# fmt: off
+_FORMATS = (
+    "AVIF", "BMP", "DDS", "HEIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI",
+    "SGI", "SUN", "TIFF", "WEBP",
+)
+# fmt: on
+_WITH_CHECKED_HEADER = ("JPEG", "MPO", "PNG", "WEBP")
+
+# EXIF 2.32, tag 0x0112: exchange the axes, reverse the rows, reverse the columns.
+_ORIENTATION = 0x0112
+_TURNS = {
+    1: (False, False, False),
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+_HEADER_BYTES = 4096
+_WIDTH, _HEIGHT, _BITS = 256, 257, 258  # tags of TIFF
 
 
 class ImageFile:
@@ -36,87 +54,155 @@ class ImageFile:
     rate_hz = None
     is_sequence = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self.path = path
         self.name = str(path)
+        self._max_megapixels = max_megapixels
 
     def frames(self) -> Iterator[Frame]:
-        yield Frame(read_image(self.path), self.name)
+        yield Frame(read_image(self.path, self._max_megapixels), self.name)
 
 
-class ImageFolder:
-    """The pictures of a folder, one after the other; videos in it are left out."""
-
-    rate_hz = None
-    is_sequence = True
-
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self._paths = [p for p in list_folder(path) if p.suffix.lower() in IMAGE_SUFFIXES]
-        if not self._paths:
-            raise MediaError(path, "the folder holds no images")
-        self.count = len(self._paths)
-
-    def frames(self) -> Iterator[Frame]:
-        for index, path in enumerate(self._paths):
-            yield Frame(read_image(path), str(path), index)
+def is_picture(path: Path) -> bool:
+    """Whether the first bytes of a file are those of a picture that can be decoded."""
+    try:
+        with path.open("rb") as file:
+            return _own_header(file.read(_HEADER_BYTES)) is not None or bool(_opened(file))
+    except Exception:  # whatever a decoder makes of bytes that are not its own
+        return False
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
     """The picture in a file as upright ``(H, W, 3)`` uint8 RGB. Raises ``MediaError``.
 
     EXIF orientation is honoured; grey, CMYK, 16-bit and float pictures are converted; transparent
-    ones are laid over mid-grey.
+    ones are laid over mid-grey. The first page of several is taken. The size is read from the
+    header: more than ``max_megapixels`` are not decoded.
     """
+    path = Path(path)
     try:
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise MediaError(path, reason(error)) from error
-    if data.size == 0:
+    if not data:
         raise MediaError(path, "is empty")
     try:
-        return to_rgb8(_decode(data, path), path)
-    except (cv2.error, MemoryError) as error:
-        raise MediaError(path, "is too large to be decoded") from error
-
-
-def _decode(data: np.ndarray, path: str | Path) -> np.ndarray:
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if image is None:
-        raise MediaError(path, f"is not a picture that can be decoded ({_looks_like(data)})")
-    if data[:2].tobytes() == b"\xff\xd8":
-        return image
-    # Only the undecorated read keeps alpha, and only the other one turns the picture upright.
-    plain = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    return plain if plain is not None and plain.ndim == 3 and plain.shape[2] == 4 else image
-
-
-def _looks_like(data: np.ndarray) -> str:
-    """What the first bytes say, for the message."""
-    head = data[:64].tobytes()
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"avif"):
-        return "HEIC or AVIF; convert it to JPEG or PNG"
-    signatures = {b"\xff\xd8": "a damaged JPEG", b"\x89PNG": "a damaged PNG", b"%PDF": "a PDF"}
-    for signature, meaning in signatures.items():
-        if head.startswith(signature):
-            return meaning
-    is_text = all(byte >= 32 or byte in b"\t\n\r" for byte in head)
-    return "it holds text" if is_text else "damaged, or of an unknown format"
+        pixels = _decode(data, path, max_megapixels)
+    except MediaError:
+        raise
+    except Exception as error:  # decoders have no common error
+        raise MediaError(
+            path, f"is not a picture that can be decoded ({looks_like(path)})"
+        ) from error
+    return to_rgb8(pixels, path)
 
 
 def to_rgb8(image: np.ndarray, name: str | Path = "image") -> np.ndarray:
-    """OpenCV's grey, BGR or BGRA picture of any depth as ``(H, W, 3)`` uint8 RGB.
+    """A grey, RGB or RGBA picture of any depth as ``(H, W, 3)`` uint8 RGB.
 
     Raises ``MediaError`` for anything else.
     """
-    image = _to_8_bit(image, name)
-    if image.ndim == 2 or image.shape[2] == 1:
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    if image.shape[2] == 3:
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    if image.shape[2] == 4:
-        return _over_grey(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
-    raise MediaError(name, f"has {image.shape[2]} channels; 1, 3 or 4 are understood")
+    channels = 1 if image.ndim == 2 else image.shape[2]
+    if channels not in (1, 3, 4):
+        raise MediaError(name, f"has {channels} channels; 1, 3 or 4 are understood")
+    if channels == 4:
+        return _over_grey(_to_8_bit(image[..., :3], name), _opacity(image[..., 3:]))
+    image = np.ascontiguousarray(_to_8_bit(image, name))
+    return image if channels == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+
+
+def _decode(data: bytes, path: Path, max_megapixels: float) -> np.ndarray:
+    """Upright grey, RGB or RGBA pixels in their own depth. Raises whatever the decoder raises."""
+    if (deep_size := _deep_size(data)) is not None:
+        with _named(path):
+            check_size(*deep_size, max_megapixels)
+        if (pixels := _decode_deep(data)) is not None:
+            return pixels
+    with _opened(BytesIO(data)) as picture:
+        with _named(path):
+            checked = picture.format in _WITH_CHECKED_HEADER
+            check_size(*(encoded_size(data) if checked else picture.size), max_megapixels)
+        return _upright(_pixels(picture), picture)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What a header is refused for, with the name of the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise MediaError(path, str(error)) from error
+
+
+def _opened(file: Any) -> Image.Image:
+    """A picture of which only the header is read."""
+    Image.init()
+    return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
+
+
+def _pixels(picture: Image.Image) -> np.ndarray:
+    if picture.mode.startswith("I;16"):
+        return np.asarray(picture).astype(np.uint16)
+    if picture.mode == "I":  # what has 16 bits in the file
+        return np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
+    if picture.mode == "F":
+        return np.asarray(picture)
+    transparent = "transparency" in picture.info or picture.mode in (
+        "LA",
+        "La",
+        "PA",
+        "RGBA",
+        "RGBa",
+    )
+    return np.asarray(picture.convert("RGBA" if transparent else "RGB"))
+
+
+def _upright(pixels: np.ndarray, picture: Image.Image) -> np.ndarray:
+    # A TIFF's own orientation is part of its pixels, so its decoders turn it.
+    orientation = 1 if picture.format == "TIFF" else picture.getexif().get(_ORIENTATION, 1)
+    transposed, flip_rows, flip_columns = _TURNS.get(orientation, _TURNS[1])
+    return turned(pixels, transposed=transposed, flip_rows=flip_rows, flip_columns=flip_columns)
+
+
+# ---------------------------------------------------------------- more than eight bits a colour
+# Pillow keeps eight bits of a colour and knows no floating-point colours; OpenCV keeps both.
+
+
+def _deep_size(data: bytes) -> tuple[int, int] | None:
+    """``(width, height)`` of a picture of more than eight bits, else None."""
+    if data.startswith(b"\x89PNG") and data[24:25] == b"\x10":
+        return encoded_size(data)
+    if data.startswith((b"II*\x00", b"MM\x00*")):
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+        file = BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        return (tags[_WIDTH], tags[_HEIGHT]) if max(tags.get(_BITS, (1,))) > 8 else None
+    return _own_header(data[:_HEADER_BYTES])
+
+
+def _own_header(head: bytes) -> tuple[int, int] | None:
+    """``(width, height)`` of what Pillow does not know: Radiance, colours in PFM, deep PPM."""
+    if found := re.match(rb"P[F6]\s+(\d{1,9})\s+(\d{1,9})\s", head):
+        return int(found[1]), int(found[2])
+    if found := re.match(
+        rb"#\?R(?:ADIANC|GB)E\n.*?\n-Y (\d{1,9}) \+X (\d{1,9})\n", head, re.DOTALL
+    ):
+        return int(found[2]), int(found[1])
+    return None
+
+
+def _decode_deep(data: bytes) -> np.ndarray | None:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        return None
+    if pixels.ndim == 3:
+        order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
+        pixels = pixels[..., order]
+    if not data.startswith(b"\x89PNG"):
+        return pixels
+    with _opened(BytesIO(data)) as picture:
+        return _upright(pixels, picture)
 
 
 def _to_8_bit(image: np.ndarray, name: str | Path) -> np.ndarray:
@@ -132,11 +218,13 @@ def _to_8_bit(image: np.ndarray, name: str | Path) -> np.ndarray:
     raise MediaError(name, f"has pixels of type {image.dtype}; 8 and 16 bits are understood")
 
 
-def _over_grey(rgba: np.ndarray) -> np.ndarray:
-    alpha = rgba[..., 3:].astype(np.uint16)
-    return ((rgba[..., :3] * alpha + 128 * (255 - alpha) + 127) // 255).astype(np.uint8)
+def _opacity(alpha: np.ndarray) -> np.ndarray:
+    """uint8 of alpha, which fills the range of its type whatever the colours do."""
+    if np.issubdtype(alpha.dtype, np.floating):
+        return (np.clip(np.nan_to_num(alpha), 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+    return (alpha >> 8 * (alpha.itemsize - 1)).astype(np.uint8)
 
 
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+def _over_grey(rgb: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    share = opacity.astype(np.uint16)
+    return ((rgb * share + 128 * (255 - share) + 127) // 255).astype(np.uint8)

@@ -1,82 +1,219 @@
-"""Video files and cameras."""
+"""Video files, read by FFmpeg, and cameras."""
 
 from __future__ import annotations
 
 import logging
-import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
+import numpy as np
 
-from dhpe_ros.media.frames import Frame, MediaError
-from dhpe_ros.media.pictures import to_rgb8
+from dhpe_ros.media.frames import Frame, MediaError, turned
+from dhpe_ros.media.kinds import looks_like
+from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size
+
+# Of FFmpeg's formats those that hold moving pictures. Playlists, which name further files and
+# hosts, text, subtitles and stills stay out.
+_FORMATS = (
+    "mov,matroska,avi,flv,live_flv,mpegts,mpegtsraw,mpeg,mpegvideo,h264,hevc,m4v,av1,obu,ivf,ogg,"
+    "asf,gif,mxf,rm,dv,nut,wtv,mjpeg,yuv4mpegpipe"
+)
+_RATES_HZ = (0.1, 1000.0)  # others are taken for unknown
+_PIXEL_ASPECTS = (Fraction(1, 4), Fraction(4))
 
 _log = logging.getLogger(__name__)
 
 
 class VideoFile:
-    """A video file or a camera device; turned upright where the file says how it was held."""
+    """A video file, each frame as a player shows it: upright, and with square pixels.
+
+    Frames that are not square in the file are made wider or higher, never smaller. Stamps are the
+    file's own.
+    """
 
     is_sequence = True
 
-    def __init__(self, path: Path, *, is_camera: bool = False) -> None:
+    def __init__(self, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
         self.path = path
         self.name = str(path)
-        self.is_camera = is_camera
+        self._max_megapixels = max_megapixels
+        with self._opened() as (container, stream):
+            rate = stream.average_rate or stream.guessed_rate
+            low, high = _RATES_HZ
+            self.rate_hz = float(rate) if rate and low < rate <= high else None
+            self._told_count = stream.frames  # 0: the file does not tell
+            seconds = (container.duration or 0) / av.time_base
+            self.count = self._told_count or round(seconds * (self.rate_hz or 0.0)) or None
+            self._codec = stream.codec_context.name
+
+    def frames(self) -> Iterator[Frame]:
+        index, first_s, stamp_s = -1, None, 0.0
+        with self._opened() as (container, stream):
+            for index, picture in enumerate(self._decoded(container, stream)):
+                if picture.time is not None:
+                    first_s = picture.time if first_s is None else first_s
+                    stamp_s = picture.time - first_s
+                elif index:
+                    stamp_s += 1 / (self.rate_hz or 25.0)  # a raw stream: nothing says when
+                name = f"{self.name} frame {index}"
+                image = _shown(picture, stream.sample_aspect_ratio)
+                yield Frame(image, name, index, stamp_s)
+        if index < 0:
+            raise MediaError(
+                self.name,
+                f"no frame of its {self._codec} video can be decoded; convert it, as with "
+                "ffmpeg -i VIDEO converted.mp4",
+            )
+        if index + 1 < 0.9 * self._told_count:
+            told = self._told_count
+            _log.warning("%s: ends after %d of %d frames", self.name, index + 1, told)
+
+    def _decoded(
+        self, container: av.container.InputContainer, stream: av.VideoStream
+    ) -> Iterator[av.VideoFrame]:
+        """What can be decoded; damage in the middle costs only the frames that it hits."""
+        damaged = 0
+        stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(round(self._max_megapixels * 1e6))}
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                decoded = packet.decode()
+            except av.EOFError:
+                break
+            except av.FFmpegError as error:
+                _log.debug("%s: %s", self.name, error)
+                damaged += 1
+                if damaged > _MOST_DAMAGED:
+                    break
+                continue
+            yield from decoded
+        if damaged:
+            _log.warning("%s: damaged in %d places", self.name, damaged)
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+        """The file and its video. Raises ``MediaError``."""
+        try:
+            container = _open(self.path)
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError(
+                self.name, f"is not a video that can be decoded ({looks_like(self.path)})"
+            ) from error
+        with container:
+            stream = _video_of(container)
+            if stream is None:
+                raise MediaError(self.name, "holds no video")
+            if stream.codec_context is None:
+                raise MediaError(self.name, "has a video that this FFmpeg has no decoder for")
+            try:
+                check_size(stream.width, stream.height, self._max_megapixels)
+            except ValueError as error:
+                raise MediaError(self.name, str(error)) from error
+            yield container, stream
+
+
+_MOST_DAMAGED = 10_000  # places, before a file is given up
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file holds moving pictures, as its bytes say."""
+    try:
+        with _open(path) as container:
+            return _video_of(container) is not None
+    except (av.FFmpegError, ValueError):
+        return False
+
+
+def _open(path: Path) -> av.container.InputContainer:
+    return av.open(str(path), options={"format_whitelist": _FORMATS}, metadata_errors="replace")
+
+
+def _video_of(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The main video stream; the cover of a piece of music is none."""
+    streams = [s for s in container.streams.video if not s.disposition & _COVER]
+    best = container.streams.best("video")
+    stream = best if best in streams else next(iter(streams), None)
+    return stream if stream is not None and stream.width > 0 else None
+
+
+_COVER = av.stream.Disposition.attached_pic
+
+
+def _shown(picture: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB, upright, of square pixels; ``aspect`` is that of the file's."""
+    width, height = picture.width, picture.height
+    low, high = _PIXEL_ASPECTS
+    if aspect and aspect != 1 and low <= aspect <= high:
+        width, height = round(width * max(aspect, 1)), round(height / min(aspect, 1))
+    image = picture.to_ndarray(format="rgb24", width=width, height=height)
+    return np.ascontiguousarray(_upright(image, picture))
+
+
+def _upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
+    """Turned and mirrored as the display matrix says, which maps (x, y) of the file to the screen.
+
+    Angles between the quarter turns are left as they are.
+    """
+    data = picture.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return image
+    (a, b), (c, d) = np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2]
+    if a == 0 and d == 0 and b and c:
+        return turned(image, transposed=True, flip_rows=b < 0, flip_columns=c < 0)
+    if b == 0 and c == 0 and a and d:
+        return turned(image, transposed=False, flip_rows=d < 0, flip_columns=a < 0)
+    return image
+
+
+class CameraDevice:
+    """A camera that Linux knows as ``/dev/video*``; frames are stamped when they arrive."""
+
+    is_sequence = True
+    count = None
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
         capture = self._open()
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         rate_hz = capture.get(cv2.CAP_PROP_FPS)
         capture.release()
-        self.count = None if is_camera or count <= 0 else count
-        self.rate_hz = rate_hz if 0.1 < rate_hz <= 1000 else None
+        low, high = _RATES_HZ
+        self.rate_hz = rate_hz if low < rate_hz <= high else None
 
     def frames(self) -> Iterator[Frame]:
         capture = self._open()
-        index = 0
+        index, started = 0, None
         try:
             while True:
-                stamp_s = self._stamp_s(capture, index)
                 ok, image = capture.read()
+                now = time.monotonic()
                 if not ok:
                     break
-                name = f"{self.name} frame {index}"
-                yield Frame(to_rgb8(image, self.name), name, index, stamp_s)
+                started = now if started is None else started
+                rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                yield Frame(rgb, f"{self.name} frame {index}", index, now - started)
                 index += 1
         finally:
             capture.release()
-        if index == 0:
-            raise MediaError(self.name, "no frame of it can be decoded")
-        if self.is_camera:
-            raise MediaError(self.name, f"the camera stopped after {index} frames")
-        if self.count and index < 0.9 * self.count:
-            _log.warning("%s: ends after %d of %d frames", self.name, index, self.count)
-
-    def _stamp_s(self, capture: cv2.VideoCapture, index: int) -> float:
-        return index / self.rate_hz if self.rate_hz else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        raise MediaError(self.name, f"the camera stopped after {index} frames")
 
     def _open(self) -> cv2.VideoCapture:
-        backend = cv2.CAP_V4L2 if self.is_camera else cv2.CAP_FFMPEG
-        with _quiet_opencv():
-            capture = cv2.VideoCapture(self.name, backend)
-        if capture.isOpened():
-            return capture
-        if self.is_camera:
+        level = (
+            cv2.setLogLevel(0) if hasattr(cv2, "setLogLevel") else None
+        )  # its lines name nothing
+        try:
+            capture = cv2.VideoCapture(self.name, cv2.CAP_V4L2)
+        finally:
+            if level is not None:
+                cv2.setLogLevel(level)
+        if not capture.isOpened():
             raise MediaError(self.name, "the camera cannot be opened; is another program using it?")
-        empty = self.path.stat().st_size == 0
-        raise MediaError(self.name, "is empty" if empty else "is not a video that can be decoded")
-
-
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Keep OpenCV and FFmpeg from writing lines of their own, which name no file."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    if not hasattr(cv2, "setLogLevel"):  # not in every version
-        yield
-        return
-    level = cv2.setLogLevel(0)
-    try:
-        yield
-    finally:
-        cv2.setLogLevel(level)
+        return capture

@@ -24,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dhpe_ros.crop import crop_image, crop_to_image
+from dhpe_ros.datasets.labelled_hand import read_grey
 from dhpe_ros.datasets.real_hands import load_real_hands, together
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel
@@ -186,9 +187,10 @@ def _with_cut(sample: Sample, folder: Path) -> Sample:
     file = cut_file(folder, sample.name)
     if sample.opacity is not None or not file.is_file():
         return sample
-    opacity = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-    if opacity is None:
-        raise ValueError(f"{file}: not a readable mask; remove it or write the fits anew")
+    try:
+        opacity = read_grey(file)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it or write the fits anew") from error
     return replace(sample, mask=opacity, opacity=opacity)
 
 

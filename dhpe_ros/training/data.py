@@ -18,6 +18,8 @@ from dhpe_ros.datasets.rhd import read_rhd
 from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.datasets.stb import read_stb
 from dhpe_ros.hand_model import HandModel
+from dhpe_ros.media import Kind, MediaError, kind_of
+from dhpe_ros.media.pictures import read_image
 from dhpe_ros.synthetic.photo_fits import with_cuts
 from dhpe_ros.synthetic.synthesis import load_synthetic, random_samples
 from dhpe_ros.training.config import LIVE, NOTHING, DataConfig, TrainConfig
@@ -29,7 +31,6 @@ _SYNTHETIC_HELD_BACK = 100  # one of so many
 _LIVE_HELD_BACK, _LIVE_HELD_BACK_SEED = 100, 2**31 - 1
 _DATA_SET_HELD_BACK = 200  # at most, of the test part of a published set: checks stay short
 _BACKGROUND_SIDE = 512  # pixels, the shorter side of a background, at most
-_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm"}  # the last: NYU's raw ones
 
 
 @dataclass(frozen=True)
@@ -107,20 +108,21 @@ def load_backgrounds(folder: Path) -> list[np.ndarray]:
     """
     files = picture_files(folder)
     if not files:
-        raise FileNotFoundError(f"no pictures ({', '.join(sorted(_PICTURES))}) in {folder}")
+        raise FileNotFoundError(f"no pictures in {folder}")
     return list(together(_background, files))
 
 
 def picture_files(folder: Path) -> list[Path]:
     """Of pictures, in a folder and those in it."""
-    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in _PICTURES)
+    return sorted(file for file in folder.rglob("*") if kind_of(file) is Kind.PICTURE)
 
 
 def _background(file: Path) -> np.ndarray:
-    image = cv2.imread(str(file))
-    if image is None:
-        raise ValueError(f"{file} is not a picture that can be read; remove it from the folder")
+    try:
+        image = read_image(file)
+    except MediaError as error:
+        raise ValueError(f"{error}; remove it from the folder") from error
     smaller = _BACKGROUND_SIDE / min(image.shape[:2])
     if smaller < 1:
         image = cv2.resize(image, None, fx=smaller, fy=smaller, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(image[..., ::-1])
+    return image

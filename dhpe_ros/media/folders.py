@@ -1,0 +1,65 @@
+"""Folders of pictures."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from dhpe_ros.media.frames import Frame, MediaError, reason
+from dhpe_ros.media.kinds import Kind, kind_of
+from dhpe_ros.media.picture_header import MAX_MEGAPIXELS
+
+_NAMED = 5  # of the files that are left out
+
+_log = logging.getLogger(__name__)
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """The pictures, videos and recordings of a folder, itself only; ``2.png`` before ``10.png``.
+
+    Files that are neither are named in a warning; hidden ones are not. Raises ``MediaError`` when
+    there is nothing to read.
+    """
+    try:
+        entries = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
+    except OSError as error:
+        raise MediaError(folder, reason(error)) from error
+    entries.sort(key=_natural)
+    found = [path for path in entries if kind_of(path) is not None]
+    left_out = [path.name for path in entries if path not in set(found)]
+    if not found:
+        raise MediaError(folder, "the folder holds no images or videos (sub-folders are not read)")
+    if left_out:
+        names = ", ".join(left_out[:_NAMED]) + (" ..." if len(left_out) > _NAMED else "")
+        _log.warning(
+            "%s: files left out, neither image nor video: %d (%s)", folder, len(left_out), names
+        )
+    return found
+
+
+class ImageFolder:
+    """The pictures of a folder, one after the other; videos in it are left out."""
+
+    rate_hz = None
+    is_sequence = True
+
+    def __init__(self, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
+        self.name = str(path)
+        self._max_megapixels = max_megapixels
+        self._paths = [p for p in list_folder(path) if kind_of(p) is Kind.PICTURE]
+        if not self._paths:
+            raise MediaError(path, "the folder holds no images")
+        self.count = len(self._paths)
+
+    def frames(self) -> Iterator[Frame]:
+        from dhpe_ros.media.pictures import read_image
+
+        for index, path in enumerate(self._paths):
+            yield Frame(read_image(path, self._max_megapixels), str(path), index)
+
+
+def _natural(path: Path) -> list[tuple[int, int | str]]:
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
