@@ -63,6 +63,10 @@ class NodeProcess:
             assert time.monotonic() < end, f"no {words!r} in:\n{self.log()}"
             time.sleep(0.05)
 
+    def peak_memory_kib(self):
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0])
+
     def exit_code(self, timeout_s=60.0):
         return self._process.wait(timeout_s * PATIENCE)
 
@@ -145,6 +149,11 @@ class Ears:
         """The message of the last diagnostic."""
         diagnostics = self.heard["diagnostics"]
         return diagnostics[-1].status[0].message if diagnostics else ""
+
+    def value(self, key):
+        """A value of the last diagnostic; None where it has none."""
+        messages = self.heard["diagnostics"][-1:]
+        return next((p.value for m in messages for p in m.status[0].values if p.key == key), None)
 
     def hands_of(self, stamp, timeout_s=20.0):
         """The HandArray of an image."""
