@@ -15,7 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from dhpe_ros.array_pickle import ArrayUnpickler, RefusedError, read_array_pickle
+from dhpe_ros.array_pickle import (
+    ArrayUnpickler,
+    RefusedError,
+    StandIn,
+    as_array,
+    read_array_pickle,
+)
+from dhpe_ros.npz import read_npz
 from dhpe_ros.types import JOINT_COUNT
 
 VERTEX_COUNT = 778
@@ -36,6 +43,9 @@ SHAPES = {
     "hands_components": (45, 45),
     "hands_mean": (45,),
 }
+
+_MOST_NUMBERS = 10_000_000  # of a sparse matrix, unfolded
+_MOST_BYTES = 64 * 2**20  # of an array
 
 
 @dataclass(frozen=True)
@@ -59,24 +69,19 @@ def read_mano_file(path: str | Path) -> ManoFile:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no hand model at {path}")
-    raw = _read_npz(path) if path.suffix == ".npz" else _read_pickle(path)
+    if path.suffix == ".npz":
+        raw = read_npz(path, SHAPES, optional=EXTRAS, most_bytes=_MOST_BYTES)
+    else:
+        raw = _read_pickle(path)
     arrays = {key: _checked(path, key, raw.get(key), shape) for key, shape in SHAPES.items()}
     _check_topology(path, arrays)
-    extras = {k: np.asarray(v) for k, v in raw.items() if k in EXTRAS}
+    extras = {k: _array(path, k, raw[k]) for k in EXTRAS if k in raw}
     tips = np.asarray(extras.pop("tips", MANO_TIPS), np.int64)
     if tips.shape != (5,) or tips.min() < 0 or tips.max() >= VERTEX_COUNT:
         raise ValueError(f"{path}: 'tips' must be 5 vertex indices below {VERTEX_COUNT}")
     if "landmarks" in extras:
         _check_landmarks(path, extras["landmarks"])
     return ManoFile(arrays, tips, extras)
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except Exception as error:  # zipfile, zlib, ValueError for pickled members: all mean one thing
-        raise ValueError(f"{path}: not a readable .npz file ({error})") from error
 
 
 def _read_pickle(path: Path) -> dict[str, Any]:
@@ -86,7 +91,7 @@ def _read_pickle(path: Path) -> dict[str, Any]:
     return loaded
 
 
-class _ChumpyStandIn:
+class _ChumpyStandIn(StandIn):
     """Holds the pickled state of a chumpy object, whose code never runs."""
 
     state: Mapping[str, Any] = MappingProxyType({})  # a pickle may make objects without one
@@ -99,9 +104,9 @@ class _ChumpyStandIn:
 
     def resolve(self) -> np.ndarray:
         if "x" in self.state:  # chumpy.ch.Ch: a plain array
-            return np.asarray(self.state["x"])
+            return as_array(self.state["x"])
         if "a" in self.state and "idxs" in self.state:  # chumpy.reordering.Select
-            picked = _as_array(self.state["a"]).ravel()[np.asarray(self.state["idxs"])]
+            picked = as_array(self.state["a"]).ravel()[as_array(self.state["idxs"])]
             return picked.reshape(self.state.get("preferred_shape", picked.shape))
         raise ValueError("holds a chumpy expression this reader does not know")
 
@@ -123,7 +128,7 @@ class _ManoUnpickler(ArrayUnpickler):
         return super().find_class(module, name)
 
 
-class _SparseStandIn:
+class _SparseStandIn(StandIn):
     """The pickled state of a scipy.sparse compressed matrix; scipy is not needed to read it."""
 
     state: Mapping[str, Any] = MappingProxyType({})  # a pickle may make objects without one
@@ -135,12 +140,17 @@ class _SparseStandIn:
         self.state = state
 
     def resolve(self) -> np.ndarray:
-        data, indices, indptr = (np.asarray(self.state[k]) for k in ("data", "indices", "indptr"))
+        data, indices, indptr = (as_array(self.state[k]) for k in ("data", "indices", "indptr"))
         rows, columns = self.state.get("_shape", self.state.get("shape"))
         by_column = self.state.get("format", "csc") == "csc"
-        dense = np.zeros((columns, rows) if by_column else (rows, columns))
-        major = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-        np.add.at(dense, (major, indices), data)
+        major, minor = (columns, rows) if by_column else (rows, columns)
+        if not 0 <= major * minor <= _MOST_NUMBERS or len(indptr) != major + 1:
+            raise ValueError(f"is a sparse matrix of {rows} x {columns} that cannot be")
+        counts = np.diff(indptr)
+        if counts.min(initial=0) < 0 or counts.sum() != len(data):
+            raise ValueError("is a sparse matrix whose rows do not fit its numbers")
+        dense = np.zeros((major, minor))
+        np.add.at(dense, (np.repeat(np.arange(major), counts), indices), data)
         return dense.T if by_column else dense
 
 
@@ -151,23 +161,26 @@ def _reconstruct_stand_in(cls: type, *_args: object) -> Any:
     return cls()
 
 
-def _as_array(value: Any) -> np.ndarray:
-    return value.resolve() if hasattr(value, "resolve") else np.asarray(value)
+def _array(path: Path, key: str, value: Any) -> np.ndarray:
+    try:
+        return value if isinstance(value, np.ndarray) else as_array(value)
+    except Exception as error:  # a forged state can raise nearly anything
+        raise ValueError(f"{path}: key '{key}' is not a numeric array ({error})") from error
 
 
 def _checked(path: Path, key: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     if value is None:
         raise ValueError(f"{path}: key '{key}' is missing; is this a MANO hand (MANO_RIGHT.pkl)?")
-    try:
-        array = _as_array(value)
-        array = array.astype(np.int64 if key in ("f", "kintree_table") else np.float32)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
-        raise ValueError(f"{path}: key '{key}' is not a numeric array ({error})") from error
+    array = _array(path, key, value)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: key '{key}' must hold numbers, got {array.dtype}")
     if key == "shapedirs" and array.ndim == 3 and array.shape[2] > shape[2]:
         array = array[:, :, : shape[2]]  # some releases carry more components, by falling variance
     if array.shape != shape:
         raise ValueError(f"{path}: key '{key}' must have shape {shape}, got {array.shape}")
-    if key not in ("f", "kintree_table") and not np.isfinite(array).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = array.astype(np.int64 if key in ("f", "kintree_table") else np.float32)
+    if not np.isfinite(array).all():
         raise ValueError(f"{path}: key '{key}' holds values that are not finite")
     return array
 

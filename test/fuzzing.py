@@ -17,9 +17,9 @@ _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 30_000, 0x7FFFFFFF, 0x800000
 
 
 def mutated(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """``data`` with one to six changes, half of them near its beginning, where headers are."""
+    """``data`` with one to three changes, half of them near its beginning, where headers are."""
     changed = bytearray(data)
-    for _ in range(rng.randint(1, 6)):
+    for _ in range(rng.randint(1, 3)):
         if not changed:
             break
         near = min(len(changed), 64) if rng.random() < 0.5 else len(changed)

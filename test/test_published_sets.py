@@ -152,7 +152,7 @@ def test_what_is_wrong_with_rhd_is_said(tmp_path):
     for bad, said in (
         ([], "must map numbers of pictures to labels"),
         ({0: {**good[0], "uv_vis": np.zeros((21, 3))}}, "uv_vis of picture 0 must be 42 x 3"),
-        ({0: {"K": K_RHD}}, "uv_vis of picture 0 must be 42 x 3 numbers, got object"),
+        ({0: {"K": K_RHD}}, "uv_vis of picture 0 must be 42 x 3 numbers, is a NoneType"),
         ({0: {**good[0], "xyz": -good[0]["xyz"]}}, "xyz of picture 0 must lie in front"),
     ):
         labels.write_bytes(pickle.dumps(bad, protocol=2))

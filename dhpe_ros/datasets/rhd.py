@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dhpe_ros.array_pickle import read_array_pickle
+from dhpe_ros.array_pickle import as_array, read_array_pickle
 from dhpe_ros.datasets.labelled_hand import LabelledHand, evenly, read_grey, require_pictures
 from dhpe_ros.types import Side
 
@@ -70,14 +70,22 @@ def _read_labels(file: Path) -> dict[int, dict[str, np.ndarray]]:
     for number, label in labels.items():
         if not isinstance(number, int) or not isinstance(label, dict):
             raise ValueError(f"{file}: must map numbers of pictures to labels; {_REMEDY}")
-        for key, shape in _SHAPES.items():
-            array = np.asarray(label.get(key))
-            if array.shape != shape or array.dtype.kind not in "fiu":
-                raise ValueError(
-                    f"{file}: {key} of picture {number} must be {shape[0]} x {shape[1]} numbers, "
-                    f"got {array.dtype} {array.shape}; {_REMEDY}"
-                )
-    return labels
+    return {
+        number: {key: _numbers(file, number, label.get(key), key) for key in _SHAPES}
+        for number, label in labels.items()
+    }
+
+
+def _numbers(file: Path, number: int, value: object, key: str) -> np.ndarray:
+    rows, columns = _SHAPES[key]
+    must = f"{file}: {key} of picture {number} must be {rows} x {columns} numbers"
+    try:
+        array = as_array(value)
+    except ValueError as error:
+        raise ValueError(f"{must}, {error}; {_REMEDY}") from error
+    if array.shape != (rows, columns) or array.dtype.kind not in "fiu":
+        raise ValueError(f"{must}, got {array.dtype} {array.shape}; {_REMEDY}")
+    return array
 
 
 def _hand(part: Path, number: int, label: dict[str, np.ndarray]) -> LabelledHand | None:

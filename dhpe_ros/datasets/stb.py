@@ -168,7 +168,7 @@ def _read_mat(file: Path) -> dict:
             f"{file}: needs scipy to be read; pip install -r requirements/training.txt"
         ) from error
     try:
-        return loadmat(str(file))
+        return loadmat(str(file), variable_names=["handPara"])
     except Exception as error:  # whatever a broken file makes of the reader
         raise ValueError(
             f"{file}: not a readable MATLAB 5 file ({type(error).__name__}: {error}); {_REMEDY}"

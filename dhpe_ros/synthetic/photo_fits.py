@@ -29,6 +29,7 @@ from dhpe_ros.datasets.real_hands import load_real_hands, together
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
+from dhpe_ros.npz import read_npz
 from dhpe_ros.pose_space import pose_space_of
 from dhpe_ros.programs import run_program
 from dhpe_ros.projection import Projection
@@ -201,8 +202,8 @@ def load_photo_hands(real: Path, fits: Path, model: HandModel) -> list[PhotoHand
     """
     _require(fits)
     samples = {sample.name: sample for sample in load_real_hands(real, "train")}
-    with np.load(fits / "fits.npz") as archive:
-        names, parameters = archive["names"].tolist(), torch.from_numpy(archive["parameters"])
+    stored = read_npz(fits / "fits.npz", ("names", "parameters"))
+    names, parameters = stored["names"].tolist(), torch.from_numpy(stored["parameters"])
     if missing := [name for name in names if name not in samples]:
         raise ValueError(f"{fits} has fits of {missing[0]}, which is not in {real}; {_REMEDY}")
     projection = Projection(model).eval()

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
+from dhpe_ros.npz import read_npz
 from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.programs import run_program
 from dhpe_ros.rendering import Lights, Skin, covered, random_skin, render_hand
@@ -220,8 +221,7 @@ def load_synthetic(folder: Path) -> list[Sample]:
             "python -m dhpe_ros.synthetic.synthesis --output FOLDER"
         )
     pictures = np.load(folder / "pictures.npy", mmap_mode="r")
-    with np.load(folder / "labels.npz") as archive:
-        labels = {name: archive[name] for name in _LABELS}
+    labels = read_npz(folder / "labels.npz", _LABELS)
     return [
         Sample(
             image=picture[..., :3],

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dhpe_ros.datasets.samples import Sample
+from dhpe_ros.npz import read_npz
 
 _PICTURE = ("image", "mask", "opacity")
 _LABELS = ("joints_px", "relative_depth_px", "rotation", "pose", "shape")
@@ -74,8 +75,7 @@ def _write(path: Path, samples: list[Sample]) -> None:
 
 
 def _read(path: Path, source: str) -> list[Sample]:
-    with np.load(path) as archive:
-        arrays = {name: archive[name] for name in (*_PICTURE, *_LABELS)}
+    arrays = read_npz(path, (*_PICTURE, *_LABELS))
     count = len(arrays["image"])
     # Copies: a view would keep the whole file in memory for as long as one sample of it stays.
     return [

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dhpe_ros.array_pickle import read_array_pickle
+from dhpe_ros.array_pickle import as_array, read_array_pickle
 from dhpe_ros.datasets.rhd import ORDER
 from dhpe_ros.networks.posenet import NORM, PoseNet
 from dhpe_ros.networks.resnet import ResNet50
@@ -45,7 +45,10 @@ def load_posenet(network: PoseNet, path: Path) -> None:
         if key not in own:
             raise ValueError(f"{path}: has no {key}; expected {expected}")
         own.remove(key)
-        array = np.asarray(published[key], np.float32)
+        try:
+            array = as_array(published[key]).astype(np.float32)
+        except ValueError as error:
+            raise ValueError(f"{path}: {key} {error}; expected {expected}") from error
         if array.ndim == 4:
             array = array.transpose(3, 2, 0, 1)  # to output, input, height, width
         state[name] = torch.from_numpy(_base_to_tip(layer, array).copy())
