@@ -16,6 +16,7 @@ from dhpe_ros.media.image_messages import (
     fill_image,
     image_to_rgb,
 )
+from dhpe_ros.media.white_level import WhiteLevel
 
 H, W = 6, 8
 RNG = np.random.default_rng(5)
@@ -60,19 +61,32 @@ def test_grey_is_repeated_in_the_three_channels(encoding):
     np.testing.assert_array_equal(rgb, np.repeat(GREY[..., None], 3, -1))
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("bigendian", [False, True])
 @pytest.mark.parametrize("padding", [0, 3])
-def test_mono16_keeps_its_high_byte_in_either_endianness(bigendian, padding):
-    values = GREY.astype(np.uint16) * 256 + 17
-    stored = values.astype(">u2" if bigendian else "<u2")
+def test_16_bits_are_scaled_by_what_the_camera_fills(bits, bigendian, padding):
+    order = ">u2" if bigendian else "<u2"
+    grey = np.maximum(GREY, GREY.max() // 2)
+    grey[0, 0] = 255
+    stored = (grey.astype(np.uint16) << (bits - 8)).astype(order)
     rgb = image_to_rgb(message(stored, "mono16", padding, bigendian))
-    np.testing.assert_array_equal(rgb[..., 1], GREY)
+    np.testing.assert_array_equal(rgb[..., 1], grey)
+    colour = RGB.copy()
+    colour[0, 0, 0] = 255
+    stored = (colour[..., ::-1].astype(np.uint16) << (bits - 8)).astype(order)
+    rgb = image_to_rgb(message(stored, "bgr16", padding, bigendian))
+    np.testing.assert_array_equal(rgb, colour)
 
 
-@pytest.mark.parametrize("bigendian", [False, True])
-def test_bgr16_keeps_its_high_bytes(bigendian):
-    stored = (RGB[..., ::-1].astype(np.uint16) * 256 + 3).astype(">u2" if bigendian else "<u2")
-    np.testing.assert_array_equal(image_to_rgb(message(stored, "bgr16", 4, bigendian)), RGB)
+def test_a_stream_of_16_bits_does_not_flicker():
+    white = WhiteLevel()
+    dim, bright = (message(np.full((H, W), v, np.uint16), "mono16") for v in (1000, 4000))
+    seen = [image_to_rgb(sent, white=white)[0, 0, 0] for sent in (dim, bright, dim, bright)]
+    assert seen == [250, 250, 62, 250]
+    png = cv2.imencode(".png", np.full((H, W), 1000, np.uint16))[1].tobytes()
+    sent = SimpleNamespace(format="mono16; png compressed ", data=png)
+    assert compressed_to_rgb(sent, white=white)[0, 0].tolist() == [62, 62, 62]
+    assert compressed_to_rgb(sent)[0, 0].tolist() == [250, 250, 250]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +114,9 @@ def test_bayer_gives_the_colour_of_a_plain_wall(pattern, depth):
     cell = np.array([wall[letter] for letter in pattern], np.uint8).reshape(2, 2)
     mosaic = np.tile(cell, (H // 2, W // 2))
     stored = mosaic if depth == 8 else (mosaic.astype("<u2") << 8)
-    rgb = image_to_rgb(message(stored, f"bayer_{pattern}{depth}", padding=4))
+    white = WhiteLevel()
+    white.to_8_bit(np.array([65535], np.uint16))
+    rgb = image_to_rgb(message(stored, f"bayer_{pattern}{depth}", padding=4), white=white)
     np.testing.assert_array_equal(rgb[2:-2, 2:-2], np.full((H - 4, W - 4, 3), (220, 120, 30)))
 
 

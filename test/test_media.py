@@ -141,8 +141,14 @@ def test_16_bit_pictures_use_the_whole_8_bit_range(tmp_path, bits):
 
 
 def test_float_picture_is_taken_from_zero_to_one():
-    values = np.array([[0.0, 0.5, 1.0, 7.0, np.nan, -1.0]], np.float32)
-    np.testing.assert_array_equal(to_rgb8(values)[0, :, 0], (0, 128, 255, 255, 0, 0))
+    values = np.array([[0.0, 0.5, 1.0, 3.0, np.nan, -1.0, np.inf]], np.float32)
+    np.testing.assert_array_equal(to_rgb8(values)[0, :, 0], (0, 128, 255, 255, 0, 0, 0))
+
+
+@pytest.mark.parametrize("white", [255, 4095, 65535])
+def test_float_picture_with_the_values_of_integers_is_not_white(white):
+    values = np.array([[0.0, 0.25, 0.5, 1.0]], np.float32) * white
+    np.testing.assert_array_equal(to_rgb8(values)[0, :, 0], (0, 64, 128, 255))
 
 
 @pytest.mark.parametrize(
@@ -491,3 +497,10 @@ def test_clip_without_frames_leaves_no_file(tmp_path):
     with ClipWriter(tmp_path / "none.mp4"):
         pass
     assert not (tmp_path / "none.mp4").exists()
+
+
+def test_a_folder_of_16_bit_pictures_does_not_flicker(tmp_path):
+    for index, value in enumerate((1000, 4000, 1000)):
+        write(tmp_path / f"{index}.png", np.full((4, 4), value, np.uint16))
+    brightness = [frame.image[0, 0, 0] for frame in open_media(tmp_path).frames()]
+    assert brightness == [250, 250, 62]

@@ -21,6 +21,7 @@ from dhpe_ros.media.frames import Frame, MediaError
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS
 from dhpe_ros.media.stamps import stamp_ns
+from dhpe_ros.media.white_level import WhiteLevel
 
 _DECODERS = {
     "sensor_msgs/msg/Image": image_to_rgb,
@@ -71,11 +72,11 @@ class BagImages:
     def frames(self) -> Iterator[Frame]:
         with _open(self.path) as reader:
             infos = self._camera_infos(reader)
-            start_ns = None
+            start_ns, white = None, WhiteLevel()
             for index, (connection, received_ns, data) in enumerate(self._images(reader)):
                 start_ns = received_ns if start_ns is None else start_ns
                 message = reader.deserialize(data, connection.msgtype)
-                image = self._decode(message, connection.msgtype)
+                image = self._decode(message, connection.msgtype, white)
                 yield Frame(
                     image,
                     f"{self.name} frame {index}",
@@ -96,9 +97,9 @@ class BagImages:
         step_ns = float(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0.0
         return 1e9 / step_ns if step_ns > 0 else None
 
-    def _decode(self, message: Any, kind: str) -> np.ndarray:
+    def _decode(self, message: Any, kind: str, white: WhiteLevel) -> np.ndarray:
         try:
-            return _DECODERS[kind](message, self._max_megapixels)
+            return _DECODERS[kind](message, self._max_megapixels, white)
         except ValueError as error:
             raise MediaError(self.path, f"{self.topic}: {error}") from error
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from dhpe_ros.media.frames import Frame, MediaError, reason
 from dhpe_ros.media.kinds import Kind, kind_of
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS
+from dhpe_ros.media.white_level import WhiteLevel
 
 _NAMED = 5  # of the files that are left out
 
@@ -56,8 +57,9 @@ class ImageFolder:
     def frames(self) -> Iterator[Frame]:
         from dhpe_ros.media.pictures import read_image
 
+        white = WhiteLevel()
         for index, path in enumerate(self._paths):
-            yield Frame(read_image(path, self._max_megapixels), str(path), index)
+            yield Frame(read_image(path, self._max_megapixels, white), str(path), index)
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size, encoded_size
+from dhpe_ros.media.white_level import WhiteLevel
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,21 @@ _LAYOUTS = {
 
 ENCODINGS = tuple(_LAYOUTS)
 
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+
 
 class UnknownEncodingError(ValueError):
     """An encoding that is not decoded here; the message lists those that are."""
 
 
-def image_to_rgb(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
+def image_to_rgb(
+    message: Any, max_megapixels: float = MAX_MEGAPIXELS, white: WhiteLevel | None = None
+) -> np.ndarray:
     """``(H, W, 3)`` uint8 RGB of a ``sensor_msgs/Image``; any ``step``, either endianness.
 
-    16-bit channels keep their high byte. The result may share memory with the message. Raises
-    ``UnknownEncodingError``, or ``ValueError`` where size, step and data do not fit together or
-    the image is larger than ``max_megapixels``.
+    16-bit channels are scaled by ``white``, that of their stream; without it by their own. The
+    result may share memory with the message. Raises ``UnknownEncodingError``, or ``ValueError``
+    where size, step and data do not fit together or the image is larger than ``max_megapixels``.
     """
     layout = _LAYOUTS.get(message.encoding)
     if layout is None:
@@ -82,17 +87,19 @@ def image_to_rgb(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> np.nda
         raise ValueError(f"{message.encoding} needs an even width, got {width}")
     if layout.bayer and min(height, width) < 2:
         raise ValueError(f"{message.encoding} needs at least 2x2 pixels, got {width}x{height}")
-    if layout.to_rgb is None:
-        return np.ascontiguousarray(pixels)
-    return cv2.cvtColor(np.ascontiguousarray(pixels), layout.to_rgb)
+    pixels = np.ascontiguousarray((white or WhiteLevel()).to_8_bit(pixels))
+    return pixels if layout.to_rgb is None else cv2.cvtColor(pixels, layout.to_rgb)
 
 
-def compressed_to_rgb(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
+def compressed_to_rgb(
+    message: Any, max_megapixels: float = MAX_MEGAPIXELS, white: WhiteLevel | None = None
+) -> np.ndarray:
     """``(H, W, 3)`` uint8 RGB of a ``sensor_msgs/CompressedImage``: a JPEG, a PNG or a WebP.
 
     Its bytes tell the format, the field ``format`` does not. The EXIF orientation is ignored: the
-    intrinsics belong to the pixels as stored. Raises ``ValueError`` for data that is no such image
-    or claims more than ``max_megapixels``; such data is not decoded.
+    intrinsics belong to the pixels as stored. 16 bits are scaled as in ``image_to_rgb``. Raises
+    ``ValueError`` for data that is no such image or claims more than ``max_megapixels``; such data
+    is not decoded.
     """
     if "compressedDepth" in message.format:
         raise UnknownEncodingError(
@@ -105,12 +112,12 @@ def compressed_to_rgb(message: Any, max_megapixels: float = MAX_MEGAPIXELS) -> n
     except ValueError as error:
         raise ValueError(f"{about} is refused: {error}") from None
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        bgr = cv2.imdecode(data, _AS_STORED)
     except (cv2.error, MemoryError):
         bgr = None
     if bgr is None:
         raise ValueError(f"{about} cannot be decoded: damaged, or cut off on the way")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    return cv2.cvtColor((white or WhiteLevel()).to_8_bit(bgr), cv2.COLOR_BGR2RGB)
 
 
 def fill_image(message: Any, pixels: np.ndarray, encoding: str) -> Any:
@@ -154,15 +161,13 @@ def checked_bytes(message: Any, pixel_bytes: int) -> np.ndarray:
 
 
 def _pixels(message: Any, layout: _Layout) -> np.ndarray:
-    """``(H, W)`` or ``(H, W, C)`` uint8 view into the message's bytes, high bytes only."""
+    """``(H, W)`` or ``(H, W, C)`` view of uint8 or uint16 into the message's bytes."""
     pixel_bytes = layout.channels * layout.depth
     data = checked_bytes(message, pixel_bytes)
-    high_byte = layout.depth - 1 if not message.is_bigendian else 0
     pixels = np.ndarray(
         (message.height, message.width, layout.channels),
-        np.uint8,
+        f"{'>' if message.is_bigendian else '<'}u{layout.depth}",
         buffer=data,
-        offset=high_byte,
         strides=(message.step, pixel_bytes, layout.depth),
     )
     return pixels[..., 0] if layout.channels == 1 else pixels

@@ -16,6 +16,7 @@ from PIL import Image, TiffImagePlugin
 from dhpe_ros.media.frames import Frame, MediaError, reason, turned
 from dhpe_ros.media.kinds import looks_like
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size, encoded_size
+from dhpe_ros.media.white_level import WhiteLevel
 
 with suppress(ImportError):  # without it HEIC is refused, with the remedy
     import pillow_heif
@@ -72,11 +73,14 @@ def is_picture(path: Path) -> bool:
         return False
 
 
-def read_image(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
+def read_image(
+    path: str | Path, max_megapixels: float = MAX_MEGAPIXELS, white: WhiteLevel | None = None
+) -> np.ndarray:
     """The picture in a file as upright ``(H, W, 3)`` uint8 RGB. Raises ``MediaError``.
 
-    EXIF orientation is honoured; grey, CMYK, 16-bit and float pictures are converted; transparent
-    ones are laid over mid-grey. The first page of several is taken. The size is read from the
+    EXIF orientation is honoured; grey, CMYK, 16-bit and float pictures are converted, by ``white``
+    where they belong to a stream; transparent ones are laid over mid-grey. The first page of
+    several is taken. The size is read from the
     header: more than ``max_megapixels`` are not decoded.
     """
     path = Path(path)
@@ -94,20 +98,26 @@ def read_image(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> np.n
         raise MediaError(
             path, f"is not a picture that can be decoded ({looks_like(path)})"
         ) from error
-    return to_rgb8(pixels, path)
+    return to_rgb8(pixels, path, white)
 
 
-def to_rgb8(image: np.ndarray, name: str | Path = "image") -> np.ndarray:
+def to_rgb8(
+    image: np.ndarray, name: str | Path = "image", white: WhiteLevel | None = None
+) -> np.ndarray:
     """A grey, RGB or RGBA picture of any depth as ``(H, W, 3)`` uint8 RGB.
 
-    Raises ``MediaError`` for anything else.
+    ``white`` is that of its stream; without it the picture has its own. Raises ``MediaError`` for
+    anything else.
     """
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels not in (1, 3, 4):
         raise MediaError(name, f"has {channels} channels; 1, 3 or 4 are understood")
     if channels == 4:
-        return _over_grey(_to_8_bit(image[..., :3], name), _opacity(image[..., 3:]))
-    image = np.ascontiguousarray(_to_8_bit(image, name))
+        return _over_grey(to_rgb8(image[..., :3], name, white), _opacity(image[..., 3:]))
+    try:
+        image = np.ascontiguousarray((white or WhiteLevel()).to_8_bit(image))
+    except ValueError as error:
+        raise MediaError(name, str(error)) from error
     return image if channels == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
 
 
@@ -203,19 +213,6 @@ def _decode_deep(data: bytes) -> np.ndarray | None:
         return pixels
     with _opened(BytesIO(data)) as picture:
         return _upright(pixels, picture)
-
-
-def _to_8_bit(image: np.ndarray, name: str | Path) -> np.ndarray:
-    if image.dtype == np.uint8:
-        return image
-    if image.dtype == np.uint16:
-        # Cameras store 10, 12 or 14 bits in 16: the brightest pixel tells how many.
-        bits = max(8, int(image.max()).bit_length())
-        return (image >> (bits + bits % 2 - 8)).astype(np.uint8)
-    if np.issubdtype(image.dtype, np.floating):
-        unit = np.clip(np.nan_to_num(image.astype(np.float32)), 0.0, 1.0)
-        return (unit * 255 + 0.5).astype(np.uint8)
-    raise MediaError(name, f"has pixels of type {image.dtype}; 8 and 16 bits are understood")
 
 
 def _opacity(alpha: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ from dhpe_ros.media.camera_messages import (
     is_rectified,
 )
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
+from dhpe_ros.media.white_level import WhiteLevel
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.depth import DepthInput
 from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
@@ -78,6 +79,7 @@ class HandNode(Node):
         self._camera_in_use = "assumed"  # in words
         self._told = ""  # of the images, how they are taken
         self._frame_id = ""  # of the last results
+        self._white = WhiteLevel()  # of the images
         self._worker = LatestWorker(self._process, self._on_failure)
         self._drawing = OneBehind("hand_drawing", self._on_drawing_failure)
         self._outputs = HandOutputs(self, self._config.node, self._troubles)
@@ -132,7 +134,7 @@ class HandNode(Node):
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._roi.clear()
-        self._worker.call(self._forget_hands)
+        self._worker.call(self._begin_again)
         response.success = True
         response.message = "all hands are forgotten, from the next image on"
         return response
@@ -175,7 +177,7 @@ class HandNode(Node):
         if not self._outputs.wanted() or not self._watch.fresh(message.header, config):
             return
         try:
-            image = self._decode(message, self._config.media.max_megapixels)
+            image = self._decode(message, self._config.media.max_megapixels, self._white)
         except ValueError as error:
             self._statistics.counts["images not readable"] += 1
             self._troubles.report("image", f"image not readable: {error}")
@@ -250,6 +252,10 @@ class HandNode(Node):
             "be found; set it to x,y,width,height within them, or to full",
             once=True,
         )
+
+    def _begin_again(self) -> None:
+        self._white = WhiteLevel()  # another camera may come
+        self._forget_hands()
 
     def _forget_hands(self) -> None:
         self._tracker.reset()
