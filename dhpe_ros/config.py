@@ -12,6 +12,8 @@ from dhpe_ros.types import Box
 
 NOT_SETTINGS = ("use_sim_time", "qos_overrides.", "start_type_description_service")  # ROS's own
 
+MAX_HANDS = 64  # that can be asked for
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -92,7 +94,11 @@ class TrackingConfig:
         live=True,
     )
     max_hands: int = setting(
-        4, "so many hands at most, the most prominent ones", at_least=1, at_most=64, live=True
+        4,
+        "so many hands at most, the most prominent ones",
+        at_least=1,
+        at_most=MAX_HANDS,
+        live=True,
     )
     search_rate: float = setting(
         3.0,
@@ -288,6 +294,13 @@ class NodeConfig:
         "seconds without an image after which the node says so",
         at_least=0.1,
         at_most=3600.0,
+        live=True,
+    )
+    expected_rate: float = setting(
+        0.0,
+        "images and results a second below which diagnostics warn; 0: none is expected",
+        at_least=0.0,
+        at_most=1000.0,
         live=True,
     )
     marker_lifetime: float = setting(

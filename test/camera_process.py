@@ -1,6 +1,7 @@
 """A camera in a process of its own: publishes what it is told by JSON lines on its input.
 
 ``{"kind": "noise", "count": 3, ...}``; each line is answered by the stamps that were sent, as JSON.
+Arguments: ``reliable`` publishes images so; ``latched`` publishes one camera_info at the start.
 """
 
 import json
@@ -9,8 +10,9 @@ import time
 
 import numpy as np
 import rclpy
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
+from std_msgs.msg import Header
 
 from dhpe_ros.media.image_messages import fill_image
 
@@ -44,12 +46,15 @@ BREAK = {
 
 
 class Camera:
-    def __init__(self, node):
+    def __init__(self, node, reliable, latched):
         sensor = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.node = node
-        self.images = node.create_publisher(Image, "image", sensor)
+        self.images = node.create_publisher(Image, "image", 5 if reliable else sensor)
         self.depths = node.create_publisher(Image, "depth", sensor)
-        self.infos = node.create_publisher(CameraInfo, "camera_info", sensor)
+        once = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.infos = node.create_publisher(CameraInfo, "camera_info", once if latched else sensor)
+        if latched:
+            self.infos.publish(self.info(Image(header=Header(frame_id="camera")), 300.0))
         self.rois = node.create_publisher(RegionOfInterest, "hand/roi", sensor)
 
     def obey(self, kind="noise", count=1, period=0.1, info=True, focal=300.0, encoding="rgb8",
@@ -91,7 +96,7 @@ class Camera:
 def main():
     rclpy.init()
     node = rclpy.create_node("camera")
-    camera = Camera(node)
+    camera = Camera(node, "reliable" in sys.argv, "latched" in sys.argv)
     print("ready", flush=True)
     for line in sys.stdin:
         print(json.dumps(camera.obey(**json.loads(line))), flush=True)

@@ -90,15 +90,18 @@ class NodeProcess:
 class CameraProcess:
     """``camera_process.py``; ``send`` returns the stamps of the images sent."""
 
-    def __init__(self):
-        command = [sys.executable, str(HERE / "camera_process.py")]
+    def __init__(self, *arguments, profile=True, namespace=""):
+        """``profile`` is false for a camera that does not know of our DDS profile."""
+        command = [sys.executable, str(HERE / "camera_process.py"), *arguments]
+        command += ["--ros-args", "-r", f"__ns:=/{namespace}"]
+        environment = {k: v for k, v in ENVIRONMENT.items() if profile or "PROFILES_FILE" not in k}
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=HERE.parent,
-            env=ENVIRONMENT,
+            env=environment,
         )
         assert self._process.stdout.readline() == "ready\n"
 
@@ -115,12 +118,13 @@ class CameraProcess:
 class Ears:
     """Hears the topics of ``/hand`` and calls its services."""
 
-    def __init__(self, node_name="hand"):
+    def __init__(self, node_name="hand", topics=(*TOPICS, *DEPTH_TOPICS)):
         self.node = rclpy.create_node("ears")
-        self.heard = {name: [] for name in (*TOPICS, *DEPTH_TOPICS, "diagnostics")}
+        self.heard = {name: [] for name in (*topics, "diagnostics")}
         self._name = node_name
         self._clients = {}
-        for name, kind in {**TOPICS, **DEPTH_TOPICS}.items():
+        for name in topics:
+            kind = {**TOPICS, **DEPTH_TOPICS}[name]
             self._listen(kind, f"{node_name}/{name}", self.heard[name])
         self._listen(DiagnosticArray, "/diagnostics", self.heard["diagnostics"])
 
@@ -145,10 +149,24 @@ class Ears:
         """The messages of ``topic`` that carry ``stamp``."""
         return [m for m in self.heard[topic] if stamp_of(m) == stamp]
 
+    def diagnostics(self):
+        """The last status of the node, or None."""
+        heard = [message.status[0] for message in self.heard["diagnostics"]]
+        ours = [status for status in heard if status.name == f"/{self._name}: hands"]
+        return ours[-1] if ours else None
+
     def status(self):
         """The message of the last diagnostic."""
-        diagnostics = self.heard["diagnostics"]
-        return diagnostics[-1].status[0].message if diagnostics else ""
+        status = self.diagnostics()
+        return status.message if status else ""
+
+    def level(self):
+        """The level of the last diagnostic: 0 for OK, 1 for WARN, 2 for ERROR."""
+        return self.diagnostics().level[0]
+
+    def values(self):
+        """The values of the last diagnostic."""
+        return {pair.key: pair.value for pair in self.diagnostics().values}
 
     def value(self, key):
         """A value of the last diagnostic; None where it has none."""

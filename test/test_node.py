@@ -23,6 +23,7 @@ from dhpe_ros.ros import node as hand_node
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "lite.safetensors"
 SIZE = (240, 320)  # of camera_process.py
+ERROR = 2
 ANY_AGE = ("-p", "max_age:=0.0")  # however slow the machine is
 
 
@@ -146,6 +147,7 @@ def test_a_failing_image_is_reported_and_survived(camera, node, ears):
 def test_a_broken_image_is_reported_and_survived(camera, node, ears, broken, words):
     camera.send(broken=broken)
     assert ears.until(lambda: words in ears.status())
+    assert ears.level() == ERROR
     assert ears.hands_of(camera.send()[0]).hands
     assert ears.until(lambda: words not in ears.status())
 
@@ -372,16 +374,26 @@ def test_silence_is_reported_and_its_end_too(camera, node, ears):
     assert ears.until(lambda: node.log().count("no image on /image") > said)
     assert "no image on /image" in ears.status()
     assert "publisher(s) there" in ears.status()
+    assert ears.level() == ERROR
     assert ears.hands_of(camera.send()[0]).hands
     assert node.log().count("images arrive") == ended + 1
+
+
+def test_rates_below_the_expected_are_a_warning(camera, ears):
+    assert ears.set(expected_rate=900.0).successful
+    try:
+        camera.send(count=25)
+        assert ears.until(lambda: "results come at" in ears.status())
+        assert "images come at" in ears.status()
+    finally:
+        assert ears.set(expected_rate=0.0).successful
 
 
 def test_diagnostics_tell_backend_rates_and_latency(camera, ears):
     camera.send(count=12)
     ears.forget()
-    assert ears.until(lambda: ears.heard["diagnostics"])
-    status = ears.heard["diagnostics"][0].status[0]
-    values = {pair.key: pair.value for pair in status.values}
+    assert ears.until(ears.status)
+    values = ears.values()
     assert values["backend"] == "fake"
     assert float(values["image rate (Hz)"]) > 1
     assert 0 < float(values["latency from stamp p50 (ms)"]) < 60_000
@@ -460,13 +472,14 @@ def test_ctrl_c_in_the_middle_of_an_image_ends_it_cleanly(tmp_path, camera):
 
 
 def test_ctrl_c_does_not_wait_for_an_image_that_does_not_end(tmp_path, camera):
-    node = NodeProcess(tmp_path, FAKE, "-r", "__node:=third", *ANY_AGE)
+    node = NodeProcess(tmp_path, FAKE, "-r", "__node:=third", "-p", "image_timeout:=0.1", *ANY_AGE)
     ears = Ears("third")
     try:
         node.wait_for("ready")
         connect(camera, ears)
         stamp = camera.send("15")[0]
-        ears.spin(0.3)
+        assert ears.until(lambda: "one image takes" in ears.status())
+        assert ears.level() == ERROR
         assert 2 * hand_node._STOP_S < 4, "launch kills what has not ended after five seconds"
         assert node.interrupt() == 0, node.log()
         assert "did not finish in time, leaving it" in node.log()
@@ -484,6 +497,8 @@ def test_an_engine_that_fails_under_strict_backend_ends_it_in_order(tmp_path, ca
         node.wait_for("ready")
         connect(camera, ears)
         camera.send("13", count=3, period=0.0)
+        assert ears.until(lambda: "cannot go on: unlucky image" in ears.status())
+        assert ears.level() == ERROR
         assert node.exit_code() == 1
         assert "Traceback" not in node.log()
         (line,) = [line for line in node.log().splitlines() if "FATAL" in line]

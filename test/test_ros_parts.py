@@ -1,5 +1,6 @@
 """The parts of the node that need no second process: worker, troubles, the two types of ~/roi."""
 
+import platform
 import threading
 import time
 from dataclasses import replace
@@ -12,10 +13,11 @@ pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 
 import rclpy
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
 from fake_tracker import make_hand
 from geometry_msgs.msg import PolygonStamped
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from dhpe_ros.config import Config
@@ -23,17 +25,19 @@ from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.msg import HandArray
 from dhpe_ros.ros import roi
 from dhpe_ros.ros.depth import DepthInput
-from dhpe_ros.ros.diagnostics import Statistics
-from dhpe_ros.ros.image_watch import ImageWatch
+from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
 from dhpe_ros.ros.message_conversion import targets_from_roi
 from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
-from dhpe_ros.ros.troubles import Troubles
+from dhpe_ros.ros.troubles import Level, Troubles
 from dhpe_ros.ros.worker import LatestWorker, OneBehind
 from dhpe_ros.types import Box, Scale, Target
 
 
 class Log(list):
+    def error(self, message):
+        self.append(("error", message))
+
     def warning(self, message):
         self.append(("warning", message))
 
@@ -190,6 +194,25 @@ def test_an_event_is_over_after_its_time(told):
     assert troubles.active() == []
 
 
+def test_the_worst_comes_first_and_gives_the_level(told):
+    troubles, log, _ = told
+    assert troubles.level() == Level.OK
+    troubles.report("odd", "odd")
+    troubles.report("broken", "broken", Level.ERROR)
+    troubles.report("known", "known", logged=False)
+    assert troubles.active() == ["broken", "odd", "known"]
+    assert log == [("warning", "odd"), ("error", "broken")]
+    (status,) = diagnostic_message("/hand", Header(), {}, troubles, "idle").status
+    assert (status.level, status.message) == (DiagnosticStatus.ERROR, "broken; odd; known")
+    assert status.hardware_id == platform.node()
+    troubles.clear("broken")
+    assert troubles.level() == Level.WARN
+    troubles.clear("odd")
+    troubles.clear("known")
+    (status,) = diagnostic_message("/hand", Header(), {}, troubles, "idle").status
+    assert (status.level, status.message) == (DiagnosticStatus.OK, "idle")
+
+
 def test_images_without_a_stamp_count_but_have_no_latency():
     statistics = Statistics()
     statistics.frame_published(1, None, 5.0)
@@ -268,63 +291,6 @@ def test_a_good_change_is_applied_and_a_bad_one_leaves_all_as_it_was(ros):
     assert node.get_parameter("refinement.steps").value == 5
 
 
-@pytest.mark.parametrize(
-    ("listens", "published", "said"),
-    [
-        ((Image, "image"), (Image, "/image"), ["1 publisher(s) there"]),
-        (
-            (Image, "image"),
-            (CompressedImage, "/image"),
-            ["published as sensor_msgs/msg/CompressedImage", "image_transport to compressed and"],
-        ),
-        (
-            (CompressedImage, "image/compressed"),
-            (Image, "/image/compressed"),
-            ["image_transport to raw and remap image:=/image/compressed"],
-        ),
-        ((Image, "image"), (PolygonStamped, "/image"), ["as geometry_msgs/msg/PolygonStamped"]),
-        ((Image, "image"), (Image, "/cam/image"), ["images are on /cam/image. Remap with image:="]),
-        (
-            (CompressedImage, "image/compressed"),
-            (CompressedImage, "/cam/image"),
-            ["on /cam/image. Remap with image/compressed:="],
-        ),
-        (
-            (Image, "image"),
-            (CompressedImage, "/cam/c"),
-            ["no topic with sensor_msgs/msg/Image", "remap image/compressed:=/cam/c."],
-        ),
-    ],
-)
-def test_silence_names_the_remedy_that_fits(ros, listens, published, said):
-    log, elsewhere = Log(), rclpy.Context()
-    rclpy.init(context=elsewhere)
-    try:
-        camera = rclpy.create_node("camera", context=elsewhere)
-        publisher = camera.create_publisher(*published, 1)
-        node = rclpy.create_node("hand")
-        watch = ImageWatch(node, *listens, Statistics(), Troubles(log))
-        until = time.monotonic() + 10
-        while not node.count_publishers(publisher.topic_name) and time.monotonic() < until:
-            time.sleep(0.02)
-        watch.check(0.0, has_camera_info=True)
-    finally:
-        rclpy.shutdown(context=elsewhere)
-    ((_, message),) = log
-    for words in said:
-        assert words in message
-
-
-def test_images_that_have_a_frame_again_are_no_trouble_any_more(ros):
-    troubles = Troubles(Log())
-    watch = ImageWatch(rclpy.create_node("hand"), Image, "image", Statistics(), troubles)
-    config = Config().node
-    watch.fresh(Header(), config)
-    assert any("no frame_id" in message for message in troubles.active())
-    watch.fresh(Header(frame_id="camera"), config)
-    assert not any("no frame_id" in message for message in troubles.active())
-
-
 def test_a_listener_of_the_camera_info_alone_wants_no_hands(ros):
     node = node_with()
     outputs = HandOutputs(node, Config().node, Troubles(Log()))
@@ -337,15 +303,21 @@ def test_a_listener_of_the_camera_info_alone_wants_no_hands(ros):
 
     node.create_subscription(CameraInfo, "/hand/camera_info", print, 1)
     assert heard("/hand/camera_info")
-    assert not outputs.wanted()
+    assert outputs.wanted()
+    assert not outputs.hands_wanted()
     listener = node.create_subscription(Image, "/hand/mask", print, 1)
     assert heard("/hand/mask")
-    assert outputs.wanted()
+    assert outputs.hands_wanted()
     node.destroy_subscription(listener)
-    until = time.monotonic() + 10
-    while outputs.wanted() and time.monotonic() < until:
-        time.sleep(0.02)
-    assert not outputs.wanted()
+    until(lambda: not outputs.hands_wanted())
+
+
+def test_topics_of_a_message_a_hand_hold_as_many_as_there_may_be(ros):
+    node = node_with()
+    HandOutputs(node, Config().node, Troubles(Log()))
+    at_most = dict((name, field) for name, field, _ in Config().items())["tracking.max_hands"]
+    depth = node.get_parameter("qos_overrides./hand/meshes.publisher.depth").value
+    assert depth >= at_most.metadata["at_most"]
 
 
 def test_nothing_is_computed_for_a_topic_without_a_listener(ros, monkeypatch):
@@ -361,7 +333,7 @@ def test_nothing_is_computed_for_a_topic_without_a_listener(ros, monkeypatch):
     image, depth_m = np.zeros((24, 32, 3), np.uint8), np.ones((24, 32), np.float32)
     while not heard and time.monotonic() < until:
         outputs.publish_hands([make_hand()], Header(), config)
-        outputs.publish_images([make_hand()], Header(), image, None, depth_m, config)
+        outputs.publish_images([make_hand()], Header(), image, depth_m, config)
         outputs.publish_markers([make_hand()], Header(), 1.0)
         rclpy.spin_once(node, timeout_sec=0.05)
     assert len(heard[0].hands) == 1

@@ -21,6 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
 from dhpe_ros.hand_scale import DISTANCE_ERRORS
+from dhpe_ros.config import MAX_HANDS
 from dhpe_ros.ros.capsules import capsules
 from dhpe_ros.ros.message_conversion import HandArray, HandMessage
 from dhpe_ros.ros.parameters import declare_parameters
@@ -97,7 +98,9 @@ class CollisionBridge(Node):
         self._newest: HandArray | None = None
         self._heard_s = 0.0
         self._shown: dict[str, Header] = {}  # ids of objects that are in the scene
-        self._objects = advertise(self, CollisionObject, "collision_object", self._troubles)
+        # A message a hand, all at once, and those of hands that are gone.
+        depth = 2 * MAX_HANDS
+        self._objects = advertise(self, CollisionObject, "collision_object", self._troubles, depth)
         Input(self, "hand/hands", {HandArray: self._on_hands}, self._troubles)
         # Steady time: with simulated time and no /clock hands must still be removed.
         steady = Clock(clock_type=ClockType.STEADY_TIME)

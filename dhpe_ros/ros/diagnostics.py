@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
+
+from dhpe_ros.ros.troubles import Troubles
 
 WINDOW = 200  # frames that rates and percentiles look back on
 RATE_WINDOW_S = 5.0
@@ -18,7 +21,7 @@ class Statistics:
     """Counts, and the last ``WINDOW`` times of what the node does."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self.clock = clock
         self.counts: Counter[str] = Counter()
         self._received: deque[float] = deque(maxlen=WINDOW)
         self._published: deque[float] = deque(maxlen=WINDOW)
@@ -28,13 +31,13 @@ class Statistics:
 
     def image_received(self) -> None:
         self.counts["images received"] += 1
-        self._received.append(self._clock())
+        self._received.append(self.clock())
 
     def frame_published(self, hands: int, latency_ms: float | None, processing_ms: float) -> None:
         """One image is done: ``latency_ms`` from its stamp if any, ``processing_ms`` of our own."""
         self.counts["images processed"] += 1
         self.counts["hands published"] += hands
-        self._published.append(self._clock())
+        self._published.append(self.clock())
         if latency_ms is not None:
             self._latencies_ms.append(latency_ms)
         self._processing_ms.append(processing_ms)
@@ -44,13 +47,21 @@ class Statistics:
         self._pictures_ms.append(drawing_ms)
 
     def seconds_since_image(self) -> float | None:
-        return self._clock() - self._received[-1] if self._received else None
+        return self.clock() - self._received[-1] if self._received else None
+
+    def image_rate_hz(self) -> float:
+        """Images received a second, over the last ``RATE_WINDOW_S``."""
+        return self._rate(self._received)
+
+    def result_rate_hz(self) -> float:
+        """Images done a second, over the last ``RATE_WINDOW_S``."""
+        return self._rate(self._published)
 
     def values(self) -> dict[str, str]:
         """Names and values as diagnostics show them."""
         return {
-            "image rate (Hz)": f"{self._rate(self._received):.1f}",
-            "result rate (Hz)": f"{self._rate(self._published):.1f}",
+            "image rate (Hz)": f"{self.image_rate_hz():.1f}",
+            "result rate (Hz)": f"{self.result_rate_hz():.1f}",
             **_percentiles("latency from stamp", self._latencies_ms),
             **_percentiles("processing", self._processing_ms),
             **_percentiles("pictures", self._pictures_ms),
@@ -58,22 +69,32 @@ class Statistics:
         }
 
     def _rate(self, times: deque[float]) -> float:
-        """Events per second over the last ``RATE_WINDOW_S`` seconds."""
-        recent = [t for t in list(times) if t > self._clock() - RATE_WINDOW_S]
+        """Events per second over the last ``RATE_WINDOW_S`` seconds.
+
+        The time since the last event counts as far as it is longer than the others.
+        """
+        now = self.clock()
+        recent = [t for t in list(times) if t > now - RATE_WINDOW_S]
         if len(recent) < 2 or recent[-1] == recent[0]:
             return 0.0
-        return (len(recent) - 1) / (recent[-1] - recent[0])
+        period_s = (recent[-1] - recent[0]) / (len(recent) - 1)
+        overdue_s = max(0.0, now - recent[-1] - period_s)
+        return (len(recent) - 1) / (recent[-1] - recent[0] + overdue_s)
 
 
 def diagnostic_message(
-    name: str, header: Header, values: dict[str, str], troubles: list[str], idle: str
+    name: str, header: Header, values: dict[str, str], troubles: Troubles, idle: str
 ) -> DiagnosticArray:
-    """One status: WARN with the troubles, else OK with ``idle`` or the result rate."""
-    summary = "; ".join(troubles) or idle or f"{values['result rate (Hz)']} results/s"
+    """One status: the troubles and the worst of their levels, else ``idle`` or the result rate.
+
+    The hardware is the computer that the node runs on.
+    """
+    summary = "; ".join(troubles.active()) or idle or f"{values['result rate (Hz)']} results/s"
     status = DiagnosticStatus(
-        level=DiagnosticStatus.WARN if troubles else DiagnosticStatus.OK,
+        level=bytes([troubles.level()]),
         name=f"{name}: hands",
         message=summary,
+        hardware_id=platform.node(),
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )
     return DiagnosticArray(header=header, status=[status])

@@ -1,17 +1,15 @@
-"""Looks after the incoming images: that they come, and that their stamps make sense."""
+"""Looks after the incoming images: that they come, how often, and that their stamps make sense."""
 
 from __future__ import annotations
-
-import time
 
 from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Header
 
 from dhpe_ros.config import NodeConfig
-from dhpe_ros.ros.diagnostics import Statistics
-from dhpe_ros.ros.qos import type_name
-from dhpe_ros.ros.troubles import Troubles
+from dhpe_ros.ros.diagnostics import RATE_WINDOW_S, Statistics
+from dhpe_ros.ros.qos import Input
+from dhpe_ros.ros.troubles import Level, Troubles
 from dhpe_ros.tracking import BACK_S
 
 # What the parameter image_transport makes the node listen to.
@@ -20,46 +18,77 @@ _TRANSPORTS = {
     "sensor_msgs/msg/CompressedImage": ("compressed", "image/compressed"),
 }
 _BACK_LASTS_S = 10.0
+_RATE_LASTS_S = 2.0  # rates are judged every second, while there is something to judge
+_SAME_WORLD = (
+    ", and see that ROS_DOMAIN_ID, RMW_IMPLEMENTATION and ROS_AUTOMATIC_DISCOVERY_RANGE are the "
+    "same for it and for this node"
+)
 CLOCK_APART_S = 60.0  # older than this is no lag: another clock, or a recording
 
 
 class ImageWatch:
-    """Reports silence and odd stamps with the remedy."""
+    """Reports silence, low rates and odd stamps with the remedy."""
 
     def __init__(
-        self, node: Node, kind: type, topic: str, statistics: Statistics, troubles: Troubles
+        self, node: Node, images: Input, infos: Input, statistics: Statistics, troubles: Troubles
     ) -> None:
-        """``topic`` as it is subscribed to, with messages of class ``kind``."""
         self._node = node
-        self._kind = type_name(kind)
-        self._name = topic
-        self._topic = node.resolve_topic_name(topic)
+        self._images = images
+        self._infos = infos
         self._statistics = statistics
         self._troubles = troubles
-        self._ready_at = time.monotonic()
+        self._ready_at = statistics.clock()
         self._first_at: float | None = None
+        self._wanted_at: float | None = None
         self._newest_s: float | None = None
 
     def image_arrived(self) -> None:
         if self._first_at is None:
-            self._first_at = time.monotonic()
+            self._first_at = self._statistics.clock()
         self._troubles.clear("silence", "images arrive")
 
-    def check(self, timeout_s: float, has_camera_info: bool) -> None:
-        """To be called regularly: no image, or no camera_info, for ``timeout_s`` seconds."""
+    def check(self, config: NodeConfig, wanted: bool) -> None:
+        """To be called regularly while images are looked at; ``wanted``: results have listeners."""
+        now = self._statistics.clock()
         silent_s = self._statistics.seconds_since_image()
         if silent_s is None:
-            silent_s = time.monotonic() - self._ready_at
-        if silent_s > timeout_s:
-            self._troubles.report("silence", self._silence(silent_s))
-        if has_camera_info:
+            silent_s = now - self._ready_at
+        if silent_s > config.image_timeout:
+            message = f"no image on {self._images.topic} for {silent_s:.0f} s: {self._no_image()}"
+            self._troubles.report("silence", message, Level.ERROR)
+        if self._infos.received:
             self._troubles.clear("no camera_info", "camera_info arrives")
-        elif self._first_at is not None and time.monotonic() - self._first_at > timeout_s:
+        elif self._first_at is not None and now - self._first_at > config.image_timeout:
+            message = (
+                f"no camera_info on {self._infos.topic}: a field of view is assumed and distances "
+                f"are not metric: {self._no_camera_info()}"
+            )
+            self._troubles.report("no camera_info", message, once=True)
+        if not wanted:
+            self._wanted_at = None
+        elif self._wanted_at is None:
+            self._wanted_at = now
+        if silent_s <= config.image_timeout:
+            self._check_rates(config.expected_rate, now)
+
+    def _check_rates(self, expected_hz: float, now: float) -> None:
+        """Judge each rate once there was time to measure it."""
+        rate_hz = self._statistics.image_rate_hz()
+        if self._first_at and now - self._first_at > RATE_WINDOW_S and rate_hz < expected_hz:
             self._troubles.report(
-                "no camera_info",
-                f"no camera_info on {self._node.resolve_topic_name('camera_info')}: a field of "
-                "view is assumed and distances are not metric; remap it with camera_info:=<topic>",
-                once=True,
+                "image rate",
+                f"images come at {rate_hz:.1f} Hz, expected_rate is {expected_hz:g}: set the rate "
+                "of the camera (in the dark a long exposure lowers it), or expected_rate",
+                lasts_s=_RATE_LASTS_S,
+            )
+        rate_hz = self._statistics.result_rate_hz()
+        if self._wanted_at and now - self._wanted_at > RATE_WINDOW_S and rate_hz < expected_hz:
+            self._troubles.report(
+                "result rate",
+                f"results come at {rate_hz:.1f} Hz, expected_rate is {expected_hz:g}: where images "
+                "come often enough, lower refinement.steps or tracking.max_hands, set "
+                "tracking.second_look to false, or lower expected_rate",
+                lasts_s=_RATE_LASTS_S,
             )
 
     def age_s(self, header: Header) -> float:
@@ -88,8 +117,9 @@ class ImageWatch:
             self._troubles.clear("stamp", "the images' stamps are fine again")
             return True
         unknown = stamp_s(header) is None
-        self._troubles.report("stamp", message, once=unknown)
         too_old = not unknown and age_s > 0
+        level = Level.ERROR if too_old else Level.WARN
+        self._troubles.report("stamp", message, level, once=unknown)
         self._statistics.counts["images too old"] += too_old
         return not too_old
 
@@ -109,50 +139,54 @@ class ImageWatch:
             newest_s = time_s
         self._newest_s = max(newest_s, time_s)
 
-    def _silence(self, silent_s: float) -> str:
-        said = f"no image on {self._topic} for {silent_s:.0f} s: "
-        kinds = [p.topic_type for p in self._node.get_publishers_info_by_topic(self._topic)]
-        if self._kind in kinds:
-            return said + (
-                f"{kinds.count(self._kind)} publisher(s) there, but nothing arrives. Is the camera "
-                "running, is the QoS compatible (ros2 topic info -v), do large messages get "
-                "through (config/fastdds.xml on both sides)?"
+    def _no_image(self) -> str:
+        """Why no image comes, as far as the graph tells, and what helps."""
+        kind, topic = self._images.type, self._images.topic
+        if self._images.publishers and self._images.lost_in_a_row:
+            return "they are lost on the way"  # the remedy stands with the lost messages
+        if self._images.publishers:
+            return (
+                f"{self._images.publishers} publisher(s) there, but nothing arrives: is the camera "
+                f"running (ros2 topic hz {topic}); if it is another machine's, do firewalls let "
+                "UDP through?"
             )
-        if kinds:
-            return said + (
-                f"it is published as {', '.join(sorted(set(kinds)))}, not as {self._kind}. "
-                + _transport_remedy(kinds, self._topic)
-                + f"Remap with {self._name}:=<topic>"
-            )
-        others = self._topics_of(self._kind)
+        others = self._topics_of(kind)
         if others:
-            seen = f"images are on {', '.join(others)}. "
-        else:
-            seen = f"there is no topic with {self._kind} at all. "
-            for kind in _TRANSPORTS:
-                for topic in self._topics_of(kind)[:1]:
-                    seen += _transport_remedy([kind], topic)
-        return said + f"nobody publishes it; {seen}Remap with {self._name}:=<topic>"
+            return (
+                f"nobody publishes it as {kind}; such images are on {', '.join(others)}: remap "
+                f"{self._images.name}:=<topic>"
+            )
+        for other, (transport, name) in _TRANSPORTS.items():
+            for found in self._topics_of(other)[:1]:
+                return (
+                    f"nobody publishes {kind}: to take {found}, set image_transport to {transport} "
+                    f"at the start and remap {name}:={found}"
+                )
+        return f"nobody publishes {kind} at all: start the camera{_SAME_WORLD}"
+
+    def _no_camera_info(self) -> str:
+        """Why no camera_info comes, as far as the graph tells, and what helps."""
+        if self._infos.publishers:
+            return (
+                f"{self._infos.publishers} publisher(s) there, but nothing arrives: let the camera "
+                "driver publish it with every image, or latched"
+            )
+        others = self._topics_of(self._infos.type)
+        if others:
+            return f"it is on {', '.join(others)}: remap {self._infos.name}:=<topic>"
+        return "nobody publishes one: calibrate the camera and let its driver publish the result"
 
     def _topics_of(self, kind: str) -> list[str]:
         """Topics on which others publish messages of that type."""
         ours = self._node.get_fully_qualified_name() + "/"
-        return [
+        topics = [
             name
             for name, kinds in self._node.get_topic_names_and_types()
-            if kind in kinds and not name.startswith(ours) and self._node.count_publishers(name)
+            if kind in kinds and not name.startswith(ours)
         ]
-
-
-def _transport_remedy(kinds: list[str], topic: str) -> str:
-    """How to listen to ``topic``, if it has images in the other transport; ends with a space."""
-    for kind in kinds:
-        if kind in _TRANSPORTS:
-            transport, name = _TRANSPORTS[kind]
-            return (
-                f"To take {topic}, set image_transport to {transport} and remap {name}:={topic}. "
-            )
-    return ""
+        # The types of a topic are also those that its subscribers, as this node, would like.
+        published = self._node.get_publishers_info_by_topic
+        return [name for name in topics if kind in (p.topic_type for p in published(name))]
 
 
 def stamp_s(header: Header) -> float | None:
@@ -173,13 +207,13 @@ def _oddity(header: Header, age_s: float, max_age_s: float) -> str | None:
     if age_s > CLOCK_APART_S:
         return (
             f"images are {age_s:.0f} s old and not processed (max_age is {max_age_s:g} s). "
-            "A bag: play it with --clock and set use_sim_time, or set max_age to 0. "
+            "A bag or a simulator: play it with --clock and set use_sim_time, or set max_age to 0. "
             "A camera of another machine: synchronise the clocks"
         )
     if age_s > max_age_s:
         return (
             f"an image is {age_s:.1f} s old and not processed (max_age is {max_age_s:g} s): "
-            "this computer is too slow for it, camera or network lag, or the clocks of two "
-            "machines differ; max_age 0 takes all"
+            "this computer is too slow (lower refinement.steps), camera or network lag, or the "
+            "clocks of two machines differ (synchronise them); max_age 0 takes all"
         )
     return None

@@ -44,11 +44,13 @@ from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_
 from dhpe_ros.ros.qos import Input
 from dhpe_ros.ros.roi import RoiInput
 from dhpe_ros.ros.running import run
-from dhpe_ros.ros.troubles import Troubles
+from dhpe_ros.ros.troubles import Level, Troubles
 from dhpe_ros.ros.worker import LatestWorker, OneBehind
 from dhpe_ros.tracking import HandTracker
 from dhpe_ros.types import Box
 
+_STUCK = 5.0  # times image_timeout, that one image may take
+_STUCK_LASTS_S = 2.0  # it is looked at every second
 _STOP_S = 1.5  # for each thread: launch kills what has not ended five seconds after Ctrl-C
 
 
@@ -100,12 +102,13 @@ class HandNode(Node):
         self._image_topic = "image/compressed" if compressed else "image"
         self._decode = compressed_to_rgb if compressed else image_to_rgb
         kind = CompressedImage if compressed else Image
-        self._watch = ImageWatch(self, kind, self._image_topic, self._statistics, self._troubles)
         self._roi = RoiInput(self, self._troubles)
         self._depth = DepthInput(self, self._troubles)
         # First the camera_info: who sees the image subscription may rely on the other.
-        Input(self, "camera_info", {CameraInfo: self._on_camera_info}, self._troubles)
-        self._images = Input(self, self._image_topic, {kind: self._on_image}, self._troubles)
+        infos = Input(self, "camera_info", {CameraInfo: self._on_camera_info}, self._troubles)
+        images = Input(self, self._image_topic, {kind: self._on_image}, self._troubles)
+        self._watch = ImageWatch(self, images, infos, self._statistics, self._troubles)
+        self._images = images
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -147,7 +150,24 @@ class HandNode(Node):
 
     def _every_second(self) -> None:
         if self._enabled:
-            self._watch.check(self._config.node.image_timeout, self._camera_info is not None)
+            self._watch.check(self._config.node, self._outputs.hands_wanted())
+        self._check_worker()
+        self._publish_diagnostics()
+
+    def _check_worker(self) -> None:
+        networks, busy_s = self._tracker.pipeline.networks, self._worker.busy_s()
+        if networks.trouble:
+            self._troubles.report("networks", networks.trouble, logged=False)
+        if busy_s > _STUCK * self._config.node.image_timeout:
+            self._troubles.report(
+                "stuck",
+                f"one image takes {busy_s:.0f} s already: restart the node, and where it is just "
+                "slow, lower refinement.steps or set tracking.second_look to false",
+                Level.ERROR,
+                lasts_s=_STUCK_LASTS_S,
+            )
+
+    def _publish_diagnostics(self) -> None:
         networks = self._tracker.pipeline.networks
         values = {
             "backend": networks.name,
@@ -160,14 +180,16 @@ class HandNode(Node):
         }
         header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name()
-        troubles = [*self._troubles.active(), *filter(None, [networks.trouble])]
-        self._diagnostics.publish(diagnostic_message(name, header, values, troubles, self._idle()))
+        message = diagnostic_message(name, header, values, self._troubles, self._idle())
+        self._diagnostics.publish(message)
 
     def _idle(self) -> str:
         """Why nothing is computed although nothing is wrong; empty otherwise."""
         if not self._enabled:
             return "disabled"
-        return "" if self._outputs.wanted() else "nobody listens"
+        if self._outputs.hands_wanted():
+            return ""
+        return "only ~/camera_info has listeners" if self._outputs.wanted() else "nobody listens"
 
     # The worker's part: it alone touches tracker and outputs.
 
@@ -180,25 +202,27 @@ class HandNode(Node):
             image = self._decode(message, self._config.media.max_megapixels, self._white)
         except ValueError as error:
             self._statistics.counts["images not readable"] += 1
-            self._troubles.report("image", f"image not readable: {error}")
+            self._troubles.report("image", f"image not readable: {error}", Level.ERROR)
             return
         self._troubles.clear("image", "images are readable again")
         height, width = image.shape[:2]
         info = self._camera_info
         camera = self._camera(info, message.header.frame_id, width, height)
+        self._frame_id = config.frame_id or message.header.frame_id
+        header = Header(stamp=message.header.stamp, frame_id=self._frame_id)
+        self._outputs.publish_camera_info(info if camera else None, header, width, height)
+        if not self._outputs.hands_wanted():
+            return
         self._check_box(width, height)
         depth_m = self._depth.at(message.header, width, height, config.depth_tolerance)
         boxes = self._roi.take(message.header, width, height, config.roi_max_age)
         time_s = stamp_s(message.header)
         hands = self._tracker.process(image, camera, boxes, depth_m, time_s)
         self._depth.check(hands, depth_m)
-        self._frame_id = config.frame_id or message.header.frame_id
-        header = Header(stamp=message.header.stamp, frame_id=self._frame_id)
         self._outputs.publish_hands(hands, header, config)
         latency_ms = self._watch.age_s(header) * 1e3 if time_s is not None else None
         self._outputs.publish_markers(hands, header, config.marker_lifetime)
-        info = info if camera else None
-        pictures = (hands, header, image, info, depth_m, config)
+        pictures = (hands, header, image, depth_m, config)
         self._drawing.begin(partial(self._draw, partial(self._outputs.publish_images, *pictures)))
         self._statistics.frame_published(len(hands), latency_ms, (time.monotonic() - begin) * 1e3)
         self._troubles.clear("failure")
@@ -250,6 +274,7 @@ class HandNode(Node):
             "box",
             f"tracking.box {box} lies outside the images of {width} x {height} pixels: no hand can "
             "be found; set it to x,y,width,height within them, or to full",
+            Level.ERROR,
             once=True,
         )
 
@@ -266,22 +291,26 @@ class HandNode(Node):
         if isinstance(error, EngineError):  # strict_backend: nothing else may run instead
             self.executor.create_task(self._end, error)
             return
-        self._report_failure("failure", "an image failed", error)
+        self._report_failure("failure", "an image failed", error, Level.ERROR)
 
     def _on_drawing_failure(self, error: BaseException) -> None:
         self._statistics.counts["images not drawn"] += 1
-        self._report_failure("drawing", "mask, depth or overlay of an image failed", error)
+        what = "mask, depth or overlay of an image failed"
+        self._report_failure("drawing", what, error, Level.WARN)
 
-    def _report_failure(self, key: str, what: str, error: BaseException) -> None:
+    def _report_failure(self, key: str, what: str, error: BaseException, level: Level) -> None:
         if not self.context.ok():
             return  # a signal ended it under the publishers: no failure
         said = f"{what} ({type(error).__name__}: {error}); going on with the next"
-        self._troubles.report(key, said)
+        self._troubles.report(key, said, level)
         self.get_logger().debug("".join(traceback.format_exception(error)))
 
     def _end(self, error: EngineError) -> None:
         """In the executor's thread, which then leaves ``spin``."""
-        self.get_logger().fatal(f"cannot go on: {error}")
+        message = f"cannot go on: {error}"
+        self._troubles.report("engine", message, Level.ERROR, logged=False)
+        self._publish_diagnostics()
+        self.get_logger().fatal(message)
         raise SystemExit(1)
 
 

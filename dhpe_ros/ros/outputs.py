@@ -12,7 +12,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from dhpe_ros.config import NodeConfig
+from dhpe_ros.config import MAX_HANDS, NodeConfig
 from dhpe_ros.drawing import draw_overlay, hand_mask, window_of
 from dhpe_ros.ros.fast_markers import FastMarkers
 from dhpe_ros.ros.frames import HandFrames
@@ -25,7 +25,7 @@ from dhpe_ros.ros.message_conversion import (
     mesh_message,
     points_message,
 )
-from dhpe_ros.ros.qos import advertise
+from dhpe_ros.ros.qos import DEPTH, advertise
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.types import Hand
 
@@ -40,22 +40,37 @@ TOPICS = {
     "overlay": Image,
 }
 
+_DEPTHS = {"meshes": MAX_HANDS}  # a message a hand, all at once
+
 
 class HandOutputs:
     """Publishes what was found in one image, the pictures in a thread of their own."""
 
     def __init__(self, node: Node, config: NodeConfig, troubles: Troubles) -> None:
         self._publishers: dict[str, Publisher] = {
-            name: advertise(node, kind, f"~/{name}", troubles) for name, kind in TOPICS.items()
+            name: advertise(node, kind, f"~/{name}", troubles, _DEPTHS.get(name, DEPTH))
+            for name, kind in TOPICS.items()
         }
         self._frames = HandFrames(node, troubles) if config.publish_tf else None
         self._markers = FastMarkers()
 
     def wanted(self) -> bool:
-        """Whether anybody listens to anything that was found: camera_info only goes along."""
+        """True where anybody listens to anything."""
+        return self.hands_wanted() or self._wanted("camera_info")
+
+    def hands_wanted(self) -> bool:
+        """True where anybody listens to what is found in images, as all but camera_info is."""
         if any(self._wanted(name) for name in TOPICS if name != "camera_info"):
             return True
         return self._frames is not None and self._frames.wanted()
+
+    def publish_camera_info(
+        self, info: CameraInfo | None, header: Header, width: int, height: int
+    ) -> None:
+        """The camera of an image, whether or not hands are wanted; None where it is not known."""
+        if self._wanted("camera_info"):
+            copy = camera_info_message(info, header, width, height)
+            self._publishers["camera_info"].publish(copy)
 
     def publish_hands(self, hands: list[Hand], header: Header, config: NodeConfig) -> None:
         """First what robots wait for: the hands, where they are, then their surfaces."""
@@ -74,11 +89,10 @@ class HandOutputs:
         hands: list[Hand],
         header: Header,
         image: np.ndarray,
-        info: CameraInfo | None,
         depth_m: np.ndarray | None,
         config: NodeConfig,
     ) -> None:
-        """The mask with its camera_info, the depth image without the hands, and the overlay.
+        """The mask, the depth image without the hands, and the overlay.
 
         ``image`` is ``(H, W, 3)`` RGB, ``depth_m`` ``(H, W)`` metres where there is one.
         """
@@ -90,9 +104,6 @@ class HandOutputs:
             if leaves_out:
                 without = _without(depth_m, hands, mask, config.depth_margin)
                 self._publish_image("depth_without_hands", without, "32FC1", header)
-        if self._wanted("camera_info"):
-            copy = camera_info_message(info, header, width, height)
-            self._publishers["camera_info"].publish(copy)
         if self._wanted("overlay"):
             self._publish_image("overlay", draw_overlay(image, hands), "rgb8", header)
 

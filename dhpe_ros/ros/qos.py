@@ -51,6 +51,7 @@ _FOLLOWED = {
     "reliability": (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT),
     "durability": (DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE),
 }
+DEPTH = 5  # of what is published
 _LOOK_S = 0.2  # a look takes microseconds; events of the graph do not exist on every distribution
 _LOST_LASTS_S = 10.0
 _EVENT_LASTS_S = 60.0  # nobody tells when the other side is gone
@@ -77,14 +78,16 @@ class Input:
         ``type_remedy`` is what to do about publishers of another type.
         """
         self._node = node
-        self._name = topic
+        self.name = topic
         self.topic = node.resolve_topic_name(topic)
         self._callbacks = {type_name(kind): (kind, call) for kind, call in callbacks.items()}
         self._troubles = troubles
-        self._type_remedy = type_remedy
+        self._type_remedy = type_remedy or f"remap {topic}:=<a topic of that type>"
+        self.publishers = 0  # of a type that is taken
         self.received = 0
         self.lost = 0
-        self._type = next(iter(self._callbacks))
+        self.lost_in_a_row = 0  # since a message was received
+        self.type = next(iter(self._callbacks))
         self._offered = {policy: weak for policy, (_, weak) in _FOLLOWED.items()}
         self._subscription = self._subscribe()
         # Steady time: with simulated time and no /clock publishers must still be followed.
@@ -96,20 +99,24 @@ class Input:
         types = {publisher.topic_type for publisher in publishers}
         known = [name for name in self._callbacks if name in types]
         if known:
-            kind = self._type if self._type in known else known[0]
+            kind = self.type if self.type in known else known[0]
             publishers = [p for p in publishers if p.topic_type == kind]
             offered = {policy: _common(publishers, policy) for policy in self._offered}
-            if (kind, offered) != (self._type, self._offered):
-                self._type, self._offered = kind, offered
+            if (kind, offered) != (self.type, self._offered):
+                self.type, self._offered = kind, offered
                 self._node.destroy_subscription(self._subscription)
                 self._subscription = self._subscribe()
-        self._report_others(types, [p.qos_profile for p in publishers] if known else [])
+                self._troubles.clear(f"lost {self.name}")  # which was of another subscription
+        offers = [p.qos_profile for p in publishers] if known else []
+        self.publishers = len(offers)
+        self._report_others(types, offers)
 
     def _subscribe(self) -> Subscription:
-        kind, callback = self._callbacks[self._type]
+        kind, callback = self._callbacks[self.type]
 
         def on_message(message: Any) -> None:
             self.received += 1
+            self.lost_in_a_row = 0
             callback(message)
 
         # System default stands for what no override decides.
@@ -121,7 +128,7 @@ class Input:
         options = QoSOverridingOptions(_OVERRIDABLE, callback=self._complete)
         events = SubscriptionEventCallbacks(message_lost=self._on_lost, use_default_callbacks=False)
         create = self._node.create_subscription
-        return _with_events(create, (kind, self._name, on_message, qos), options, events)
+        return _with_events(create, (kind, self.name, on_message, qos), options, events)
 
     def _complete(self, qos: QoSProfile) -> SetParametersResult:
         """Fill in what is offered; what an override decides is followed no more."""
@@ -140,25 +147,25 @@ class Input:
         if types.isdisjoint(self._callbacks) and types:
             others, ours = ", ".join(sorted(types)), " or ".join(self._callbacks)
             message = f"{self.topic} is published as {others}; it must be {ours}"
-            message += f": {self._type_remedy}" if self._type_remedy else ""
-            self._troubles.report(f"type {self._name}", message)
+            self._troubles.report(f"type {self.name}", f"{message}: {self._type_remedy}")
         else:
-            self._troubles.clear(f"type {self._name}", f"{self.topic} has the right type")
+            self._troubles.clear(f"type {self.name}", f"{self.topic} has the right type")
         checks = [qos_check_compatible(offer, self._qos) for offer in offers]
         reasons = [reason for result, reason in checks if result == QoSCompatibility.ERROR]
         if reasons:
             reason = reasons[0].replace("ERROR: ", "").rstrip(";").replace(";", ", ").lower()
             self._troubles.report(
-                f"qos {self._name}",
+                f"qos {self.name}",
                 f"a publisher of {self.topic} offers an incompatible QoS ({reason}) and nothing "
                 "arrives from it: leave out the parameters qos_overrides."
                 f"{self.topic}.subscription.* that ask for more",
             )
         else:
-            self._troubles.clear(f"qos {self._name}", f"the QoS of {self.topic} is compatible")
+            self._troubles.clear(f"qos {self.name}", f"the QoS of {self.topic} is compatible")
 
     def _on_lost(self, event: Any) -> None:
         self.lost += event.total_count_change
+        self.lost_in_a_row += event.total_count_change
         remedies = []
         if self._qos.reliability == ReliabilityPolicy.BEST_EFFORT:
             if "reliability" in self._offered:
@@ -170,14 +177,16 @@ class Input:
             remedies.append(f"start its publisher with {variable}={path} in the environment")
         remedies.append("publish smaller or compressed messages")
         self._troubles.report(
-            f"lost {self._name}",
+            f"lost {self.name}",
             f"{self.lost} of {self.lost + self.received} messages of {self.topic} were lost on the "
             f"way here: {'; or '.join(remedies)}",
             lasts_s=_LOST_LASTS_S,
         )
 
 
-def advertise(node: Node, kind: type, topic: str, troubles: Troubles, depth: int = 5) -> Publisher:
+def advertise(
+    node: Node, kind: type, topic: str, troubles: Troubles, depth: int = DEPTH
+) -> Publisher:
     """Reliable, overridable by ``qos_overrides.<topic>.publisher.*``."""
     name = node.resolve_topic_name(topic)
 
