@@ -20,8 +20,8 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Header
 
-from dhpe_ros.hand_scale import DISTANCE_ERRORS
 from dhpe_ros.config import MAX_HANDS
+from dhpe_ros.hand_scale import DISTANCE_ERRORS
 from dhpe_ros.ros.capsules import capsules
 from dhpe_ros.ros.message_conversion import HandArray, HandMessage
 from dhpe_ros.ros.parameters import declare_parameters
