@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         arguments = build_parser().parse_args(_words() if argv is None else argv)
         logging.basicConfig(format="dhpe: %(levelname)s: %(message)s")

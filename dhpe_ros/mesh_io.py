@@ -25,7 +25,8 @@ def write_obj(
     lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices.tolist()]
     lines += [f"vn {x:.4f} {y:.4f} {z:.4f}" for x, y, z in normals.tolist()]
     lines += [f"f {a}//{a} {b}//{b} {c}//{c}" for a, b, c in (triangles + 1).tolist()]
-    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = "\n".join(lines) + "\n"  # the comment may name a file whose name is no UTF-8
+    Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _check(vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> None:

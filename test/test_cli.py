@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import subprocess
@@ -17,7 +18,13 @@ from fake_tracker import make_hand
 from dhpe_ros import __version__
 from dhpe_ros.cli import main
 from dhpe_ros.commands import prediction
-from dhpe_ros.commands.predict_files import OutputNames, hand_as_mapping, write_json
+from dhpe_ros.commands.predict_files import (
+    OutputNames,
+    hand_as_mapping,
+    remove_results,
+    write_json,
+    write_mesh,
+)
 from dhpe_ros.mano_file import read_mano_file
 from dhpe_ros.media import MediaError, open_media
 from dhpe_ros.media.clips import ClipWriter
@@ -142,6 +149,53 @@ def test_names_stay_apart_from_frames_and_from_inputs(tmp_path):
     assert outputs.claim(tmp_path / "clip_000003.png", is_sequence=False) == "clip_000003_2"
     assert outputs.claim(tmp_path / "walk_000003.png", is_sequence=False) == "walk_000003"
     assert outputs.claim(tmp_path / "walk.mp4", is_sequence=True) == "walk_2"
+
+
+def test_results_of_an_earlier_run_go_and_the_rest_stays(tmp_path):
+    hand = make_hand()
+    for stem in ("hand", "hand_0", "clip_000000", "clip_000001", "other"):
+        write_json(tmp_path / f"{stem}.json", {"image": "x", "hands": []})
+    for stem in ("hand_0", "hand_1", "hand_0_0", "clip_0", "clip_000001_0", "other_0"):
+        write_mesh(tmp_path / f"{stem}.obj", hand, "x")
+    for name in ("hand_overlay.jpg", "clip_overlay.mp4", "hand_2.obj", "clip_000002.json"):
+        (tmp_path / name).write_text("somebody else's, or what cannot tell")
+    remove_results(tmp_path, "hand", is_sequence=False)
+    remove_results(tmp_path, "clip", is_sequence=True)
+    kept = {"hand_0.json", "hand_0_0.obj", "other.json", "other_0.obj"}
+    assert names(tmp_path) == kept | {"hand_2.obj", "clip_000002.json"}
+
+
+def test_a_second_run_into_its_own_folder_gives_the_same_files(untrained, tmp_path, capsys):
+    picture(tmp_path / "hand.png")
+    video(tmp_path / "clip.mp4", count=2)
+    command = ["predict", "--output", str(tmp_path), *untrained]
+    assert main([*command, str(tmp_path)]) == 0
+    written = names(tmp_path)
+    write_mesh(tmp_path / "hand_1.obj", make_hand(), "hand.png")  # of a run that found two
+    assert main([*command, str(tmp_path)]) == 0
+    assert main([*command, *(str(path) for path in sorted(tmp_path.iterdir()))]) == 0
+    assert names(tmp_path) == written
+    output = capsys.readouterr()
+    assert output.out.count("3 images") == 3
+    assert "hand_overlay.jpg: left out, written by an earlier run" in output.err
+
+
+def test_names_and_sizes_that_no_output_can_have_cost_nobody_else(predict, tmp_path, capsys):
+    long, latin = "n" * 248, os.fsdecode(b"caf\xe9")
+    picture(tmp_path / f"{long}.jpg")
+    picture(tmp_path / f"{latin}.jpg")
+    wide = picture(tmp_path / "wide.png", shape=(8, 70_000))
+    good = picture(tmp_path / "good.jpg")
+    missing = tmp_path / ("m" * 300)
+    assert predict(missing, tmp_path / f"{long}.jpg", tmp_path / f"{latin}.jpg", wide, good) == 1
+    written = names(tmp_path / "out")
+    assert {"good.json", "wide.json", f"{latin}.json", f"{latin}_0.obj"} <= written
+    assert [name for name in written if name.startswith("nnn") and name.endswith("overlay.jpg")]
+    assert cv2.imread(str(tmp_path / "out/wide_overlay.jpg")).shape == (7, 65_500, 3)
+    output = capsys.readouterr()
+    assert "4 images, 4 hands, 1 failed" in output.out
+    assert output.err.count("dhpe: error: ") == 1
+    assert "File name too long" in output.err
 
 
 def test_a_folder_stands_for_its_images_and_videos(predict, tmp_path):

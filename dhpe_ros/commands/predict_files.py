@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,17 +14,27 @@ import cv2
 import numpy as np
 
 from dhpe_ros.drawing import draw_overlay
+from dhpe_ros.media.clips import shrunk
 from dhpe_ros.mesh_io import write_obj
-from dhpe_ros.types import Hand
+from dhpe_ros.types import Hand, Side
 
 OVERLAY_SUFFIX = "_overlay.jpg"
+CLIP_SUFFIX = "_overlay.mp4"
+BAG_SUFFIX = "_bag"
 OVERLAY_QUALITY = 92
 
 _OBJ_COMMENT = "{side} hand of {name}\nmetres, camera optical frame: x right, y down, z forward"
+_OBJ_BEGINNINGS = tuple(f"# {side.name.lower()} hand of ".encode() for side in Side)
+_JSON_BEGINNING = b'{\n  "image": '
+_LONGEST_ADDITION = 24  # bytes that the name of an output has beyond its stem
+_JPEG_SIDE = 65_500  # pixels, at most
 
 
 class OutputNames:
-    """Gives every input a stem of its own, and keeps outputs from replacing inputs."""
+    """Gives every input a stem of its own, and keeps outputs from replacing inputs.
+
+    The folder must exist: it tells how long names may be.
+    """
 
     def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
         self._folder = folder.resolve()
@@ -32,7 +44,7 @@ class OutputNames:
 
     def claim(self, path: Path, *, is_sequence: bool) -> str:
         """The input's stem, or ``<stem>_2``, ``<stem>_3`` ... where that is taken already."""
-        wanted = path.stem or path.name
+        wanted = self._shortened(path.stem or path.name)
         stem, number = wanted, 1
         while self._is_taken(stem, is_sequence):
             number += 1
@@ -44,18 +56,72 @@ class OutputNames:
         key = stem.casefold()
         if key in self._images or key in self._sequences:
             return True
-        suffixes = (OVERLAY_SUFFIX, "_overlay.mp4", ".json", "_bag")
+        suffixes = (OVERLAY_SUFFIX, CLIP_SUFFIX, ".json", BAG_SUFFIX)
         if any(self._folder / f"{stem}{suffix}" in self._inputs for suffix in suffixes):
             return True
         if is_sequence:
             return any(sequence_of(image) == key for image in self._images)
         return sequence_of(key) in self._sequences
 
+    def _shortened(self, stem: str) -> str:
+        most = os.pathconf(self._folder, "PC_NAME_MAX") - _LONGEST_ADDITION
+        while len(os.fsencode(stem)) > most:
+            stem = stem[:-1]
+        return stem
+
 
 def sequence_of(stem: str) -> str | None:
     """``clip`` for ``clip_000012``: the video that would write this stem."""
     match = re.fullmatch(r"(.+)_\d{6,}", stem)
     return match[1] if match else None
+
+
+def is_own_output(path: Path) -> bool:
+    """Whether ``dhpe predict`` has written it: no input, also where it lies among the inputs."""
+    if path.suffix == ".json":
+        return _begins(path, _JSON_BEGINNING)
+    if path.suffix == ".obj":
+        return _begins(path, _OBJ_BEGINNINGS)
+    for suffix in (OVERLAY_SUFFIX, CLIP_SUFFIX, BAG_SUFFIX):
+        if path.name.endswith(suffix):
+            stem = path.name.removesuffix(suffix)
+            results = (path.with_name(f"{stem}{rest}") for rest in (".json", f"_{0:06d}.json"))
+            return any(_begins(result, _JSON_BEGINNING) for result in results)
+    return False
+
+
+def remove_results(folder: Path, stem: str, *, is_sequence: bool) -> None:
+    """Remove what an earlier run wrote for this stem: it may have found more hands or frames."""
+    _remove_meshes(folder, stem)
+    if not is_sequence:
+        _remove_own(folder / f"{stem}{OVERLAY_SUFFIX}")
+        _remove_own(folder / f"{stem}.json")
+        return
+    _remove_own(folder / f"{stem}{CLIP_SUFFIX}")
+    frame_stems = (f"{stem}_{index:06d}" for index in itertools.count())
+    while _remove_own(folder / f"{(frame_stem := next(frame_stems))}.json"):
+        _remove_meshes(folder, frame_stem)
+
+
+def _remove_meshes(folder: Path, stem: str) -> None:
+    meshes = (folder / f"{stem}_{k}.obj" for k in itertools.count())
+    while _remove_own(next(meshes)):
+        pass
+
+
+def _remove_own(path: Path) -> bool:
+    """Whether it was there and written by ``dhpe predict``; then it is no more."""
+    if not (path.is_file() and is_own_output(path)):
+        return False
+    path.unlink()
+    return True
+
+
+def _begins(path: Path, beginning: bytes | tuple[bytes, ...]) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(40).startswith(beginning)
 
 
 def hand_as_mapping(hand: Hand) -> dict[str, Any]:
@@ -91,7 +157,11 @@ def write_overlay(path: Path, image: np.ndarray, hands: list[Hand]) -> np.ndarra
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write ``(H, W, 3)`` uint8 RGB by the file's suffix. Raises ``OSError``."""
+    """Write ``(H, W, 3)`` uint8 RGB by the file's suffix, shrunk to what a JPEG can hold.
+
+    Raises ``OSError``.
+    """
+    image = shrunk(image, _JPEG_SIDE / max(image.shape))
     quality = [cv2.IMWRITE_JPEG_QUALITY, OVERLAY_QUALITY] if path.suffix == ".jpg" else []
     encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)[1]
     path.write_bytes(encoded.tobytes())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,9 +17,13 @@ from tqdm import tqdm
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.commands.predict_files import (
+    BAG_SUFFIX,
+    CLIP_SUFFIX,
     OVERLAY_SUFFIX,
     OutputNames,
     hand_as_mapping,
+    is_own_output,
+    remove_results,
     write_json,
     write_mesh,
     write_overlay,
@@ -34,6 +39,8 @@ from dhpe_ros.types import Box, Hand
 
 if TYPE_CHECKING:
     from dhpe_ros.media.hand_bags import HandBag
+
+_NO_MORE_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 _log = logging.getLogger(__name__)
 
@@ -105,16 +112,16 @@ class Prediction:
         return self.tally.summary(self._output, self._pipeline.networks.name)
 
     def _open_inputs(self, paths: Iterable[Path]) -> Iterator[Media]:
+        config = self._pipeline.config
         for path in paths:
-            try:
+            with self._alone(path):
                 if path.is_dir() and not is_bag(path):
-                    yield from self._open_inputs(list_folder(path))
+                    yield from self._open_inputs(list_folder(path, is_own_output))
+                elif path.parent.resolve() == self._output.resolve() and is_own_output(path):
+                    self._tell(f"dhpe: {path}: left out, written by an earlier run")
                 else:
-                    config = self._pipeline.config
                     limit = config.media.max_megapixels
                     yield open_media(path, self._topic, config.camera.images, limit)
-            except MediaError as error:
-                self._report(error)
 
     def _expected(self, media: Media) -> int | None:
         limit = self._frame_limit
@@ -124,19 +131,28 @@ class Prediction:
 
     def _predict(self, media: Media, stem: str) -> None:
         if stem != Path(media.name).stem:
-            self._tell(f"dhpe: {media.name}: written as {stem}, so that nothing is replaced")
-        try:
+            self._tell(f"dhpe: {media.name}: written as {stem}: its own name is taken or too long")
+        with self._alone(media.name):
+            remove_results(self._output, stem, is_sequence=media.is_sequence)
             if media.is_sequence:
                 self._predict_sequence(media, stem)
             else:
                 self._predict_image(media, stem)
+
+    @contextmanager
+    def _alone(self, name: object) -> Iterator[None]:
+        """One bad input must not cost the user the other thousand; a full disk ends the run."""
+        try:
+            yield
         except MediaError as error:
             self._report(error)
-        except OSError:
-            raise
-        except Exception as error:  # one bad input must not cost the user the other thousand
-            _log.debug("%s", media.name, exc_info=True)
-            self._report(f"{media.name}: {type(error).__name__}: {error}")
+        except OSError as error:
+            if error.errno in _NO_MORE_WRITING:
+                raise
+            self._report(f"{name}: {error}")
+        except Exception as error:
+            _log.debug("%s", name, exc_info=True)
+            self._report(f"{name}: {type(error).__name__}: {error}")
 
     def _predict_image(self, media: Media, stem: str) -> None:
         (frame,) = media.frames()
@@ -154,7 +170,7 @@ class Prediction:
         best: dict[int, tuple[Hand, str]] = {}
         try:
             with (
-                ClipWriter(self._output / f"{stem}_overlay.mp4", media.rate_hz) as clip,
+                ClipWriter(self._output / f"{stem}{CLIP_SUFFIX}", media.rate_hz) as clip,
                 self._bag(stem) as bag,
             ):
                 for frame in islice(media.frames(), self._frame_limit):
@@ -178,7 +194,7 @@ class Prediction:
             return nullcontext()
         from dhpe_ros.media.hand_bags import HandBag  # rosbags, which not every run needs
 
-        return HandBag(self._output / f"{stem}_bag", self._bag_storage)
+        return HandBag(self._output / f"{stem}{BAG_SUFFIX}", self._bag_storage)
 
     def _keep_meshes(
         self, best: dict[int, tuple[Hand, str]], hands: list[Hand], frame: Frame, frame_stem: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dhpe_ros.media.frames import Frame, MediaError, reason
@@ -17,16 +17,18 @@ _NAMED = 5  # of the files that are left out
 _log = logging.getLogger(__name__)
 
 
-def list_folder(folder: Path) -> list[Path]:
+def list_folder(folder: Path, ignored: Callable[[Path], bool] | None = None) -> list[Path]:
     """The pictures, videos and recordings of a folder, itself only; ``2.png`` before ``10.png``.
 
-    Files that are neither are named in a warning; hidden ones are not. Raises ``MediaError`` when
-    there is nothing to read.
+    Files that are neither are named in a warning; hidden ones and those ``ignored`` are not.
+    Raises ``MediaError`` when there is nothing to read.
     """
     try:
         entries = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
     except OSError as error:
         raise MediaError(folder, reason(error)) from error
+    if ignored is not None:
+        entries = [path for path in entries if not ignored(path)]
     entries.sort(key=_natural)
     found = [path for path in entries if kind_of(path) is not None]
     left_out = [path.name for path in entries if path not in set(found)]
