@@ -10,7 +10,7 @@ from dhpe_ros.media.image_messages import UnknownEncodingError, checked_bytes
 
 _SAMPLE = 1000  # pixels that tell the unit
 _MILLIMETRES, _METRES = np.dtype(np.uint16), np.dtype(np.float32)
-_NO_CAMERA_S_M = (0.05, 100.0)  # no depth camera measures nearer, or sees nothing nearer
+_SENSOR_RANGE_M = (0.05, 100.0)  # no depth camera measures nearer, or sees all beyond
 _KINDS = {"16UC1": _MILLIMETRES, "mono16": _MILLIMETRES, "32FC1": _METRES}
 
 
@@ -49,12 +49,12 @@ def _check_unit(metres: np.ndarray, encoding: str, kind: np.dtype) -> None:
             "switch its emitter on, and keep its least distance"
         )
     near, far = np.percentile(measured[:: measured.size // _SAMPLE + 1], (10, 90))
-    if kind is _MILLIMETRES and far < _NO_CAMERA_S_M[0]:
+    if kind is _MILLIMETRES and far < _SENSOR_RANGE_M[0]:
         raise ValueError(
             f"{encoding} is in millimetres, and it would all be within {far * 1e3:.0f} mm: are "
             "these metres? Publish millimetres, or metres as 32FC1"
         )
-    if kind is _METRES and near > _NO_CAMERA_S_M[1]:
+    if kind is _METRES and near > _SENSOR_RANGE_M[1]:
         raise ValueError(
             f"{encoding} is in metres, and it would all be beyond {near:.0f} m: are these "
             "millimetres? Publish metres, or millimetres as 16UC1"
