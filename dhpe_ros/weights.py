@@ -1,27 +1,34 @@
 """Where weights and hand models are, and how networks are saved and loaded.
 
-A weights file is safetensors; its metadata holds the configuration that the tensors belong to. It
-is loaded strictly: no missing, unexpected or misshapen tensor passes, nor one that is not finite.
+A weights file is safetensors; its metadata holds the configuration that the tensors belong to, and
+a checksum of both. It is loaded strictly: no missing, unexpected or misshapen tensor passes, nor
+one that is not finite, nor a file with a flipped bit.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dhpe_ros.evidence import EvidenceNetwork, build_evidence
 from dhpe_ros.mesh_estimator import MeshEstimator
 from dhpe_ros.networks.localiser import LocaliserNetwork
+from dhpe_ros.programs import run_program
 from dhpe_ros.shared_files import shared_file
 
 FORMAT_VERSION = 1
 _LOCALISER = "localiser"
+_ABOUT, _CHECKSUM = "dhpe_ros", "sha256"  # keys of the metadata
+_WIDEST = 4096  # of the mesh network
 
 
 @dataclass
@@ -35,6 +42,45 @@ class Networks:
 
     def modules(self) -> tuple[EvidenceNetwork, MeshEstimator]:
         return self.evidence, self.mesh_estimator
+
+
+@dataclass(frozen=True)
+class _About:
+    """The notes in a weights file."""
+
+    profile: str
+    training: dict[str, object]
+    hidden: int = 0  # width of the mesh network; a localiser has none
+    refiner: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> _About:
+        """The notes from JSON. Raises ``ValueError`` that says what is wrong with them."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"its notes are no JSON ({error})") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"its notes must be a mapping, got a {type(values).__name__}")
+        version = values.pop("format_version", None)
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"weights of format {version!r:.40}, this version reads {FORMAT_VERSION}; get the "
+                "weights that belong to it"
+            )
+        types = {"profile": str, "training": dict, "hidden": int, "refiner": bool}
+        needed = ("profile", "training", *(["hidden"] * (values.get("profile") != _LOCALISER)))
+        for name, kind in types.items():
+            if name not in values and name in needed:
+                raise ValueError(f"its notes lack {name!r}")
+            if name in values and type(values[name]) is not kind:
+                raise ValueError(
+                    f"its notes say {name} {values[name]!r:.40}, a {kind.__name__} is right"
+                )
+        about = cls(**{name: value for name, value in values.items() if name in types})
+        if not 0 <= about.hidden <= _WIDEST:
+            raise ValueError(f"its notes say hidden {about.hidden}, at most {_WIDEST} is right")
+        return about
 
 
 def build_networks(profile: str) -> Networks:
@@ -83,8 +129,8 @@ def load_networks(path: str | Path, profile: str, may_lack: str = "") -> Network
     """
     about, tensors = _read(Path(path), profile)
     evidence = build_evidence(profile)
-    mesh_estimator = MeshEstimator(about["hidden"], about.get("refiner", True))
-    networks = Networks(evidence, mesh_estimator, profile, about["training"])
+    mesh_estimator = MeshEstimator(about.hidden, about.refiner)
+    networks = Networks(evidence, mesh_estimator, profile, about.training)
     remedy = "; weights of an older version: train what they lack with learning.only"
     _load_strictly(_tensors(networks), tensors, path, may_lack, remedy)
     for module in networks.modules():
@@ -108,37 +154,68 @@ def load_localiser(path: str | Path) -> LocaliserNetwork:
     return network.eval().requires_grad_(False)
 
 
+def seal(path: str | Path) -> None:
+    """Write the checksum into a file of before there was one, without looking for damage."""
+    with safe_open(path, framework="pt") as file:
+        about = (file.metadata() or {})[_ABOUT]
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    _save(Path(path), about, tensors)
+
+
 def _write(path: Path, about: Mapping[str, object], tensors: Mapping[str, torch.Tensor]) -> None:
     tensors = {
         name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in tensors.items()
     }
-    about = {"format_version": FORMAT_VERSION, **about}
+    _save(path, json.dumps({"format_version": FORMAT_VERSION, **about}), tensors)
+
+
+def _save(path: Path, about: str, tensors: dict[str, torch.Tensor]) -> None:
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={"dhpe_ros": json.dumps(about)})
+    metadata = {_ABOUT: about, _CHECKSUM: _checksum(about, tensors)}
+    save_file(tensors, partial, metadata=metadata)
     partial.replace(path)
 
 
-def _read(path: Path, profile: str) -> tuple[dict, dict[str, torch.Tensor]]:
-    """What the file says of itself, and its tensors."""
+def _checksum(about: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of the notes, and of the names, types, shapes and numbers of the tensors."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _ships(path: Path) -> bool:
+    """Whether a file is, byte by byte, one of those that ship, which have no checksum in them."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digest in shared_file("weights/checksums.sha256").read_text().split()
+
+
+def _read(path: Path, profile: str) -> tuple[_About, dict[str, torch.Tensor]]:
+    """Notes and tensors of a file, checked."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("dhpe_ros", "{}"))
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        text, checksum = metadata.get(_ABOUT, "{}"), metadata.get(_CHECKSUM)
+        about = _About.parse(text)
+        if about.profile != profile:
+            raise ValueError(f"weights of the {about.profile} profile, but {profile} was asked for")
+        if checksum is None and not _ships(path):
+            raise ValueError(
+                "damaged, or of before weights had checksums; if you trust it: "
+                f"python -m dhpe_ros.weights {shlex.quote(str(path))}"
+            )
+        if checksum is not None and checksum != _checksum(text, tensors):
+            raise ValueError("damaged: its checksum is another; fetch or train it again")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except Exception as error:  # safetensors and torch have many names for a broken file
         raise ValueError(
             f"{path}: not a readable weights file ({error}); fetch or train it again"
         ) from error
-    if about.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{path}: weights of format {about.get('format_version')}, this version reads "
-            f"{FORMAT_VERSION}; get the weights that belong to it"
-        )
-    if about["profile"] != profile:
-        raise ValueError(
-            f"{path}: weights of the {about['profile']} profile, but {profile} was asked for"
-        )
     return about, tensors
 
 
@@ -178,3 +255,16 @@ def _load_strictly(
         if not tensor.isfinite().all():
             raise ValueError(f"{path}: {name} holds numbers that are not finite; train it again")
         expected[name].copy_(tensor)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Write the checksum into weights files of before there was one."
+    )
+    parser.add_argument("files", metavar="FILE", nargs="+", help="safetensors, changed in place")
+    for file in parser.parse_args().files:
+        seal(file)
+
+
+if __name__ == "__main__":
+    run_program(main)
