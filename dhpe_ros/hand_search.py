@@ -15,7 +15,7 @@ from dhpe_ros.config import TrackingConfig
 from dhpe_ros.crop import Crop, crop_image
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_localiser import FoundHand
-from dhpe_ros.types import Box, Side, Target
+from dhpe_ros.types import Box, Side, SideSource, Target
 
 See = Callable[[Sequence[Crop]], Evidence]
 Localise = Callable[[np.ndarray, float], Sequence[FoundHand]]  # image and least score, best first
@@ -115,7 +115,8 @@ class HandSearch:
                 continue
             joints_px = crops[best].to_image(evidence.joints[best].cpu().numpy())
             box, side = joints_box(joints_px, config), views[best][1]
-            moved.append(replace(target, box=box, side=side, side_is_told=told[row] is not None))
+            source = SideSource.FOUND if told[row] is None else SideSource.TOLD
+            moved.append(replace(target, box=box, side=side, side_source=source))
         return moved
 
 
@@ -140,7 +141,7 @@ def told_side(target: Target, config: TrackingConfig) -> Side | None:
     """The side that somebody vouches for: the configuration, or whoever made the target."""
     if config.side != "auto":
         return Side[config.side.upper()]
-    return target.side if target.side_is_told else None
+    return target.side if target.side_source is SideSource.TOLD else None
 
 
 def joints_box(joints_px: np.ndarray, config: TrackingConfig) -> Box:

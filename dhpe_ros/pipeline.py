@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,13 +27,14 @@ from dhpe_ros.refinement.mask_term import signed_distances
 from dhpe_ros.refinement.objective import Observation
 from dhpe_ros.refinement.refine import RefinedParameters, refine
 from dhpe_ros.refinement.start import carry
-from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, Target
+from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, SideSource, Target
 from dhpe_ros.weights import hand_model_path, load_networks, localiser_path, weights_path
 
 _RIM = 17  # pixels of a crop that a second look leaves out
 _VOUCHED_FOR = 0.5  # of the score that a search asks for
 _SURE_OF_SIDE = 0.7  # below this probability a crop is also looked at in the mirror
-_SIDE_MARGIN = 0.2  # by so much the mirror image must look more like a right hand
+_OTHER_SIDE = 0.4  # probability of its side below which a crop is turned
+_ONE_VIEW = 0.75  # of what a crop says of its side holds, where its mirror image was not looked at
 
 
 def each_once(hands: Sequence[Hand]) -> list[Hand]:
@@ -158,23 +159,35 @@ class HandPipeline:
     def look_at_right_hands(
         self, image: np.ndarray, targets: Sequence[Target]
     ) -> tuple[list[Crop], Evidence]:
-        """Crops and evidence; a side that nobody vouches for is checked in the mirror if unsure."""
+        """Crops and evidence; a side that nobody told is checked in the mirror if unsure.
+
+        It is turned there unless the hand is followed. ``right`` of the evidence is what the crop
+        says of its side, with the mirror image where that was looked at; NaN where it was told.
+        """
         tracking = self.config.tracking
-        told = [told_side(target, tracking) for target in targets]
+        sides = [told_side(target, tracking) for target in targets]
         crops = [
-            crop_image(image, target.box, mirrored=(target.side if t is None else t) is Side.LEFT)
-            for target, t in zip(targets, told, strict=True)
+            crop_image(image, target.box, mirrored=(target.side if s is None else s) is Side.LEFT)
+            for target, s in zip(targets, sides, strict=True)
         ]
         evidence = self.look(crops)
-        open_ = torch.tensor([t is None for t in told], dtype=torch.bool, device=self.device)
-        unsure = open_ & (evidence.right < _SURE_OF_SIDE)
-        if not unsure.any():
-            return crops, evidence
-        mirrored = [crop_image(image, crop.box, mirrored=not crop.mirrored) for crop in crops]
-        other = self.look(mirrored)
-        turn = unsure & (other.right > evidence.right + _SIDE_MARGIN)
-        pairs = zip(crops, mirrored, turn.tolist(), strict=True)
-        return [m if turned else c for c, m, turned in pairs], evidence.replaced(turn, other)
+        told = self._marks(side is not None for side in sides)
+        unsure = ~told & (evidence.right < _SURE_OF_SIDE)
+        right = 0.5 + _ONE_VIEW * (evidence.right - 0.5)
+        if unsure.any():
+            mirrored = [crop_image(image, crop.box, mirrored=not crop.mirrored) for crop in crops]
+            other = self.look(mirrored)
+            right = torch.where(unsure, (evidence.right + 1 - other.right) / 2, right)
+            followed = self._marks(t.side_source is SideSource.FOLLOWED for t in targets)
+            turn = unsure & ~followed & (right < _OTHER_SIDE)
+            pairs = zip(crops, mirrored, turn.tolist(), strict=True)
+            crops = [m if turned else c for c, m, turned in pairs]
+            evidence = evidence.replaced(turn, other)
+            right = torch.where(turn, 1 - right, right)
+        return crops, replace(evidence, right=right.masked_fill(told, torch.nan))
+
+    def _marks(self, marks: Iterable[bool]) -> Tensor:
+        return torch.tensor(list(marks), dtype=torch.bool, device=self.device)
 
     def _drop_unseen(
         self, crops: list[Crop], evidence: Evidence, targets: Sequence[Target]

@@ -52,6 +52,7 @@ def place_hand(
     faces = np.ascontiguousarray(faces.cpu().numpy(), np.int32)
     normals, _ = area_normals(vertices_m, faces)
     wrist = to_camera @ _numpy(rotation_from_quaternion(p.rotation)[0])
+    right = float(seen.evidence.right[row])
     return Hand(
         side=Side.LEFT if crop.mirrored else Side.RIGHT,
         score=float(seen.evidence.score[row]),
@@ -68,6 +69,7 @@ def place_hand(
         metric=not camera.assumed,
         refinement=_refinement(seen.refined, row, crop),
         track_id=target.track_id,
+        right=1 - right if crop.mirrored else right,
     )
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from dhpe_ros.camera import Camera
 from dhpe_ros.hand_scale import HandScales
 from dhpe_ros.hand_search import joints_box, prominence, sure_score
+from dhpe_ros.hand_side import FIRM, SideBelief
 from dhpe_ros.pipeline import HandPipeline, each_once
 from dhpe_ros.refinement.start import SAME_HAND_OVERLAP
-from dhpe_ros.types import Box, Hand, Side, Target
+from dhpe_ros.types import Box, Hand, Side, SideSource, Target
 
 BACK_S = 0.5  # an image that is more than so much older is of another time, not just late
 GAP_S = 5.0  # after so long without an image, hands that were followed are lost
@@ -33,7 +34,7 @@ _OTHER_SIDE = 0.7  # what being the other hand costs
 _COASTING_S = 0.4  # a lost hand is expected to go on moving for so long,
 _COASTING = 2.0  # and so far at most
 _TOO_SOON_S = 2e-3  # after the last frame, a place tells nothing of the velocity
-_KEEP, _KEEP_SIDE = 0.7, 0.9  # of velocity and side as believed so far, from frame to frame
+_KEEP = 0.7  # of the velocity so far, from frame to frame
 # By so much better must two hands fit each other's identities, and one that of a lost hand, to be
 # taken for these; or by so much nearer be to where the lost hand was expected.
 _SWAPPED, _OTHER, _NEARER = 1.0, 0.75, 0.35
@@ -47,7 +48,7 @@ class _Track:
     box: Box  # about the joints, as the next crop
     seen_s: float
     velocity: np.ndarray  # (2,) pixels a second
-    right: float  # how sure it is a right hand, 0..1, by the frames so far
+    belief: SideBelief  # which hand it is, by all frames so far
 
     @property
     def track_id(self) -> int:
@@ -55,8 +56,8 @@ class _Track:
 
     @property
     def target(self) -> Target:
-        side, number = self.hand.side, self.track_id
-        return Target(self.box, side, number, side_is_told=False, previous=self.hand)
+        side, number = self.belief.side, self.track_id
+        return Target(self.box, side, number, SideSource.FOLLOWED, previous=self.hand)
 
     def place_at(self, time_s: float, scale: float) -> np.ndarray:
         """``(2,)``: where the hand's middle is expected."""
@@ -81,9 +82,8 @@ class _Track:
     def misfit(self, box: Box, side: Side | None, time_s: float, scale: float) -> float:
         """How little a hand in ``box`` looks like this one: distance in sizes, and the side."""
         distance = self.distance(box, time_s, scale)
-        if side is None:
-            return distance
-        return distance + _OTHER_SIDE * abs(self.right - (side is Side.RIGHT))
+        other = side is not None and side is not self.belief.side
+        return distance + _OTHER_SIDE * other
 
 
 class HandTracker:
@@ -145,7 +145,8 @@ class HandTracker:
         hands = self._taken_up(hands) if boxes is None else self._vouched_for(hands, found_ids)
         if rival:
             hands = [_surer(hands)] if hands else []
-        hands = self._each_once(self._as_they_were(hands, time_s), time_s)
+        hands = self._as_own_side(image, camera, self._as_they_were(hands, time_s))
+        hands = self._each_once(hands, time_s)
         self._note_weakness(hands)
         self._remember(hands, time_s)
         scale = self.pipeline.config.scale
@@ -215,9 +216,15 @@ class HandTracker:
         if best is None or misfit(best) > 1:
             return replace(target, track_id=next(self._ids))
         del known[best.track_id]
-        seen_just_now = best.track_id in self._tracks
-        previous = best.hand if seen_just_now else None
-        return replace(target, track_id=best.track_id, previous=previous)
+        own = replace(self._target_of(best), box=target.box)
+        if target.side is None or target.side_source is not SideSource.TOLD:
+            return own
+        return replace(own, side=target.side, side_source=SideSource.TOLD)
+
+    def _target_of(self, track: _Track) -> Target:
+        """Where to look for a hand that is known; one that was lost has no frame before."""
+        followed = track.track_id in self._tracks
+        return track.target if followed else replace(track.target, previous=None)
 
     def _taken_up(self, hands: list[Hand]) -> list[Hand]:
         """Without those just found that are not sure; lone ones will do after some patience."""
@@ -279,6 +286,20 @@ class HandTracker:
                     break
         return hands
 
+    def _as_own_side(
+        self, image: np.ndarray, camera: Camera | None, hands: Sequence[Hand]
+    ) -> list[Hand]:
+        """With those estimated again that were estimated as the side that they are not."""
+        known = {**self._lost, **self._tracks}
+        kept, wrong = [], []
+        for hand in hands:
+            track = known.get(hand.track_id)
+            if track is None or math.isnan(hand.right) or hand.side is track.belief.side:
+                kept.append(hand)
+            else:
+                wrong.append(replace(self._target_of(track), box=self._box(hand)))
+        return kept + (self.pipeline.estimate(image, camera, wrong) if wrong else [])
+
     def _each_once(self, hands: Sequence[Hand], time_s: float) -> list[Hand]:
         """Where two crops saw one hand, it is that of the track which it fits better.
 
@@ -302,21 +323,23 @@ class HandTracker:
         self._scales.keep(self._tracks.keys() | self._lost.keys())
 
     def _track(self, hand: Hand, before: dict[int, _Track], time_s: float) -> _Track:
-        box, right = self._box(hand), float(hand.side is Side.RIGHT)
-        last = before.get(hand.track_id)
+        box, last = self._box(hand), before.get(hand.track_id)
+        passed_s = math.inf if last is None else time_s - last.seen_s
+        belief = SideBelief(hand.side, FIRM)
+        if not math.isnan(hand.right):
+            before = SideBelief(hand.side) if last is None else last.belief
+            belief = before.after(hand.right, passed_s)
         if last is None:
-            return _Track(hand, box, time_s, np.zeros(2), right)
-        passed_s, velocity = time_s - last.seen_s, last.velocity
+            return _Track(hand, box, time_s, np.zeros(2), belief)
+        velocity = last.velocity
         if passed_s > _TOO_SOON_S:
             now = np.subtract(box.center, last.box.center) / passed_s
             velocity = _KEEP * velocity + (1 - _KEEP) * now
-        return _Track(
-            hand, box, time_s, velocity, _KEEP_SIDE * last.right + (1 - _KEEP_SIDE) * right
-        )
+        return _Track(hand, box, time_s, velocity, belief)
 
     def _misfit(self, hand: Hand, track: _Track, time_s: float) -> float:
         scale = self.pipeline.config.tracking.crop_scale
-        return track.misfit(self._box(hand), hand.side, time_s, scale)
+        return track.misfit(self._box(hand), _seen_side(hand), time_s, scale)
 
     def _box(self, hand: Hand) -> Box:
         return joints_box(hand.joints_px, self.pipeline.config.tracking)
@@ -328,6 +351,13 @@ def _same_view(one: Camera, other: Camera) -> bool:
         return False
     changes = (one.fx - other.fx, one.fy - other.fy, one.cx - other.cx, one.cy - other.cy)
     return float(np.abs(changes).max()) < _OTHER_VIEW * one.width
+
+
+def _seen_side(hand: Hand) -> Side:
+    """The side by this frame alone."""
+    if math.isnan(hand.right):
+        return hand.side
+    return SideBelief(hand.side).after(hand.right, math.inf).side
 
 
 def _surer(hands: Sequence[Hand]) -> Hand:

@@ -7,8 +7,9 @@ y down; camera coordinates are the optical frame in metres, x right, y down, z f
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 import numpy as np
 
@@ -33,6 +34,18 @@ class Side(IntEnum):
 
     LEFT = 0
     RIGHT = 1
+
+    @property
+    def other(self) -> Side:
+        return Side(1 - self)
+
+
+class SideSource(Enum):
+    """Who says which hand a target is."""
+
+    TOLD = "told"  # someone who knows: no image is asked
+    FOLLOWED = "followed"  # the images before: what this one says is noted, and changes nothing yet
+    FOUND = "found"  # a search: this image may correct it
 
 
 class Scale(IntEnum):
@@ -115,7 +128,7 @@ class Target:
     box: Box
     side: Side | None = None  # None: nobody knows
     track_id: int = 0
-    side_is_told: bool = True  # by someone who knows; False: believed, from the images before
+    side_source: SideSource = SideSource.TOLD
     previous: Hand | None = field(default=None, compare=False)  # the same hand, a frame ago
 
 
@@ -153,6 +166,7 @@ class Hand:
     refinement: Refinement
     track_id: int = 0
     scale: Scale = Scale.ESTIMATED
+    right: float = math.nan  # probability of a right hand by this image alone; NaN: side was told
 
     def coincides(self, other: Hand) -> bool:
         """Whether two estimates are of one hand: their joints lie together in the image."""

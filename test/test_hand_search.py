@@ -8,7 +8,7 @@ from dhpe_ros.config import TrackingConfig
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_localiser import FoundHand
 from dhpe_ros.hand_search import HandSearch, joints_box, told_side
-from dhpe_ros.types import Box, Side, Target
+from dhpe_ros.types import Box, Side, SideSource, Target
 
 WHOLE = Target(Box(0, 0, 640, 480))
 IMAGE = np.zeros((480, 640, 3), np.uint8)
@@ -59,7 +59,7 @@ def test_a_hand_anywhere_is_found_with_its_side(side, x, y, size):
     see = KnowsTheHand(joints, side)
     (target,) = HandSearch(see, at(joints)).everywhere(IMAGE, TrackingConfig())
     assert target.side is side
-    assert not target.side_is_told
+    assert target.side_source is SideSource.FOUND
     assert target.box.overlap(joints_box(joints, TrackingConfig())) > 0.99
 
 
@@ -80,7 +80,7 @@ def test_a_given_box_is_looked_at_and_nothing_else():
 def test_a_told_side_is_kept_and_a_believed_one_is_not():
     search = HandSearch(KnowsTheHand(_joints(320, 240, 300), Side.RIGHT), None)
     left = Target(WHOLE.box, Side.LEFT)
-    believed = Target(WHOLE.box, Side.LEFT, side_is_told=False)
+    believed = Target(WHOLE.box, Side.LEFT, side_source=SideSource.FOLLOWED)
     found = [search.within(IMAGE, [area], TrackingConfig()) for area in (left, believed)]
     assert [target.side for (target,) in found] == [Side.LEFT, Side.RIGHT]
     assert told_side(believed, TrackingConfig(side="left")) is Side.LEFT

@@ -5,6 +5,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import torch
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
@@ -13,7 +14,7 @@ from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.demo import SHIPPED_CLIP
 from dhpe_ros.shared_files import shared_file
-from dhpe_ros.types import Box, Side, Target
+from dhpe_ros.types import Box, Side, SideSource, Target
 from dhpe_ros.weights import build_networks, load_networks, save_networks
 
 
@@ -95,6 +96,34 @@ def test_a_left_hand_is_a_right_hand_in_the_mirror(make, image):
     assert np.allclose(left.vertices_m, right.vertices_m * (-1, 1, 1), atol=1e-4)
     assert np.allclose(left.normals, right.normals * (-1, 1, 1), atol=1e-2)
     assert np.linalg.det(left.wrist_rotation) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("source", "side", "looks"),
+    [
+        (SideSource.TOLD, Side.RIGHT, 1),
+        (SideSource.FOLLOWED, Side.RIGHT, 2),
+        (SideSource.FOUND, Side.LEFT, 2),
+    ],
+)
+def test_an_image_that_shows_the_other_hand_turns_only_one_that_was_just_found(
+    make, image, monkeypatch, source, side, looks
+):
+    pipeline, seen = make(), []
+    look = pipeline.look
+
+    def look_at_a_left_hand(crops):
+        seen.append(crops)
+        right = torch.tensor([0.9 if crop.mirrored else 0.3 for crop in crops])
+        return replace(look(crops), right=right)
+
+    monkeypatch.setattr(pipeline, "look", look_at_a_left_hand)
+    target = replace(TARGET[0], side=Side.RIGHT, side_source=source)
+    (hand,) = pipeline.estimate(image, targets=[target])
+    assert hand.side is side
+    assert len(seen) == looks
+    right = np.nan if source is SideSource.TOLD else 0.2  # the mean of both views
+    assert hand.right == pytest.approx(right, nan_ok=True)
 
 
 def test_scores_below_the_bar_are_no_hands(make, image):

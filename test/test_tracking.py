@@ -14,7 +14,7 @@ from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
 from dhpe_ros.hand_search import same_place
 from dhpe_ros.tracking import BACK_S, FRAME_S, GAP_S, HandTracker
-from dhpe_ros.types import Box, Side, Target
+from dhpe_ros.types import Box, Side, SideSource, Target
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 
@@ -143,7 +143,7 @@ def test_a_side_that_was_told_stays_told_only_for_its_image():
     tracker.process(IMAGE)
     (target,) = pipeline.asked
     assert target.side is Side.LEFT
-    assert not target.side_is_told
+    assert target.side_source is SideSource.FOLLOWED
 
 
 def test_a_reset_forgets_but_never_uses_an_identity_twice():
@@ -464,6 +464,58 @@ def test_a_stamp_that_comes_twice_or_late_swaps_nothing(late_s):
         pipeline.shown = [(140 + 20 * index, Side.RIGHT), (540 - 20 * index, Side.RIGHT)]
         first, second = tracker.process(IMAGE, time_s=time_s)
         assert first.box.center[0] < second.box.center[0]
+
+
+@dataclass
+class FollowsSides(Shows):
+    """As ``Shows``; a followed hand keeps its side, and ``right`` is what the image says of it."""
+
+    calls: list = field(default_factory=list)  # the targets of each, since ``shown`` was set
+
+    def estimate(self, image, camera, targets):
+        self.calls.append(targets)
+        shown = self.shown
+        if len(self.calls) > 1:  # of the same image: crops about hands of the first
+            shown = [self._nearest(target.box.center[0]) for target in targets]
+        hands = []
+        for (x, seen), target in zip(shown, targets, strict=True):
+            side = target.side if target.side_source is SideSource.FOLLOWED else seen
+            box = Target(Box(x - 90, 160, 180, 180), side, target.track_id)
+            hands.append(replace(_hand(box, 0.9), right=0.98 if seen is Side.RIGHT else 0.02))
+        return hands
+
+    def _nearest(self, x):
+        return min(self.shown, key=lambda one: abs(one[0] - x))
+
+
+def test_a_followed_hand_has_one_side_and_another_only_after_lasting_evidence():
+    pipeline = FollowsSides([Target(Box(230, 160, 180, 180))])
+    tracker = HandTracker(pipeline)
+
+    def sides(*shown):
+        for side in shown:
+            pipeline.shown, pipeline.calls = [(320, side)], []
+            (hand,) = tracker.process(IMAGE)
+            assert hand.track_id == 1
+            yield hand.side
+
+    assert set(sides(*[Side.RIGHT] * 30)) == {Side.RIGHT}
+    assert set(sides(*[Side.RIGHT, Side.LEFT, Side.LEFT] * 5)) == {Side.RIGHT}
+    assert set(sides(*[Side.RIGHT] * 15)) == {Side.RIGHT}
+    told = list(sides(*[Side.LEFT] * 30))
+    assert told == sorted(told, reverse=True) and told[-1] is Side.LEFT
+
+
+def test_hands_that_swapped_their_identities_are_estimated_as_the_sides_that_they_are():
+    pipeline = FollowsSides([Target(Box(50, 160, 180, 180)), Target(Box(450, 160, 180, 180))])
+    tracker = HandTracker(pipeline)
+    frames = [[(140 + 20 * k, Side.RIGHT), (540 - 20 * k, Side.LEFT)] for k in range(8)]
+    for index, pipeline.shown in enumerate([*frames, [(380, Side.LEFT), (300, Side.RIGHT)]]):
+        pipeline.calls = []
+        hands = tracker.process(IMAGE, time_s=index / 15)
+    assert len(pipeline.calls) == 2
+    placed = {hand.track_id: (hand.side, round(hand.box.center[0])) for hand in hands}
+    assert placed == {1: (Side.RIGHT, 300), 2: (Side.LEFT, 380)}
 
 
 def test_a_crop_that_goes_on_with_the_hidden_hand_gets_its_identity():
