@@ -330,7 +330,9 @@ class NodeConfig:
     )
     publish_tf: bool = setting(False, "also publish the wrists' frames on /tf")
     tf_prefix: str = setting(
-        "", "what the names of these frames begin with: <tf_prefix>hand_<track>", live=True
+        "auto",
+        "beginning of these frames' names, <tf_prefix>hand_<track>; auto: from the node's namespace",
+        live=True,
     )
 
 

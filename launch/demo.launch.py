@@ -5,13 +5,21 @@
 
 from pathlib import Path
 
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    IncludeLaunchDescription,
+    RegisterEventHandler,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
+from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
 HAND = Path(__file__).resolve().with_name("hand.launch.py")
 FRAME = "camera_optical_frame"
@@ -30,7 +38,7 @@ def generate_launch_description() -> LaunchDescription:
     player = Node(
         package="dhpe_ros",
         executable="play_clip",
-        namespace="camera",
+        namespace="/camera",  # where the hand node listens, whatever namespace is pushed
         output="screen",
         emulate_tty=True,
         parameters=[_parameters()],
@@ -45,8 +53,16 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(name, default_value=default, description=description)
             for name, (default, description) in ARGUMENTS.items()
         ]
-        + [player, hand]
+        # The player comes last: where the others cannot start it would be left running alone.
+        + [RegisterEventHandler(OnProcessExit(on_exit=_end)), hand, player]
     )
+
+
+def _end(event: ProcessExited, context: LaunchContext) -> list[EmitEvent]:
+    """The demo is over with any part of it, unless that is started again."""
+    if context.launch_configurations["respawn"].lower() == "true":
+        return []
+    return [EmitEvent(event=Shutdown(reason=f"{event.process_name} of the demo ended"))]
 
 
 def _parameters() -> dict[str, ParameterValue | str]:

@@ -7,11 +7,10 @@ from itertools import chain
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 from dhpe_ros.shared_files import shared_file
 from launch import LaunchContext, LaunchDescription
 
@@ -27,18 +26,20 @@ ARGUMENTS = {
     "rviz": ("false", "also start RViz with config/hand.rviz: true or false"),
     "fixed_frame": ("", "RViz's fixed frame, the images' frame_id; empty: as in hand.rviz"),
     "collision_objects": ("false", "also turn hands into MoveIt collision objects: true or false"),
+    "tf_prefix": ("", "what the frames on /tf begin with; empty: the namespace"),
+    "object_prefix": ("", "what the collision objects' ids begin with; empty: the namespace"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "respawn": ("false", "start the node again when it ends: true or false"),
     "use_sim_time": ("", "take the time from /clock: true or false"),
     "build_only": ("false", "compile the networks, as dhpe export does, and end: true or false"),
 }
 
+NEEDED = {"rviz": "rviz2", "collision_objects": "moveit_msgs"}  # packages that arguments ask for
+
 
 def generate_launch_description() -> LaunchDescription:
-    profile = use_shipped_dds_profile()
     return LaunchDescription(
-        [SetEnvironmentVariable(name, value) for name, value in profile.items()]
-        + [
+        [
             DeclareLaunchArgument(name, default_value=default, description=description)
             for name, (default, description) in ARGUMENTS.items()
         ]
@@ -52,23 +53,39 @@ def _start(context: LaunchContext) -> list[Node]:
         raise FileNotFoundError(f"launch argument params_file: no file {given['params_file']!r}")
     if _is_true("build_only", given["build_only"]):
         return [_export(given)]
+    # What PushRosNamespace has pushed about this file; an absolute namespace replaces it.
+    pushed = context.launch_configurations.get("ros_namespace", "/")
+    namespace = posixpath.join(pushed, given["namespace"])
     optional = {"rviz": _rviz, "collision_objects": _collision_node}
-    asked = [start(given) for name, start in optional.items() if _is_true(name, given[name])]
-    return [_hand_node(given), *asked]
+    asked = {name: start for name, start in optional.items() if _is_true(name, given[name])}
+    for name in asked:  # all of them, before any node runs
+        _check_installed(name)
+    return [_hand_node(given, namespace), *(start(given, namespace) for start in asked.values())]
 
 
-def _hand_node(given: dict[str, str]) -> Node:
-    logger = ".".join([*filter(None, given["namespace"].split("/")), "hand"])
+def _check_installed(argument: str) -> None:
+    """Raises ``RuntimeError`` where the package is missing that an argument asks for."""
+    package = NEEDED[argument]
+    try:
+        get_package_prefix(package)
+    except PackageNotFoundError as error:
+        raise RuntimeError(
+            f"{package} is not installed: apt install ros-$ROS_DISTRO-{package.replace('_', '-')}, "
+            f"or {argument}:=false"
+        ) from error
+
+
+def _hand_node(given: dict[str, str], namespace: str) -> Node:
     return Node(
         package="dhpe_ros",
         executable="hand_node",
         name="hand",
-        namespace=given["namespace"],
+        namespace=namespace,
         output="screen",
         emulate_tty=True,
         parameters=[given["params_file"], _overrides(given)],
         remappings=_remappings(given),
-        arguments=["--ros-args", "--log-level", f"{logger}:={given['log_level']}"],
+        arguments=_log_level("hand", namespace, given),
         respawn=_is_true("respawn", given["respawn"]),
         respawn_delay=2.0,
     )
@@ -95,32 +112,27 @@ def _export_arguments(given: dict[str, str]) -> list[str]:
     return ["--config", given["params_file"], *chain.from_iterable(pairs)]
 
 
-def _collision_node(given: dict[str, str]) -> Node:
+def _collision_node(given: dict[str, str], namespace: str) -> Node:
     return Node(
         package="dhpe_ros",
         executable="hand_collision_node",
         name="hand_collision",
-        namespace=given["namespace"],
+        namespace=namespace,
         output="screen",
         emulate_tty=True,
-        parameters=[given["params_file"], _time(given)],
+        parameters=[given["params_file"], _renamed({"object_prefix": "prefix"}, given)],
         remappings=[("collision_object", "/collision_object")],  # where move_group listens
+        arguments=_log_level("hand_collision", namespace, given),
     )
 
 
-def _rviz(given: dict[str, str]) -> Node:
-    try:  # here, before any node runs
-        get_package_prefix("rviz2")
-    except PackageNotFoundError as error:
-        raise RuntimeError(
-            "RViz is not installed: apt install ros-$ROS_DISTRO-rviz2, or rviz:=false"
-        ) from error
+def _rviz(given: dict[str, str], namespace: str) -> Node:
     frame = ["-f", given["fixed_frame"]] if given["fixed_frame"] else []
     topics = ("markers", "overlay", "mask", "points", "depth_without_hands")
     return Node(
         package="rviz2",
         executable="rviz2",
-        namespace=given["namespace"],
+        namespace=namespace,
         arguments=["-d", str(shared_file("config/hand.rviz")), *frame],
         remappings=[(f"/hand/{topic}", f"hand/{topic}") for topic in topics],
     )
@@ -128,15 +140,21 @@ def _rviz(given: dict[str, str]) -> Node:
 
 def _overrides(given: dict[str, str]) -> dict[str, str | bool]:
     """Parameters from the arguments that were given; they come after the file."""
-    overrides = {
-        f"model.{name}": given[name] for name in ("backend", "device", "profile") if given[name]
-    }
-    return {**overrides, **_time(given)}
+    names = {name: f"model.{name}" for name in ("backend", "device", "profile")}
+    return _renamed({**names, "tf_prefix": "tf_prefix"}, given)
 
 
-def _time(given: dict[str, str]) -> dict[str, bool]:
-    name = "use_sim_time"
-    return {name: _is_true(name, given[name])} if given[name] else {}
+def _renamed(names: dict[str, str], given: dict[str, str]) -> dict[str, str | bool]:
+    """Parameters by the names of the arguments they come from, and ``use_sim_time``."""
+    parameters = {name: given[argument] for argument, name in names.items() if given[argument]}
+    time = "use_sim_time"
+    return {**parameters, **({time: _is_true(time, given[time])} if given[time] else {})}
+
+
+def _log_level(name: str, namespace: str, given: dict[str, str]) -> list[str]:
+    """For the node's own logger: debug lines of rcl and rmw would bury its own."""
+    logger = ".".join([*filter(None, namespace.split("/")), name])
+    return ["--ros-args", "--log-level", f"{logger}:={given['log_level']}"]
 
 
 def _remappings(given: dict[str, str]) -> list[tuple[str, str]]:

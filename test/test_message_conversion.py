@@ -224,7 +224,7 @@ def test_the_point_cloud_has_every_vertex_with_its_normal(header):
 
 def test_the_wrist_s_frame_is_the_wrist_s_pose(header):
     hand = make_hand(track_id=5)
-    transform = over_the_wire(transform_message(hand, header, "robot/"))
+    transform = over_the_wire(transform_message(hand, header, "robot/hand_5"))
     pose = hand_array_message([hand], header).hands[0].wrist_pose
     assert (transform.header, transform.child_frame_id) == (header, "robot/hand_5")
     assert transform.transform.rotation == pose.orientation

@@ -23,15 +23,16 @@ from std_msgs.msg import Header
 from dhpe_ros.config import Config
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.msg import HandArray
-from dhpe_ros.ros import roi
+from dhpe_ros.ros import frames, roi
 from dhpe_ros.ros.depth import DepthInput
 from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
 from dhpe_ros.ros.message_conversion import targets_from_roi
+from dhpe_ros.ros.names import shared_prefix
 from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
 from dhpe_ros.ros.troubles import Level, Troubles
 from dhpe_ros.ros.worker import LatestWorker, OneBehind
-from dhpe_ros.types import Box, Scale, Target
+from dhpe_ros.types import Box, Scale, Side, Target
 
 
 class Log(list):
@@ -474,8 +475,35 @@ def test_frames_go_to_tf_where_it_is_installed(ros):
     while not heard and time.monotonic() < until:
         outputs.publish_hands([make_hand(track_id=3)], Header(frame_id="optical"), config)
         rclpy.spin_once(node, timeout_sec=0.05)
-    (transform,) = heard[0].transforms
-    assert (transform.header.frame_id, transform.child_frame_id) == ("optical", "robot/hand_3")
+    numbered, by_side = heard[0].transforms
+    assert (numbered.header.frame_id, numbered.child_frame_id) == ("optical", "robot/hand_3")
+    assert by_side.child_frame_id == f"robot/hand_{make_hand().side.name.lower()}"
+    assert by_side.transform == numbered.transform
+
+
+def test_the_most_prominent_hand_of_a_side_has_a_frame_without_its_number():
+    near, far = Box(0, 0, 200, 200), Box(300, 0, 50, 50)
+    hands = [
+        make_hand(far, track_id=1),
+        replace(make_hand(near, track_id=2), wrist_rotation=np.eye(3, dtype=np.float32)),
+        make_hand(far, Side.LEFT, track_id=3),
+    ]
+    transforms = frames.hand_transforms(hands, Header(frame_id="optical"), "robot/")
+    names = [transform.child_frame_id.removeprefix("robot/") for transform in transforms]
+    assert sorted(names) == ["hand_1", "hand_2", "hand_3", "hand_left", "hand_right"]
+    found = dict(zip(names, transforms, strict=True))
+    assert found["hand_right"].transform == found["hand_2"].transform
+    assert found["hand_left"].transform == found["hand_3"].transform
+    assert found["hand_1"].transform != found["hand_2"].transform
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name", "prefix"),
+    [("", "hand", ""), ("/left", "hand", "left/"), ("/a/b", "hand", "a/b/"), ("/a", "c", "a/c/")],
+)
+def test_what_all_nodes_share_is_named_after_the_namespace(ros, namespace, name, prefix):
+    node = rclpy.create_node(name, namespace=namespace)
+    assert shared_prefix(node, "hand", "/") == prefix
 
 
 def test_frames_without_tf_installed_are_reported_and_nothing_else_fails(ros, monkeypatch):

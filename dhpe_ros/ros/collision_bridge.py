@@ -24,6 +24,7 @@ from dhpe_ros.config import MAX_HANDS
 from dhpe_ros.hand_scale import DISTANCE_ERRORS
 from dhpe_ros.ros.capsules import capsules
 from dhpe_ros.ros.message_conversion import HandArray, HandMessage
+from dhpe_ros.ros.names import AUTO, shared_prefix
 from dhpe_ros.ros.parameters import declare_parameters
 from dhpe_ros.ros.qos import Input, advertise
 from dhpe_ros.ros.running import run
@@ -70,7 +71,9 @@ class CollisionConfig:
         at_least=0.1,
         at_most=60.0,
     )
-    prefix: str = setting("hand_", "what the objects' ids begin with: <prefix><track>")
+    prefix: str = setting(
+        AUTO, "what the objects' ids begin with: <prefix><track>; auto: <namespace>_hand_"
+    )
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,9 @@ class CollisionBridge(Node):
     def __init__(self) -> None:
         super().__init__("hand_collision")
         self._config = declare_parameters(self, BridgeConfig()).collision
+        self._prefix = self._config.prefix
+        if self._prefix == AUTO:  # no slashes: to MoveIt they separate an object from its frames
+            self._prefix = f"{shared_prefix(self, 'hand_collision', '_')}hand_"
         self._troubles = Troubles(self.get_logger())
         self._newest: HandArray | None = None
         self._heard_s = 0.0
@@ -124,7 +130,7 @@ class CollisionBridge(Node):
             return
         message, self._newest = self._newest, None
         placed = self._well_placed(message.hands)
-        hands = {f"{self._config.prefix}{hand.track_id}": hand for hand in placed}
+        hands = {f"{self._prefix}{hand.track_id}": hand for hand in placed}
         self._remove(set(self._shown) - set(hands))
         for name, hand in hands.items():
             self._objects.publish(added(name, hand, message.header, self._config.padding))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from std_msgs.msg import Header
 
+from dhpe_ros.hand_search import prominence
 from dhpe_ros.ros.message_conversion import transform_message
+from dhpe_ros.ros.names import AUTO, shared_prefix
 from dhpe_ros.ros.qos import advertise
 from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.types import Hand
@@ -17,10 +20,15 @@ except ImportError:
 
 
 class HandFrames:
-    """Publishes ``<prefix>hand_<track>`` for each hand while somebody listens to ``/tf``."""
+    """Publishes frames at the hands' wrists while somebody listens to ``/tf``.
+
+    ``<prefix>hand_<track>`` for each hand, and ``<prefix>hand_left``, ``<prefix>hand_right`` for
+    the most prominent one of a side.
+    """
 
     def __init__(self, node: Node, troubles: Troubles) -> None:
         self._publisher = None
+        self._own_prefix = shared_prefix(node, "hand", "/")
         if TFMessage is None:
             troubles.report(
                 "tf",
@@ -35,7 +43,18 @@ class HandFrames:
         return self._publisher is not None and self._publisher.get_subscription_count() > 0
 
     def publish(self, hands: list[Hand], header: Header, prefix: str) -> None:
-        """The wrists of one image; without a frame they would hang in the air, and are left out."""
+        """The wrists of one image; without a frame they would hang in the air, and are left out.
+
+        ``prefix`` ``auto`` stands for the node's own.
+        """
         if hands and header.frame_id and self.wanted():
-            transforms = [transform_message(hand, header, prefix) for hand in hands]
-            self._publisher.publish(TFMessage(transforms=transforms))
+            prefix = self._own_prefix if prefix == AUTO else prefix
+            self._publisher.publish(TFMessage(transforms=hand_transforms(hands, header, prefix)))
+
+
+def hand_transforms(hands: list[Hand], header: Header, prefix: str) -> list[TransformStamped]:
+    """The wrist of each hand by its track, and of the most prominent one of each side by that."""
+    named = {f"{prefix}hand_{hand.track_id}": hand for hand in hands}
+    for hand in sorted(hands, key=lambda hand: prominence(hand.score, hand.box)):
+        named[f"{prefix}hand_{hand.side.name.lower()}"] = hand
+    return [transform_message(hand, header, name) for name, hand in named.items()]

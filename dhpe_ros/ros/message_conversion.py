@@ -57,12 +57,12 @@ def points_message(hands: list[Hand], header: Header) -> PointCloud2:
     return PointCloud2(header=header, **fields)
 
 
-def transform_message(hand: Hand, header: Header, prefix: str) -> TransformStamped:
-    """The wrist's frame ``<prefix>hand_<track>`` in the optical frame."""
+def transform_message(hand: Hand, header: Header, name: str) -> TransformStamped:
+    """The wrist's frame, called ``name``, in the optical frame."""
     position, orientation = wrist_pose(hand)
     return TransformStamped(
         header=header,
-        child_frame_id=f"{prefix}hand_{hand.track_id}",
+        child_frame_id=name,
         transform=Transform(translation=Vector3(**position), rotation=Quaternion(**orientation)),
     )
 
