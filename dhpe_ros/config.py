@@ -331,7 +331,7 @@ class NodeConfig:
     publish_tf: bool = setting(False, "also publish the wrists' frames on /tf")
     tf_prefix: str = setting(
         "auto",
-        "beginning of these frames' names, <tf_prefix>hand_<track>; auto: from the node's namespace",
+        "beginning of these frames' names, <tf_prefix>hand_<track>; auto: from the namespace",
         live=True,
     )
 

@@ -61,9 +61,9 @@ class Planner:
 
 
 @pytest.fixture
-def planner():
+def planner(request):
     pytest.importorskip("moveit_msgs.msg", reason="needs moveit_msgs, of a ROS installation")
-    rclpy.init(args=QUICK)
+    rclpy.init(args=[*QUICK, *getattr(request, "param", [])])
     yield Planner()
     rclpy.shutdown()
 
@@ -75,6 +75,16 @@ def test_a_hand_becomes_an_object_and_is_removed_when_it_is_gone(planner):
     assert added.header.frame_id == "optical"
     assert len(added.primitives) == len(added.primitive_poses) == 41
     assert planner.until(lambda: set(planner.scene) == {"hand_2"}, both[1:])
+
+
+@pytest.mark.parametrize(
+    ("planner", "name"),
+    [(["-r", "__ns:=/left"], "left_hand_1"), (["-p", "prefix:=person_"], "person_1")],
+    indirect=["planner"],
+)
+def test_objects_are_named_after_the_namespace_or_as_told(planner, name):
+    assert planner.until(lambda: planner.scene, [sized(Scale.LEARNED, track_id=1)])
+    assert set(planner.scene) == {name}
 
 
 def test_silence_removes_everything_once(planner):

@@ -64,22 +64,51 @@ def test_build_only_builds_what_the_node_would_run():
 
 
 def test_the_bridge_and_rviz_start_only_when_asked_for(monkeypatch):
-    monkeypatch.setitem(FILE["_rviz"].__globals__, "get_package_prefix", lambda name: name)
+    monkeypatch.setitem(FILE["_start"].__globals__, "get_package_prefix", lambda name: name)
     names = {"rviz": "true", "collision_objects": "true"}
     nodes = FILE["_start"](_context(**given(**names)))
     assert [node.node_executable for node in nodes] == ["hand_node", "rviz2", "hand_collision_node"]
     assert len(FILE["_start"](_context(**given()))) == 1
 
 
-def test_nothing_starts_where_rviz_or_the_file_of_parameters_is_missing(monkeypatch):
+@pytest.mark.parametrize(
+    ("argument", "remedy"),
+    [
+        ("rviz", r"apt install ros-\$ROS_DISTRO-rviz2, or rviz:=false"),
+        ("collision_objects", r"apt install .*-moveit-msgs, or collision_objects:=false"),
+    ],
+)
+def test_nothing_starts_where_a_package_is_missing_that_was_asked_for(
+    monkeypatch, argument, remedy
+):
     def missing(name):
         raise FILE["PackageNotFoundError"](name)
 
-    monkeypatch.setitem(FILE["_rviz"].__globals__, "get_package_prefix", missing)
-    with pytest.raises(RuntimeError, match=r"apt install .*rviz2, or rviz:=false"):
-        FILE["_start"](_context(**given(rviz="true")))
+    monkeypatch.setitem(FILE["_start"].__globals__, "get_package_prefix", missing)
+    with pytest.raises(RuntimeError, match=remedy):
+        FILE["_start"](_context(**given(**{argument: "true"})))
+
+
+def test_nothing_starts_without_the_file_of_parameters():
     with pytest.raises(FileNotFoundError, match=r"params_file: no file ./none\.yaml"):
         FILE["_start"](_context(**given(params_file="/none.yaml")))
+
+
+@pytest.mark.parametrize(
+    ("pushed", "namespace", "logger"),
+    [
+        ({}, "", "hand"),
+        ({}, "robot", "robot.hand"),
+        ({"ros_namespace": "/cell"}, "", "cell.hand"),
+        ({"ros_namespace": "/cell"}, "robot", "cell.robot.hand"),
+        ({"ros_namespace": "/cell"}, "/robot", "robot.hand"),
+    ],
+)
+def test_the_log_level_is_that_of_the_node_wherever_it_is_pushed(pushed, namespace, logger):
+    context = _context(**pushed, **given(namespace=namespace, log_level="debug"))
+    (node,) = FILE["_start"](context)
+    command = [part.perform(context) for words in node.cmd for part in words]
+    assert f"{logger}:=debug" in command
 
 
 def _context(**configurations):
@@ -94,6 +123,37 @@ def test_the_demo_plays_a_clip_to_the_node_and_takes_its_arguments():
     assert {argument.name for argument in description.get_launch_arguments()} >= own | CONTRACT
     (player,) = [e for e in description.entities if isinstance(e, Node)]
     assert player.node_executable == "play_clip"
+
+
+def test_a_demo_that_cannot_start_leaves_no_player_behind():
+    """By ``ros2 launch`` itself, where RViz is not installed: it says so and nothing is running."""
+    if _is_installed("rviz2"):
+        pytest.skip("RViz is installed here")
+    run = _launched("demo.launch.py", "rviz:=true")
+    assert run.returncode == 1
+    assert "rviz2 is not installed" in run.stdout + run.stderr
+    assert "process started" not in run.stdout + run.stderr
+
+
+def test_a_demo_ends_with_its_player(tmp_path):
+    """It has nothing to play: launch ends the hand node, long before that is ready."""
+    run = _launched("demo.launch.py", "rviz:=false", f"input:={tmp_path / 'none.mp4'}")
+    assert "none.mp4" in run.stdout + run.stderr
+    assert "play_clip-2 of the demo ended" in run.stdout + run.stderr
+
+
+def _launched(file, *arguments):
+    command = [sys.executable, "-c", "from ros2cli.cli import main; main()", "launch"]
+    command += [str(HERE.parent / "launch" / file), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def _is_installed(package):
+    try:
+        FILE["get_package_prefix"](package)
+    except FILE["PackageNotFoundError"]:
+        return False
+    return True
 
 
 def test_neither_true_nor_false_is_refused_by_name():

@@ -1,8 +1,8 @@
 """The Fast DDS profile that ships, so that images get through without tuning the machine.
 
 With Fast DDS's own settings best-effort images of 640x480 and more are lost on many machines: the
-sender's shared-memory segment is too small for one. Node, launch file and demo all use this one; it
-helps where images are sent, so a camera driver should be started with it as well.
+sender's shared-memory segment is too small for one. Our nodes and the demo set this one for
+themselves; it helps where images are sent, so a camera driver should be started with it as well.
 """
 
 from __future__ import annotations
