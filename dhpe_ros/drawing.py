@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numba import njit
 
+from dhpe_ros.compiled import kernel
 from dhpe_ros.rendering import covered, visible_faces
 from dhpe_ros.types import BONES, Hand, Side
 
@@ -75,7 +75,7 @@ def _colors(hand: Hand) -> np.ndarray:
     return np.float32(_MESH_OPACITY) * (np.float32(0.35) + np.float32(0.65) * facing) * _MESH_COLOR
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _lay_over(picture, face, colors, share):
     """Pixels (H, W, 3) of faces (H, W) that are not -1: their colour beside a share of theirs."""
     for i in range(face.shape[0]):

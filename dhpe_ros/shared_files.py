@@ -1,4 +1,4 @@
-"""Finds what ships beside the code: ``weights/`` and ``config/``, in the sources or installed."""
+"""Finds what ships beside the code (``weights/``, ``config/``, ``msg/``), and the user's cache."""
 
 from __future__ import annotations
 
@@ -24,3 +24,12 @@ def install_prefixes() -> list[Path]:
     """Where packages are installed: the sourced workspaces, the Python environment."""
     sourced = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
     return [Path(prefix) for prefix in (*sourced, sys.prefix) if prefix]
+
+
+def user_cache() -> Path:
+    """Where this user's files are kept that can be made again (XDG base directories)."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base or Path.home() / ".cache") / "dhpe_ros"
+    except RuntimeError:  # a user without a home has the root folder, as a container says too
+        return Path("/.cache/dhpe_ros")

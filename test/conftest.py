@@ -15,6 +15,7 @@ import shared_memory
 import torch
 
 from dhpe_ros.ros.own_domain import own_domain
+from dhpe_ros.shared_files import user_cache
 
 for variable in (
     "FASTRTPS_DEFAULT_PROFILES_FILE",
@@ -26,6 +27,9 @@ os.environ["ROS_DOMAIN_ID"] = str(own_domain())
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _OWN = tempfile.TemporaryDirectory(prefix="dhpe_ros_test_", ignore_cleanup_errors=True)
 os.environ["ROS_LOG_DIR"] = os.path.join(_OWN.name, "log")
+os.environ.setdefault(
+    "NUMBA_CACHE_DIR", str(user_cache().parent)
+)  # compiled kernels are everyone's
 os.environ["XDG_CACHE_HOME"] = os.path.join(_OWN.name, "cache")  # no engine of the user's
 if find_spec("rclpy"):
     from dhpe_ros.ros.dds_profile import use_shipped_dds_profile

@@ -113,11 +113,11 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     """All sets with all methods, in all processes; the first one tells."""
     from dhpe_ros.evaluation.measure import RANGES_MM, measure
     from dhpe_ros.evaluation.report.report import write_report
-    from dhpe_ros.evaluation.synthetic_set import cache_folder
+    from dhpe_ros.shared_files import user_cache
 
     ranges = [*RANGES_MM, *([tuple(arguments.range)] if arguments.range else [])]
     pipeline = functools.cache(lambda: load_pipeline(config))
-    folder = cache_folder() / "predictions"
+    folder = user_cache() / "predictions"
     sets = [_opened_in_turn(name, arguments) for name in dict.fromkeys(arguments.set)]
     measured: list[Measured] = []
     for labelled in sets:

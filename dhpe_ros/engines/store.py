@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dhpe_ros.engines.identity import Identity
+from dhpe_ros.shared_files import user_cache
 
 FORMAT_VERSION = 1
 
@@ -27,9 +28,8 @@ class MissingEngineError(EngineError):
 
 
 def default_folder() -> Path:
-    """Where this user's engines are (XDG base directories)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "dhpe_ros" / "engines"
+    """Where this user's engines are."""
+    return user_cache() / "engines"
 
 
 def prepare_folder(folder: Path) -> None:

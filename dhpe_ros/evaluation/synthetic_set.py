@@ -26,6 +26,7 @@ from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation.labelled import LabelledSet, open_labelled
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.rendering import skin_tone
+from dhpe_ros.shared_files import user_cache
 from dhpe_ros.synthetic import room
 from dhpe_ros.synthetic.synthesis import SyntheticHand, random_hands, render_sample
 from dhpe_ros.types import MIDDLE_MCP
@@ -41,7 +42,7 @@ _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 def open_synthetic(count: int | None = None, seed: int = SEED) -> LabelledSet:
     """The first ``count`` hands (all 2,000 if not given), rendered where the cache lacks them."""
     count = min(COUNT, count or COUNT)
-    folder = cache_folder() / f"synthetic-{seed}-{_recipe()}"
+    folder = user_cache() / f"synthetic-{seed}-{_recipe()}"
     shards = range(-(-count // _SHARD))
     missing = [shard for shard in shards if not (folder / f"{shard:02d}").is_dir()]
     if missing:
@@ -50,12 +51,6 @@ def open_synthetic(count: int | None = None, seed: int = SEED) -> LabelledSet:
             _render_shard(folder / f"{shard:02d}", model, (seed, shard))
     hands = [hand for shard in shards for hand in open_labelled(folder / f"{shard:02d}").hands]
     return LabelledSet("synthetic", hands[:count])
-
-
-def cache_folder() -> Path:
-    """Where this user's caches are (XDG base directories)."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "dhpe_ros"
 
 
 def _recipe() -> str:

@@ -6,21 +6,19 @@ They compute what ``HandModel.reference`` does. Affine maps are ``(3, 4)`` matri
 import math
 
 import numpy as np
-from numba import njit
 
+from dhpe_ros.compiled import kernel
 from dhpe_ros.mano_file import PARENTS
 
 TINY = 1e-16  # radians squared, added to a squared angle so that none is zero
 
 compiled = {
-    "nogil": True,
-    "cache": True,
     "error_model": "numpy",
     "fastmath": {"reassoc", "contract"},
 }
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def pose_meshes(pose, shape, frame, model, first, step, out):
     """Fill ``out`` for the hands ``first``, ``first + step`` ...
 
@@ -56,7 +54,7 @@ def pose_meshes(pose, shape, frame, model, first, step, out):
                 joints[hand, k, i] = dot(moved, regressor[k])
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def pull_back(pose, shape, frame, model, first, step, pull, v_posed, out):
     """The gradient's way back: from ``pull`` to ``out``, of pose, shape and frame.
 
@@ -96,7 +94,7 @@ def pull_back(pose, shape, frame, model, first, step, pull, v_posed, out):
             rotation_back(pose[hand, b], quaternions[b], to_turns[b], to_pose[hand, b])
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def dot(a, b):
     total = a[0] * b[0]
     for i in range(1, len(a)):
@@ -104,20 +102,20 @@ def dot(a, b):
     return total
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _add_product(total, a, b):
     for i in range(len(total)):
         total[i] += a[i] * b[i]
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def add_scaled(total, scale, row):
     """``total += scale * row``."""
     for i in range(len(total)):
         total[i] += scale * row[i]
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def combine(total, scales, rows):
     """``total = scales @ rows``."""
     total[:] = 0
@@ -125,7 +123,7 @@ def combine(total, scales, rows):
         add_scaled(total, scales[k], rows[k])
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def pose_bones(pose, shape, frame, joint_template, jointdirs):
     """Joints at rest (16, 3), quaternions (15, 4), turns (15, 3, 3), chain (16, 3, 4)."""
     joints = joint_template.copy()
@@ -152,7 +150,7 @@ def pose_bones(pose, shape, frame, joint_template, jointdirs):
     return joints, quaternions, turns, chain
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _chain_back(joints, turns, chain, jointdirs, to_chain, to_turns, to_shape):
     """From gradients of the chain to those of the turns, of the shape and of the frame."""
     for b in range(15, 0, -1):
@@ -176,7 +174,7 @@ def _chain_back(joints, turns, chain, jointdirs, to_chain, to_turns, to_shape):
                 to_shape[k] += to_joint * jointdirs[b, j, k]
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def rotation_from_vector(vector, quaternion, rotation):
     """Axis-angle to a unit quaternion w x y z and ``R = I + 2 w [u] + 2 [u]^2``."""
     x, y, z = vector
@@ -187,7 +185,7 @@ def rotation_from_vector(vector, quaternion, rotation):
     rotation_of(quaternion, rotation)
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def rotation_of(quaternion, rotation):
     """Fill ``rotation`` (3, 3) for a unit quaternion."""
     w, x, y, z = quaternion
@@ -196,7 +194,7 @@ def rotation_of(quaternion, rotation):
     rotation[2] = (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y))
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def rotation_back(vector, quaternion, to_rotation, to_vector):
     """``rotation_from_vector``'s gradient; near zero no large terms cancel each other."""
     w, g = quaternion[0], to_rotation

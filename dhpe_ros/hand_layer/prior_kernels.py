@@ -7,8 +7,8 @@ mesh in its own precision, the few numbers of the pose in double. ``bring_within
 import math
 
 import numpy as np
-from numba import njit
 
+from dhpe_ros.compiled import kernel
 from dhpe_ros.hand_layer.hand_kernels import (
     add_scaled,
     compiled,
@@ -28,7 +28,7 @@ from dhpe_ros.hand_layer.skeleton_kernels import (
 from dhpe_ros.mano_file import PARENTS
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def add_smoothness(parameters, weight, components, hand_model, rings, values, gradients):
     """Add the mean norm of the mesh's Laplacian to ``values`` (B,) and ``gradients`` (B, 63).
 
@@ -64,7 +64,7 @@ def add_smoothness(parameters, weight, components, hand_model, rings, values, gr
         gradients[hand] += weight * gradient
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _laplacian(vertices, rings, pull):
     """The mean norm; ``pull`` (V, 3) becomes its gradient."""
     starts, neighbours = rings
@@ -90,7 +90,7 @@ def _laplacian(vertices, rings, pull):
     return total / count
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _frame_back(row, to_frame, gradient):
     """From the gradient of ``[scale * R(q) | t]`` to those of scale, translation and ``q``."""
     rotation, by_omega = unit_rotation(row[4:8]), omega_by_quaternion(row[4:8])
@@ -106,7 +106,7 @@ def _frame_back(row, to_frame, gradient):
         gradient[4 + k] = row[0] * dot(by_omega[k], torque)
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def add_pose_space(parameters, weight, components, limits, spheres, values, gradients, curvatures):
     """Add ``PoseSpace`` to ``values`` (B,) and ``gradients`` (B, 63).
 
@@ -142,7 +142,7 @@ def add_pose_space(parameters, weight, components, limits, spheres, values, grad
         values[hand] += weight * value
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _beyond_limits(turns, limits, to_turns):
     """Squared radians beyond the limits; its gradient is added to ``to_turns`` (15, 3, 3)."""
     _, axes, lower, upper, weight = limits
@@ -181,12 +181,12 @@ def _beyond_limits(turns, limits, to_turns):
     return total
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _excess(angle, lower, upper):
     return angle - min(max(angle, lower), upper)
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _penetration(pose, turns, spheres, to_angles, weight, components, curvature):
     """Squared overlaps of the spheres; their gradient is added to ``to_angles`` (45,).
 
@@ -252,7 +252,7 @@ def _penetration(pose, turns, spheres, to_angles, weight, components, curvature)
     return total
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def add_anchors(parameters, numbers, weights, units, swift, values, gradients, curvatures):
     """Add what ``Anchors.distance`` is to ``values`` (B,), ``gradients`` (B, 63), ``curvatures``.
 
@@ -285,7 +285,7 @@ def add_anchors(parameters, numbers, weights, units, swift, values, gradients, c
             gradients[hand, 4 + n] += (pull[n] - outwards) / (length if n < 4 else 1.0)
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def bring_within(parameters, lowest, highest):
     """What ``hand_parameters.Bounds.bring`` does, in place: ``parameters`` (B, 63)."""
     for row in parameters:
@@ -297,7 +297,7 @@ def bring_within(parameters, lowest, highest):
         _to_length_one(row[4:8])
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _to_length_one(quaternion):
     """In place; one too short for it becomes no turn at all."""
     length = math.sqrt(dot(quaternion, quaternion))

@@ -7,8 +7,8 @@ They compute what ``SkeletonLayer`` does in torch, with derivatives in closed fo
 import math
 
 import numpy as np
-from numba import njit
 
+from dhpe_ros.compiled import kernel
 from dhpe_ros.hand_layer.hand_kernels import (
     add_scaled,
     combine,
@@ -22,7 +22,7 @@ from dhpe_ros.mano_file import PARENTS
 SHORTEST = 1e-6  # a quaternion below this length is not brought to length one
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def place_joints(parameters, model, joints):
     """Fill ``joints`` (B, 21, 3) for ``parameters`` (B, 63).
 
@@ -35,7 +35,7 @@ def place_joints(parameters, model, joints):
         _to_crop(parameters[hand], placed, share, joints[hand])
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def differentiate_joints(parameters, model, joints, slopes):
     """As ``place_joints``, and ``slopes`` (B, 21, 2 or 3, 63) by each of the 63 numbers."""
     components_t, mean = model[5:]
@@ -67,7 +67,7 @@ def differentiate_joints(parameters, model, joints, slopes):
                 line[1 + i] = share[j]
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def read_field(row, model, field, values, slopes):
     """What a ``field`` (S, S) over the crop reads at N points, by each of a hand's 63 numbers.
 
@@ -106,7 +106,7 @@ def read_field(row, model, field, values, slopes):
         line[1], line[2] = u * share[n], v * share[n]
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _read(field, x, y):
     """The field at a point of the crop, and how it grows there to the right and down."""
     size = len(field)
@@ -123,7 +123,7 @@ def _read(field, x, y):
     return value, across, down
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def add_squares(slopes, residuals, weights, curvatures, downhills):
     """Gauss-Newton of ``sum of weight * residual^2 / 2``, without threads.
 
@@ -139,7 +139,7 @@ def add_squares(slopes, residuals, weights, curvatures, downhills):
                 add_scaled(curvature[k], weight * slope[k], slope)
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def pose_of(row, components_t, mean):
     """(15, 3) axis-angle of a row of parameters."""
     pose = np.empty(45, np.float64)
@@ -148,7 +148,7 @@ def pose_of(row, components_t, mean):
     return pose.reshape((15, 3))
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def unit_rotation(quaternion):
     """(3, 3) of a quaternion of any length."""
     squared = dot(quaternion, quaternion)
@@ -158,7 +158,7 @@ def unit_rotation(quaternion):
     return rotation
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def omega_by_quaternion(quaternion):
     """(4, 3): the turn that a change of each number of a quaternion is, whatever its length."""
     w, x, y, z = quaternion
@@ -171,7 +171,7 @@ def omega_by_quaternion(quaternion):
     return by * scale
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _place(row, model, by):
     """Joints of a hand of scale 1 at the origin (J, 3), and what they were made of.
 
@@ -208,21 +208,21 @@ def _place(row, model, by):
     return placed, share, moved, rest, turns, chain
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _add_three(total, scales, rows):
     x, y, z, a, b, c = scales[0], scales[1], scales[2], rows[0], rows[1], rows[2]
     for i in range(len(total)):
         total[i] += x * a[i] + y * b[i] + z * c[i]
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _to_crop(row, placed, share, joints):
     for j in range(len(placed)):
         for i in range(3):
             joints[j, i] = row[0] * placed[j, i] + row[1 + i] * share[j]
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _shift_by_shape(jointdirs, chain):
     """(16, 3, 10): how the shape shifts each bone's affine map, through the joints at rest."""
     shift = np.zeros((16, 3, 10), np.float64)
@@ -235,7 +235,7 @@ def _shift_by_shape(jointdirs, chain):
     return shift
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _by_angles(jacobians, model, moved, rest, chain, count):
     """(J, 3, 45): by the bones' axis-angles, through what hangs on each bone."""
     pairs, points = model[:2]
@@ -267,7 +267,7 @@ def _by_angles(jacobians, model, moved, rest, chain, count):
     return by
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _bends(jacobians, turns):
     """(45, 9): how each bone's rotation matrix changes with its axis-angle, ``[omega]x R``."""
     by = np.empty((45, 9), np.float64)
@@ -282,7 +282,7 @@ def _bends(jacobians, turns):
     return by
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def _left_jacobians(pose):
     by = np.empty((15, 3, 3), np.float64)
     for b in range(15):
@@ -290,7 +290,7 @@ def _left_jacobians(pose):
     return by
 
 
-@njit(**compiled)
+@kernel(**compiled)
 def left_jacobian(vector):
     """(3, 3), row ``k``: the turn, seen from the parent, that a change of ``vector[k]`` is."""
     x, y, z = vector

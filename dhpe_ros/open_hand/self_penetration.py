@@ -12,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from dhpe_ros.compiled import kernel
 
 VISIBLE_M = 3e-3
 """Soft tissue gives way by a few millimetres when fingers touch; deeper than this looks wrong."""
 
 _PALM_BONES = (0, 13)  # wrist and the metacarpal of the thumb
-_options = {"nogil": True, "cache": True}
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def penetration_depths(vertices: np.ndarray, parts: HandParts) -> np.ndarray:
     )
 
 
-@njit(parallel=True, **_options)
+@kernel(parallel=True)
 def _depths(vertices, triangles, part_of_triangle, bone_of_vertex, tested):
     depths = np.zeros((len(vertices), 16, 6))
     for hand in prange(len(vertices)):
@@ -87,7 +88,7 @@ def _depths(vertices, triangles, part_of_triangle, bone_of_vertex, tested):
     return depths
 
 
-@njit(**_options)
+@kernel
 def _within(point, low, high):
     inside = True
     for k in range(3):
@@ -95,7 +96,7 @@ def _within(point, low, high):
     return inside
 
 
-@njit(**_options)
+@kernel
 def _depth(points, vertex, triangles, part_of_triangle, part):
     """Distance of a vertex to the part's surface if it is inside of it, else 0."""
     point = _at(points, vertex)
@@ -118,27 +119,27 @@ def _depth(points, vertex, triangles, part_of_triangle, part):
 
 
 # Vectors as tuples: arrays of three would be allocated one by one, and numba's `@` needs scipy.
-@njit(**_options)
+@kernel
 def _at(points, i):
     return points[i, 0], points[i, 1], points[i, 2]
 
 
-@njit(**_options)
+@kernel
 def _sub(a, b):
     return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
-@njit(**_options)
+@kernel
 def _dot(a, b):
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@njit(**_options)
+@kernel
 def _cross(a, b):
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
-@njit(**_options)
+@kernel
 def _solid_angle(a, b, c):
     """Signed solid angle of a triangle from the origin (van Oosterom and Strackee 1983)."""
     la, lb, lc = np.sqrt(_dot(a, a)), np.sqrt(_dot(b, b)), np.sqrt(_dot(c, c))
@@ -146,7 +147,7 @@ def _solid_angle(a, b, c):
     return 2 * np.arctan2(_dot(a, _cross(b, c)), below)
 
 
-@njit(**_options)
+@kernel
 def _distance2(p, a, b, c):
     """Squared distance of a point to a triangle."""
     normal = _cross(_sub(b, a), _sub(c, a))
@@ -163,7 +164,7 @@ def _distance2(p, a, b, c):
     return nearest
 
 
-@njit(**_options)
+@kernel
 def intersecting_pairs(vertices: np.ndarray, triangles: np.ndarray) -> int:
     """Number of pairs of triangles that cross each other and share no corner.
 
@@ -188,7 +189,7 @@ def intersecting_pairs(vertices: np.ndarray, triangles: np.ndarray) -> int:
     return count
 
 
-@njit(**_options)
+@kernel
 def _apart(low, high, other_low, other_high):
     apart = False
     for k in range(3):
@@ -196,7 +197,7 @@ def _apart(low, high, other_low, other_high):
     return apart
 
 
-@njit(**_options)
+@kernel
 def _share_a_corner(first, second):
     for i in first:
         for j in second:
@@ -205,7 +206,7 @@ def _share_a_corner(first, second):
     return False
 
 
-@njit(**_options)
+@kernel
 def _an_edge_pierces(points, edges, triangle):
     """Whether an edge of one triangle passes through the other (Moller and Trumbore 1997)."""
     a = _at(points, triangle[0])

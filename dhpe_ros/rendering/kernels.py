@@ -15,12 +15,13 @@ exact coverage of the whole mesh, and it does not depend on the orientation of t
 import math
 
 import numpy as np
-from numba import njit
 
-_options = {"nogil": True, "cache": True, "error_model": "numpy"}
+from dhpe_ros.compiled import kernel
+
+_options = {"error_model": "numpy"}
 
 
-@njit(**_options)
+@kernel(**_options)
 def _clamped_ceil(value: float, low: int, high: int) -> int:
     """ceil(value), kept within [low, high] also for huge values."""
     if value <= low:
@@ -30,26 +31,26 @@ def _clamped_ceil(value: float, low: int, high: int) -> int:
     return math.ceil(value)
 
 
-@njit(**_options)
+@kernel(**_options)
 def first_row(ya: float, height: int) -> int:
     """First pixel row whose centre is at or below the height `ya`."""
     return _clamped_ceil(ya, 0, height)
 
 
-@njit(**_options)
+@kernel(**_options)
 def crossing(xa: float, ya: float, xb: float, yb: float, y: float) -> float:
     """x at which the line through a and b meets the height y; ya differs from yb."""
     return xa + (xb - xa) * ((y - ya) / (yb - ya))
 
 
-@njit(**_options)
+@kernel(**_options)
 def orientation(xa: float, ya: float, xb: float, yb: float, xc: float, yc: float) -> float:
     """Twice the signed area of abc; 0 when a corner is not finite."""
     area = (xb - xa) * (yc - ya) - (xc - xa) * (yb - ya)
     return area if math.isfinite(area) else 0.0
 
 
-@njit(**_options)
+@kernel(**_options)
 def edge_weights(points, triangles, triangle_edges, triangle_edge_signs, weights):
     """How many more times each edge bounds covering surface than it cancels.
 
@@ -71,7 +72,7 @@ def edge_weights(points, triangles, triangle_edges, triangle_edge_signs, weights
             weights[triangle_edges[f, k]] += sign * triangle_edge_signs[f, k]
 
 
-@njit(**_options)
+@kernel(**_options)
 def cover(points, edges, weights, counts, mask):
     """Exact coverage of the pixel centres.
 
@@ -91,7 +92,7 @@ def cover(points, edges, weights, counts, mask):
             mask[i, j] = layers > 0
 
 
-@njit(**_options)
+@kernel(**_options)
 def _add_edge(points, a, b, weight, changes):
     """Record in every row, at the first column right of the edge, how the layer count changes."""
     height, width = changes.shape
@@ -103,7 +104,7 @@ def _add_edge(points, a, b, weight, changes):
             changes[i, column] += change
 
 
-@njit(**_options)
+@kernel(**_options)
 def rasterize(points, depths, triangles, face_index, barycentric, depth):
     """Nearest triangle, barycentric coordinates and depth of each pixel centre.
 
@@ -128,7 +129,7 @@ def rasterize(points, depths, triangles, face_index, barycentric, depth):
             barycentric[i, j, 2] = w
 
 
-@njit(**_options)
+@kernel(**_options)
 def nearest(points, depths, triangles, fronts_only, face_index, depth):
     """The triangle nearest to the viewer at each pixel centre, -1 for none, and its depth.
 
@@ -162,7 +163,7 @@ def nearest(points, depths, triangles, fronts_only, face_index, depth):
                     face_index[i, j] = f
 
 
-@njit(**_options)
+@kernel(**_options)
 def _span(points, a, b, c, row, width):
     """Columns [start, stop) of the triangle's pixels in a row."""
     start, stop = width, 0

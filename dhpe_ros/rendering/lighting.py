@@ -6,15 +6,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from dhpe_ros.compiled import kernel
 from dhpe_ros.rendering import kernels
 
 SHADOW_MAP = 64  # pixels, side
 OCCLUSION_MAP = 32
 CLEARANCE = 1.5  # map pixels off the surface at which a vertex looks for light
 _ORIGIN = np.zeros(3)
-_options = {"nogil": True, "cache": True}
 OPEN_SKY = np.array(
     [[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
     + [[0, 0, -1.7], [0, 1.7, 0], [0, -1.7, 0], [1.7, 0, 0], [-1.7, 0, 0]],
@@ -103,7 +102,7 @@ def _tint(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.exp(warmth * np.array([1.0, 0.0, -1.2]) + rng.normal(0.0, 0.03, (count, 3)))
 
 
-@njit(**_options)
+@kernel
 def _lit(vertices, triangles, normals, directions, centre, radius, resolution):
     """(D, V) float32, the part of nine shadow map samples around each vertex that is in the light.
 
@@ -134,7 +133,7 @@ def _lit(vertices, triangles, normals, directions, centre, radius, resolution):
     return lit
 
 
-@njit(**_options)
+@kernel
 def _turned(axes, point, origin):
     """Coordinates of a point along three axes."""
     x, y, z = point[0] - origin[0], point[1] - origin[1], point[2] - origin[2]
@@ -145,7 +144,7 @@ def _turned(axes, point, origin):
     )
 
 
-@njit(**_options)
+@kernel
 def _light_around(depth, x, y, z):
     """Part of the 3 x 3 pixels around (x, y) where nothing is nearer to the light than z."""
     row, column = math.floor(y + 0.5), math.floor(x + 0.5)
@@ -157,7 +156,7 @@ def _light_around(depth, x, y, z):
     return lit / 9.0
 
 
-@njit(**_options)
+@kernel
 def _basis(direction):
     """Rows: two unit vectors across a unit vector, and its opposite, the way the light goes."""
     x, y, z = direction[0], direction[1], direction[2]

@@ -8,16 +8,17 @@ them; a part is on the outline if a ray from its middle meets no surface on one 
 import math
 
 import numpy as np
-from numba import njit
 
-_options = {"nogil": True, "cache": True, "error_model": "numpy"}
+from dhpe_ros.compiled import kernel
+
+_options = {"error_model": "numpy"}
 _TILE = 8  # pixels; a block's candidates are looked up once and passed on to its tiles
 _BLOCK = 32
 _COINCIDENT_PX = 1e-9
 _SHARPEST = 20.0  # a notch's tip moves at most this much faster than its edges
 
 
-@njit(**_options)
+@kernel(**_options)
 def contours(points, edges, weights):
     """Contour edges as rows (xa, ya, xb, yb), their weights and their vertices (a, b)."""
     count = 0
@@ -38,7 +39,7 @@ def contours(points, edges, weights):
     return lines, line_weights, ends
 
 
-@njit(**_options)
+@kernel(**_options)
 def outline(lines, line_weights):
     """The parts of contour edges that bound the covered area.
 
@@ -71,7 +72,7 @@ def outline(lines, line_weights):
     return edge_of[:found].copy(), part[:found].copy(), crossed_by[:found].copy()
 
 
-@njit(**_options)
+@kernel(**_options)
 def add_lengths(points, edges, weights, lengths):
     """Add to each vertex (V,) of the outline the length that it stands for.
 
@@ -92,7 +93,7 @@ def add_lengths(points, edges, weights, lengths):
             lengths[ends[e, 1]] += length
 
 
-@njit(**_options)
+@kernel(**_options)
 def _cut(lines, e, cuts, cutters):
     """Sorted parameters of edge e, 0 and 1 included, at which other contour edges cross it.
 
@@ -120,7 +121,7 @@ def _cut(lines, e, cuts, cutters):
     return count
 
 
-@njit(**_options)
+@kernel(**_options)
 def _insert(cuts, cutters, count, t, f):
     """Put a cut into its place among `count` sorted ones."""
     k = count
@@ -130,7 +131,7 @@ def _insert(cuts, cutters, count, t, f):
     cuts[k], cutters[k] = t, f
 
 
-@njit(**_options)
+@kernel(**_options)
 def _bounds(lines, line_weights, e, t):
     """Whether edge e has covered image on one side and background on the other at parameter t.
 
@@ -157,7 +158,7 @@ def _bounds(lines, line_weights, e, t):
     return (layers > 0) != (layers + own > 0)
 
 
-@njit(**_options)
+@kernel(**_options)
 def pull(
     lines, line_weights, ends, edge_of, part, crossed_by, mask, upstream, softness, reach,
     rows, gradient,
@@ -201,7 +202,7 @@ def pull(
                     )  # fmt: skip
 
 
-@njit(**_options)
+@kernel(**_options)
 def _segments(lines, edge_of, part):
     """Outline parts as rows (xa, ya, dx, dy, first t, last t, 1 / squared length of the edge)."""
     segments = np.empty((edge_of.shape[0], 7))
@@ -214,7 +215,7 @@ def _segments(lines, edge_of, part):
     return segments
 
 
-@njit(**_options)
+@kernel(**_options)
 def _any(image, top, bottom, left, right):
     for i in range(top, bottom):
         for j in range(left, right):
@@ -223,7 +224,7 @@ def _any(image, top, bottom, left, right):
     return False
 
 
-@njit(**_options)
+@kernel(**_options)
 def _candidates(segments, pool, pool_size, top, bottom, left, right, reach, chosen, distances):
     """Segments of `pool` that can be nearest to some pixel of a rectangle; none if beyond reach.
 
@@ -244,7 +245,7 @@ def _candidates(segments, pool, pool_size, top, bottom, left, right, reach, chos
     return count
 
 
-@njit(**_options)
+@kernel(**_options)
 def _closest(segments, s, x, y):
     """Squared distance from (x, y) to segment s, and the edge's parameter at the nearest point."""
     xa, ya, dx, dy, low, high, inverse = segments[s]
@@ -255,7 +256,7 @@ def _closest(segments, s, x, y):
     return rx * rx + ry * ry, t
 
 
-@njit(**_options)
+@kernel(**_options)
 def _nearest(segments, pool, pool_size, top, left, squared, nearest):
     """Nearest segment to each pixel of a full tile, row by row, and its squared distance.
 
@@ -277,7 +278,7 @@ def _nearest(segments, pool, pool_size, top, left, squared, nearest):
             squared[p] = found if found < squared[p] else squared[p]
 
 
-@njit(**_options)
+@kernel(**_options)
 def _pull_tile(
     lines, line_weights, ends, edge_of, crossed_by, segments, mask, upstream,
     softness, reach, top, bottom, left, right, squared, nearest, gradient,
@@ -303,7 +304,7 @@ def _pull_tile(
                 _move_corner(gradient, lines, ends, e, t, f, pull_x, pull_y)
 
 
-@njit(**_options)
+@kernel(**_options)
 def _outward(lines, line_weights, e, t, i, j, inside):
     """Unit vector, away from the covered area, between pixel (i, j) and its nearest point."""
     dx, dy = lines[e, 2] - lines[e, 0], lines[e, 3] - lines[e, 1]
@@ -315,7 +316,7 @@ def _outward(lines, line_weights, e, t, i, j, inside):
     return x / length, y / length
 
 
-@njit(**_options)
+@kernel(**_options)
 def _move(gradient, ends, e, t, pull_x, pull_y):
     """A pull on the point (1 - t) a + t b of edge e is shared by its vertices."""
     a, b = ends[e, 0], ends[e, 1]
@@ -325,7 +326,7 @@ def _move(gradient, ends, e, t, pull_x, pull_y):
     gradient[b, 1] += t * pull_y
 
 
-@njit(**_options)
+@kernel(**_options)
 def _move_corner(gradient, lines, ends, e, t, f, pull_x, pull_y):
     """A pull on the crossing of edges e and f: its components along their normals move each edge.
 
@@ -349,6 +350,6 @@ def _move_corner(gradient, lines, ends, e, t, f, pull_x, pull_y):
     _move(gradient, ends, f, u, fy * along_e, -fx * along_e)
 
 
-@njit(**_options)
+@kernel(**_options)
 def _limited(value, limit):
     return min(max(value, -limit), limit)

@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from dhpe_ros.compiled import kernel
 from dhpe_ros.rendering import kernels
 from dhpe_ros.rendering.coverage import image_shape
 from dhpe_ros.rendering.lighting import Lights, visibility
@@ -18,7 +18,6 @@ from dhpe_ros.rendering.topology import topology_of
 
 # Random numbers on the grid of the fine texture, which repeats after so many cells.
 LATTICE = np.random.default_rng(0).uniform(-1.0, 1.0, (64, 64, 64)).astype(np.float32)
-_options = {"nogil": True, "cache": True}
 
 
 class Rendering(NamedTuple):
@@ -113,7 +112,7 @@ def _texture_points(points: np.ndarray, cells: float) -> np.ndarray:
     return points * (cells / max(extent, 1e-9))
 
 
-@njit(**_options)
+@kernel
 def area_normals(vertices, triangles):
     """Unit vertex normals (V, 3) weighted by area, zero where there is none; see `vertex_normals`.
 
@@ -141,7 +140,7 @@ def area_normals(vertices, triangles):
     return normals, outer
 
 
-@njit(**_options)
+@kernel
 def _difference(vertices, b, a):
     return (
         vertices[b, 0] - vertices[a, 0],
@@ -150,7 +149,7 @@ def _difference(vertices, b, a):
     )
 
 
-@njit(**_options)
+@kernel
 def _shade(
     face_index, barycentric, sample_depth, triangles, outer, normals, texture_points, texture,
     surface, lights, lit, supersampling, rgb, mask, depth,
@@ -182,7 +181,7 @@ def _shade(
                     rgb[i, j, c] = _encode(total[c] / count)
 
 
-@njit(**_options)
+@kernel
 def _texture(texture, f, weights):
     """Interpolated albedo and gloss."""
     corners, detail, albedo, gloss = texture
@@ -191,7 +190,7 @@ def _texture(texture, f, weights):
     return _mix(albedo, (a, b, c), (u, v, w)), u * gloss[a] + v * gloss[b] + w * gloss[c]
 
 
-@njit(**_options)
+@kernel
 def _shade_sample(
     corners, weights, outer, normals, texture_points, base, shine, surface, lights, lit, color
 ):
@@ -227,7 +226,7 @@ def _shade_sample(
             color[k] += light_colors[n, k] * arrives * reflected
 
 
-@njit(**_options)
+@kernel
 def _mix(values, corners, weights):
     """Interpolated row of values (V, 3)."""
     a, b, c = corners
@@ -239,7 +238,7 @@ def _mix(values, corners, weights):
     )
 
 
-@njit(**_options)
+@kernel
 def _noise(lattice, x, y, z):
     """Value noise, -1 to 1: random numbers on the integer grid, blended linearly between them."""
     i, j, k = math.floor(x), math.floor(y), math.floor(z)
@@ -253,7 +252,7 @@ def _noise(lattice, x, y, z):
     return value
 
 
-@njit(**_options)
+@kernel
 def _encode(linear):
     """sRGB value of a light intensity (IEC 61966-2-1), clipped to [0, 1]."""
     linear = min(max(linear, 0.0), 1.0)

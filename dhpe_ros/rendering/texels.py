@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 
+from dhpe_ros.compiled import kernel
 from dhpe_ros.rendering.topology import topology_of
 
 
@@ -49,7 +49,7 @@ def texel_count(triangle_count: int, edge_count: int, vertex_count: int, detail:
     return vertex_count + edge_count * (detail - 1) + triangle_count * inner
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def small_triangle(u, v, detail):
     """Of the barycentric point (u, v, 1 - u - v): index of its small triangle, weights there.
 
