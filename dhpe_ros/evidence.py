@@ -248,7 +248,7 @@ def heatmap_targets(joints: Tensor, size: int = 32, sigma: float = 25.0 / 256) -
 
     ``joints`` in crop coordinates; ``sigma`` as a part of the crop's side.
     """
-    cells = (torch.arange(size, device=joints.device) + 0.5) * (2 / size) - 1
+    cells = (torch.arange(size, dtype=joints.dtype, device=joints.device) + 0.5) * (2 / size) - 1
     distance = (joints[..., None] - cells) / (2 * sigma)
     across, down = (-(distance**2)).exp().unbind(2)
     return down[..., :, None] * across[..., None, :]

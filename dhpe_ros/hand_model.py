@@ -49,7 +49,7 @@ class HandModel(nn.Module):
         landmarks = file.extras.get("landmarks", np.eye(JOINT_COUNT))
         landmarks = torch.from_numpy(np.asarray(landmarks, np.float32))
         self.register_buffer("skeleton_regressor", landmarks @ self.pivot_regressor)
-        self.register_buffer("identity", torch.eye(4))
+        self.register_buffer("identity", torch.eye(4, dtype=torch.float32))
         # MANO has no statistics of its pose components; half a radian is a wide guess.
         theta_std = file.extras.get("theta_std", np.full(45, 0.5))
         self.register_buffer("theta_std", torch.from_numpy(np.asarray(theta_std, np.float32)))
@@ -154,7 +154,7 @@ def linear_over_vertices(vertices: Tensor, matrix: Tensor) -> Tensor:
 
 def _pivot_regressor(joint_regressor: Tensor, tips: np.ndarray) -> Tensor:
     """``(21, 778)``: the 16 joint rows and five one-hot tips, in OpenPose's order."""
-    one_hot = torch.zeros(5, VERTEX_COUNT)
+    one_hot = joint_regressor.new_zeros(5, VERTEX_COUNT)
     one_hot[torch.arange(5), torch.from_numpy(np.asarray(tips, np.int64))] = 1.0
     return torch.cat((joint_regressor, one_hot))[list(OPENPOSE_FROM_MANO)]
 

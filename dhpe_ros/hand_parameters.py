@@ -41,7 +41,7 @@ class HandParameters:
     @staticmethod
     def start(batch: int, device: torch.device | str = "cpu") -> Tensor:
         """h(0), ``(B, 63)``: mean pose and shape, no rotation, centred."""
-        vector = torch.zeros(batch, PARAMETER_COUNT, device=device)
+        vector = torch.zeros(batch, PARAMETER_COUNT, dtype=torch.float32, device=device)
         vector[:, 0] = START_SCALE
         vector[:, 4] = 1.0
         return vector

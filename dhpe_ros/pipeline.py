@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from dhpe_ros import drawing
@@ -20,6 +22,7 @@ from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
 from dhpe_ros.hand_localiser import HandLocaliser, load_fused
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_search import HandSearch, told_side
+from dhpe_ros.media.pictures import as_image
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection
@@ -99,17 +102,20 @@ class HandPipeline:
 
     def estimate(
         self,
-        image: np.ndarray,
+        image: np.ndarray | Tensor | Image.Image | str | os.PathLike[str],
         camera: Camera | None = None,
         targets: Sequence[Target] | None = None,
     ) -> list[Hand]:
-        """The hands in ``image`` ``(H, W, 3)`` uint8 RGB, at most one per target.
+        """The hands in ``image``, at most one per target.
+
+        ``image`` is ``(H, W, 3)`` uint8 RGB, a PIL image, or the path of a picture file, which is
+        read upright. OpenCV's BGR must be turned round first (``image[..., ::-1]``).
 
         Without ``targets`` hands are searched for in the configured box. Without ``camera`` one is
-        assumed and ``metric`` is false. No hand, an empty list. Raises ``ValueError`` for an array
-        that is not an image, or a camera of another size.
+        assumed and ``metric`` is false. No hand, an empty list. Raises ``ValueError`` for what is
+        not an image, a file that cannot be read, or a camera of another size.
         """
-        _check_image(image)
+        image = as_image(image, self.config.media.max_megapixels)
         if camera and (camera.width, camera.height) != image.shape[1::-1]:
             raise ValueError(
                 f"the camera is for {camera.width}x{camera.height} pixels, the image has "
@@ -250,13 +256,6 @@ class HandPipeline:
 
 
 _NO_CROPS = np.zeros((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
-
-
-def _check_image(image: np.ndarray) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise ValueError(
-            f"an image is (H, W, 3) uint8 RGB and not empty, got {image.shape} {image.dtype}"
-        )
 
 
 def _hand_model(model: ModelConfig) -> HandModel:

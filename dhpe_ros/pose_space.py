@@ -199,7 +199,9 @@ class PoseSpace(nn.Module):
         One statistic for the whole hand: fists, pinches and pointing hands come from the families
         of ``synthetic.hand_poses``.
         """
-        theta = torch.randn(count, 45, generator=generator, device=self.mean.device)
+        theta = torch.randn(
+            count, 45, generator=generator, dtype=self.mean.dtype, device=self.mean.device
+        )
         return self.settled(self.pose_from_theta(theta * self.theta_std))[0]
 
     @torch.enable_grad()

@@ -57,8 +57,10 @@ def _uniform_laplacian(hand_model: HandModel) -> Tensor:
     """``(778, 778)``: each vertex minus the mean of its neighbours."""
     count = hand_model.v_template.shape[0]
     triangles = hand_model.triangles
-    adjacency = torch.zeros(count, count)
+    adjacency = torch.zeros(count, count, dtype=torch.float32)
     for a, b in ((0, 1), (1, 2), (2, 0)):
         adjacency[triangles[:, a], triangles[:, b]] = 1.0
         adjacency[triangles[:, b], triangles[:, a]] = 1.0
-    return torch.eye(count) - adjacency / adjacency.sum(1, keepdim=True).clamp(min=1.0)
+    return torch.eye(count, dtype=torch.float32) - adjacency / adjacency.sum(1, keepdim=True).clamp(
+        min=1.0
+    )

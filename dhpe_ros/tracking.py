@@ -13,6 +13,7 @@ from dhpe_ros.camera import Camera
 from dhpe_ros.hand_scale import HandScales
 from dhpe_ros.hand_search import joints_box, prominence, sure_score
 from dhpe_ros.hand_side import FIRM, SideBelief
+from dhpe_ros.media.pictures import as_image
 from dhpe_ros.pipeline import HandPipeline, each_once
 from dhpe_ros.refinement.start import SAME_HAND_OVERLAP
 from dhpe_ros.types import Box, Hand, Side, SideSource, Target
@@ -132,6 +133,7 @@ class HandTracker:
         paused, all hands are lost. They are also forgotten when the image's size or the camera
         changes: their pixels are others then.
         """
+        image = as_image(image)
         self._keep_to_view(image, camera)
         time_s = self._now(time_s)
         self._forget_lost(time_s)

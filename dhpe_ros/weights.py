@@ -86,7 +86,7 @@ class _About:
 def build_networks(profile: str) -> Networks:
     """The untrained networks of ``lite`` or ``full``."""
     hidden = {"full": 512, "lite": 256}[profile]
-    return Networks(build_evidence(profile), MeshEstimator(hidden), profile, {})
+    return Networks(build_evidence(profile).float(), MeshEstimator(hidden).float(), profile, {})
 
 
 def hand_model_path() -> Path:
@@ -134,7 +134,7 @@ def load_networks(path: str | Path, profile: str, may_lack: str = "") -> Network
     remedy = "; weights of an older version: train what they lack with learning.only"
     _load_strictly(_tensors(networks), tensors, path, may_lack, remedy)
     for module in networks.modules():
-        module.eval().requires_grad_(False)
+        module.float().eval().requires_grad_(False)  # whatever torch's default type is
     return networks
 
 
@@ -151,7 +151,7 @@ def load_localiser(path: str | Path) -> LocaliserNetwork:
     _, tensors = _read(Path(path), _LOCALISER)
     network = LocaliserNetwork()
     _load_strictly(network.state_dict(), tensors, path)
-    return network.eval().requires_grad_(False)
+    return network.float().eval().requires_grad_(False)
 
 
 def seal(path: str | Path) -> None:

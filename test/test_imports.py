@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dhpe_ros"
 OFFLINE = tuple(
     f"dhpe_ros.{name}" for name in ("datasets", "synthetic", "open_hand", "training", "evaluation")
 )
+READERS = ("dhpe_ros.media.pictures",)  # a stage may be given the path of a picture
 FACES = ("dhpe_ros.ros", "dhpe_ros.cli", "dhpe_ros.commands", "dhpe_ros.media")
 
 
@@ -58,7 +59,8 @@ def test_only_the_ros_layer_knows_ros():
 def test_stages_know_neither_the_faces_nor_training():
     for module, path in _modules():
         if not _starts(module, (*FACES, *OFFLINE)):
-            bad = [name for name in _imports(path) if _starts(name, (*FACES, *OFFLINE))]
+            names = _imports(path)
+            bad = [n for n in names if _starts(n, (*FACES, *OFFLINE)) and not _starts(n, READERS)]
             assert not bad, f"{module} imports {bad}"
 
 

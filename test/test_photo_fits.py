@@ -239,7 +239,7 @@ def test_a_cut_that_cannot_be_read_is_named(real, tmp_path):
     file = cut_file(tmp_path, sample.name)
     file.parent.mkdir(parents=True)
     file.write_text("no picture")
-    with pytest.raises(ValueError, match="is not a picture .* write the fits anew"):
+    with pytest.raises(ValueError, match=r"is not a picture .* write the fits anew"):
         with_cuts([sample], tmp_path)
 
 

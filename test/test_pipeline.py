@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
@@ -14,6 +15,7 @@ from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.demo import SHIPPED_CLIP
 from dhpe_ros.shared_files import shared_file
+from dhpe_ros.tracking import HandTracker
 from dhpe_ros.types import Box, Side, SideSource, Target
 from dhpe_ros.weights import build_networks, load_networks, save_networks
 
@@ -154,6 +156,38 @@ def test_odd_images_are_searched_without_complaint(make, shape):
 def test_what_is_no_image_is_refused(make, bad):
     with pytest.raises(ValueError, match="an image is"):
         make().estimate(bad)
+
+
+@pytest.mark.parametrize("bad", [None, [], [[1, 2], [3]], "gone.png", object()])
+def test_what_is_no_image_is_a_value_error_in_stills_and_videos(make, bad):
+    pipeline = make()
+    for infer in (pipeline.estimate, HandTracker(pipeline).process):
+        with pytest.raises(ValueError, match=r"an image is|cv2.imread|gone.png: no such file"):
+            infer(bad)
+
+
+def test_images_come_as_arrays_tensors_pil_images_and_paths(make, image, tmp_path):
+    Image.fromarray(image).save(tmp_path / "hand.png")
+    pipeline = make()
+    (expected,) = pipeline.estimate(image, targets=TARGET)
+    path = tmp_path / "hand.png"
+    for same in (torch.from_numpy(image), Image.fromarray(image), path, str(path)):
+        (hand,) = pipeline.estimate(same, targets=TARGET)
+        np.testing.assert_array_equal(hand.joints_m, expected.joints_m)
+
+
+@pytest.mark.parametrize("optimizer", ["levenberg_marquardt", "adam"])
+def test_another_default_type_changes_nothing(make, image, optimizer):
+    (expected,) = make(**{"refinement.optimizer": optimizer}).estimate(image, targets=TARGET)
+    torch.set_default_dtype(torch.float64)
+    try:
+        pipeline = make(**{"refinement.optimizer": optimizer})
+        (hand,) = pipeline.estimate(image, targets=TARGET)
+        pipeline.warm_up()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert hand.vertices_m.dtype == expected.vertices_m.dtype
+    np.testing.assert_allclose(hand.joints_m, expected.joints_m, atol=1e-5)
 
 
 def test_live_settings_change_and_others_are_refused(make):

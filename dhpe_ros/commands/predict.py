@@ -35,9 +35,9 @@ Per video, camera (until --frames or Ctrl-C) or recording, through the tracker:
   STEM_bag/             with --bag: a rosbag2 recording of /hand/hands, meshes, mask, camera_info
                         and points, as the node would have published them
 
-A folder stands for the images and videos in it. What an earlier run wrote is no input; it is removed
-where the same stem is written again. Where two inputs have the same stem, the second is written as
-STEM_2, and so on. Exit code: 0 all done; 1 some inputs failed, the others are done;
+A folder stands for the images and videos in it. What an earlier run wrote is no input; it is
+removed where the same stem is written again. Where two inputs have the same stem, the second is
+written as STEM_2, and so on. Exit code: 0 all done; 1 some inputs failed, the others are done;
 2 the request itself is wrong."""
 
 # Option -> setting of the configuration, where they have the same meaning.

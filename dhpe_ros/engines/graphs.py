@@ -121,7 +121,10 @@ def examples(network: str, device: torch.device) -> tuple[Tensor, ...]:
     """Inputs of a graph, for tracing and warming up."""
     generator = torch.Generator().manual_seed(0)
     most = 255 if network == "localiser" else 1
-    inputs = (most * torch.rand(shape, generator=generator) for shape in EXAMPLES[network])
+    inputs = (
+        most * torch.rand(shape, dtype=torch.float32, generator=generator)
+        for shape in EXAMPLES[network]
+    )
     return tuple(x.to(device) for x in inputs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,6 +45,7 @@ _TURNS = {
     7: (True, True, True),
     8: (True, True, False),
 }
+_WANTED = "an image is (H, W, 3) uint8 RGB and not empty, a PIL image or the path of a file"
 _HEADER_BYTES = 4096
 _WIDTH, _HEIGHT, _BITS = 256, 257, 258  # tags of TIFF
 
@@ -99,6 +101,27 @@ def read_image(
             path, f"is not a picture that can be decoded ({looks_like(path)})"
         ) from error
     return to_rgb8(pixels, path, white)
+
+
+def as_image(image: Any, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
+    """``(H, W, 3)`` uint8 RGB of an array, a tensor, a PIL image or the path of a picture file.
+
+    Files and PIL images of any mode are turned upright and converted as by ``read_image``. Raises
+    ``ValueError`` for anything else.
+    """
+    if image is None:
+        raise ValueError("the image is None: cv2.imread gives that for a file that it cannot read")
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(os.fspath(image), max_megapixels)
+    if isinstance(image, Image.Image) and 0 not in image.size:
+        return to_rgb8(_upright(_pixels(image), image))
+    try:
+        array = np.asarray(image.cpu() if hasattr(image, "cpu") else image)
+    except (ValueError, TypeError, RuntimeError):  # such as a list of arrays of several sizes
+        raise ValueError(f"{_WANTED}, got a {type(image).__name__}") from None
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
+        raise ValueError(f"{_WANTED}, got {array.shape} {array.dtype}")
+    return array
 
 
 def to_rgb8(

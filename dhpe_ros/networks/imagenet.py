@@ -14,7 +14,8 @@ class Normalisation(nn.Module):
 
     def __init__(self, white: float = 1.0) -> None:
         super().__init__()
-        mean, std = (torch.tensor(part)[:, None, None] for part in (IMAGENET_MEAN, IMAGENET_STD))
+        statistics = torch.tensor((IMAGENET_MEAN, IMAGENET_STD), dtype=torch.float32)
+        mean, std = statistics[..., None, None]
         self.register_buffer("scale", 1 / (white * std), persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
 

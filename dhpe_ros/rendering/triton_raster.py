@@ -35,7 +35,7 @@ def rasterize(
     """
     keys = _nearest(points, triangles, shape)
     face_index = torch.empty(keys.shape, dtype=torch.int32, device=points.device)
-    barycentric = torch.empty((*keys.shape, 3), device=points.device)
+    barycentric = torch.empty((*keys.shape, 3), dtype=torch.float32, device=points.device)
     pixels = shape[0] * shape[1]
     if keys.numel():
         place[(triton.cdiv(pixels, 256), len(points))](

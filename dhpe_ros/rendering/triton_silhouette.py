@@ -148,7 +148,8 @@ def _pull(
     device = vertices.device
     edges = tables_of(topology, device).edges
     capacity = _PARTS_PER_EDGE * edge_count
-    floats = torch.empty(batch, outline.FLOATS.value, capacity, device=device)
+    size = (batch, outline.FLOATS.value, capacity)
+    floats = torch.empty(size, dtype=torch.float32, device=device)
     integers = torch.empty(
         batch, outline.INTEGERS.value, capacity, dtype=torch.int32, device=device
     )
