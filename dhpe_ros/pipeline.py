@@ -26,6 +26,7 @@ from dhpe_ros.media.pictures import as_image
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.placement import SeenHands, place_hand
 from dhpe_ros.projection import Projection
+from dhpe_ros.refinement.gradient_steps import OPTIMIZERS, StepGraphs
 from dhpe_ros.refinement.mask_term import signed_distances
 from dhpe_ros.refinement.objective import Observation
 from dhpe_ros.refinement.refine import RefinedParameters, refine
@@ -74,6 +75,7 @@ class HandPipeline:
         self.eager = EagerNetworks(self.evidence, self.mesh_estimator, self.projection, localiser)
         with torch.no_grad():
             self.networks = BackedNetworks(self.eager, model, self.device)
+        self.step_graphs = StepGraphs()
         finder = HandLocaliser(self.networks.locate, self.device)
         self.search = HandSearch(self.see, finder.find, finder.glance)
 
@@ -89,16 +91,29 @@ class HandPipeline:
         self.config = config
 
     def warm_up(self) -> None:
-        """Run everything once, drawing too, so that the first real frame is not the slow one."""
+        """Run everything once, drawing too, so that the first real frame is not the slow one.
+
+        CUDA graphs of gradient steps are captured here and none later, when other threads draw.
+        """
         drawing.warm_up()
         grey = np.full((CROP_SIZE, CROP_SIZE, 3), 127, np.uint8)
         target = Target(Box(0, 0, CROP_SIZE, CROP_SIZE), Side.RIGHT)
         crops, evidence = self.look_at_right_hands(grey, [target])
         short = replace(self.config.refinement, steps=min(2, self.config.refinement.steps))
         refined = self.fit(crops, evidence, short)
+        for hands in self._graphed_hands():
+            self.fit(crops * hands, evidence.rows(torch.zeros(hands, dtype=torch.long)), short)
+        self.step_graphs.close()
         camera = Camera.from_field_of_view(CROP_SIZE, CROP_SIZE, 60.0)
         self._place(camera, [target], crops, evidence, refined)
         self.find(grey)
+
+    def _graphed_hands(self) -> range:
+        """The numbers of hands that gradient steps need a CUDA graph for, beside one hand."""
+        graphed = self.device.type in StepGraphs.DEVICES
+        if not graphed or self.config.refinement.optimizer not in OPTIMIZERS:
+            return range(0)
+        return range(2, min(self.config.tracking.max_hands, StepGraphs.MOST) + 1)
 
     def estimate(
         self,
@@ -229,7 +244,9 @@ class HandPipeline:
             previous,
             distances=signed_distances(evidence.mask) if masked else None,
         )
-        return refine(parameters, observation, self.projection, self.evidence, config)
+        return refine(
+            parameters, observation, self.projection, self.evidence, config, self.step_graphs
+        )
 
     @torch.no_grad()
     def _place(

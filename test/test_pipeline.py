@@ -13,6 +13,7 @@ from dhpe_ros.config import Config
 from dhpe_ros.drawing import draw_overlay, hand_mask
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.refinement import gradient_steps
 from dhpe_ros.ros.demo import SHIPPED_CLIP
 from dhpe_ros.shared_files import shared_file
 from dhpe_ros.tracking import HandTracker
@@ -126,6 +127,37 @@ def test_an_image_that_shows_the_other_hand_turns_only_one_that_was_just_found(
     assert len(seen) == looks
     right = np.nan if source is SideSource.TOLD else 0.2  # the mean of both views
     assert hand.right == pytest.approx(right, nan_ok=True)
+
+
+def test_gradient_steps_are_captured_before_the_first_image_and_never_later(
+    make, image, monkeypatch, caplog
+):
+    """With plain steps in place of graphs: no CUDA device is needed."""
+    captured = []
+
+    class Graphed(gradient_steps.Descent):
+        def __init__(self, looks, *others):
+            super().__init__(looks, *others)
+            captured.append(len(self.parameters))
+
+    monkeypatch.setattr(gradient_steps, "_GraphedDescent", Graphed)
+    monkeypatch.setattr(gradient_steps.StepGraphs, "DEVICES", ("cpu",))
+    settings = {"refinement.optimizer": "adam", "refinement.features_weight": 0.0}
+    pipeline = make(**settings, **{"tracking.max_hands": 3})
+    pipeline.warm_up()
+    assert captured == [1, 2, 3]
+    hands = pipeline.estimate(image, targets=TARGET * 3)
+    followed = [replace(t, previous=hand) for t, hand in zip(TARGET * 3, hands, strict=True)]
+    pipeline.estimate(image, targets=followed[:2])
+    assert not caplog.records
+    pipeline.estimate(image, targets=TARGET * 4)
+    pipeline.configure(pipeline.config.replace({"refinement.step_size": 0.02}))
+    pipeline.estimate(image, targets=TARGET)
+    assert captured == [1, 2, 3]
+    assert [r.message.partition(" run")[0] for r in caplog.records] == [
+        "gradient steps of 4 hands",
+        "gradient steps of 1 hands",
+    ]
 
 
 def test_scores_below_the_bar_are_no_hands(make, image):

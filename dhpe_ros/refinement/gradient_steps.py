@@ -1,15 +1,16 @@
 """Eq. 13 as it stands: steps against the gradient of the whole objective.
 
 On a CUDA device each step is one launch instead of one for every small kernel, most of which are
-the feature network's for one picture; that runs in half precision there.
+the feature network's for one picture; that runs in half precision there. The CUDA graphs of these
+launches are captured before a node is ready, while no other thread uses the device.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,7 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "gradient_descent": torch.optim.SGD}
 _LOOK_BACK = 5  # steps: one alone may go up, and on a GPU to read a value is to wait for it
 _SEEN = ("image", "features", "joints", "confidences", "previous", "estimate")
 _Look = tuple[str, torch.Size, torch.dtype]  # name, shape and type of a part of an observation
+_log = logging.getLogger(__name__)
 
 
 class Descended(NamedTuple):
@@ -44,6 +46,7 @@ def gradient_steps(
     projection: Projection,
     evidence: EvidenceNetwork,
     config: RefinementConfig,
+    graphs: StepGraphs,
 ) -> Descended:
     """``config.steps`` steps from ``begin`` ``(B, 63)``, to be judged against ``start``.
 
@@ -51,12 +54,15 @@ def gradient_steps(
     it, or when ``config.time_budget`` is over.
     """
     begun = time.monotonic()
+    if observation.previous is None:  # so that one graph serves hands with and without a past
+        observation = replace(observation, previous=torch.full_like(start, torch.nan))
     seen = {name: getattr(observation, name) for name in _SEEN}
     seen = {name: part for name, part in seen.items() if part is not None}
     looks = tuple((name, part.shape, part.dtype) for name, part in seen.items())
-    kind = _graph_for if start.is_cuda else Descent
     each = replace(config, steps=1, time_budget=0.0, tolerance=0.0)
-    descent = kind(looks, start.dtype, start.device, projection, evidence, each)
+    arguments = looks, start.dtype, start.device, projection, evidence, each
+    graphed = start.device.type in graphs.DEVICES
+    descent = graphs.descent(*arguments) if graphed else Descent(*arguments)
     descent.begin(begin, seen)
     steps, earlier = 0, None
     while steps < config.steps:
@@ -131,8 +137,9 @@ class _GraphedDescent(Descent):
     """Its steps are replays of a CUDA graph, and so is a look at the objective."""
 
     def __init__(self, looks, dtype, device, projection, evidence, config) -> None:
-        super().__init__(looks, dtype, device, projection, for_one_picture(evidence), config)
-        self._graph, self._value = captured(super().step, trials=0)
+        with torch.cuda.device(device):
+            super().__init__(looks, dtype, device, projection, for_one_picture(evidence), config)
+            self._graph, self._value = captured(super().step, trials=0)
 
     def step(self) -> Tensor:
         self._graph.replay()
@@ -148,11 +155,51 @@ class _GraphedDescent(Descent):
         return super().seconds_since(begun)
 
 
-@lru_cache(maxsize=4)
-def _graph_for(*arguments) -> _GraphedDescent:
-    """One for each look, made once: the capture waits for every algorithm to be tried."""
-    with torch.cuda.device(arguments[2]):
-        return _GraphedDescent(*arguments)
+class StepGraphs:
+    """CUDA graphs of gradient steps: one for each number of hands, and for each configuration.
+
+    A graph is captured when it is asked for first, until the graphs are closed. That takes up to
+    a quarter of a minute, and work of other threads on the device would spoil it. Once closed, what
+    has no graph runs without, a launch for each kernel.
+    """
+
+    DEVICES = ("cuda",)
+    MOST = 8  # graphs, each with memory of its own
+
+    def __init__(self) -> None:
+        self._graphs: dict[tuple, _GraphedDescent] = {}
+        self._closed = False
+
+    def close(self) -> None:
+        """Capture no more from now on."""
+        self._closed = True
+
+    def descent(
+        self,
+        looks: tuple[_Look, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+        projection: Projection,
+        evidence: EvidenceNetwork,
+        config: RefinementConfig,
+    ) -> Descent:
+        """The steps of such observations, as a graph if there is one or may be one."""
+        arguments = looks, dtype, device, projection, evidence, config
+        if arguments in self._graphs:
+            return self._graphs[arguments]
+        if self._closed:
+            _log.warning(
+                "gradient steps of %d hands run without a CUDA graph, slower: graphs are captured "
+                "at the start, for tracking.max_hands (at most %d) and the refinement settings of "
+                "then; start again with those of now",
+                looks[0][1][0],
+                self.MOST,
+            )
+            return Descent(*arguments)
+        if len(self._graphs) == self.MOST:
+            del self._graphs[next(iter(self._graphs))]
+        self._graphs[arguments] = _GraphedDescent(*arguments)
+        return self._graphs[arguments]
 
 
 def _empty(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:

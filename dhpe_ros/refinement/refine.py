@@ -13,10 +13,12 @@ from torch import Tensor
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.evidence import EvidenceNetwork
 from dhpe_ros.projection import Projection
-from dhpe_ros.refinement.gradient_steps import OPTIMIZERS, gradient_steps
+from dhpe_ros.refinement.gradient_steps import OPTIMIZERS, StepGraphs, gradient_steps
 from dhpe_ros.refinement.levenberg_marquardt import levenberg_marquardt
 from dhpe_ros.refinement.objective import Observation, residual
 from dhpe_ros.refinement.start import choose_start
+
+_GRAPHS = StepGraphs()  # for who has none: programs of one thread
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ def refine(
     projection: Projection,
     evidence: EvidenceNetwork,
     config: RefinementConfig,
+    graphs: StepGraphs = _GRAPHS,
 ) -> RefinedParameters:
     """Take ``config.steps`` steps from ``start`` ``(B, 63)``, all hands at once.
 
@@ -58,7 +61,7 @@ def refine(
 
     begin, observation = choose_start(start, observation, projection, config)
     if config.optimizer in OPTIMIZERS:
-        end = gradient_steps(start, begin, observation, projection, evidence, config)
+        end = gradient_steps(start, begin, observation, projection, evidence, config, graphs)
     else:
         end = levenberg_marquardt(start, begin, observation, projection, config)
     with torch.no_grad():
