@@ -86,7 +86,7 @@ class Camera:
             time.sleep(period)
         return stamps
 
-    def info(self, image, focal, distortion):
+    def info(self, image, focal, distortion=()):
         info = CameraInfo(header=image.header, width=WIDTH, height=HEIGHT)
         info.distortion_model, info.d = "plumb_bob", list(distortion)
         info.k = [focal, 0.0, 160.0, 0.0, focal, 120.0, 0.0, 0.0, 1.0 if focal else 0.0]

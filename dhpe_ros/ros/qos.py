@@ -93,23 +93,23 @@ class Input:
         # Steady time: with simulated time and no /clock publishers must still be followed.
         node.create_timer(_LOOK_S, self.follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def follow(self) -> None:
-        """Subscribe anew if the publishers there are now offer something else."""
-        publishers = self._node.get_publishers_info_by_topic(self.topic)
-        types = {publisher.topic_type for publisher in publishers}
-        known = [name for name in self._callbacks if name in types]
-        if known:
-            kind = self.type if self.type in known else known[0]
-            publishers = [p for p in publishers if p.topic_type == kind]
-            offered = {policy: _common(publishers, policy) for policy in self._offered}
-            if (kind, offered) != (self.type, self._offered):
-                self.type, self._offered = kind, offered
-                self._node.destroy_subscription(self._subscription)
-                self._subscription = self._subscribe()
-                self._troubles.clear(f"lost {self.name}")  # which was of another subscription
-        offers = [p.qos_profile for p in publishers] if known else []
+    def follow(self) -> bool:
+        """Subscribe anew if the publishers there are now offer something else; True if so."""
+        found = self._node.get_publishers_info_by_topic(self.topic)
+        types = {publisher.topic_type for publisher in found}
+        wanted = [self.type, *self._callbacks]
+        kind = next((name for name in wanted if name in types), self.type)
+        offers = [p.qos_profile for p in found if p.topic_type == kind]
         self.publishers = len(offers)
+        offered = {policy: _common(offers, policy) for policy in self._offered}
+        anew = bool(offers) and (kind, offered) != (self.type, self._offered)
+        if anew:
+            self.type, self._offered = kind, offered
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = self._subscribe()
+            self._troubles.clear(f"lost {self.name}")  # which was of another subscription
         self._report_others(types, offers)
+        return anew
 
     def _subscribe(self) -> Subscription:
         kind, callback = self._callbacks[self.type]
@@ -166,6 +166,8 @@ class Input:
     def _on_lost(self, event: Any) -> None:
         self.lost += event.total_count_change
         self.lost_in_a_row += event.total_count_change
+        if self.follow():
+            return  # the loss is that of a subscription that asked for less
         remedies = []
         if self._qos.reliability == ReliabilityPolicy.BEST_EFFORT:
             if "reliability" in self._offered:
@@ -211,10 +213,10 @@ def type_name(kind: type) -> str:
     return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
 
 
-def _common(publishers: Sequence[Any], policy: str) -> Any:
+def _common(offers: Sequence[QoSProfile], policy: str) -> Any:
     """The most that a subscription can ask for and still hear all of the publishers."""
     strong, weak = _FOLLOWED[policy]
-    return strong if all(getattr(p.qos_profile, policy) == strong for p in publishers) else weak
+    return strong if all(getattr(offer, policy) == strong for offer in offers) else weak
 
 
 def _with_events(
