@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dhpe_ros.media.camera_messages import camera_from_info, how_taken, info_fields, is_rectified
 
@@ -150,3 +152,40 @@ def test_what_is_counted_twice_is_refused(fields, reason):
 def test_a_part_far_from_the_middle_of_the_sensor_is_plausible():
     camera = camera_of(info(roi=region(x_offset=480, width=160, height=120)), 160, 120)
     assert intrinsics(camera) == (500, 500, -160, 240)
+
+
+def numbers(count, likely):
+    """``count`` floats: the likely ones, a few of them replaced by any."""
+    odd = st.dictionaries(st.integers(0, count - 1), st.floats(), max_size=2)
+    return odd.map(lambda changes: [changes.get(k, likely[k]) for k in range(count)])
+
+
+INFOS = st.fixed_dictionaries(
+    {
+        "k": numbers(9, [500.0, 0, 320, 0, 500.0, 240, 0, 0, 1]),
+        "p": numbers(12, PROJECTION),
+        "r": numbers(9, TURN.ravel().tolist()),
+        "d": st.sampled_from((0, 4, 5, 8)).flatmap(
+            lambda n: numbers(8, [0.0] * 8).map(lambda d: d[:n])
+        ),
+        "distortion_model": st.sampled_from(
+            ("", "plumb_bob", "rational_polynomial", "equidistant")
+        ),
+        "binning_x": st.sampled_from((0, 1, 2)),
+        "roi": st.builds(region, st.integers(0, 700), st.integers(0, 700)),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(INFOS, st.booleans())
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_any_camera_info_gives_a_camera_or_a_reason(fields, rectified):
+    is_rectified(info(**fields), "/camera/image")
+    try:
+        camera = camera_of(info(**fields), 640 // max(fields["binning_x"], 1), 480, rectified)
+    except ValueError:
+        return
+    corners = np.array(((-1e4, 0.0), (0.0, 0.0), (639.0, 479.0), (0.0, 1e4)))
+    assert np.isfinite(camera.rays(corners)).all()
+    assert np.isfinite(camera.project(camera.rays(corners))).all()

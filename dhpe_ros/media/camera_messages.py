@@ -12,7 +12,7 @@ from dhpe_ros.camera import Camera, Rotation
 from dhpe_ros.lens import FISHEYE, BrownConrady, lens_of
 
 _ORTHOGONAL = 1e-3  # that a rotation's rows may be off
-_RECTIFIED_WORDS = {"rect", "rectified", "undistorted"}
+_RECTIFIED_WORDS = {"rect", "rectified", "undist", "undistorted"}
 
 
 def camera_from_info(info: Any, width: int, height: int, *, rectified: bool) -> Camera:
@@ -20,7 +20,8 @@ def camera_from_info(info: Any, width: int, height: int, *, rectified: bool) -> 
 
     ``info`` is a ``sensor_msgs/CameraInfo``, the same beside raw and rectified images. Raw ones
     have K and D, rectified ones P, or K where P is not filled in. Both see the hands in the frame
-    of the rectified ones, as with ``image_geometry``: R is counted in.
+    of the rectified ones, as with ``image_geometry``: R is counted in. A rectified roi is that
+    window of the whole rectified image, as image_proc cuts it, with or without ``do_rectify``.
 
     Raises ``ValueError`` with the remedy for a zero K, for another image size, and for what is
     implausible: ``Camera.check_plausible``, of the whole sensor.
@@ -62,8 +63,8 @@ def is_rectified(info: Any, topic: str, images: str = "auto") -> bool:
     """Whether the images on ``topic`` beside that camera_info are rectified, not raw.
 
     ``images`` may say so, ``raw`` or ``rectified``; a camera_info does not. With ``auto`` the last
-    part of the topic's name tells that has rect, rectified, undistorted or raw in it. Without
-    such a word images are raw where there is distortion.
+    part of the topic's name tells that has rect, rectified, undist, undistorted or raw in it.
+    Without such a word images are raw where there is distortion.
     """
     if images != "auto":
         return images == "rectified"
