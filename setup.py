@@ -1,16 +1,17 @@
 """Installs the Python package alone: no messages, so no node, but the pipeline and ``dhpe``.
 
 A ROS 2 workspace builds the whole package with CMakeLists.txt instead. Everything that is fixed is
-declared in setup.cfg; only the files of weights and messages have to be looked up.
+declared in setup.cfg; here are the folders beside the package, which become part of it: wherever
+pip puts the package, `dhpe_ros.shared_files` finds them.
 """
 
-from glob import glob
+from setuptools import find_packages, setup
 
-from setuptools import setup
+SHARED = {f"dhpe_ros.shared.{folder}": folder for folder in ("config", "msg", "weights")}
 
 setup(
-    data_files=[
-        ("share/dhpe_ros/weights", sorted(glob("weights/*.*"))),
-        ("share/dhpe_ros/msg", sorted(glob("msg/*.msg"))),
-    ]
+    packages=[*find_packages(include=["dhpe_ros*"]), *SHARED],
+    package_dir=SHARED,
+    package_data={name: ["*.*"] for name in SHARED}
+    | {"dhpe_ros": ["assets/*.json", "assets/*.mp4", "assets/*.npz"]},
 )

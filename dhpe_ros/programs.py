@@ -1,12 +1,40 @@
-"""How the programs that ``python -m`` runs end: as ``dhpe`` does, without a traceback."""
+"""How our programs are called here, and how those that ``python -m`` runs end."""
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from dhpe_ros.errors import one_line
+from dhpe_ros.shared_files import installed_program
+
+
+def command(name: str, *words: str) -> str:
+    """What a user types for ``dhpe NAME WORDS`` where this package is installed.
+
+    In a ROS workspace that is ``ros2 run``; elsewhere ``dhpe``, by its path where PATH has it not.
+    """
+    program = installed_program("bin/dhpe")
+    if program is None and installed_program("lib/dhpe_ros/dhpe"):
+        own = installed_program(f"lib/dhpe_ros/{name}")
+        called = ["ros2", "run", "dhpe_ros", *([] if own else ["dhpe"])]
+    else:
+        program = program or Path(sys.executable).with_name("dhpe")
+        if not program.is_file():
+            return module_command("dhpe_ros.cli", name, *words)
+        on_path = shutil.which("dhpe")
+        is_it = on_path is not None and Path(on_path).samefile(program)
+        called = ["dhpe" if is_it else str(program)]
+    return shlex.join([*called, name, *words])
+
+
+def module_command(module: str, *words: str) -> str:
+    """What a user types to run a module of this package by this Python."""
+    return shlex.join([sys.executable, "-m", module, *words])
 
 
 def run_program(main: Callable[[], None]) -> NoReturn:

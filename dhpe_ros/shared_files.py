@@ -1,10 +1,16 @@
-"""Finds what ships beside the code (``weights/``, ``config/``, ``msg/``), and the user's cache."""
+"""Finds what ships beside the code (``weights/``, ``config/``, ``msg/``), and the user's cache.
+
+The code's own place tells where the rest is, whatever installed it: in the source tree (also where
+an installation links to it) the folders lie beside this package, CMake puts them into ``share/``
+of the prefix above, pip into the package itself (``setup.py``).
+"""
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
 
 
 def shared_file(name: str) -> Path:
@@ -12,18 +18,18 @@ def shared_file(name: str) -> Path:
 
     Raises ``FileNotFoundError`` that says where it was looked for.
     """
-    places = [Path(__file__).resolve().parents[1]]
-    places += [prefix / "share/dhpe_ros" for prefix in install_prefixes()]
+    places = [_PACKAGE.resolve().parent, _PACKAGE / "shared"]
+    places += filter(Path.is_dir, (above / "share/dhpe_ros" for above in _PACKAGE.parents))
     for place in places:
         if (place / name).is_file():
             return place / name
     raise FileNotFoundError(f"no {name} in {', '.join(str(place) for place in places)}")
 
 
-def install_prefixes() -> list[Path]:
-    """Where packages are installed: the sourced workspaces, the Python environment."""
-    sourced = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
-    return [Path(prefix) for prefix in (*sourced, sys.prefix) if prefix]
+def installed_program(name: str) -> Path | None:
+    """The path of e.g. ``bin/dhpe`` in the prefix that this package is installed in, if any."""
+    paths = (above / name for above in _PACKAGE.parents)
+    return next(filter(Path.is_file, paths), None)
 
 
 def user_cache() -> Path:

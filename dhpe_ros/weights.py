@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from safetensors.torch import save_file
 from dhpe_ros.evidence import EvidenceNetwork, build_evidence
 from dhpe_ros.mesh_estimator import MeshEstimator
 from dhpe_ros.networks.localiser import LocaliserNetwork
-from dhpe_ros.programs import run_program
+from dhpe_ros.programs import module_command, run_program
 from dhpe_ros.shared_files import shared_file
 
 FORMAT_VERSION = 1
@@ -206,7 +205,7 @@ def _read(path: Path, profile: str) -> tuple[_About, dict[str, torch.Tensor]]:
         if checksum is None and not _ships(path):
             raise ValueError(
                 "damaged, or of before weights had checksums; if you trust it: "
-                f"python -m dhpe_ros.weights {shlex.quote(str(path))}"
+                f"{module_command('dhpe_ros.weights', str(path))}"
             )
         if checksum is not None and checksum != _checksum(text, tensors):
             raise ValueError("damaged: its checksum is another; fetch or train it again")

@@ -18,7 +18,10 @@ from launch import LaunchDescription
 LAUNCH_FILE = Path(__file__).resolve().parents[1] / "launch" / "hand.launch.py"
 
 
-TELL_PROFILES = "import os; print('profiles:', [n for n in os.environ if 'DEFAULT_PROFILES' in n])"
+TELL_PROFILES = """
+import os, sys
+print("profiles:", [n for n in os.environ if "DEFAULT_PROFILES" in n], file=sys.stderr)
+"""
 
 
 def generate_test_description():

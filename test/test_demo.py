@@ -215,7 +215,7 @@ def test_finding_no_hand_is_a_failure_with_pictures(untrained, tmp_path):
     done = demo(tmp_path / "out", "--frames", 2, *untrained, "-p", "tracking.min_score:=1.0")
     assert done.returncode == 1
     assert "answered 2 frames and found no hand" in done.stderr
-    assert "ARGS='-p tracking.box:=x,y,width,height'" in done.stderr
+    assert "-m dhpe_ros.ros.demo photo.jpg -p tracking.box:=x,y,width,height" in done.stderr
     assert list((tmp_path / "out").glob("overlay_*.png"))
 
 

@@ -4,6 +4,7 @@ import ast
 import configparser
 import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -72,21 +73,21 @@ def test_every_message_file_is_built():
     assert {p.name for p in (ROOT / "msg").iterdir()} == set(re.findall(r"msg/(\w+\.msg)", cmake))
 
 
-def test_cmake_installs_the_programs_of_setup_cfg(setup_cfg):
+def installed_programs() -> dict[str, str]:
+    """Those of CMake: name -> module."""
     cmake = (ROOT / "CMakeLists.txt").read_text()
-    installed = {
-        name: f"{module}:main"
-        for name, module in re.findall(r"install_program\((\w+) ([\w.]+)", cmake)
-    }
-    assert installed == declared_programs(setup_cfg)
+    return dict(re.findall(r"install_program\((\w+) ([\w.]+)", cmake))
 
 
-def test_every_program_has_a_main(setup_cfg):
-    for target in declared_programs(setup_cfg).values():
-        module, function = target.split(":")
+def test_pip_puts_one_program_on_path_and_cmake_has_it_too(setup_cfg):
+    assert declared_programs(setup_cfg) == {"dhpe": f"{installed_programs()['dhpe']}:main"}
+
+
+def test_every_program_has_a_main():
+    for module in installed_programs().values():
         tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
         names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-        assert function in names, target
+        assert "main" in names, module
 
 
 def test_every_folder_of_python_files_is_a_package():
@@ -138,6 +139,69 @@ def test_messages_and_package_import_from(folder):
 
 
 # ---------------------------------------------------------------- the installation
+
+
+TELL = """
+import sys
+from dhpe_ros.programs import command
+from dhpe_ros.shared_files import shared_file
+for name in ("weights/lite.safetensors", "config/fastdds.xml", "msg/Hand.msg"):
+    print(shared_file(name))
+print(command("export"))
+print(command("predict"))
+"""
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory):
+    """What ``pip install --target`` makes of a copy of the sources with small weights."""
+    sources, folder = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("target")
+    for name in ("dhpe_ros", "config", "msg"):
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (sources / "weights").mkdir()
+    (sources / "weights/lite.safetensors").write_bytes(b"small")
+    for name in ("setup.py", "setup.cfg", "LICENSE", "NOTICE", "README.md"):
+        shutil.copy(ROOT / name, sources)
+    words = "-m pip install --quiet --no-deps --no-build-isolation --no-compile --target"
+    made = run(sys.executable, *words.split(), folder, sources, cwd=sources)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def told(package: Path, cwd: Path) -> list[str]:
+    """What is found, and how commands are called, by the package in this folder."""
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    command = [sys.executable, "-c", TELL]
+    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_pip_installs_weights_and_messages_with_the_package(target, tmp_path):
+    *files, export, _ = told(target, tmp_path)
+    for file in files:
+        assert Path(file).is_relative_to(target / "dhpe_ros/shared")
+    assert [p.name for p in (target / "bin").iterdir()] == ["dhpe"]
+    assert export == f"{target}/bin/dhpe export"
+
+
+def test_in_a_ros_workspace_files_are_in_share_and_commands_are_those_of_ros2_run(target, tmp_path):
+    site = tmp_path / "lib/python3.11/site-packages"
+    shutil.copytree(target / "dhpe_ros", site / "dhpe_ros", ignore=shutil.ignore_patterns("shared"))
+    shutil.copytree(target / "dhpe_ros/shared", tmp_path / "share/dhpe_ros")
+    (tmp_path / "lib/dhpe_ros").mkdir()
+    for name in ("dhpe", "export"):
+        (tmp_path / "lib/dhpe_ros" / name).touch()
+    *files, export, predict = told(site, tmp_path)
+    assert all(Path(file).is_relative_to(tmp_path / "share/dhpe_ros") for file in files)
+    assert export == "ros2 run dhpe_ros export"
+    assert predict == "ros2 run dhpe_ros dhpe predict"
+
+
+def test_in_the_source_tree_files_are_those_of_the_sources(tmp_path):
+    *files, export, _ = told(ROOT, tmp_path)
+    assert all(Path(file).is_relative_to(ROOT) for file in files)
+    assert export.endswith(("dhpe export", "-m dhpe_ros.cli export"))
 
 
 @needs_installation

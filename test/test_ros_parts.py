@@ -24,6 +24,7 @@ from dhpe_ros.config import Config
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.msg import HandArray
 from dhpe_ros.ros import frames, roi
+from dhpe_ros.ros.collision_bridge import BridgeConfig
 from dhpe_ros.ros.depth import DepthInput
 from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
 from dhpe_ros.ros.message_conversion import targets_from_roi
@@ -261,10 +262,18 @@ def test_bad_overrides_are_refused_with_the_remedy(ros, overrides, reason):
 
 def test_overrides_of_nothing_are_named(ros):
     node = node_with(refinment__steps=3, use_sim_time=False)
+    known = Config().as_mapping()
     declare_parameters(node, Config())
-    (message,) = unknown_overrides(node)
+    (message,) = unknown_overrides(node, known)
     assert message.startswith("parameter refinment.steps is not known")
     assert message.endswith("did you mean refinement.steps?")
+
+
+def test_a_file_for_all_nodes_is_no_mistake_and_each_node_says_what_is_one(ros, capfd):
+    node = node_with(refinement__steps=3, intrinsics="", paddin=0.1)  # of hand, camera, nobody
+    declare_parameters(node, BridgeConfig())
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "WARN" in line]
+    assert "parameter paddin is not known here and has no effect; did you mean padding?" in line
 
 
 def test_the_names_of_the_contract_have_no_section(ros):

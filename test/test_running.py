@@ -73,6 +73,13 @@ def test_a_node_that_cannot_be_made_is_one_line_and_a_failure(capfd, error):
     assert f"cannot start: {error}" in line.replace("RuntimeError: ", "")
 
 
+@pytest.mark.parametrize("words", [["--foo"], ["clip.mp4", "--ros-args", "-p", "a:=1"]])
+def test_an_argument_that_is_not_of_ros_is_one_line_and_a_failure(capfd, words):
+    assert run("brief", shut_down_and_fail, words) == 1
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "FATAL" in line]
+    assert f"unknown argument '{words[0]}'" in line and "--ros-args -p NAME:=VALUE" in line
+
+
 def test_wrong_ros_arguments_are_one_line_and_a_failure(capfd):
     assert run("brief", shut_down_and_fail, ["--ros-args", "-p", "nonsense"]) == 1
     assert "cannot start: " in capfd.readouterr().err

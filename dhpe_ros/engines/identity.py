@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 import re
-import shlex
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,6 +32,7 @@ from dhpe_ros.networks import (
     posenet,
     resnet,
 )
+from dhpe_ros.programs import command
 from dhpe_ros.weights import hand_model_path, localiser_path, weights_path
 
 _SOURCES = (
@@ -141,7 +141,7 @@ def _command(model: ModelConfig, backend: str, precision: str) -> str:
         if getattr(model, name) != defaults[name]:
             options[option] = getattr(model, name)
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return shlex.join(["dhpe", "export", *words])
+    return command("export", *words)
 
 
 def _digest(*paths: str | Path) -> str:

@@ -19,6 +19,7 @@ from dhpe_ros.errors import one_line
 from dhpe_ros.evidence import Evidence, EvidenceNetwork
 from dhpe_ros.mesh_estimator import MeshEstimator
 from dhpe_ros.networks.localiser import LocaliserNetwork
+from dhpe_ros.programs import command
 from dhpe_ros.projection import Projection
 
 COMPILERS: dict[str, ModuleType] = {"aoti": aoti, "tensorrt": tensorrt}
@@ -102,7 +103,7 @@ class BackedNetworks:
         self._ways = _ways(eager, model, device)
         self._active = self._next()
         plain = self._active is eager and model.backend == "auto"
-        hint = "; dhpe export makes faster ones for this machine" if plain else ""
+        hint = f"; {command('export')} makes faster ones for this machine" if plain else ""
         _log.info("networks: %s%s", self.name, hint)
 
     @property

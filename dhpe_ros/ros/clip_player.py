@@ -19,6 +19,7 @@ from dhpe_ros.intrinsics import Intrinsics
 from dhpe_ros.media import Frame, open_media
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.ros.demo_report import SHIPPED_CLIP, Truth
+from dhpe_ros.ros.logs import forward_logs
 from dhpe_ros.ros.message_conversion import info_of_camera
 from dhpe_ros.ros.parameters import declare_parameters
 from dhpe_ros.ros.running import run
@@ -60,6 +61,7 @@ class ClipPlayer(Node):
 
     def __init__(self) -> None:
         super().__init__("camera")
+        forward_logs(self.get_logger())
         self._config = declare_parameters(self, PlayerConfig()).clip
         self._media = open_media(self._config.input or SHIPPED_CLIP)
         truth, given = Truth.beside(Path(self._media.name)), self._config.intrinsics

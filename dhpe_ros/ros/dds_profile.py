@@ -8,8 +8,10 @@ themselves; it helps where images are sent, so a camera driver should be started
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
-from dhpe_ros.shared_files import install_prefixes, shared_file
+from dhpe_ros.shared_files import shared_file
 
 _FAST_DDS_2 = "FASTRTPS_DEFAULT_PROFILES_FILE"  # Humble, Jazzy
 _FAST_DDS_3 = "FASTDDS_DEFAULT_PROFILES_FILE"  # Kilted and later, which warn about the other
@@ -33,6 +35,7 @@ def shipped_dds_profile() -> dict[str, str]:
     if "fastrtps" not in middleware:
         return {}
     # Fast DDS 2 is the package fastrtps. ROS_DISTRO is not asked: the wheels do not set it.
-    has_fast_dds_2 = any((prefix / "share/fastrtps").is_dir() for prefix in install_prefixes())
+    prefixes = [*filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(":")), sys.prefix]
+    has_fast_dds_2 = any(Path(prefix, "share/fastrtps").is_dir() for prefix in prefixes)
     variable = _FAST_DDS_2 if has_fast_dds_2 else _FAST_DDS_3
     return {variable: str(shared_file("config/fastdds.xml"))}

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from dhpe_ros.config import NOT_SETTINGS, Config, did_you_mean
 from dhpe_ros.intrinsics import FORM, Intrinsics
 from dhpe_ros.media import Frame, Media, MediaError, open_media
+from dhpe_ros.programs import module_command
 from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 from dhpe_ros.ros.demo_report import SHIPPED_CLIP, Findings, Truth, table
 from dhpe_ros.ros.node_process import NodeProcess
@@ -148,6 +150,12 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
         arguments.domain = own_domain()
     if not 0 <= arguments.domain <= 232:
         parser.error(f"--domain must be 0 to 232, got {arguments.domain}")
+    for parameter in arguments.parameters:
+        name, assigned, value = parameter.partition(":=")
+        if not (name and assigned and value):
+            parser.error(f"-p wants NAME:=VALUE, got {parameter!r}")
+        if name not in Config().as_mapping() and not name.startswith(NOT_SETTINGS):
+            parser.error(f"-p {parameter}: the node has no such parameter{did_you_mean(name)}")
     if arguments.intrinsics:
         try:
             arguments.intrinsics = Intrinsics.parse(arguments.intrinsics)
@@ -236,10 +244,11 @@ def _verdict(problem: BaseException | None, findings: Findings, node: NodeProces
         print(node.last_lines(), file=sys.stderr)
         return 1
     if findings.hands == 0:
+        words = ("photo.jpg", "-p", "tracking.box:=x,y,width,height")
         print(
             f"demo: error: the node answered {findings.answered} frames and found no hand in them; "
             "the overlays show what it saw. If there is one, name its place in pixels, as in\n"
-            "    make demo INPUT=photo.jpg ARGS='-p tracking.box:=x,y,width,height'",
+            f"    {module_command('dhpe_ros.ros.demo', *words)}",
             file=sys.stderr,
         )
         return 1

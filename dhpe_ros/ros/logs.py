@@ -22,5 +22,7 @@ class _Forwarder(logging.Handler):
 
 
 def forward_logs(logger: Any) -> None:
-    """Send warnings and errors of ``dhpe_ros`` to ``logger``, of rclpy."""
-    logging.getLogger("dhpe_ros").addHandler(_Forwarder(logger))
+    """Send warnings and errors of ``dhpe_ros`` to ``logger``, of rclpy, and to none before it."""
+    library = logging.getLogger("dhpe_ros")
+    others = [handler for handler in library.handlers if not isinstance(handler, _Forwarder)]
+    library.handlers = [*others, _Forwarder(logger)]

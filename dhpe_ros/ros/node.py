@@ -17,7 +17,6 @@ from functools import partial
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.logging import get_logger
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -40,7 +39,7 @@ from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
 from dhpe_ros.ros.image_watch import ImageWatch, stamp_s
 from dhpe_ros.ros.logs import forward_logs
 from dhpe_ros.ros.outputs import HandOutputs
-from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
+from dhpe_ros.ros.parameters import declare_parameters, follow_changes
 from dhpe_ros.ros.qos import Input
 from dhpe_ros.ros.roi import RoiInput
 from dhpe_ros.ros.running import run
@@ -70,10 +69,9 @@ class HandNode(Node):
 
     def __init__(self, make_tracker: Callable[[Config], HandTracker] = make_hand_tracker) -> None:
         super().__init__("hand")
+        forward_logs(self.get_logger())
         self._config = declare_parameters(self, Config())
         self._troubles = Troubles(self.get_logger())
-        for message in unknown_overrides(self):
-            self.get_logger().warning(message)
         self._tracker = make_tracker(self._config)
         self._statistics = Statistics()
         self._enabled = True
@@ -324,10 +322,6 @@ def main(
     Ends the process itself where an image is in work that does not finish.
     """
 
-    def make_node() -> HandNode:
-        forward_logs(get_logger("hand"))
-        return HandNode(make_tracker)
-
     abandoned: list[HandNode] = []
 
     def stop(node: HandNode) -> None:
@@ -336,7 +330,7 @@ def main(
             abandoned.append(node)
 
     try:
-        return run("hand", make_node, args, stop=stop)
+        return run("hand", lambda: HandNode(make_tracker), args, stop=stop)
     finally:
         for node in abandoned:
             _end_process(node, 0 if sys.exc_info()[0] is None else 1)

@@ -7,7 +7,7 @@ line.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import (
@@ -19,8 +19,8 @@ from rcl_interfaces.msg import (
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 
-from dhpe_ros.config import NOT_SETTINGS, Config, did_you_mean
-from dhpe_ros.settings import Settings
+from dhpe_ros.config import NOT_SETTINGS, Config
+from dhpe_ros.settings import Settings, did_you_mean
 
 _Settings = TypeVar("_Settings", bound=Settings)
 
@@ -28,7 +28,8 @@ _Settings = TypeVar("_Settings", bound=Settings)
 def declare_parameters(node: Node, defaults: _Settings) -> _Settings:
     """Declare every setting on ``node``; the configuration that file and command line ask for.
 
-    Raises ``ValueError`` that names the parameter, what came and what to do.
+    Names given to the node that no setting has are logged: ROS itself ignores them. Raises
+    ``ValueError`` that names the parameter, what came and what to do.
     """
     values = {}
     for name, setting_field, default in defaults.items():
@@ -39,17 +40,36 @@ def declare_parameters(node: Node, defaults: _Settings) -> _Settings:
         except InvalidParameterValueException as error:
             raise ValueError(str(error)) from None
         values[name] = parameter
+    for message in unknown_overrides(node, values):
+        node.get_logger().warning(message)
     return defaults.replace({name: parameter.value for name, parameter in values.items()})
 
 
-def unknown_overrides(node: Node) -> list[str]:
-    """What to say of names given to the node that it does not have: ROS itself ignores them."""
+def unknown_overrides(node: Node, known: Iterable[str]) -> list[str]:
+    """What to say of names given to the node that neither it nor another node of ours has.
+
+    One parameter file may serve all nodes.
+    """
     given = getattr(node, "_parameter_overrides", {})  # rclpy has no public way to ask
-    return [
-        f"parameter {name} is not known here and has no effect{did_you_mean(name)}"
+    unknown = [
+        name
         for name in sorted(given)
         if not node.has_parameter(name) and not name.startswith(NOT_SETTINGS)
     ]
+    ours = _names_of_all_nodes() if unknown else ()
+    return [
+        f"parameter {name} is not known here and has no effect{did_you_mean(name, known)}"
+        for name in unknown
+        if name not in ours
+    ]
+
+
+def _names_of_all_nodes() -> set[str]:
+    # Here: they import this module.
+    from dhpe_ros.ros.clip_player import PlayerConfig
+    from dhpe_ros.ros.collision_bridge import BridgeConfig
+
+    return {name for kind in (Config, BridgeConfig, PlayerConfig) for name in kind().as_mapping()}
 
 
 def follow_changes(

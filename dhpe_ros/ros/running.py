@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 
 from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
 
@@ -32,9 +34,11 @@ def run(
     ``name`` is what the fatal line is logged as. ``make_node`` is called with ROS initialised.
     """
     use_shipped_dds_profile()
+    words = sys.argv[1:] if args is None else list(args)
     try:
+        _refuse(remove_ros_args(words))
         rclpy.init(args=args, signal_handler_options=signals)
-    except RuntimeError as error:  # what rclpy makes of wrong arguments, by name
+    except (ValueError, RuntimeError) as error:  # RuntimeError: rclpy's, of wrong arguments
         return _cannot_start(name, error)
     node = None
     try:
@@ -54,6 +58,15 @@ def run(
             stop(node)
         _shut_down()
     return 0
+
+
+def _refuse(words: Sequence[str]) -> None:
+    """ROS itself ignores what is not its own."""
+    if words:
+        raise ValueError(
+            f"unknown argument {words[0]!r}: parameters and remappings are given as in "
+            "--ros-args -p NAME:=VALUE -r FROM:=TO"
+        )
 
 
 def _cannot_start(name: str, error: Exception) -> int:

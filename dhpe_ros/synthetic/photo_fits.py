@@ -31,7 +31,7 @@ from dhpe_ros.hand_model import HandModel
 from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
 from dhpe_ros.npz import read_npz
 from dhpe_ros.pose_space import pose_space_of
-from dhpe_ros.programs import run_program
+from dhpe_ros.programs import module_command, run_program
 from dhpe_ros.projection import Projection
 from dhpe_ros.rendering import silhouette
 from dhpe_ros.synthetic.cut_out import cut_out
@@ -45,7 +45,8 @@ GOOD_FIT = 0.05  # mean 2D error at most, of the joints' box: the mesh lies on t
 _BATCH = 128
 _DEPTH = 0.1  # weight of a squared depth, against a squared distance in the picture
 _PRIOR = 0.002
-_REMEDY = "write them with python -m dhpe_ros.synthetic.photo_fits --real FOLDER --output FITS"
+_WORDS = ("--real", "FOLDER", "--output", "FITS")
+_REMEDY = f"write them with {module_command('dhpe_ros.synthetic.photo_fits', *_WORDS)}"
 
 
 def fit_labels(samples: Sequence[Sample], projection: Projection) -> tuple[Tensor, Tensor]:

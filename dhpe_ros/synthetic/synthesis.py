@@ -21,7 +21,7 @@ from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.hand_model import HandModel, rotation_from_quaternion
 from dhpe_ros.npz import read_npz
 from dhpe_ros.pose_space import PoseSpace
-from dhpe_ros.programs import run_program
+from dhpe_ros.programs import module_command, run_program
 from dhpe_ros.rendering import Lights, Skin, covered, random_skin, render_hand
 from dhpe_ros.rendering.texels import Texels
 from dhpe_ros.synthetic.forearm import Forearm, random_forearm
@@ -218,7 +218,7 @@ def load_synthetic(folder: Path) -> list[Sample]:
     if not (folder / "labels.npz").is_file():
         raise FileNotFoundError(
             f"no synthetic hands in {folder}; render them with "
-            "python -m dhpe_ros.synthetic.synthesis --output FOLDER"
+            f"{module_command('dhpe_ros.synthetic.synthesis', '--output', 'FOLDER')}"
         )
     pictures = np.load(folder / "pictures.npy", mmap_mode="r")
     labels = read_npz(folder / "labels.npz", _LABELS)
