@@ -164,6 +164,32 @@ def test_a_link_is_no_engine(folder, tmp_path):
         store.find(folder, identity())
 
 
+def test_a_folder_behind_a_link_is_refused_with_its_real_name(folder, tmp_path):
+    write(folder)
+    (tmp_path / "link").symlink_to(tmp_path)
+    (folder.parent / "renamed").symlink_to(folder)
+    for place in (tmp_path / "link" / "engines", folder.parent / "renamed"):
+        for use in (store.prepare_folder, lambda place: store.find(place, identity())):
+            with pytest.raises(
+                store.EngineError, match=f"a link.*give the folder itself: {folder}"
+            ):
+                use(place)
+    assert store.find(folder, identity())
+
+
+def test_a_folder_that_others_could_replace_is_refused(tmp_path):
+    parent = tmp_path / "open"
+    folder = parent / "deeper" / "engines"
+    store.prepare_folder(folder)
+    write(folder)
+    parent.chmod(0o777)
+    for use in (store.prepare_folder, lambda place: store.find(place, identity())):
+        with pytest.raises(store.EngineError, match=f"{parent}: others may write it"):
+            use(folder)
+    parent.chmod(0o1777)  # sticky, as /tmp
+    assert store.find(folder, identity())
+
+
 def test_a_build_that_ends_halfway_is_refused_not_believed(folder, monkeypatch):
     write(folder)
 

@@ -27,7 +27,7 @@ from dhpe_ros.training.joint_loss import joint_loss
 from dhpe_ros.training.journal import Journal, read_log
 from dhpe_ros.training.state import TrainingState
 from dhpe_ros.training.train import schedule
-from dhpe_ros.weights import build_networks, hand_model_path, load_networks
+from dhpe_ros.weights import build_networks, hand_model_path, load_networks, seal
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = ("-m", "dhpe_ros.cli", "train")
@@ -186,6 +186,7 @@ def test_a_part_learns_alone_and_may_be_missing_in_the_weights(
     rest = {name: value for name, value in known.items() if not name.startswith(part)}
     with safe_open(whole_run / "last.safetensors", "pt") as file:
         save_file(rest, tmp_path / "old.safetensors", metadata=file.metadata())
+    seal(tmp_path / "old.safetensors")
     with pytest.raises(ValueError, match=rf"lacks {part}.*learning\.only"):
         load_networks(tmp_path / "old.safetensors", "lite")
     changes = {"model__initial": tmp_path / "old.safetensors", "budget__evidence_share": 1.0}

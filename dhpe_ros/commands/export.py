@@ -75,6 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from dhpe_ros.engines import build
+    from dhpe_ros.engines.interruption import children_end_too
     from dhpe_ros.engines.networks import COMPILERS, precisions_of
     from dhpe_ros.engines.store import EngineError
 
@@ -93,7 +94,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(_operators(build.dry_run(pipeline.eager, device, compiler, precision, views)))
             return 0
         limits = _limits(arguments, build.LIMITS[precision])
-        with tqdm(total=build.STEPS, unit="step", file=sys.stderr) as bar:
+        bar = tqdm(total=build.STEPS, unit="step", file=sys.stderr)
+        with bar, children_end_too():
 
             def progress(step: str) -> None:
                 bar.set_description(step)

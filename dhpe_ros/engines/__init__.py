@@ -6,5 +6,6 @@ store       engines on disk: written at once, found by identity, refused when in
 aoti        AOTInductor
 tensorrt    TensorRT, by torch-tensorrt
 build       export, compile, compare with eager torch, report
+interruption  the compilers end with the process that started them
 networks    what the pipeline runs: the first backend that works
 """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -169,9 +171,12 @@ def build(
     _check_fit(compiler, device, precision)
     folder = engines_folder(model)
     store.prepare_folder(folder)
-    progress("export")
-    programs = export_all(eager, precision, device, views[1::2])
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as name:
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as name,
+        _temporary_files_in(Path(name)),
+    ):
+        progress("export")
+        programs = export_all(eager, precision, device, views[1::2])
         paths = compile_all(programs, compiler, precision, device, Path(name), progress)
         if device.type == "cuda":
             try_elsewhere(compiler, paths, device)
@@ -232,6 +237,23 @@ def compile_all(
                 f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
             ) from error
     return paths
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let compilers, and the processes that they start, write there alone."""
+    ours = {"TMPDIR": str(folder), "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
+    before = {name: os.environ.pop(name, None) for name in ours}
+    os.environ.update(ours)
+    try:
+        from torch._inductor.utils import fresh_cache  # makes the folder of its cache at once
+
+        with fresh_cache(dir=str(folder)):  # forgets what lies in the cache of before
+            yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
 
 
 def try_elsewhere(compiler: str, paths: dict[str, Path], device: torch.device) -> None:

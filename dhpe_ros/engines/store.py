@@ -28,14 +28,14 @@ class MissingEngineError(EngineError):
 
 
 def default_folder() -> Path:
-    """Where this user's engines are."""
-    return user_cache() / "engines"
+    """Where this user's engines are, whose home may lie behind a link."""
+    return user_cache().resolve() / "engines"
 
 
 def prepare_folder(folder: Path) -> None:
     """Make it, for the user alone; raises ``EngineError`` if it is open to others."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _check_owned(folder, stat.S_ISDIR)
+    _check_folder(folder)
 
 
 def write(
@@ -69,10 +69,11 @@ def find(folder: Path, identity: Identity) -> dict[str, Path]:
     Raises ``MissingEngineError`` if none of its kind was built; ``EngineError`` if one was built
     for something else, or is damaged, or is not the user's alone.
     """
+    if folder.exists():
+        _check_folder(folder)
     sidecar = folder / f"{identity.name}.json"
     if not sidecar.exists():
         raise _no_match(folder, identity)
-    _check_owned(folder, stat.S_ISDIR)
     content = _read(sidecar)
     differences = identity.differences(content["items"])
     if differences:
@@ -114,9 +115,10 @@ def _read(sidecar: Path) -> dict[str, Any]:
         content = json.loads(sidecar.read_text("utf-8"))
         known = content["format"] == FORMAT_VERSION
         well_formed = isinstance(content["items"], dict) and all(
-            {"file", "size", "sha256"} <= entry.keys() for entry in content["files"].values()
+            isinstance(entry["file"], str) and {"size", "sha256"} <= entry.keys()
+            for entry in content["files"].values()
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # a damaged file can raise nearly anything
         raise EngineError(f"{sidecar}: damaged ({error!r}); delete it and build again") from error
     if not (known and well_formed):
         raise EngineError(f"{sidecar}: of another version of dhpe_ros; delete it and build again")
@@ -136,10 +138,29 @@ def _checked(path: Path, entry: Mapping[str, Any], identity: Identity) -> Path:
     raise EngineError(f"{path}: damaged ({what}); build it again: {identity.rebuild}")
 
 
+def _check_folder(folder: Path) -> None:
+    """Raises ``EngineError`` unless it is the user's, and nobody else can put another in its place.
+
+    In a folder that all may write, as /tmp, others can do so unless its sticky bit is set.
+    """
+    for place in (folder.absolute(), *folder.absolute().parents):
+        if place.is_symlink():
+            raise EngineError(
+                f"{place}: a link, and engines are code; give the folder itself: {folder.resolve()}"
+            )
+        mode = place.stat().st_mode
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            raise EngineError(
+                f"{place}: others may write it, and engines are code; "
+                f"delete the engine, chmod go-w {place}, build again"
+            )
+    _check_owned(folder, stat.S_ISDIR)
+
+
 def _check_owned(path: Path, is_kind: Any) -> None:
     """Raises ``EngineError`` unless ``path`` is the user's and nobody else may write it."""
     try:
-        found = path.stat() if is_kind is stat.S_ISDIR else path.lstat()
+        found = path.lstat()
     except OSError as error:
         raise EngineError(f"{path}: {error.strerror}; build the engine again") from error
     if not is_kind(found.st_mode):
