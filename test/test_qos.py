@@ -1,6 +1,7 @@
 """Inputs that take what their publishers offer, with publishers of another context."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,7 +45,8 @@ class World:
         rclpy.init(context=self._elsewhere)
         self.others = rclpy.create_node("others", context=self._elsewhere)
         self.heard, self.log = [], Log()
-        self.troubles = Troubles(self.log)
+        self.late_s = 0.0
+        self.troubles = Troubles(self.log, clock=lambda: time.monotonic() + self.late_s)
 
     def listen(self, kinds=(CameraInfo,), **overrides):
         overrides = [
@@ -152,6 +154,33 @@ def test_an_override_that_no_publisher_can_serve_is_reported_until_it_is_gone(wo
     assert "leave out the parameters qos_overrides./info.subscription.*" in message
     world.others.destroy_publisher(publisher)
     assert world.until(lambda: not world.troubles.active())
+
+
+@pytest.mark.parametrize(
+    ("offer", "overrides", "remedy"),
+    [
+        ("best effort", {}, "publish it reliably, then it is taken so"),
+        ("reliable", {"reliability": "best_effort"}, "leave out the parameter qos_overrides./info"),
+        ("reliable", {}, "publish smaller or compressed messages"),
+    ],
+)
+def test_lost_messages_are_counted_and_told_with_what_helps_until_none_is_lost(
+    world, offer, overrides, remedy
+):
+    listening = world.listen(**overrides)
+    world.hears(world.offer(offer))
+    assert world.until(lambda: listening.publishers)
+    (subscription,) = [s for s in world.node.subscriptions if s.topic_name == f"/{TOPIC}"]
+    (event,) = subscription.event_handlers
+    for total, change in ((2, 2), (5, 3)):
+        event.callback(SimpleNamespace(total_count=total, total_count_change=change))
+    assert listening.lost == 5
+    (message,) = world.troubles.active()
+    assert message.startswith(f"5 of {5 + listening.received} messages of /info were lost")
+    assert remedy in message
+    assert ("reliably" in message) == (offer == "best effort" or bool(overrides))
+    world.late_s = 11.0
+    assert world.troubles.active() == []
 
 
 def test_it_takes_the_type_that_its_publisher_has(world):
