@@ -465,11 +465,14 @@ def test_what_a_folder_holds_beside_pictures_is_named_once(tmp_path, caplog):
     (tmp_path / "cut_off.jpg").write_bytes(b"")  # an error for whoever reads it
     for name in ("notes.txt", "hands.json", "mesh.obj"):
         (tmp_path / name).write_text("# {}")
+    (tmp_path / "sub").mkdir()
     with caplog.at_level(logging.WARNING):
         found = [path.name for path in list_folder(tmp_path)]
     assert found == ["a.heic", "b.avif", "c.jfif", "cut_off.jpg", "d.jpe", "e"]
     (record,) = caplog.records
-    assert "neither image nor video: 3 (hands.json, mesh.obj, notes.txt)" in record.getMessage()
+    assert (
+        "neither image nor video: 4 (hands.json, mesh.obj, notes.txt, sub/)" in record.getMessage()
+    )
 
 
 def test_empty_folder_is_an_error(tmp_path):

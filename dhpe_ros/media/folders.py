@@ -20,25 +20,25 @@ _log = logging.getLogger(__name__)
 def list_folder(folder: Path, ignored: Callable[[Path], bool] | None = None) -> list[Path]:
     """The pictures, videos and recordings of a folder, itself only; ``2.png`` before ``10.png``.
 
-    Files that are neither are named in a warning; hidden ones and those ``ignored`` are not.
+    Files that are neither, and folders, are named in a warning; hidden ones and those ``ignored``
+    are not.
     Raises ``MediaError`` when there is nothing to read.
     """
     try:
-        entries = [p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")]
+        entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise MediaError(folder, reason(error)) from error
     if ignored is not None:
         entries = [path for path in entries if not ignored(path)]
     entries.sort(key=_natural)
-    found = [path for path in entries if kind_of(path) is not None]
-    left_out = [path.name for path in entries if path not in set(found)]
+    found = [path for path in entries if path.is_file() and kind_of(path) is not None]
+    taken = set(found)
+    left_out = [path.name + "/" * path.is_dir() for path in entries if path not in taken]
     if not found:
         raise MediaError(folder, "the folder holds no images or videos (sub-folders are not read)")
     if left_out:
         names = ", ".join(left_out[:_NAMED]) + (" ..." if len(left_out) > _NAMED else "")
-        _log.warning(
-            "%s: files left out, neither image nor video: %d (%s)", folder, len(left_out), names
-        )
+        _log.warning("%s: left out, neither image nor video: %d (%s)", folder, len(left_out), names)
     return found
 
 
