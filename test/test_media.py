@@ -383,6 +383,12 @@ def test_a_playlist_is_not_followed(tmp_path):
         open_media(tmp_path / "list.m3u8")
 
 
+def test_names_that_look_like_a_protocol_are_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("concat:clip.mp4", "http:clip.mp4"):
+        assert len(list(open_media(write_clip(Path(name), 2)).frames())) == 2
+
+
 def test_names_that_are_not_utf8(tmp_path):
     picture, clip = (tmp_path / os.fsdecode(name) for name in (b"caf\xe9.png", b"caf\xe9.mp4"))
     picture.write_bytes(cv2.imencode(".png", quadrants())[1].tobytes())

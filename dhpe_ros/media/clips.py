@@ -70,7 +70,7 @@ class ClipWriter:
         shrink = min(1.0, _MAX_SIDE / max(width, height))
         # The codec halves the colour planes.
         self._size = tuple(max(2, 2 * round(side * shrink / 2 + 0.25)) for side in (width, height))
-        container = av.open(str(self.path), "w")
+        container = av.open(str(self.path.absolute()), "w")
         # No frame waits for later ones: long clips need no memory, and a slow one nothing to flush.
         stream = container.add_stream("h264", options={"preset": "veryfast", "tune": "zerolatency"})
         stream.width, stream.height = self._size

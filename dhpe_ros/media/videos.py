@@ -134,7 +134,8 @@ def is_video(path: Path) -> bool:
 
 
 def _open(path: Path) -> av.container.InputContainer:
-    return av.open(str(path), options={"format_whitelist": _FORMATS}, metadata_errors="replace")
+    name = str(path.absolute())  # "concat:a.mp4" by itself would be a protocol of FFmpeg's
+    return av.open(name, options={"format_whitelist": _FORMATS}, metadata_errors="replace")
 
 
 def _video_of(container: av.container.InputContainer) -> av.VideoStream | None:
