@@ -37,7 +37,8 @@ from dhpe_ros.weights import hand_model_path, load_networks, localiser_path, wei
 _RIM = 17  # pixels of a crop that a second look leaves out
 _VOUCHED_FOR = 0.5  # of the score that a search asks for
 _SURE_OF_SIDE = 0.7  # below this probability a crop is also looked at in the mirror
-_OTHER_SIDE = 0.4  # probability of its side below which a crop is turned
+_OTHER_SIDE = 0.4  # probability of its side below which a crop is turned,
+_CLEARLY_OTHER_SIDE = 0.15  # and below which that of a followed hand is: it may show another hand
 _ONE_VIEW = 0.75  # of what a crop says of its side holds, where its mirror image was not looked at
 
 
@@ -182,8 +183,9 @@ class HandPipeline:
     ) -> tuple[list[Crop], Evidence]:
         """Crops and evidence; a side that nobody told is checked in the mirror if unsure.
 
-        It is turned there unless the hand is followed. ``right`` of the evidence is what the crop
-        says of its side, with the mirror image where that was looked at; NaN where it was told.
+        It is turned then; that of a followed hand only where it is clearly wrong. ``right`` of the
+        evidence is what the crop says of its side, with the mirror image where that was looked at;
+        NaN where it was told.
         """
         tracking = self.config.tracking
         sides = [told_side(target, tracking) for target in targets]
@@ -200,7 +202,7 @@ class HandPipeline:
             other = self.look(mirrored)
             right = torch.where(unsure, (evidence.right + 1 - other.right) / 2, right)
             followed = self._marks(t.side_source is SideSource.FOLLOWED for t in targets)
-            turn = unsure & ~followed & (right < _OTHER_SIDE)
+            turn = unsure & (right < torch.where(followed, _CLEARLY_OTHER_SIDE, _OTHER_SIDE))
             pairs = zip(crops, mirrored, turn.tolist(), strict=True)
             crops = [m if turned else c for c, m, turned in pairs]
             evidence = evidence.replaced(turn, other)

@@ -31,7 +31,8 @@ _OTHER_VIEW = 0.1  # of an image's width, by which intrinsics change that are of
 # Lengths below are in sizes of the hand: the longer side of the box about its joints.
 _REACH = 1.0  # from where it was expected, a hand that comes back may be so far,
 _REACH_PER_S = 2.0  # and so much farther for each second it was away
-_OTHER_SIDE = 0.7  # what being the other hand costs
+_OTHER_SIDE = 1.4  # what being the other hand costs, where the image is sure of it
+_SURE = 0.75  # probability that a side is right which was told, or which a search found
 _COASTING_S = 0.4  # a lost hand is expected to go on moving for so long,
 _COASTING = 2.0  # and so far at most
 _TOO_SOON_S = 2e-3  # after the last frame, a place tells nothing of the velocity
@@ -80,11 +81,15 @@ class _Track:
         size = max(self.box.width, box.width) / scale
         return float(np.linalg.norm(self.place_at(time_s, scale) - box.center)) / size
 
-    def misfit(self, box: Box, side: Side | None, time_s: float, scale: float) -> float:
-        """How little a hand in ``box`` looks like this one: distance in sizes, and the side."""
+    def misfit(self, box: Box, right: float | None, time_s: float, scale: float) -> float:
+        """How little a hand in ``box`` looks like this one: distance in sizes, and the side.
+
+        ``right`` is the probability that it is a right hand; None: nobody knows.
+        """
         distance = self.distance(box, time_s, scale)
-        other = side is not None and side is not self.belief.side
-        return distance + _OTHER_SIDE * other
+        if right is None:
+            return distance
+        return distance + _OTHER_SIDE * abs(right - (self.belief.side is Side.RIGHT))
 
 
 class HandTracker:
@@ -147,8 +152,8 @@ class HandTracker:
         hands = self._taken_up(hands) if boxes is None else self._vouched_for(hands, found_ids)
         if rival:
             hands = [_surer(hands)] if hands else []
-        hands = self._as_own_side(image, camera, self._as_they_were(hands, time_s))
-        hands = self._each_once(hands, time_s)
+        hands = self._each_once(self._as_they_were(hands, time_s), time_s)
+        hands = self._as_own_side(image, camera, hands)
         self._note_weakness(hands)
         self._remember(hands, time_s)
         scale = self.pipeline.config.scale
@@ -212,7 +217,9 @@ class HandTracker:
         scale = self.pipeline.config.tracking.crop_scale
 
         def misfit(track: _Track) -> float:
-            return track.misfit(target.box, target.side, time_s, scale) / track.reach(time_s)
+            return track.misfit(target.box, _right(target.side), time_s, scale) / track.reach(
+                time_s
+            )
 
         best = min(known.values(), key=misfit, default=None)
         if best is None or misfit(best) > 1:
@@ -291,16 +298,21 @@ class HandTracker:
     def _as_own_side(
         self, image: np.ndarray, camera: Camera | None, hands: Sequence[Hand]
     ) -> list[Hand]:
-        """With those estimated again that were estimated as the side that they are not."""
-        known = {**self._lost, **self._tracks}
-        kept, wrong = [], []
+        """With those estimated again, in the same crop, that are not the side they were seen as."""
+        known, kept, wrong = {**self._lost, **self._tracks}, [], {}
         for hand in hands:
             track = known.get(hand.track_id)
             if track is None or math.isnan(hand.right) or hand.side is track.belief.side:
                 kept.append(hand)
             else:
-                wrong.append(replace(self._target_of(track), box=self._box(hand)))
-        return kept + (self.pipeline.estimate(image, camera, wrong) if wrong else [])
+                wrong[hand.track_id] = hand
+        targets = [
+            replace(self._target_of(known[k]), box=hand.box, side_source=SideSource.TOLD)
+            for k, hand in wrong.items()
+        ]
+        again = self.pipeline.estimate(image, camera, targets) if targets else []
+        again = [replace(hand, right=wrong[hand.track_id].right) for hand in again]
+        return sorted(kept + again, key=lambda hand: hand.track_id)
 
     def _each_once(self, hands: Sequence[Hand], time_s: float) -> list[Hand]:
         """Where two crops saw one hand, it is that of the track which it fits better.
@@ -341,7 +353,8 @@ class HandTracker:
 
     def _misfit(self, hand: Hand, track: _Track, time_s: float) -> float:
         scale = self.pipeline.config.tracking.crop_scale
-        return track.misfit(self._box(hand), _seen_side(hand), time_s, scale)
+        right = _right(hand.side) if math.isnan(hand.right) else hand.right
+        return track.misfit(self._box(hand), right, time_s, scale)
 
     def _box(self, hand: Hand) -> Box:
         return joints_box(hand.joints_px, self.pipeline.config.tracking)
@@ -355,11 +368,9 @@ def _same_view(one: Camera, other: Camera) -> bool:
     return float(np.abs(changes).max()) < _OTHER_VIEW * one.width
 
 
-def _seen_side(hand: Hand) -> Side:
-    """The side by this frame alone."""
-    if math.isnan(hand.right):
-        return hand.side
-    return SideBelief(hand.side).after(hand.right, math.inf).side
+def _right(side: Side | None) -> float | None:
+    """The probability of a right hand, of a side that was told or found."""
+    return None if side is None else _SURE if side is Side.RIGHT else 1 - _SURE
 
 
 def _surer(hands: Sequence[Hand]) -> Hand:

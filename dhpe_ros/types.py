@@ -44,7 +44,7 @@ class SideSource(Enum):
     """Who says which hand a target is."""
 
     TOLD = "told"  # someone who knows: no image is asked
-    FOLLOWED = "followed"  # the images before: what this one says is noted, and changes nothing yet
+    FOLLOWED = "followed"  # the images before: this one changes it where it clearly says otherwise
     FOUND = "found"  # a search: this image may correct it
 
 
