@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-import yaml
+from dhpe_ros.yaml_text import read_yaml
 
 _Settings = TypeVar("_Settings", bound="Settings")
 
@@ -116,14 +116,11 @@ class Settings:
         Raises ``ValueError`` that names the file, ``OSError`` if it cannot be read.
         """
         try:
-            loaded = yaml.safe_load(Path(path).read_text()) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not readable as YAML: {error}") from error
-        if not isinstance(loaded, dict):
-            raise ValueError(f"{path}: expected a mapping of settings, got {type(loaded).__name__}")
-        try:
+            loaded = read_yaml(path) or {}
+            if not isinstance(loaded, dict):
+                raise ValueError(f"expected a mapping of settings, got {type(loaded).__name__}")
             return cls.from_mapping(loaded)
-        except (ValueError, RecursionError) as error:  # a YAML alias may stand within itself
+        except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
 

@@ -4,6 +4,7 @@ import platform
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from std_msgs.msg import Header
 from dhpe_ros.config import Config
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.msg import HandArray
-from dhpe_ros.ros import frames, roi
+from dhpe_ros.ros import frames, parameters, roi
 from dhpe_ros.ros.collision_bridge import BridgeConfig
 from dhpe_ros.ros.depth import DepthInput
 from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
@@ -267,6 +268,18 @@ def test_overrides_of_nothing_are_named(ros):
     (message,) = unknown_overrides(node, known)
     assert message.startswith("parameter refinment.steps is not known")
     assert message.endswith("did you mean refinement.steps?")
+
+
+def test_of_very_many_unknown_overrides_some_are_named_and_the_others_counted(ros, monkeypatch):
+    asked = []
+    monkeypatch.setattr(parameters, "did_you_mean", lambda name, _: asked.append(name) or "")
+    node = SimpleNamespace(
+        _parameter_overrides=dict.fromkeys(f"p{n}" for n in range(100_000)),
+        has_parameter=lambda _: False,
+    )
+    messages = unknown_overrides(node, Config().as_mapping())
+    assert (len(messages), len(asked)) == (11, 10)
+    assert messages[-1] == "99990 more parameters are not known here"
 
 
 def test_a_file_for_all_nodes_is_no_mistake_and_each_node_says_what_is_one(ros, capfd):

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from dhpe_ros.commands import CommandError
 from dhpe_ros.config import Config
 from dhpe_ros.errors import one_line
@@ -116,8 +114,6 @@ def build_config(arguments: argparse.Namespace, settings: Mapping[str, str] = _S
         return base.replace(changes)
     except OSError as error:
         raise CommandError(f"cannot read {arguments.config}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise CommandError(f"{arguments.config}: {one_line(error)}") from error
     except ValueError as error:
         raise CommandError(one_line(error)) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-import yaml
+from dhpe_ros.yaml_text import load_yaml
 
 
 def read_changes(texts: Sequence[str], known: Mapping[str, object]) -> dict[str, object]:
@@ -23,6 +23,6 @@ def _change(text: str, known: Mapping[str, object]) -> tuple[str, object]:
         with suppress(ValueError):  # YAML takes 1e-3 for a text
             return name, float(value)
     try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{name}: {value!r} is no YAML value ({error})") from error
+        return name, load_yaml(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

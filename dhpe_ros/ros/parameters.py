@@ -22,6 +22,8 @@ from rclpy.node import Node
 from dhpe_ros.config import NOT_SETTINGS, Config
 from dhpe_ros.settings import Settings, did_you_mean
 
+_MOST_NAMED = 10  # unknown parameters, each in a line of its own
+
 _Settings = TypeVar("_Settings", bound=Settings)
 
 
@@ -57,11 +59,13 @@ def unknown_overrides(node: Node, known: Iterable[str]) -> list[str]:
         if not node.has_parameter(name) and not name.startswith(NOT_SETTINGS)
     ]
     ours = _names_of_all_nodes() if unknown else ()
-    return [
-        f"parameter {name} is not known here and has no effect{did_you_mean(name, known)}"
-        for name in unknown
-        if name not in ours
+    unknown = [name for name in unknown if name not in ours]
+    said = [
+        f"parameter {name:.200} is not known here and has no effect{did_you_mean(name, known)}"
+        for name in unknown[:_MOST_NAMED]
     ]
+    left = len(unknown) - len(said)
+    return [*said, f"{left} more parameters are not known here"] if left else said
 
 
 def _names_of_all_nodes() -> set[str]:

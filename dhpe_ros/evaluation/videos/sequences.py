@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import yaml
 
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
@@ -166,7 +165,7 @@ def _variants(settings: Sequence[str]) -> list[dict[str, object]]:
         raise ValueError(f"--set takes SECTION.NAME=VALUE,VALUE..., got {wrong[0]!r}")
     pairs = [text.split("=", 1) for text in settings]
     names = [name for name, _ in pairs]
-    values = [[yaml.safe_load(value) for value in text.split(",")] for _, text in pairs]
+    values = [[load_yaml(value) for value in text.split(",")] for _, text in pairs]
     return [dict(zip(names, row, strict=True)) for row in itertools.product(*values)]
 
 
