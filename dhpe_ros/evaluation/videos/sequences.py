@@ -22,6 +22,7 @@ from dhpe_ros.programs import run_program
 from dhpe_ros.synthetic.demo_clip import ASSETS, CAMERA, Moment, Stage, eased, photograph, upright
 from dhpe_ros.synthetic.hand_poses import make_plausible, rotation_from_axis_angle, sample_angles
 from dhpe_ros.tracking import HandTracker
+from dhpe_ros.yaml_text import load_yaml
 
 FRAMES = 60
 KEY_FRAMES = 10  # between two poses: two thirds of a second
