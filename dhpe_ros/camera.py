@@ -12,15 +12,13 @@ from dhpe_ros.lens import BrownConrady, Equidistant, Lens
 _FIELDS_OF_VIEW_DEG = (2.0, 170.0, 280.0)  # at least; at most without, and with a fisheye lens
 _OFF_CENTRE = 0.2  # of the width or height: principal point from the middle
 _OBLONG = 1.5  # fx over fy, or the other way round
-_ONE_PIXEL = 0.1  # that a pixel may miss itself by, there and back
+_MISSED_PX = 0.1  # at most, from a pixel to its ray and back
 Rotation = tuple[tuple[float, float, float], ...]  # 3 x 3
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera in pixels of an image ``width`` x ``height``, as it is: distorted, unless ``lens``
-    has no distortion. A pixel's centre has whole coordinates.
-    """
+    """A camera in pixels of an image ``width`` x ``height``, distorted as its lens distorts it."""
 
     fx: float
     fy: float
@@ -116,11 +114,9 @@ class Camera:
         x, y = (np.linspace(0.25, 0.75, 5) * (n - 1) for n in (self.width, self.height))
         points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
         rays = self._lens_rays(points)
-        one_to_one = (np.arccos(rays[:, 2]) < self.lens.limit_rad).all()
-        if (
-            not one_to_one
-            or not np.abs(self.project(self.rays(points)) - points).max() < _ONE_PIXEL
-        ):
+        one_to_one = np.arccos(rays[:, 2]).max() < self.lens.limit_rad
+        missed_px = np.abs(self.project(self.rays(points)) - points).max()
+        if not (one_to_one and missed_px < _MISSED_PX):
             raise ValueError(
                 f"implausible distortion: {self.lens.model} {list(self.lens.coefficients)} cannot "
                 "be undone in the middle of the image; calibrate the camera again"
