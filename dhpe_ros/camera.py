@@ -13,7 +13,7 @@ _FIELDS_OF_VIEW_DEG = (2.0, 170.0, 280.0)  # at least; at most without, and with
 _OFF_CENTRE = 0.2  # of the width or height: principal point from the middle
 _OBLONG = 1.5  # fx over fy, or the other way round
 _MISSED_PX = 0.1  # at most, from a pixel to its ray and back
-Rotation = tuple[tuple[float, float, float], ...]  # 3 x 3
+Rotation = tuple[tuple[float, ...], ...]  # 3 x 3
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class Camera:
         """Raise ``ValueError``, naming value and remedy, where no camera sees a whole image so."""
         size = f"{self.width}x{self.height} pixels"
         remedy = f"give the intrinsics of an image of {size}"
-        least, *most = _FIELDS_OF_VIEW_DEG
-        most = most[isinstance(self.lens, Equidistant)]
+        least, flat, fisheye = _FIELDS_OF_VIEW_DEG
+        most = fisheye if isinstance(self.lens, Equidistant) else flat
         angle = math.degrees(self.lens.field_of_view_rad(self.width / self.fx))
         if not least <= angle <= most:
             raise ValueError(

@@ -213,5 +213,5 @@ def _check(model: str, coefficients: tuple[float, ...], counts: tuple[int, ...])
 
 def _limit_rad(angles: np.ndarray, density: np.ndarray) -> float:
     """The last of ``(N,)`` angles before the density of pixels ``(N,)``, 1 in the middle, drops."""
-    sparse = density < _SPARSE
-    return float(angles[max(sparse.argmax() - 1, 1) if sparse.any() else -1])
+    sparse = np.flatnonzero(density < _SPARSE)
+    return float(angles[max(int(sparse[0]) - 1, 1) if len(sparse) else -1])

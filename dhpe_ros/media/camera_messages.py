@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dhpe_ros.camera import Camera, Rotation
-from dhpe_ros.lens import FISHEYE, BrownConrady, lens_of
+from dhpe_ros.lens import FISHEYE, BrownConrady, Lens, lens_of
 
 _ORTHOGONAL = 1e-3  # that a rotation's rows may be off
 _RECTIFIED_WORDS = {"rect", "rectified", "undist", "undistorted"}
@@ -34,7 +34,8 @@ def camera_from_info(info: Any, width: int, height: int, *, rectified: bool) -> 
             "camera_info has a zero K: the camera is not calibrated. Calibrate it (ros2 run "
             "camera_calibration cameracalibrator) or give the driver its calibration file"
         )
-    lens, rotation = BrownConrady(), None
+    lens: Lens = BrownConrady()
+    rotation = None
     if not rectified:
         try:
             lens = lens_of(info.distortion_model, tuple(map(float, info.d)))
