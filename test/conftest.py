@@ -5,6 +5,7 @@ Set before anything of ROS is imported; the processes that tests start inherit i
 
 import contextlib
 import io
+import logging
 import os
 import tempfile
 from importlib.util import find_spec
@@ -17,6 +18,9 @@ import torch
 from dhpe_ros.ros.own_domain import own_domain
 from dhpe_ros.shared_files import user_cache
 
+# launch, which pytest loads as a plugin where ROS is installed, has loggers made that keep to
+# themselves; those of dhpe_ros are to be heard.
+logging.setLoggerClass(logging.Logger)
 for variable in (
     "FASTRTPS_DEFAULT_PROFILES_FILE",
     "FASTDDS_DEFAULT_PROFILES_FILE",
