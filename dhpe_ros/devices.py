@@ -1,6 +1,9 @@
-"""Torch devices by the name that a user gives."""
+"""Torch devices by the name that a user gives, and torch's threads."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -19,3 +22,14 @@ def torch_device(name: str, setting: str = "device") -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{setting} {name!r} is not there ({reason}); use auto or cpu") from error
     return device
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch by one thread meanwhile: for small work, which others would only wait for, spinning."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -15,7 +15,7 @@ from dhpe_ros import drawing
 from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config, ModelConfig, RefinementConfig
 from dhpe_ros.crop import Crop, crop_image
-from dhpe_ros.devices import torch_device
+from dhpe_ros.devices import one_thread, torch_device
 from dhpe_ros.engines.networks import BackedNetworks, EagerNetworks
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
@@ -65,13 +65,14 @@ class HandPipeline:
         if model.threads:
             torch.set_num_threads(model.threads)
         self.device = torch_device(model.device, "model.device")
-        hand_model = _hand_model(model)
-        networks = load_networks(model.weights or weights_path(model.profile), model.profile)
-        self.projection = Projection(hand_model).to(self.device).eval()
-        fuse_batch_norms(networks.evidence)
-        self.evidence = networks.evidence.to(self.device, memory_format=torch.channels_last)
-        self.mesh_estimator = networks.mesh_estimator.to(self.device)
-        localiser = load_fused(model.localiser or localiser_path(), self.device)
+        with one_thread():
+            hand_model = _hand_model(model)
+            networks = load_networks(model.weights or weights_path(model.profile), model.profile)
+            self.projection = Projection(hand_model).to(self.device).eval()
+            fuse_batch_norms(networks.evidence)
+            self.evidence = networks.evidence.to(self.device, memory_format=torch.channels_last)
+            self.mesh_estimator = networks.mesh_estimator.to(self.device)
+            localiser = load_fused(model.localiser or localiser_path(), self.device)
         # The eager networks stay: the refinement needs their gradient.
         self.eager = EagerNetworks(self.evidence, self.mesh_estimator, self.projection, localiser)
         with torch.no_grad():

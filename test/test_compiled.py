@@ -135,3 +135,31 @@ def test_every_kernel_is_kept_in_the_one_place():
         and re.search(r"from numba import .*jit|numba\.n?jit", path.read_text())
     ]
     assert elsewhere == []
+
+
+def test_an_installation_compiles_all_that_the_first_frame_needs():
+    program = """
+import sys
+from numba.core.dispatcher import Dispatcher
+from dhpe_ros.commands.compile_kernels import main
+from dhpe_ros.config import Config
+from dhpe_ros.drawing import draw_overlay, hand_mask
+from dhpe_ros.media import open_media
+from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.ros.demo_report import SHIPPED_CLIP
+from dhpe_ros.tracking import HandTracker
+
+def compiled():
+    modules = [m for name, m in sys.modules.items() if name.startswith("dhpe_ros.")]
+    kernels = {k for m in modules for k in vars(m).values() if isinstance(k, Dispatcher)}
+    return {(k.__name__, str(signature)) for k in kernels for signature in k.signatures}
+
+main()
+before, (image, *_) = compiled(), [frame.image for frame in open_media(SHIPPED_CLIP).frames()]
+hands = HandTracker(HandPipeline(Config())).process(image)
+draw_overlay(image, hands), hand_mask(hands, *image.shape[:2])
+print(len(hands), sorted(compiled() - before))
+"""
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "1 []", run.stdout + run.stderr
