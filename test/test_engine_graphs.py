@@ -8,8 +8,10 @@ import torch
 from torch.nn import functional
 
 import dhpe_ros
+from dhpe_ros import types
 from dhpe_ros.engines import graphs, identity
 from dhpe_ros.engines.networks import EagerNetworks
+from dhpe_ros.hand_layer import hand_kernels
 from dhpe_ros.hand_localiser import load_fused
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.networks.fusion import fuse_batch_norms
@@ -130,4 +132,10 @@ def test_the_key_has_every_file_whose_code_an_engine_is_made_of(profile):
             sys.setprofile(None)
     ours = {path for path in run if path.startswith(package)}
     assert graphs.__file__ in ours
-    assert ours <= {module.__file__ for module in identity._SOURCES}
+    assert ours <= set(map(str, identity.source_files(identity._EXPORTED)))
+
+
+def test_the_key_has_files_that_give_constants_alone():
+    files = identity.source_files(identity._EXPORTED)
+    assert {Path(types.__file__), Path(hand_kernels.__file__)} <= set(files)
+    assert list(files) == sorted(set(files))

@@ -292,7 +292,7 @@ def test_every_item_is_part_of_the_key(model, monkeypatch, tmp_path, orin):
         "hand layer": key(hand_layer="manopth"),
     }
     for item, owner, name, value in (
-        ("source code", identity_module, "_SOURCES", (networks,)),
+        ("source code", identity_module, "_EXPORTED", (networks,)),
         ("shapes", graphs, "EXAMPLES", {}),
         ("torch", torch, "__version__", "2.99.0"),
         ("backend version", identity_module, "_version", lambda package: "10.3"),

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import platform
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
-from dhpe_ros import (
-    evidence,
-    hand_localiser,
-    hand_model,
-    hand_parameters,
-    mesh_estimator,
-    projection,
-)
 from dhpe_ros.config import ModelConfig
 from dhpe_ros.engines import graphs, quantise
-from dhpe_ros.hand_layer import compiled_hand, manopth_hand
-from dhpe_ros.networks import (
-    fusion,
-    imagenet,
-    lite_trunk,
-    localiser,
-    mask_head,
-    posenet,
-    resnet,
-)
+from dhpe_ros.hand_layer import manopth_hand
 from dhpe_ros.programs import command
 from dhpe_ros.weights import hand_model_path, localiser_path, weights_path
 
-_SOURCES = (
-    compiled_hand, evidence, fusion, graphs, hand_localiser, hand_model, hand_parameters, imagenet,
-    lite_trunk, localiser, manopth_hand, mask_head, mesh_estimator, posenet, projection, quantise,
-    resnet,
-)  # fmt: skip
+_EXPORTED = (graphs, quantise, manopth_hand)  # with all that they import
+_PACKAGE = "dhpe_ros"
 _NONE = "none"
 
 
@@ -83,7 +67,7 @@ def identify(model: ModelConfig, device: torch.device, backend: str, precision: 
         "localiser weights": _digest(model.localiser or localiser_path()),
         "hand model": _digest(model.hand_model or hand_model_path()),
         "hand layer": model.hand_layer,
-        "source code": _digest(*(module.__file__ for module in _SOURCES)),
+        "source code": _digest(*source_files(_EXPORTED)),
         "shapes": json.dumps(graphs.EXAMPLES),
         "torch": f"{torch.__version__} {torch.version.git_version[:10]}",
         "backend version": _tensorrt_version() if backend == "tensorrt" else torch.__version__,
@@ -95,6 +79,34 @@ def identify(model: ModelConfig, device: torch.device, backend: str, precision: 
         "L4T": _first_line("/etc/nv_tegra_release") if on_gpu else _NONE,
     }
     return Identity(items, _command(model, backend, precision))
+
+
+@cache
+def source_files(modules: tuple[ModuleType, ...]) -> tuple[Path, ...]:
+    """The files of ``modules`` and of all of this package that they import, directly or not.
+
+    More than what is exported needs, and never less: a module may give a constant alone.
+    """
+    waiting, files = [module.__name__ for module in modules], {}
+    root = Path(graphs.__file__).parents[2]
+    while waiting:
+        name = waiting.pop()
+        place = root / name.replace(".", "/")
+        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if name not in files and path.is_file():
+            files[name] = path
+            waiting += _imports(path)
+    return tuple(files[name] for name in sorted(files))
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Names of what a file imports of this package; some are not modules but in one."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_PACKAGE):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.startswith(_PACKAGE))
 
 
 def has_matrix_tiles() -> bool:
