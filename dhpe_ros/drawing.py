@@ -56,7 +56,9 @@ def warm_up() -> None:
     triangle = np.array(((0, 1, 2),))
     covered(corners, triangle, (8, 8))
     faces = visible_faces(corners, triangle, (8, 8))[0]
-    _lay_over(np.zeros((8, 8, 3), np.uint8), faces, np.ones((1, 3), np.float32), 0.5)
+    picture = np.zeros((8, 9, 3), np.uint8)
+    for part in (picture[:, :8], picture[:, :8].copy()):  # within the picture, and as wide as it
+        _lay_over(part, faces, np.ones((1, 3), np.float32), 0.5)
 
 
 def _draw_mesh(picture: np.ndarray, hand: Hand) -> None:
