@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dhpe_ros.networks.efficientnet_lite import EfficientNetTrunk
 from dhpe_ros.networks.fused_resnet import FusedResNet50
 from dhpe_ros.networks.imagenet import Normalisation
 from dhpe_ros.networks.lite_trunk import LiteTrunk
@@ -21,6 +22,7 @@ from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT
 
+SIGMA = 25.0 / 256  # of the paper's heat maps, as a part of the crop's side
 _DOUBT = 2.0  # of a hand's logit: what a search finds looks more like one than training's crops do
 _HAND_LOGIT = 6.0  # of an untrained head: it takes every crop for a hand
 
@@ -86,6 +88,7 @@ class EvidenceNetwork(nn.Module):
     """Crops ``(B, 3, 224, 224)`` in 0..1, RGB, to evidence. Subclasses bring the networks."""
 
     feature_size: int  # side in pixels of what the feature network sees; training may halve it
+    heatmap_sigma: float = SIGMA  # of the targets, as a part of the crop's side
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,14 +170,23 @@ class FullEvidence(EvidenceNetwork):
 
 
 class LiteEvidence(EvidenceNetwork):
-    """One trunk at 128 x 128 for both."""
+    """One trunk for both."""
 
-    feature_size = 128
-
-    def __init__(self) -> None:
+    def __init__(self, trunk: str = "pyramid", input_size: int = 0) -> None:
+        """With a trunk of ``LITE_TRUNKS``, at ``input_size`` pixels; 0: the trunk's own size."""
         super().__init__()
-        self.trunk = LiteTrunk()
-        self.mask_head = MaskHead(coarse=48, fine=24)
+        kind = LITE_TRUNKS[trunk]
+        self.trunk_name = trunk
+        self.trunk = kind()
+        self.mask_head = MaskHead(*kind.mask_channels)
+        self.see(input_size or kind.input_size)
+        self.heatmap_sigma = kind.heatmap_sigma
+
+    def see(self, input_size: int) -> None:
+        """Crops of ``input_size`` pixels a side from now on, a multiple of 32."""
+        if input_size % 32:
+            raise ValueError(f"the input's side must be a multiple of 32 pixels, got {input_size}")
+        self.input_size = self.feature_size = input_size
 
     def features(self, x: Tensor) -> Tensor:
         return self.trunk.features(x)
@@ -182,6 +194,10 @@ class LiteEvidence(EvidenceNetwork):
     def maps(self, crops: Tensor) -> EvidenceMaps:
         features, heatmaps, *seen = self.trunk(self.feature_input(crops))
         return self._maps(features, (heatmaps,), seen)
+
+
+DEFAULT_TRUNK = "pyramid"
+LITE_TRUNKS = {"pyramid": LiteTrunk, "efficientnet_lite0": EfficientNetTrunk}
 
 
 class _OnePicture:
@@ -200,9 +216,9 @@ def for_one_picture(evidence: EvidenceNetwork) -> EvidenceNetwork | _OnePicture:
     return _OnePicture(evidence.feature_network) if isinstance(evidence, FullEvidence) else evidence
 
 
-def build_evidence(profile: str) -> EvidenceNetwork:
-    """The evidence networks of ``lite`` or ``full``."""
-    return {"lite": LiteEvidence, "full": FullEvidence}[profile]()
+def build_evidence(profile: str, trunk: str = "", input_size: int = 0) -> EvidenceNetwork:
+    """The evidence networks of ``lite`` or ``full``; the trunk and its input are ``lite``'s."""
+    return FullEvidence() if profile == "full" else LiteEvidence(trunk or DEFAULT_TRUNK, input_size)
 
 
 def _resized(crops: Tensor, side: int) -> Tensor:
@@ -243,7 +259,7 @@ def _peak_offset(log: Tensor, index: Tensor, place: Tensor, size: int, stride: i
     return torch.where(inside, (after - before) / (2 * curvature), 0.0).clamp(-0.5, 0.5)
 
 
-def heatmap_targets(joints: Tensor, size: int = 32, sigma: float = 25.0 / 256) -> Tensor:
+def heatmap_targets(joints: Tensor, size: int = 32, sigma: float = SIGMA) -> Tensor:
     """Eq. 3's targets ``(B, 21, size, size)``: ``exp(-d^2 / sigma^2)`` about ``(B, 21, 2)``.
 
     ``joints`` in crop coordinates; ``sigma`` as a part of the crop's side.

@@ -18,7 +18,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from dhpe_ros.evidence import EvidenceNetwork, build_evidence
+from dhpe_ros.evidence import LITE_TRUNKS, EvidenceNetwork, LiteEvidence, build_evidence
 from dhpe_ros.mesh_estimator import MeshEstimator
 from dhpe_ros.networks.localiser import LocaliserNetwork
 from dhpe_ros.programs import module_command, run_program
@@ -28,6 +28,7 @@ FORMAT_VERSION = 1
 _LOCALISER = "localiser"
 _ABOUT, _CHECKSUM = "dhpe_ros", "sha256"  # keys of the metadata
 _WIDEST = 4096  # of the mesh network
+_LARGEST = 1024  # pixels of an input
 
 
 @dataclass
@@ -51,6 +52,8 @@ class _About:
     training: dict[str, object]
     hidden: int = 0  # width of the mesh network; a localiser has none
     refiner: bool = True
+    trunk: str = "pyramid"
+    input_size: int = 0  # 0: the trunk's own
 
     @classmethod
     def parse(cls, text: str) -> _About:
@@ -67,7 +70,10 @@ class _About:
                 f"weights of format {version!r:.40}, this version reads {FORMAT_VERSION}; get the "
                 "weights that belong to it"
             )
-        types = {"profile": str, "training": dict, "hidden": int, "refiner": bool}
+        types = {
+            "profile": str, "training": dict, "hidden": int, "refiner": bool, "trunk": str,
+            "input_size": int,
+        }  # fmt: skip
         needed = ("profile", "training", *(["hidden"] * (values.get("profile") != _LOCALISER)))
         for name, kind in types.items():
             if name not in values and name in needed:
@@ -79,13 +85,21 @@ class _About:
         about = cls(**{name: value for name, value in values.items() if name in types})
         if not 0 <= about.hidden <= _WIDEST:
             raise ValueError(f"its notes say hidden {about.hidden}, at most {_WIDEST} is right")
+        if about.trunk not in LITE_TRUNKS:
+            raise ValueError(f"its notes name the unknown trunk {about.trunk!r:.40}")
+        if about.input_size % 32 or not 0 <= about.input_size <= _LARGEST:
+            raise ValueError(
+                f"its notes say input_size {about.input_size}, a multiple of 32 up to {_LARGEST} "
+                "is right"
+            )
         return about
 
 
-def build_networks(profile: str) -> Networks:
-    """The untrained networks of ``lite`` or ``full``."""
+def build_networks(profile: str, trunk: str = "", input_size: int = 0) -> Networks:
+    """The untrained networks of ``lite`` or ``full``; the rest as for ``build_evidence``."""
     hidden = {"full": 512, "lite": 256}[profile]
-    return Networks(build_evidence(profile).float(), MeshEstimator(hidden).float(), profile, {})
+    evidence = build_evidence(profile, trunk, input_size).float()
+    return Networks(evidence, MeshEstimator(hidden).float(), profile, {})
 
 
 def hand_model_path() -> Path:
@@ -115,6 +129,7 @@ def save_networks(networks: Networks, path: str | Path, training: Mapping[str, o
         "profile": networks.profile,
         "hidden": networks.mesh_estimator.hidden,
         "refiner": networks.mesh_estimator.refiner is not None,
+        **_trunk(networks.evidence),
         "training": dict(training),
     }
     _write(Path(path), about, _tensors(networks))
@@ -127,7 +142,7 @@ def load_networks(path: str | Path, profile: str, may_lack: str = "") -> Network
     ``FileNotFoundError`` or ``ValueError`` that names the file and what is wrong with it.
     """
     about, tensors = _read(Path(path), profile)
-    evidence = build_evidence(profile)
+    evidence = build_evidence(profile, about.trunk, about.input_size)
     mesh_estimator = MeshEstimator(about.hidden, about.refiner)
     networks = Networks(evidence, mesh_estimator, profile, about.training)
     remedy = "; weights of an older version: train what they lack with learning.only"
@@ -159,6 +174,12 @@ def seal(path: str | Path) -> None:
         about = (file.metadata() or {})[_ABOUT]
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     _save(Path(path), about, tensors)
+
+
+def _trunk(evidence: EvidenceNetwork) -> dict[str, object]:
+    if not isinstance(evidence, LiteEvidence):
+        return {}
+    return {"trunk": evidence.trunk_name, "input_size": evidence.input_size}
 
 
 def _write(path: Path, about: Mapping[str, object], tensors: Mapping[str, torch.Tensor]) -> None:

@@ -95,9 +95,9 @@ def test_a_lower_precision_is_for_the_convolutions_and_leaves_the_networks_alone
     assert 0 < (outputs[0] - seen.features).abs().max() < 0.1 * seen.features.abs().max()
 
 
-def on_meta(profile, precision, fused):
+def on_meta(profile, trunk, precision, fused):
     """The graphs of weights of chance, and what goes into each, on the device ``meta``."""
-    networks = build_networks(profile)
+    networks = build_networks(profile, trunk)
     parts = *networks.modules(), Projection(HandModel(hand_model_path()))
     parts = *parts, load_fused(localiser_path(), CPU)
     for part in parts:
@@ -108,23 +108,26 @@ def on_meta(profile, precision, fused):
         yield name, graph, [t.to("meta") for t in graphs.examples(name, CPU)]
 
 
-@pytest.mark.parametrize("profile", ["lite", "full"])
+NETWORKS = [("lite", "pyramid"), ("lite", "efficientnet_lite0"), ("full", "")]
+
+
+@pytest.mark.parametrize(("profile", "trunk"), NETWORKS)
 @torch.no_grad()
-def test_a_capture_finds_nothing_elsewhere_and_nothing_to_wait_for(profile):
+def test_a_capture_finds_nothing_elsewhere_and_nothing_to_wait_for(profile, trunk):
     """On the device ``meta``, where a constant left on the CPU is refused, and reading a value."""
-    for name, graph, inputs in on_meta(profile, "fp16", fused=True):
+    for name, graph, inputs in on_meta(profile, trunk, "fp16", fused=True):
         assert {output.device.type for output in graph(*inputs)} == {"meta"}, name
 
 
-@pytest.mark.parametrize("profile", ["lite", "full"])
+@pytest.mark.parametrize(("profile", "trunk"), NETWORKS)
 @torch.no_grad()
-def test_the_key_has_every_file_whose_code_an_engine_is_made_of(profile):
+def test_the_key_has_every_file_whose_code_an_engine_is_made_of(profile, trunk):
     package, run = str(Path(dhpe_ros.__file__).parent), set()
 
     def note(frame, event, argument):
         run.add(frame.f_code.co_filename)
 
-    for _, graph, inputs in on_meta(profile, "fp32", fused=False):
+    for _, graph, inputs in on_meta(profile, trunk, "fp32", fused=False):
         sys.setprofile(note)
         try:
             graph(*inputs)

@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-from dhpe_ros.evidence import Evidence, build_evidence, heatmap_targets, read_joints
+from dhpe_ros.evidence import LITE_TRUNKS, Evidence, build_evidence, heatmap_targets, read_joints
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.networks.imagenet import IMAGENET_MEAN
-from dhpe_ros.networks.lite_trunk import LiteTrunk
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.types import FEATURE_COUNT
@@ -28,6 +27,18 @@ def test_both_profiles_have_the_same_outputs(profile, stages):
     assert torch.allclose(features, maps.features, atol=1e-5)
 
 
+def test_a_lite_trunk_sees_the_pixels_it_was_built_for():
+    network = build_evidence("lite", "efficientnet_lite0", 96).eval()
+    with torch.no_grad():
+        maps = network.maps(torch.rand(1, 3, 224, 224))
+        features = network.features(network.feature_input(torch.rand(1, 3, 224, 224)))
+    assert maps.heatmaps[-1].shape == (1, 21, 24, 24)
+    assert maps.mask_logits.shape == (1, 48, 48)
+    assert features.shape == (1, 2048)
+    with pytest.raises(ValueError, match="multiple of 32 pixels, got 100"):
+        build_evidence("lite", "efficientnet_lite0", 100)
+
+
 def test_what_a_mask_hides_is_the_mean_colour():
     network = build_evidence("lite").eval()
     mean = torch.tensor(IMAGENET_MEAN)[:, None, None].expand(1, 3, 224, 224)
@@ -35,10 +46,12 @@ def test_what_a_mask_hides_is_the_mean_colour():
     assert network.feature_input(torch.rand(2, 3, 300, 300)).shape == (2, 3, 128, 128)
 
 
-@pytest.mark.parametrize("profile", ["lite", "full"])
-def test_fused_batch_norms_change_nothing(profile):
+@pytest.mark.parametrize(
+    ("profile", "trunk"), [("lite", "pyramid"), ("lite", "efficientnet_lite0"), ("full", "")]
+)
+def test_fused_batch_norms_change_nothing(profile, trunk):
     torch.manual_seed(0)
-    network = build_evidence(profile)
+    network = build_evidence(profile, trunk)
     with torch.no_grad():
         network.maps(torch.rand(2, 3, 224, 224))  # batch statistics that are not 0 and 1
         network.eval()
@@ -51,8 +64,9 @@ def test_fused_batch_norms_change_nothing(profile):
     assert torch.allclose(before.heatmaps[-1], after.heatmaps[-1], rtol=1e-3, atol=1e-4)
 
 
-def test_the_lite_trunk_is_small():
-    assert sum(p.numel() for p in LiteTrunk().parameters()) <= 6_000_000
+@pytest.mark.parametrize("trunk", LITE_TRUNKS.values())
+def test_the_lite_trunks_are_small(trunk):
+    assert sum(p.numel() for p in trunk().parameters()) <= 6_000_000
 
 
 def test_resnet_has_torchvisions_parameters():

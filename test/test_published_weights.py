@@ -9,9 +9,11 @@ import torch
 from torch.nn import functional
 
 from dhpe_ros.cli import main
+from dhpe_ros.networks.efficientnet_lite import EfficientNetLite0
+from dhpe_ros.networks.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
-from dhpe_ros.training.published_weights import load_posenet, load_resnet
+from dhpe_ros.training.published_weights import load_efficientnet, load_posenet, load_resnet
 from dhpe_ros.types import JOINT_NAMES
 from dhpe_ros.weights import load_networks
 
@@ -197,3 +199,88 @@ def test_both_go_into_one_file_that_training_can_start_from(hand3d, tmp_path, ca
     assert "resnet50.pth: does not fit ResNet50" in capsys.readouterr().err
     assert main(["convert-weights", "--output", str(output)]) == 2
     assert "give --posenet, --resnet or both" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- EfficientNet-Lite0
+
+# Blocks as the paper's table has them: expansion, kernel, stride, inputs, outputs.
+LITE0 = (
+    (1, 3, 1, 32, 16), (6, 3, 2, 16, 24), (6, 3, 1, 24, 24), (6, 5, 2, 24, 40), (6, 5, 1, 40, 40),
+    (6, 3, 2, 40, 80), (6, 3, 1, 80, 80), (6, 3, 1, 80, 80), (6, 5, 1, 80, 112),
+    (6, 5, 1, 112, 112), (6, 5, 1, 112, 112), (6, 5, 2, 112, 192), (6, 5, 1, 192, 192),
+    (6, 5, 1, 192, 192), (6, 5, 1, 192, 192), (6, 3, 1, 192, 320),
+)  # fmt: skip
+
+
+def lite0_arrays() -> dict[str, torch.Tensor]:
+    """Weights of chance under the names of the published file, classifier included."""
+    torch.manual_seed(0)
+    arrays = {"_fc.weight": torch.zeros(1000, 1280), "_conv_head.weight": torch.zeros(1280, 320)}
+
+    def layer(convolution: str, norm: str, outputs: int, inputs: int, kernel: int) -> None:
+        spread = (2 / (inputs * kernel * kernel)) ** 0.5
+        arrays[f"{convolution}.weight"] = spread * torch.randn(outputs, inputs, kernel, kernel)
+        arrays[f"{norm}.weight"] = 1 + 0.1 * torch.randn(outputs)
+        arrays[f"{norm}.bias"] = 0.1 * torch.randn(outputs)
+        arrays[f"{norm}.running_mean"] = 0.1 * torch.randn(outputs)
+        arrays[f"{norm}.running_var"] = 0.5 + torch.rand(outputs)
+        arrays[f"{norm}.num_batches_tracked"] = torch.tensor(1)
+
+    layer("_conv_stem", "_bn0", 32, 3, 3)
+    for number, (expansion, kernel, _, inputs, outputs) in enumerate(LITE0):
+        block, inner = f"_blocks.{number}", expansion * inputs
+        if expansion > 1:
+            layer(f"{block}._expand_conv", f"{block}._bn0", inner, inputs, 1)
+        layer(f"{block}._depthwise_conv", f"{block}._bn1", inner, 1, kernel)
+        layer(f"{block}._project_conv", f"{block}._bn2", outputs, inner, 1)
+    return arrays
+
+
+def lite0(x: torch.Tensor, arrays: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The published network up to its last block, on colours about 127 with a spread of 128.
+
+    The picture brings the pixel about it: ours take what lies outside for the mean colour.
+    """
+
+    def layer(x, convolution, norm, stride=1, groups=1, active=True, pad=True):
+        weight = arrays[f"{convolution}.weight"]
+        padding = weight.shape[-1] // 2 if pad else 0
+        x = functional.conv2d(x, weight, None, stride, padding, groups=groups)
+        numbers = (arrays[f"{norm}.{n}"] for n in ("running_mean", "running_var", "weight", "bias"))
+        x = functional.batch_norm(x, *numbers, eps=1e-3)
+        return x.clamp(0, 6) if active else x
+
+    x = layer((255 * x - 127) / 128, "_conv_stem", "_bn0", stride=2, pad=False)
+    for number, (expansion, _, stride, inputs, outputs) in enumerate(LITE0):
+        block, y = f"_blocks.{number}", x
+        if expansion > 1:
+            y = layer(y, f"{block}._expand_conv", f"{block}._bn0")
+        groups = y.shape[1]
+        y = layer(y, f"{block}._depthwise_conv", f"{block}._bn1", stride, groups)
+        y = layer(y, f"{block}._project_conv", f"{block}._bn2", active=False)
+        x = x + y if stride == 1 and inputs == outputs else y
+    return x
+
+
+def test_the_encoder_computes_what_the_published_one_does(tmp_path):
+    file, arrays = tmp_path / "lite0.pth", lite0_arrays()
+    torch.save(arrays, file)
+    network = EfficientNetLite0()
+    load_efficientnet(network, file)
+    mean, std = (torch.tensor(part)[:, None, None] for part in (IMAGENET_MEAN, IMAGENET_STD))
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        found = network.eval()((image - mean) / std)
+        framed = mean.repeat(1, 66, 66)[None]
+        framed[..., 1:-1, 1:-1] = image
+        expected = lite0(framed, arrays)
+    assert [one.shape[1] for one in found] == [16, 24, 40, 112, 320]
+    assert torch.allclose(found[-1], expected, atol=1e-3)
+
+
+def test_what_is_wrong_with_an_encoder_is_said(tmp_path):
+    file, arrays = tmp_path / "lite0.pth", lite0_arrays()
+    del arrays["_blocks.7._project_conv.weight"]
+    torch.save(arrays, file)
+    with pytest.raises(ValueError, match=r"lite0.pth: has no _blocks.7._project_conv.weight"):
+        load_efficientnet(EfficientNetLite0(), file)

@@ -197,6 +197,37 @@ def test_a_part_learns_alone_and_may_be_missing_in_the_weights(
     assert not torch.equal(learnt[f"{part}.{tensor}"], known[f"{part}.{tensor}"])
 
 
+def _stored(tensor):
+    """As a weights file keeps it."""
+    return tensor.half().float() if tensor.is_floating_point() else tensor
+
+
+def test_another_trunk_learns_but_for_its_frozen_parts(synthetic, tmp_path, capsys):
+    stem, stage = "evidence.trunk.encoder.stem", "evidence.trunk.encoder.stages.0"
+    changes = {"model__trunk": "efficientnet_lite0", "model__input_size": 64}
+    changes |= {"budget__steps": 2, "budget__evidence_share": 1.0}
+    chosen = settings(synthetic, tmp_path / "run", learning__frozen=f"{stem},{stage}", **changes)
+    assert cli.main(["train", *chosen]) == 0
+    torch.manual_seed(0)
+    before = build_networks("lite", "efficientnet_lite0", 64).evidence.state_dict()
+    networks = load_networks(tmp_path / "run" / "last.safetensors", "lite")
+    assert networks.evidence.input_size == networks.evidence.feature_size == 64
+    after = networks.evidence.state_dict()
+    same = {name for name, value in after.items() if torch.equal(value, _stored(before[name]))}
+    frozen = {name for name in after if f"evidence.{name}".startswith((stem + ".", stage + "."))}
+    learnt = {"trunk.encoder.stages.1.0.expand.0.weight", "trunk.heatmap_head.weight"}
+    assert frozen <= same
+    assert not learnt & same
+    again = ["model.initial=" + str(tmp_path / "run" / "last.safetensors")]
+    chosen = settings(synthetic, tmp_path / "larger", **(changes | {"model__input_size": 96}))
+    assert cli.main(["train", *chosen, *again]) == 0
+    networks = load_networks(tmp_path / "larger" / "last.safetensors", "lite")
+    assert networks.evidence.input_size == 96
+    chosen = settings(synthetic, tmp_path / "none", learning__frozen="evidence.tail", **changes)
+    assert cli.main(["train", *chosen]) == 2
+    assert "learning.frozen: there is no 'evidence.tail'" in capsys.readouterr().err
+
+
 def test_an_interrupted_run_leaves_a_checkpoint(synthetic, tmp_path, monkeypatch):
     draw = MixedBatches.packed
 

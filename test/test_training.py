@@ -11,13 +11,16 @@ import torch
 
 from dhpe_ros import cli
 from dhpe_ros.crop import image_to_crop
-from dhpe_ros.datasets.real_hands import load_frames, load_real_hands
+from dhpe_ros.datasets.label_files import read_frames
+from dhpe_ros.datasets.real_hands import load_frames, load_negatives, load_real_hands
 from dhpe_ros.evidence import EvidenceMaps, heatmap_targets
 from dhpe_ros.hand_model import HandModel
 from dhpe_ros.projection import Projection
 from dhpe_ros.synthetic.synthesis import load_synthetic, write_synthetic
 from dhpe_ros.training.augmentation import augment
 from dhpe_ros.training.batches import Batch
+from dhpe_ros.training.config import TrainConfig
+from dhpe_ros.training.data import load_data
 from dhpe_ros.training.joint_loss import joint_loss
 from dhpe_ros.training.train import schedule
 from dhpe_ros.training.validation import CROP_SCALE, validate
@@ -76,6 +79,59 @@ def test_real_hands_are_read_by_split(real):
     assert train[0].relative_depth_px[9] == 0
     with pytest.raises(FileNotFoundError, match=r"no labels at .*labels\.json"):
         load_real_hands(real / "nowhere", "train")
+
+
+@pytest.fixture(scope="module")
+def more(real, tmp_path_factory):
+    """The same with the folders that may be there besides."""
+    folder = tmp_path_factory.mktemp("more") / "real"
+    shutil.copytree(real, folder)
+    shutil.copytree(real / "wild", folder / "wild2")
+    shutil.copytree(real / "frames", folder / "frames2")
+    shutil.copytree(real / "frames", folder / "negatives")
+    for name, key in (("wild2", "hands"), ("frames2", "frames"), ("negatives", "frames")):
+        file = folder / name / "labels.json"
+        rows = json.loads(file.read_text())[key]
+        for row in rows:
+            row["set"] = "street"
+        if name == "negatives":
+            rows = [{**row, "hands": []} for row in rows]
+        else:
+            rows[0]["ignore"] = [[10.0, 20.0, 30.0, 40.0]]
+        file.write_text(json.dumps({key: rows}))
+    return folder
+
+
+def test_further_folders_are_read_where_they_are(real, more):
+    assert [s.source for s in load_real_hands(more, "train")][-2:] == ["street", "street"]
+    samples, backgrounds = load_frames(more, "train")
+    assert [(s.source, s.whole) for s in samples] == 2 * [("frames", True)] + 2 * [("street", True)]
+    assert len(backgrounds) == len(load_frames(real, "train")[1])  # not of frames2
+    assert [image.shape for image in load_negatives(more, "train")] == 2 * [(120, 200, 3)]
+    assert len(load_negatives(more, "val")) == 1
+    assert load_negatives(real, "train") == []
+    first = next(read_frames(more / "frames2", train=True))
+    assert first.unsure == [Box(10.0, 20.0, 30.0, 40.0)]
+
+
+def test_a_box_that_is_wrong_is_named(more, tmp_path):
+    shutil.copytree(more / "frames2", tmp_path / "frames2")
+    file = tmp_path / "frames2/labels.json"
+    rows = json.loads(file.read_text())["frames"]
+    rows[0]["ignore"] = [[1, 2, 0, 4]]
+    file.write_text(json.dumps({"frames": rows}))
+    with pytest.raises(ValueError, match=r"frames2/labels\.json: a box in ignore must be"):
+        list(read_frames(tmp_path / "frames2", train=True))
+
+
+def test_sets_that_are_held_out_are_measured_and_not_learnt_from(more):
+    config = TrainConfig().replace({"data.real": str(more), "data.held_out": "street"})
+    data = load_data(config)
+    assert {sample.source for sample in data.samples} == {"signs", "room", "frames"}
+    assert len(data.held_back["street"]) == 3  # of wild2, both splits
+    assert len(data.negatives) == 2
+    with pytest.raises(ValueError, match=r"held_out: .* has no set nowhere"):
+        load_data(config.replace({"data.held_out": "nowhere"}))
 
 
 def test_a_label_that_is_wrong_is_named(real, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from dhpe_ros.evaluation.methods import METHODS, STUDY_STEPS
 if TYPE_CHECKING:
     from dhpe_ros.evaluation.labelled import LabelledSet
     from dhpe_ros.evaluation.measure import Measured, Question
+    from dhpe_ros.pipeline import HandPipeline
 
 NAME = "evaluate"
 SUMMARY = "Measure 2D, 3D and mask errors on labelled hands, and write a report."
@@ -26,7 +28,11 @@ _EPILOG = """\
 Sets:
   synthetic   2,000 rendered hands with exact labels; rendered once, kept in the user's cache
   demo        the rendered clip that ships, with exact labels
-  signs, wild the hands of these folders in --real that are not marked train
+  signs, wild, wild2
+              the hands of these folders in --real that are not marked train
+  frames, frames2, negatives
+              the whole pictures of these folders that are not marked train, or with --split all
+              whatever their mark, searched as a user's are; figures of their own, below
   FOLDER      RHD_published_v2: its 2,728 evaluation pictures, the hand of more pixels in each;
               STB's images/ and labels/: B1, the 6,000 pictures of the stereo camera;
               Dexter+Object's data/: 3,014 pictures with finger tips;
@@ -43,6 +49,11 @@ Figures, null where a set has no such labels:
               forearm, what lies beyond the wrist is left out
   found_pct   hands that score as one; side_pct: hands whose side the networks tell right
   details     errors by alignment, joint and finger, all pixels' mask figures, calibration, jitter
+Of whole pictures, a hand being found if its joints lie within half the labelled box in the mean:
+  recall, recall_small   share of the hands found; of those shorter than 15 % of the picture
+  precision   share of what was found that is a labelled hand; what lies in a box of ignore is
+              left out
+  with_hand_pct   pictures in which a hand was found; the others as above, of the found hands
 
 Methods:
 {methods}
@@ -54,6 +65,8 @@ was interrupted goes on. On several GPUs or CPU processes:
   torchrun --nproc-per-node 2 -m dhpe_ros.cli evaluate --set RHD_published_v2 --report report
 Exit code: 0 done, 2 the request cannot be met, 130 interrupted."""
 
+CROPS = ("signs", "wild", "wild2")
+WHOLE_PICTURES = ("frames", "frames2", "negatives")
 _TABLE = (
     ("n", "{}"), ("found_pct", "{:.1f}"), ("side_pct", "{:.1f}"), ("err2d_pct", "{:.2f}"),
     ("err2d_median_pct", "{:.2f}"), ("pck10", "{:.3f}"), ("mask_iou", "{:.3f}"),
@@ -66,13 +79,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EPILOG.replace("{methods}", _methods())
     add = parser.add_argument
     add("--set", metavar="SET", nargs="+", required=True,
-        help="synthetic, demo, signs, wild, FOLDER or FILE, one or more")  # fmt: skip
+        help="a name of the list below, FOLDER or FILE, one or more")  # fmt: skip
     add("--json", metavar="FILE", type=Path, help="where to write the figures of one set")
     add("--report", metavar="DIR", type=Path, help="where to write report.html and report.md")
     add("--method", metavar="METHOD", nargs="+", default=["dhpe"], choices=tuple(METHODS),
         help="what is measured, one or more of the methods below (default: dhpe)")  # fmt: skip
     add("--real", metavar="FOLDER", type=Path, default=Path("../shared/real"),
-        help="where signs and wild are (default: %(default)s)")  # fmt: skip
+        help="where signs, wild and so on are (default: %(default)s)")  # fmt: skip
+    add("--split", choices=("val", "train", "all"), default="val",
+        help="which pictures of whole-picture sets (default: %(default)s)")  # fmt: skip
     add("--search", action="store_true", help="search for the hands in the whole pictures")
     add("--profile", choices=("lite", "full"), help="which networks (default: lite)")
     add("--weights", metavar="FILE", type=Path, help="safetensors instead of the profile's own")
@@ -118,7 +133,10 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     ranges = [*RANGES_MM, *([tuple(arguments.range)] if arguments.range else [])]
     pipeline = functools.cache(lambda: load_pipeline(config))
     folder = user_cache() / "predictions"
-    sets = [_opened_in_turn(name, arguments) for name in dict.fromkeys(arguments.set)]
+    names = list(dict.fromkeys(arguments.set))
+    for name in filter(WHOLE_PICTURES.__contains__, names):
+        _search_pictures(name, arguments, config, pipeline)
+    sets = [_opened_in_turn(n, arguments) for n in names if n not in WHOLE_PICTURES]
     measured: list[Measured] = []
     for labelled in sets:
         for method in dict.fromkeys(arguments.method):
@@ -127,7 +145,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
             if one is not None:
                 measured.append(one)
                 print(_table(one), flush=True)
-    if not measured:  # another process tells
+    if not measured:  # another process tells, or whole pictures alone were asked for
         return
     if arguments.json:
         _write(arguments.json, _flat(measured[0]))
@@ -136,8 +154,57 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
         print(arguments.report / "report.html")
 
 
+def _search_pictures(
+    name: str,
+    arguments: argparse.Namespace,
+    config: Config,
+    pipeline: Callable[[], HandPipeline],
+) -> None:
+    """Print the figures of a whole-picture set, all and by set; write them to ``--json``."""
+    from tqdm import tqdm
+
+    from dhpe_ros.datasets.label_files import read_frames
+    from dhpe_ros.datasets.labelled_hand import evenly
+    from dhpe_ros.evaluation.detection import detection_figures, search_pictures
+    from dhpe_ros.evaluation.measure import Question
+
+    folder = _real_set(name, arguments.real)
+    splits = {"val": (False,), "train": (True,), "all": (True, False)}[arguments.split]
+    frames = [frame for train in splits for frame in read_frames(folder, train)]
+    frames = evenly(frames, arguments.limit)
+    if not frames:
+        raise CommandError(f"{folder}: no picture is marked {arguments.split}")
+    searched = list(tqdm(search_pictures(pipeline(), frames), name, len(frames), unit="picture"))
+    by_set = {}
+    for source in dict.fromkeys(one.source for one in searched):
+        by_set[source] = detection_figures([one for one in searched if one.source == source])
+    figures = detection_figures(searched)
+    print(_rows({name: figures, **by_set}))
+    if arguments.json:
+        settings = Question("dhpe", True, config).settings()
+        found = {"set": name, "split": arguments.split, **figures, "by_set": by_set}
+        _write(arguments.json, {**found, "settings": settings})
+
+
+def _rows(figures: dict[str, dict]) -> str:
+    """One line for each set, under the names of the figures."""
+    columns = list(next(iter(figures.values())))
+    told = [["", *columns]]
+    told += [
+        [name, *("-" if row[c] is None else f"{row[c]:g}" for c in columns)]
+        for name, row in figures.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*told, strict=True)]
+    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in told]
+    return "\n".join(lines)
+
+
 def _check(arguments: argparse.Namespace) -> None:
     """What would only fail after the work is done. Raises ``CommandError``."""
+    if arguments.report and (whole := set(arguments.set) & set(WHOLE_PICTURES)):
+        raise CommandError(f"--report: {min(whole)} gives a table and --json; leave --report out")
+    if arguments.method != ["dhpe"] and (whole := set(arguments.set) & set(WHOLE_PICTURES)):
+        raise CommandError(f"--method: {min(whole)} is searched by dhpe alone")
     for name, least in (("limit", 1), ("seed", 0), ("curve", 0)):
         value = getattr(arguments, name)
         if value is not None and value < least:
@@ -192,14 +259,18 @@ def open_set(name: str, real: Path, limit: int | None, seed: int | None) -> Labe
         return open_synthetic(limit, SEED if seed is None else seed)
     if name == "demo":
         return open_demo().part(limit, 0)
-    if name not in ("signs", "wild"):
+    if name not in CROPS:
         return open_labelled(Path(name)).part(limit, seed or 0)
+    return open_labelled(_real_set(name, real), name).part(limit, seed or 0)
+
+
+def _real_set(name: str, real: Path) -> Path:
     if not real.is_dir():
         raise CommandError(
             f"{name}: there is no folder {real}; name the one that holds {name}/ "
             "with --real FOLDER (docs/training.md describes it)"
         )
-    return open_labelled(real / name, name).part(limit, seed or 0)
+    return real / name
 
 
 def _question(

@@ -17,7 +17,7 @@ import numpy as np
 
 from dhpe_ros.datasets.labelled_hand import LabelledHand
 from dhpe_ros.media import is_sequence
-from dhpe_ros.types import JOINT_COUNT, Side
+from dhpe_ros.types import JOINT_COUNT, Box, Side
 
 _LOG = logging.getLogger(__name__)
 REMEDY = "docs/training.md describes the folder of labelled pictures"
@@ -30,8 +30,10 @@ class LabelledFrame:
     """A whole picture, and every hand in it."""
 
     picture: Path
+    folder: Path  # of the labels
     source: str  # the set it belongs to
     hands: list[LabelledHand]
+    unsure: list[Box]  # where a hand may be that is not labelled
 
 
 def labels_file(folder: Path) -> Path:
@@ -62,7 +64,8 @@ def read_frames(folder: Path, train: bool) -> Iterator[LabelledFrame]:
         for frame in _marked(labels["frames"], train):
             picture, source = folder / frame["file"], str(frame.get("set", folder.name))
             hands = [label(picture, hand, source=source) for hand in frame["hands"]]
-            yield LabelledFrame(picture, source, hands)
+            unsure = [_box(numbers) for numbers in frame.get("ignore", ())]
+            yield LabelledFrame(picture, folder, source, hands, unsure)
 
 
 def read_labels(folder: Path) -> dict:
@@ -112,6 +115,13 @@ def joint_array(row: dict, key: str, columns: int) -> np.ndarray:
     if array.shape != (JOINT_COUNT, columns) or not np.isfinite(array).all():
         raise ValueError(f"{key} must be {JOINT_COUNT} x {columns} numbers, got {array.shape}")
     return array
+
+
+def _box(numbers: Sequence[float]) -> Box:
+    x, y, width, height = np.asarray(numbers, np.float64)
+    if not (np.isfinite((x, y)).all() and width > 0 and height > 0):
+        raise ValueError(f"a box in ignore must be x, y, width, height, got {numbers}")
+    return Box(float(x), float(y), float(width), float(height))
 
 
 def _marked(rows: Sequence[dict], train: bool) -> list[dict]:

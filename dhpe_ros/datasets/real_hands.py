@@ -1,8 +1,9 @@
 """Real photographs to train on: the folder of ``docs/training.md``.
 
-It holds ``signs/`` and ``wild/`` (one labelled hand per picture) and ``frames/`` (whole pictures
-with every hand in them), each with a ``labels.json``. The labels are MediaPipe's, not ground truth;
-their depth is used as a hint only.
+It holds ``signs/``, ``wild/`` and maybe ``wild2/`` (one labelled hand per picture), ``frames/`` and
+maybe ``frames2/`` (whole pictures with the hands in them) and maybe ``negatives/`` (whole pictures
+without a hand), each with a ``labels.json``. The labels are MediaPipe's, not ground truth; their
+depth is used as a hint only.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from dhpe_ros.datasets.label_files import LabelledFrame, read_frames, read_hands
+from dhpe_ros.datasets.label_files import LabelledFrame, labels_file, read_frames, read_hands
 from dhpe_ros.datasets.labelled_hand import LabelledHand, read_grey
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.media.pictures import read_image
@@ -27,34 +28,61 @@ _Label, _Read = TypeVar("_Label"), TypeVar("_Read")
 
 
 def load_real_hands(folder: Path, split: str) -> list[Sample]:
-    """The hands in ``signs`` and ``wild`` that are marked ``train``; for "val" those that are not.
+    """The hands in single crops that are marked ``train``; for "val" those that are not.
 
     Raises ``FileNotFoundError`` for a folder without labels and ``ValueError`` for a label or a
     picture that cannot be read.
     """
-    hands = [hand for n in ("signs", "wild") for hand in read_hands(folder / n, split == "train")]
+    folders = _present(folder, ("signs", "wild"), "wild2")
+    hands = [hand for one in folders for hand in read_hands(one, split == "train")]
     return list(together(partial(_photograph, folder), hands))
 
 
 def load_frames(folder: Path, split: str) -> tuple[list[Sample], list[np.ndarray]]:
-    """Hands in whole pictures, and hand-free pieces of the same pictures for backgrounds."""
+    """Hands in whole pictures, and hand-free pieces of the same pictures for backgrounds.
+
+    Pieces are of ``frames/`` alone, whose every hand is labelled.
+    """
     samples, backgrounds = [], []
     for frame, image in read_whole_pictures(folder, split):
-        backgrounds += _hand_free_pieces(
-            image, [Box.around(hand.joints_px) for hand in frame.hands]
-        )
+        kind = frame.folder.name
+        if kind == "frames":
+            backgrounds += _hand_free_pieces(
+                image, [Box.around(hand.joints_px) for hand in frame.hands]
+            )
+        source = kind if kind == "frames" else frame.source
         samples += [
-            Sample(image, hand.joints_px.astype(np.float32), hand.side is Side.RIGHT, "frames")
+            Sample(
+                image, hand.joints_px.astype(np.float32), hand.side is Side.RIGHT, source,
+                whole=True,
+            )
             for hand in frame.hands
-        ]
+        ]  # fmt: skip
     return samples, backgrounds
 
 
+def load_negatives(folder: Path, split: str) -> list[np.ndarray]:
+    """The whole pictures of ``negatives/``, (H, W, 3) uint8 RGB; none where it is missing."""
+    frames = [
+        frame
+        for one in _present(folder, (), "negatives")
+        for frame in read_frames(one, split == "train")
+    ]
+    return list(together(lambda frame: read_image(frame.picture), frames))
+
+
 def read_whole_pictures(folder: Path, split: str) -> Iterator[tuple[LabelledFrame, np.ndarray]]:
-    """What ``frames/`` says of its pictures, and these (H, W, 3) uint8 RGB."""
-    frames = list(read_frames(folder / "frames", split == "train"))
+    """The labels of ``frames/`` and ``frames2/``, with the pictures (H, W, 3) uint8 RGB."""
+    folders = _present(folder, ("frames",), "frames2")
+    frames = [frame for one in folders for frame in read_frames(one, split == "train")]
     pictures = together(lambda frame: read_image(frame.picture), frames)
     return zip(frames, pictures, strict=True)
+
+
+def _present(folder: Path, needed: tuple[str, ...], further: str) -> list[Path]:
+    """The folders of ``needed`` labels, and of the ``further`` ones where there are any."""
+    more = (further,) if labels_file(folder / further).is_file() else ()
+    return [folder / name for name in (*needed, *more)]
 
 
 def together(read: Callable[[_Label], _Read], labels: Iterable[_Label]) -> Iterator[_Read]:

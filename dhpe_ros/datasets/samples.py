@@ -24,6 +24,7 @@ class Sample:
     pose: np.ndarray | None = None  # (15, 3) axis-angle
     shape: np.ndarray | None = None  # (10,)
     name: str = ""  # of a photograph: its file in the folder
+    whole: bool = False  # a whole picture, that shows more than the hand's surroundings
 
     def __post_init__(self) -> None:
         if self.joints_px.shape != (21, 2):

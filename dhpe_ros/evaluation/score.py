@@ -52,6 +52,7 @@ class Score:
     residual_pct: float | None = None  # mesh to 2D evidence, of the longer side of the mesh's box
     confidence: float | None = None  # what the method itself says
     in_3d: bool = False  # the label says where the joints are in 3D
+    source: str = ""  # the set it belongs to
 
     @property
     def errors_mm(self) -> np.ndarray | None:
@@ -70,7 +71,7 @@ def score(prediction: Prediction, same_mesh: bool = True) -> Score:
         known = np.isfinite(label.joints_m).all(axis=1)
         visible = known if visible is None else known & visible
     if hand is None:
-        return Score(False, None, visible=visible, in_3d=in_3d)
+        return Score(False, None, visible=visible, in_3d=in_3d, source=label.source)
     aligned = {}
     if in_3d:
         errors = {how: errors_3d_mm(hand.joints_m, label.joints_m, how) for how in ALIGNMENTS}
@@ -88,6 +89,7 @@ def score(prediction: Prediction, same_mesh: bool = True) -> Score:
         residual_pct=_residual_pct(hand),
         confidence=hand.score,
         in_3d=in_3d,
+        source=label.source,
     )
 
 
@@ -187,6 +189,11 @@ def details(scores: Sequence[Score], ranges_mm: Iterable[tuple[float, float]]) -
         if masks
         else None,
         "calibration": _calibrations(scores),
+        "by_set": {
+            source: summary([one for one in scores if one.source == source])
+            for source in dict.fromkeys(one.source for one in scores)
+            if source
+        },
     }
 
 

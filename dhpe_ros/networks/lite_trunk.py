@@ -71,6 +71,10 @@ class LiteTrunk(Pyramid):
     And to what a mask is made of: ``(B, 48, 32, 32)`` and ``(B, 24, 64, 64)``.
     """
 
+    input_size = 128
+    heatmap_sigma = 25.0 / 256  # of the targets, as a part of the input's side
+    mask_channels = WIDTHS[1], WIDTHS[0]  # coarse, fine
+
     def __init__(self) -> None:
         super().__init__()
         _, w4, w8, _, w32 = WIDTHS

@@ -72,6 +72,7 @@ def augment(
     rng: np.random.Generator,
     size: int = INPUT_SIZE,
     varied: bool = True,
+    right_share: float = 0.75,
 ) -> Example:
     """A random view of ``sample``, ``size`` pixels a side.
 
@@ -79,7 +80,8 @@ def augment(
     out about the joints; only what is rendered gets a background, and sides are mirrored as ever.
     """
     sample = sample.opened()
-    view = _random_view(sample, rng) if varied else _plain_view(sample, rng)
+    mirrored = bool(rng.random() < right_share) != sample.right
+    view = _random_view(sample, rng, mirrored) if varied else _plain_view(sample, mirrored)
     image, mask = _compose(sample, view, backgrounds, rng, size, varied)
     if varied:
         image = damage(_occlude(image, backgrounds, rng), rng)
@@ -110,9 +112,9 @@ def augment(
 def background_example(
     backgrounds: Sequence[np.ndarray], rng: np.random.Generator, size: int = INPUT_SIZE
 ) -> Example:
-    """A crop without a hand."""
+    """A crop without a hand, of any part of a picture."""
     nothing = np.zeros((size, size), np.uint8)
-    image = damage(_random_background(backgrounds, rng, size), rng)
+    image = damage(_random_background(backgrounds, rng, size, smallest=0.1), rng)
     joints, depth = np.zeros((JOINT_COUNT, 2), np.float32), np.zeros(JOINT_COUNT, np.float32)
     rotation, pose, shape = np.eye(3, dtype=np.float32), np.zeros((15, 3)), np.zeros(10)
     return Example(
@@ -121,17 +123,16 @@ def background_example(
     )  # fmt: skip
 
 
-def _random_view(sample: Sample, rng: np.random.Generator) -> _View:
+def _random_view(sample: Sample, rng: np.random.Generator, mirrored: bool) -> _View:
     box = Box.around(sample.joints_px)
     longest = max(box.width, box.height)
-    widest = 5.0 if sample.source == "frames" else WIDEST_MESH
+    widest = 5.0 if sample.whole else WIDEST_MESH
     margin = rng.uniform(CLOSEST_CROP, WIDEST_MESH if rng.random() < 0.7 else widest)
     side = longest * margin
     # The joints stay inside, most of the time.
     slack = max(side - longest, 0.15 * side) / 2
     center = np.array(box.center) - 0.5 + rng.uniform(-1, 1, 2) * slack
     turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.5 else rng.normal(0, 0.5)
-    mirrored = _mirrored(sample, rng)
     stretch = np.exp(rng.normal(0, 0.03)) if not sample.exact else 1.0
     flip = np.diag((-1.0 if mirrored else 1.0, 1.0))
     scale = 2 / side
@@ -139,17 +140,12 @@ def _random_view(sample: Sample, rng: np.random.Generator) -> _View:
     return _View(linear, center, margin, turn, scale, mirrored)
 
 
-def _plain_view(sample: Sample, rng: np.random.Generator) -> _View:
+def _plain_view(sample: Sample, mirrored: bool) -> _View:
     """As the labels frame the hand at test time."""
     box = Box.around(sample.joints_px)
     scale = 2 / (max(box.width, box.height) * PLAIN_CROP)
-    mirrored = _mirrored(sample, rng)
     linear = scale * np.diag((-1.0 if mirrored else 1.0, 1.0))
     return _View(linear, np.array(box.center) - 0.5, PLAIN_CROP, 0.0, scale, mirrored)
-
-
-def _mirrored(sample: Sample, rng: np.random.Generator) -> bool:
-    return bool(rng.random() < 0.75) != sample.right  # three of four look like right hands
 
 
 def _about_z(angle: float) -> np.ndarray:
@@ -199,13 +195,17 @@ def _plain(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _random_background(
-    backgrounds: Sequence[np.ndarray], rng: np.random.Generator, size: int
+    backgrounds: Sequence[np.ndarray],
+    rng: np.random.Generator,
+    size: int,
+    smallest: float = 0.3,
 ) -> np.ndarray:
+    """A square of at least ``smallest`` of a picture's shorter side, turned by right angles."""
     if not backgrounds:
         return _plain(rng, size)
     picture = backgrounds[rng.integers(len(backgrounds))]
     height, width = picture.shape[:2]
-    side = int(rng.uniform(0.3, 1.0) * min(height, width))
+    side = int(smallest ** rng.uniform(0.0, 1.0) * min(height, width))
     y, x = rng.integers(height - side + 1), rng.integers(width - side + 1)
     piece = cv2.resize(picture[y : y + side, x : x + side], (size, size))
     return np.ascontiguousarray(np.rot90(piece, rng.integers(4))[:, :: rng.choice((-1, 1))])

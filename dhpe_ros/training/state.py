@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from dhpe_ros.training.config import TrainConfig
+from dhpe_ros.training.config import ModelConfig, TrainConfig
+from dhpe_ros.training.published_weights import load_efficientnet
 from dhpe_ros.weights import Networks, build_networks, load_networks
 
 _FORMAT = 1
@@ -39,9 +40,8 @@ class TrainingState:
         Errors as in ``load_networks``.
         """
         torch.manual_seed(config.learning.seed)
-        initial, profile = config.model.initial, config.model.profile
-        only = config.learning.only
-        networks = load_networks(initial, profile, only) if initial else build_networks(profile)
+        initial, only = config.model.initial, config.learning.only
+        networks = _initial(config.model, only)
         if not config.model.refiner:
             networks.mesh_estimator.refiner = None
         elif networks.mesh_estimator.refiner is None:
@@ -50,6 +50,8 @@ class TrainingState:
             module.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
         for module in _learning(networks, only):
             module.requires_grad_(True).train(not config.learning.frozen_statistics)
+        for name in filter(None, config.learning.frozen.split(",")):
+            _part(networks, name, "learning.frozen").requires_grad_(False).eval()
         averaged = copy.deepcopy(networks)
         for module in averaged.modules():
             module.eval().requires_grad_(False)
@@ -123,18 +125,34 @@ def saved_config(path: Path) -> TrainConfig:
 
 
 def _learning(networks: Networks, only: str) -> list[nn.Module]:
-    """What learns; raises ``ValueError`` where the networks have no such part."""
-    if not only:
-        return list(networks.modules())
+    """The parts that learn; raises ``ValueError`` where the networks have no such part."""
+    return [_part(networks, only, "learning.only")] if only else list(networks.modules())
+
+
+def _part(networks: Networks, name: str, setting: str) -> nn.Module:
+    """A part by the name that its weights' names begin with; ``ValueError`` names the setting."""
     evidence, mesh_estimator = networks.modules()
     parts = nn.ModuleDict({"evidence": evidence, "mesh_estimator": mesh_estimator})
     try:
-        return [parts.get_submodule(only)]
+        return parts.get_submodule(name)
     except AttributeError:
         known = [name for name, _ in parts.named_modules() if name.count(".") == 1]
         raise ValueError(
-            f"learning.only: there is no {only!r} in the networks; there are {', '.join(known)}"
+            f"{setting}: there is no {name!r} in the networks; there are {', '.join(known)}"
         ) from None
+
+
+def _initial(model: ModelConfig, may_lack: str) -> Networks:
+    """The networks that training starts from; errors as in ``load_networks``."""
+    if model.initial:
+        networks = load_networks(model.initial, model.profile, may_lack)
+        if model.input_size:
+            networks.evidence.see(model.input_size)
+        return networks
+    networks = build_networks(model.profile, model.trunk, model.input_size)
+    if model.encoder:
+        load_efficientnet(networks.evidence.trunk.encoder, Path(model.encoder))
+    return networks
 
 
 def _modules(networks: Networks) -> nn.ModuleList:

@@ -42,7 +42,10 @@ class Stream:
             settings.batch - self._live,
             seed,
             input_size=size,
+            negatives=self._data.negatives,
             augmentation=settings.augmentation,
+            synthetic_share=settings.synthetic_share,
+            right_share=settings.right_share,
             **part,
         ).start(first, settings.workers, self._device)
         return _shuffled(made, drawn, self._device, first, seed) if self._engine else drawn
