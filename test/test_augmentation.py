@@ -101,7 +101,7 @@ def test_a_cut_out_hand_leaves_no_rim():
     grey = [np.full((140, 160, 3), 200, np.uint8)]
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        view = augmentation._random_view(sample, rng)
+        view = augmentation._random_view(sample, rng, mirrored=False)
         rng = _NoPlainBackground(seed)
         picture, _ = augmentation._compose(sample, view, grey, rng, INPUT_SIZE, varied=True)
         assert picture.min() >= 196, seed
@@ -172,3 +172,12 @@ def test_samples_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="mask must be as large"):
         mask = np.zeros((4, 5), np.uint8)
         Sample(np.zeros((5, 5, 3), np.uint8), np.zeros((21, 2)), True, "x", mask)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_as_many_hands_look_right_as_asked_for(right):
+    sample = dataclasses.replace(_dotted(), right=right)
+    rng = np.random.default_rng(0)
+    for share in (0.0, 1.0):
+        shown = [augment(sample, BACKGROUNDS, rng, 32, True, share).right for _ in range(8)]
+        assert shown == 8 * [share == 1.0]

@@ -80,13 +80,23 @@ def test_heatmaps_are_zero_at_the_target_and_count_cells(batch):
     assert losses.joint_heatmaps(wrong, inside).tolist() == pytest.approx([4 / 21, 0.0])
 
 
-def test_heatmaps_of_left_hands_count_a_tenth(batch):
+def test_heatmaps_weigh_the_same_at_any_size_and_width(batch):
+    inside = dataclasses.replace(batch, joints=torch.full((2, 21, 2), 0.1))
+    seen = []
+    for size, sigma in ((32, 25 / 256), (48, 25 / 256), (48, 16 / 256)):
+        nothing = (torch.zeros(2, 21, size, size),)
+        maps = EvidenceMaps(torch.zeros(2, 2048), nothing, torch.zeros(2), NO_MASKS, NO_HAND)
+        seen.append(losses.joint_heatmaps(maps, inside, sigma)[1].item())
+    assert seen[1:] == pytest.approx(2 * seen[:1], rel=0.01)
+
+
+def test_heatmaps_of_left_hands_count_less(batch):
     joints = torch.full((2, 21, 2), 0.1)
     mixed = dataclasses.replace(batch, joints=joints, right=torch.tensor([False, True]))
     off = heatmap_targets(joints) + 0.5
     maps = EvidenceMaps(torch.zeros(2, 2048), (off,), torch.zeros(2), NO_MASKS, NO_HAND)
     right = 32 * 32 * 0.25
-    assert losses.joint_heatmaps(maps, mixed).tolist() == pytest.approx([0.1 * right, right])
+    assert losses.joint_heatmaps(maps, mixed).tolist() == pytest.approx([0.3 * right, right])
     background = dataclasses.replace(mixed, hand=torch.tensor([False, True]))
     flat = torch.full_like(off, 0.5)
     empty = EvidenceMaps(torch.zeros(2, 2048), (flat,), torch.zeros(2), NO_MASKS, NO_HAND)
