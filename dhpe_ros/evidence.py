@@ -20,9 +20,8 @@ from dhpe_ros.networks.lite_trunk import LiteTrunk
 from dhpe_ros.networks.mask_head import MaskHead
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
-from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT
+from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, HEATMAP_SIGMA, JOINT_COUNT
 
-SIGMA = 25.0 / 256  # of the paper's heat maps, as a part of the crop's side
 _DOUBT = 2.0  # of a hand's logit: what a search finds looks more like one than training's crops do
 _HAND_LOGIT = 6.0  # of an untrained head: it takes every crop for a hand
 
@@ -88,7 +87,6 @@ class EvidenceNetwork(nn.Module):
     """Crops ``(B, 3, 224, 224)`` in 0..1, RGB, to evidence. Subclasses bring the networks."""
 
     feature_size: int  # side in pixels of what the feature network sees; training may halve it
-    heatmap_sigma: float = SIGMA  # of the targets, as a part of the crop's side
 
     def __init__(self) -> None:
         super().__init__()
@@ -180,7 +178,6 @@ class LiteEvidence(EvidenceNetwork):
         self.trunk = kind()
         self.mask_head = MaskHead(*kind.mask_channels)
         self.see(input_size or kind.input_size)
-        self.heatmap_sigma = kind.heatmap_sigma
 
     def see(self, input_size: int) -> None:
         """Crops of ``input_size`` pixels a side from now on, a multiple of 32."""
@@ -259,7 +256,7 @@ def _peak_offset(log: Tensor, index: Tensor, place: Tensor, size: int, stride: i
     return torch.where(inside, (after - before) / (2 * curvature), 0.0).clamp(-0.5, 0.5)
 
 
-def heatmap_targets(joints: Tensor, size: int = 32, sigma: float = SIGMA) -> Tensor:
+def heatmap_targets(joints: Tensor, size: int = 32, sigma: float = HEATMAP_SIGMA) -> Tensor:
     """Eq. 3's targets ``(B, 21, size, size)``: ``exp(-d^2 / sigma^2)`` about ``(B, 21, 2)``.
 
     ``joints`` in crop coordinates; ``sigma`` as a part of the crop's side.

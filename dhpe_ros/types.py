@@ -14,6 +14,7 @@ from enum import Enum, IntEnum
 import numpy as np
 
 CROP_SIZE = 224  # pixels; the paper's
+HEATMAP_SIGMA = 25.0 / 256  # of heat maps, as a part of the crop's side; the paper's
 JOINT_COUNT = 21
 PARAMETER_COUNT = 63
 FEATURE_COUNT = 2048

@@ -22,7 +22,7 @@ from dhpe_ros.projection import Projection
 from dhpe_ros.synthetic.synthesis import load_synthetic, write_synthetic
 from dhpe_ros.training.augmentation import augment
 from dhpe_ros.training.batches import MixedBatches
-from dhpe_ros.training.config import TrainConfig
+from dhpe_ros.training.config import LossConfig, TrainConfig
 from dhpe_ros.training.joint_loss import joint_loss
 from dhpe_ros.training.journal import read_log
 from dhpe_ros.training.state import TrainingState
@@ -119,7 +119,7 @@ def test_without_a_gate_the_shape_counts_however_far_off_the_joints_are(syntheti
     batch = MixedBatches(load_synthetic(synthetic), [], 4, seed=2)[0]
     assert batch.synthetic.any()
     gated, always = (
-        joint_loss(networks, projection, batch, gated=gated)["silhouette"]
+        joint_loss(networks, projection, batch, config=LossConfig(gate=gated))["silhouette"]
         for gated in (True, False)
     )
     assert gated == 0

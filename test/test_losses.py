@@ -90,13 +90,13 @@ def test_heatmaps_weigh_the_same_at_any_size_and_width(batch):
     assert seen[1:] == pytest.approx(2 * seen[:1], rel=0.01)
 
 
-def test_heatmaps_of_left_hands_count_less(batch):
+def test_heatmaps_of_left_hands_count_a_tenth(batch):
     joints = torch.full((2, 21, 2), 0.1)
     mixed = dataclasses.replace(batch, joints=joints, right=torch.tensor([False, True]))
     off = heatmap_targets(joints) + 0.5
     maps = EvidenceMaps(torch.zeros(2, 2048), (off,), torch.zeros(2), NO_MASKS, NO_HAND)
     right = 32 * 32 * 0.25
-    assert losses.joint_heatmaps(maps, mixed).tolist() == pytest.approx([0.3 * right, right])
+    assert losses.joint_heatmaps(maps, mixed).tolist() == pytest.approx([0.1 * right, right])
     background = dataclasses.replace(mixed, hand=torch.tensor([False, True]))
     flat = torch.full_like(off, 0.5)
     empty = EvidenceMaps(torch.zeros(2, 2048), (flat,), torch.zeros(2), NO_MASKS, NO_HAND)

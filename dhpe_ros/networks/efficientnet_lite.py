@@ -92,7 +92,6 @@ class EfficientNetTrunk(nn.Module):
     """
 
     input_size = 192
-    heatmap_sigma = 16.0 / 256  # of the targets, as a part of the input's side
     mask_channels = _DECODER, _TAPS[0]  # coarse, fine
 
     def __init__(self) -> None:

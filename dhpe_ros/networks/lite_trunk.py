@@ -72,7 +72,6 @@ class LiteTrunk(Pyramid):
     """
 
     input_size = 128
-    heatmap_sigma = 25.0 / 256  # of the targets, as a part of the input's side
     mask_channels = WIDTHS[1], WIDTHS[0]  # coarse, fine
 
     def __init__(self) -> None:

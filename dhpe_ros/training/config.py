@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dhpe_ros.settings import Settings, setting
+from dhpe_ros.types import HEATMAP_SIGMA
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,12 @@ class LossConfig:
     """Factors of the terms of ``joint_loss``, on top of its own weights; 0 leaves a term out."""
 
     heatmaps: float = setting(1.0, "L_J2D, Eq. 3", at_least=0.0, at_most=1e6)
+    heatmap_sigma: float = setting(
+        HEATMAP_SIGMA, "of its targets, as a part of the crop's side", at_least=0.01, at_most=0.5
+    )
+    left_hands: float = setting(
+        0.1, "of L_J2D of hands that look like left ones", at_least=0.0, at_most=1.0
+    )
     side: float = setting(1.0, "left or right", at_least=0.0, at_most=1e6)
     hand: float = setting(1.0, "hand or none", at_least=0.0, at_most=1e6)
     masks: float = setting(1.0, "which cells show the hand", at_least=0.0, at_most=1e6)

@@ -14,6 +14,7 @@ from dhpe_ros.pose_space import pose_space_of
 from dhpe_ros.projection import ProjectedHand, Projection
 from dhpe_ros.training import losses, processes
 from dhpe_ros.training.batches import Batch
+from dhpe_ros.training.config import LossConfig
 from dhpe_ros.weights import Networks
 
 SILHOUETTE_SIZE = 56
@@ -26,24 +27,27 @@ def joint_loss(
     batch: Batch,
     *,
     evidence_only: bool = False,
-    gated: bool = True,
+    config: LossConfig | None = None,
     precision: torch.dtype = torch.bfloat16,
 ) -> dict[str, Tensor]:
     """Each term's mean over the instances it concerns, weighted; their sum is the loss.
 
     The mesh terms are for hands that look like right hands: left ones are mirrored before the
     mesh networks ever see them. ``evidence_only`` is the first stage, without the mesh terms.
-    ``gated`` holds L_Sh back until the joints fit (Eq. 12).
+    Of ``config`` the gate of Eq. 12 and the targets of Eq. 3 are taken; its factors are not.
     ``precision`` is that of the evidence networks. Of several processes, each has its part of the
     sum over the instances of all, so that the mean of their gradients is that of one large batch.
     """
+    config = config or LossConfig()
     masked, near = (batch.mask_known & batch.near).float(), batch.near.float()
     some, shown = _some_with_masks(batch), _some_to_render(batch)
     counts = _instances(masked, near, torch.ones_like(some), torch.ones_like(shown))
     masked_count, near_count, some_count, shown_count = counts
     maps = _maps(networks.evidence, batch, precision)
     terms = {
-        "heatmaps": losses.joint_heatmaps(maps, batch, networks.evidence.heatmap_sigma).mean(),
+        "heatmaps": losses.joint_heatmaps(
+            maps, batch, config.heatmap_sigma, config.left_hands
+        ).mean(),
         "side": 2 * losses.side(maps, batch).mean(),
         "hand": losses.hand(maps, batch).mean(),
         "masks": (losses.masks(maps, batch) * masked).sum() / masked_count,
@@ -67,7 +71,7 @@ def joint_loss(
             terms[name] = terms.get(name, 0.0) + mean
     changed = _masked_features(networks.evidence, maps, batch, some, precision)
     terms["features"] = changed.sum() / some_count
-    apart = _silhouettes(projection, estimates[-1].hand, batch, shown, gated)
+    apart = _silhouettes(projection, estimates[-1].hand, batch, shown, config.gate)
     terms["silhouette"] = apart.sum() / shown_count
     return terms
 

@@ -6,39 +6,42 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_ros.evidence import SIGMA, EvidenceMaps, heatmap_targets
+from dhpe_ros.evidence import EvidenceMaps, heatmap_targets
 from dhpe_ros.hand_model import HandModel, rotation_from_axis_angle, rotation_from_quaternion
 from dhpe_ros.hand_parameters import HandParameters
 from dhpe_ros.mesh_estimator import MeshEstimate
 from dhpe_ros.pose_space import PoseSpace
 from dhpe_ros.projection import ProjectedHand
 from dhpe_ros.training.batches import Batch
-from dhpe_ros.types import CROP_SIZE, MIDDLE_MCP
+from dhpe_ros.training.config import LossConfig
+from dhpe_ros.types import CROP_SIZE, HEATMAP_SIGMA, MIDDLE_MCP
 
 # Crops without a hand are few, and easier than what a search finds beside hands.
 HAND_WEIGHT, NONE_WEIGHT = 0.2, 10.0
 # Of the joints of hands that look like left ones: enough to tell a side by. What might be either
 # should be seen as a right hand, as all are mirrored to look like one before they are fitted.
-LEFT_WEIGHT = 0.3
+LEFT_WEIGHT = LossConfig().left_hands
 GATE_PX = 15.0  # tau of Eq. 12, in the 224 crop
 
 
-def joint_heatmaps(maps: EvidenceMaps, batch: Batch, sigma: float = SIGMA) -> Tensor:
+def joint_heatmaps(
+    maps: EvidenceMaps, batch: Batch, sigma: float = HEATMAP_SIGMA, left_weight: float = LEFT_WEIGHT
+) -> Tensor:
     """Eq. 3, every stage: squared distance to the targets, summed over a map, mean over joints.
 
     Joints outside the crop, and all of a crop without a hand, have empty targets. What looks like
-    a left hand counts by ``LEFT_WEIGHT``. Weighed as if the maps had 32 cells a side and the
-    targets the paper's ``SIGMA``.
+    a left hand counts by ``left_weight``. Maps of any size and ``sigma`` weigh as 32 cells and the
+    paper's do.
     """
     size = maps.heatmaps[-1].shape[-1]
     inside = (batch.joints.abs() < 1).all(-1) & batch.hand[:, None]
     targets = heatmap_targets(batch.joints, size, sigma) * inside[..., None, None]
     stages = [((stage - targets) ** 2).sum((2, 3)).mean(1) for stage in maps.heatmaps]
-    scale = (32 / size * SIGMA / sigma) ** 2
+    scale = (32 / size * HEATMAP_SIGMA / sigma) ** 2
     return (
         scale
         * torch.stack(stages).mean(0)
-        * torch.where(batch.hand & ~batch.right, LEFT_WEIGHT, 1.0)
+        * torch.where(batch.hand & ~batch.right, left_weight, 1.0)
     )
 
 

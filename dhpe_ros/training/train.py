@@ -153,7 +153,7 @@ class JointLoss(nn.Module):
         super().__init__()
         self._networks, self._projection = run.state.networks, run.projection
         self._evidence_only = evidence_only
-        self._gated = run.config.loss.gate
+        self._config = run.config.loss
         self._precision = _precision(run.config.learning.precision, run.device)
         self.evidence, self.mesh_estimator = self._networks.modules()
         if not run.config.learning.only:
@@ -165,7 +165,7 @@ class JointLoss(nn.Module):
             self._projection,
             batch,
             evidence_only=self._evidence_only,
-            gated=self._gated,
+            config=self._config,
             precision=self._precision,
         )
 
