@@ -307,10 +307,10 @@ def test_two_processes_are_one_with_the_doubled_batch(synthetic, tmp_path):
 
     So without batch statistics, which every process has of its own part, and without dropout. Where
     two peaks of an untrained heat map are level, rounding decides which joint the mesh network
-    sees: the seed is one of those (1, 2, 3, not 0) whose few examples have no such map.
+    sees: the seed is one of those (2, 3, not 1) whose few examples have no such map.
     """
     changes = {
-        "learning__seed": 1,
+        "learning__seed": 3,
         "budget__steps": 4,
         "budget__evidence_share": 0.3,  # two steps of each stage
         "learning__precision": "fp32",
@@ -326,7 +326,7 @@ def test_two_processes_are_one_with_the_doubled_batch(synthetic, tmp_path):
     command = [*launcher, "--nproc-per-node", "2", *PROGRAM, *shared]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert done.returncode == 0, done.stderr
-    config = TrainConfig().replace({"learning.frozen_statistics": True, "learning.seed": 1})
+    config = TrainConfig().replace({"learning.frozen_statistics": True, "learning.seed": 3})
     begin = TrainingState.begin(config, torch.device("cpu")).networks
     begin = torch.nn.ModuleList(begin.modules()).state_dict()
     one, two = state_of(one)["networks"], state_of(two)["networks"]
