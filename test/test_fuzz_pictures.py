@@ -11,8 +11,10 @@ import pytest
 from fuzzing import fuzz, in_child
 from PIL import Image
 
+from dhpe_ros.media.frames import MediaError
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.media.picture_header import encoded_size
+from dhpe_ros.media.pictures import read_image
 
 WIDTH, HEIGHT = 53, 37
 NOISE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 4), np.uint8)
@@ -119,5 +121,19 @@ def fuzz_messages():
     fuzz(read, list(WHOLE.values()), ValueError, rounds=1000)
 
 
-def test_mutated_pictures_in_messages_are_read_or_refused():
-    in_child("test_fuzz_pictures.fuzz_messages()")
+def fuzz_files():
+    """Other formats too: files may be of any that is known."""
+    Image.init()  # not each Pillow is built with all
+    kinds = Image.SAVE.keys() & {"TIFF", "BMP", "JPEG2000", "PPM", "AVIF", "SGI"}
+    others = [encoded(kind) for kind in sorted(kinds)]
+    seeds = [*WHOLE.values(), *others, encoded("TIFF", "RGBA", compression="tiff_lzw")]
+
+    def read(path: Path):
+        assert read_image(path, 2.0).size <= 2e6 * 3
+
+    fuzz(read, seeds, MediaError, rounds=600)
+
+
+@pytest.mark.parametrize("where", ["messages", "files"])
+def test_mutated_pictures_are_read_or_refused(where):
+    in_child(f"test_fuzz_pictures.fuzz_{where}()")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dhpe_ros.media.depth_messages import depth_to_metres
 from dhpe_ros.media.image_messages import (
     ENCODINGS,
     UnknownEncodingError,
@@ -159,12 +160,15 @@ def test_sizes_that_do_not_fit_are_refused_with_the_numbers(changes, reason):
         image_to_rgb(sent)
 
 
-@settings(max_examples=200, deadline=None)
+SIDES = st.integers(0, 9) | st.sampled_from((2**16, 2**31, 2**32 - 1))  # and absurd ones
+
+
+@settings(max_examples=300, deadline=None)
 @given(
-    encoding=st.sampled_from(ENCODINGS),
-    height=st.integers(0, 9),
-    width=st.integers(0, 9),
-    step=st.integers(0, 80),
+    encoding=st.sampled_from((*ENCODINGS, "16UC1", "32FC1")),
+    height=SIDES,
+    width=SIDES,
+    step=st.integers(0, 80) | st.sampled_from((2**31, 2**32 - 1)),
     data=st.binary(max_size=700),
     bigendian=st.booleans(),
 )
@@ -174,12 +178,15 @@ def test_whatever_comes_is_an_image_or_a_value_error(
     sent = SimpleNamespace(
         encoding=encoding, height=height, width=width, step=step, data=data, is_bigendian=bigendian
     )
-    try:
-        rgb = image_to_rgb(sent)
-    except ValueError:
-        return
-    assert rgb.shape == (height, width, 3)
-    assert rgb.dtype == np.uint8
+    for read, shape, dtype in (
+        (image_to_rgb, (height, width, 3), np.uint8),
+        (depth_to_metres, (height, width), np.float32),
+    ):
+        try:
+            pixels = read(sent)
+        except ValueError:
+            continue
+        assert (pixels.shape, pixels.dtype) == (shape, dtype)
 
 
 def test_png_comes_back_exactly_and_jpeg_nearly():

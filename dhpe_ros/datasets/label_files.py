@@ -75,7 +75,7 @@ def read_labels(folder: Path) -> dict:
         labels = json.loads(path.read_text())
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no labels at {path}; {REMEDY}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as JSON ({error}); {REMEDY}") from error
     if not isinstance(labels, dict):
         raise ValueError(f"{path}: must be a mapping, is a {type(labels).__name__}; {REMEDY}")
