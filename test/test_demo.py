@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from dhpe_ros.media import open_media
-from dhpe_ros.ros.demo import SHIPPED_CLIP, Pace, build_parser
+from dhpe_ros.ros.demo import SHIPPED_CLIP, Pace, build_parser, main
 from dhpe_ros.ros.demo_report import Findings, Truth, table
 from dhpe_ros.weights import build_networks, save_networks
 
@@ -217,6 +217,20 @@ def test_finding_no_hand_is_a_failure_with_pictures(untrained, tmp_path):
     assert "answered 2 frames and found no hand" in done.stderr
     assert "-m dhpe_ros.ros.demo photo.jpg -p tracking.box:=x,y,width,height" in done.stderr
     assert list((tmp_path / "out").glob("overlay_*.png"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("refinment.steps:=3", "no such parameter; did you mean refinement.steps?"),
+        ("refinement.steps=3", "-p wants NAME:=VALUE"),
+    ],
+)
+def test_a_misspelt_parameter_ends_the_demo_before_a_node_is_started(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["-p", words])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_unreadable_input_is_one_line(tmp_path):

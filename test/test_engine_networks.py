@@ -17,6 +17,7 @@ from dhpe_ros.engines import identity as identity_module
 from dhpe_ros.engines.identity import identify
 from dhpe_ros.evidence import Evidence
 from dhpe_ros.hand_localiser import SIZE
+from dhpe_ros.programs import command
 from dhpe_ros.types import FEATURE_COUNT
 from dhpe_ros.weights import weights_path
 
@@ -128,7 +129,7 @@ def test_the_log_says_how_to_be_faster_where_nothing_was_built(model, caplog):
         put_engine(model())
         backed(model())
     assert [message.split("; ")[1:] for message in caplog.messages] == [
-        ["dhpe export makes faster ones for this machine"], [], [],
+        [f"{command('export')} makes faster ones for this machine"], [], [],
     ]  # fmt: skip
 
 
