@@ -5,12 +5,14 @@ import pickle
 import struct
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fuzzing import fuzz, in_child
 
 from dhpe_ros.array_pickle import StandIn, as_array, read_array_pickle
+from dhpe_ros.datasets.labelled_hand import LabelledHand
 from dhpe_ros.mano_file import read_mano_file
 from dhpe_ros.npz import read_npz
 from dhpe_ros.shared_files import shared_file
@@ -158,6 +160,15 @@ def test_members_that_nobody_asked_for_are_not_unpacked(tmp_path):
 def test_members_that_claim_too_much_are_not_read(tmp_path, member, reason):
     with pytest.raises(ValueError, match=reason):
         read_npz(written(tmp_path, npz_of(a=member), "file.npz"), ["a"], most_bytes=1000)
+
+
+def test_a_mesh_that_claims_more_than_it_has_is_refused(tmp_path):
+    hand = SimpleNamespace(mesh_file=written(tmp_path, npy(np.zeros((2, 3))), "mesh.npy"))
+    assert LabelledHand.mesh_m(hand).shape == (2, 3)
+    for content in (npy(np.zeros(2), (10**6, 10**6)), b"", b"no array"):
+        written(tmp_path, content, "mesh.npy")
+        with pytest.raises(ValueError, match=r"mesh\.npy: not a readable \.npy file"):
+            LabelledHand.mesh_m(hand)
 
 
 def fuzz_pickles():

@@ -52,8 +52,13 @@ class LabelledHand:
         return np.isfinite(self.joints_px).all(axis=1)
 
     def mesh_m(self) -> np.ndarray | None:
-        """``(778, 3)`` camera axes."""
-        return None if self.mesh_file is None else np.load(self.mesh_file)
+        """``(778, 3)`` camera axes. Raises ``ValueError`` for a file that is no array."""
+        if self.mesh_file is None:
+            return None
+        try:  # mapped first: a file that claims more than it has is not given the memory
+            return np.array(np.load(self.mesh_file, mmap_mode="r"))
+        except (ValueError, EOFError) as error:
+            raise ValueError(f"{self.mesh_file}: not a readable .npy file ({error})") from error
 
 
 def read_grey(file: Path) -> np.ndarray:
