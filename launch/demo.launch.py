@@ -60,7 +60,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def _end(event: ProcessExited, context: LaunchContext) -> list[EmitEvent]:
     """The demo is over with any part of it, unless that is started again."""
-    if context.launch_configurations["respawn"].lower() == "true":
+    if context.launch_configurations.get("respawn", "").lower() == "true":
         return []
     return [EmitEvent(event=Shutdown(reason=f"{event.process_name} of the demo ended"))]
 
