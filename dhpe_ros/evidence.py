@@ -20,8 +20,10 @@ from dhpe_ros.networks.lite_trunk import LiteTrunk
 from dhpe_ros.networks.mask_head import MaskHead
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
-from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, HEATMAP_SIGMA, JOINT_COUNT
+from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, HEATMAP_SIGMA, JOINT_COUNT, JOINT_NAMES
 
+_WRIST = JOINT_NAMES.index("wrist")
+_BASES = JOINT_NAMES.index("index1"), JOINT_NAMES.index("little1")
 _DOUBT = 2.0  # of a hand's logit: what a search finds looks more like one than training's crops do
 _HAND_LOGIT = 6.0  # of an untrained head: it takes every crop for a hand
 
@@ -97,12 +99,16 @@ class EvidenceNetwork(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(128, 1),
         )
-        self.hand_head = nn.Sequential(
-            nn.Linear(FEATURE_COUNT, 64), nn.ReLU(inplace=True), nn.Linear(64, 1)
-        )
+        self.hand_head = _small_head()
+        self.facing_head: nn.Module | None = None  # palm or back; with the layout that is a side
         nn.init.zeros_(self.hand_head[-1].weight)
         nn.init.constant_(self.hand_head[-1].bias, _HAND_LOGIT)
         self.normalise = Normalisation()
+
+    @property
+    def scalar_heads(self) -> tuple[nn.Module | None, ...]:
+        """The small networks that tell one number of a crop."""
+        return self.right_head, self.hand_head, self.facing_head
 
     def features(self, x: Tensor) -> Tensor:
         """F of ``(B, 3, feature_size, feature_size)`` from ``feature_input``: ``(B, 2048)``.
@@ -132,7 +138,10 @@ class EvidenceNetwork(nn.Module):
         layout = joints - joints.mean(1, keepdim=True)
         layout = layout / layout.abs().amax((1, 2), keepdim=True).clamp(min=0.01)
         seen = torch.cat((features, layout.flatten(1).to(features.dtype)), 1)
-        return self.right_head(seen)[:, 0]
+        logit = self.right_head(seen)[:, 0]
+        if self.facing_head is None:
+            return logit
+        return logit + turning_sense(joints).to(logit.dtype) * self.facing_head(features)[:, 0]
 
     def forward(self, crops: Tensor) -> Evidence:
         maps = self.maps(crops)
@@ -177,6 +186,8 @@ class LiteEvidence(EvidenceNetwork):
         self.trunk_name = trunk
         self.trunk = kind()
         self.mask_head = MaskHead(*kind.mask_channels)
+        if kind.tells_facing:
+            self.facing_head = _small_head()
         self.see(input_size or kind.input_size)
 
     def see(self, input_size: int) -> None:
@@ -216,6 +227,23 @@ def for_one_picture(evidence: EvidenceNetwork) -> EvidenceNetwork | _OnePicture:
 def build_evidence(profile: str, trunk: str = "", input_size: int = 0) -> EvidenceNetwork:
     """The evidence networks of ``lite`` or ``full``; the trunk and its input are ``lite``'s."""
     return FullEvidence() if profile == "full" else LiteEvidence(trunk or DEFAULT_TRUNK, input_size)
+
+
+def turning_sense(joints: Tensor) -> Tensor:
+    """``(B,)``, -1..1: which way round, seen from the wrist, from the index to the little finger.
+
+    ``joints`` ``(B, 21, 2)``. The mirror image has the other sign, a hand seen edge-on none: right
+    hands with the palm to the camera are negative.
+    """
+    (x1, y1), (x2, y2) = (
+        functional.normalize(joints[:, base] - joints[:, _WRIST], dim=1).unbind(1)
+        for base in _BASES
+    )
+    return (4 * (x1 * y2 - y1 * x2)).clamp(-1, 1)
+
+
+def _small_head() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(FEATURE_COUNT, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
 
 
 def _resized(crops: Tensor, side: int) -> Tensor:

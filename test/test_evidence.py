@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from dhpe_ros.evidence import LITE_TRUNKS, Evidence, build_evidence, heatmap_targets, read_joints
+from dhpe_ros.evidence import (
+    LITE_TRUNKS,
+    Evidence,
+    build_evidence,
+    heatmap_targets,
+    read_joints,
+    turning_sense,
+)
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.networks.imagenet import IMAGENET_MEAN
 from dhpe_ros.networks.posenet import PoseNet
@@ -161,3 +168,20 @@ def test_every_crop_has_a_mask_of_probabilities(profile, size):
         mask = build_evidence(profile).eval()(torch.rand(2, 3, 224, 224)).mask
     assert mask.shape == (2, size, size)
     assert ((mask >= 0) & (mask <= 1)).all()
+
+
+def test_a_side_follows_from_palm_or_back_and_the_layout():
+    palm = torch.zeros(1, 21, 2)  # a right one, fingers up: thumb and index to the right
+    palm[:, 0, 1], palm[:, 5], palm[:, 17] = 0.8, torch.tensor((0.3, 0)), torch.tensor((-0.3, 0))
+    mirrored = palm * torch.tensor((-1.0, 1.0))
+    turned = palm.flip(2) * torch.tensor((-1.0, 1.0))
+    edge_on = palm * torch.tensor((0.0, 1.0))
+    senses = [turning_sense(joints).item() for joints in (palm, mirrored, turned, edge_on)]
+    assert senses == [-1, 1, -1, 0]
+    network = build_evidence("lite", "efficientnet_lite0")
+    torch.nn.init.constant_(network.right_head[-1].weight, 0.0)
+    features = torch.rand(1, 2048)
+    logits = [network.right_logit(features, heatmap_targets(j)) for j in (palm, mirrored)]
+    bias = network.right_head[-1].bias
+    assert torch.allclose(logits[0] - bias, bias - logits[1], atol=1e-5)
+    assert (logits[0] - logits[1]).abs() > 1e-4

@@ -40,7 +40,7 @@ class EvidenceGraph(nn.Module):
         super().__init__()
         self.evidence, dtype = copy.deepcopy(evidence), DTYPES[precision]
         for name, network in list(self.evidence.named_children()):
-            if network not in (self.evidence.right_head, self.evidence.hand_head):
+            if network not in self.evidence.scalar_heads:
                 if fused and isinstance(network, ResNet50):
                     network = FusedResNet50(network, dtype)
                 setattr(self.evidence, name, _InPrecision(network, dtype))

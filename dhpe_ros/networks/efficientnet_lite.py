@@ -92,6 +92,7 @@ class EfficientNetTrunk(nn.Module):
     """
 
     input_size = 192
+    tells_facing = True
     mask_channels = _DECODER, _TAPS[0]  # coarse, fine
 
     def __init__(self) -> None:

@@ -72,6 +72,7 @@ class LiteTrunk(Pyramid):
     """
 
     input_size = 128
+    tells_facing = False  # palm and back are not told apart by a head of their own
     mask_channels = WIDTHS[1], WIDTHS[0]  # coarse, fine
 
     def __init__(self) -> None:
