@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from dhpe_ros.evidence import LITE_TRUNKS, EvidenceNetwork, LiteEvidence, build_evidence
 from dhpe_ros.mesh_estimator import MeshEstimator
-from dhpe_ros.networks.localiser import LocaliserNetwork
+from dhpe_ros.networks.localiser import LocaliserNetwork, build_localiser
 from dhpe_ros.programs import module_command, run_program
 from dhpe_ros.shared_files import shared_file
 
@@ -156,14 +156,14 @@ def save_localiser(
     network: LocaliserNetwork, path: str | Path, training: Mapping[str, object]
 ) -> None:
     """As ``save_networks``, of the network that finds hands."""
-    about = {"profile": _LOCALISER, "training": dict(training)}
+    about = {"profile": _LOCALISER, "trunk": network.trunk_name, "training": dict(training)}
     _write(Path(path), about, network.state_dict())
 
 
 def load_localiser(path: str | Path) -> LocaliserNetwork:
     """As ``load_networks``, of the network that finds hands."""
-    _, tensors = _read(Path(path), _LOCALISER)
-    network = LocaliserNetwork()
+    about, tensors = _read(Path(path), _LOCALISER)
+    network = build_localiser(about.trunk)
     _load_strictly(network.state_dict(), tensors, path)
     return network.float().eval().requires_grad_(False)
 

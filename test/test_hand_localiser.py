@@ -9,14 +9,21 @@ import torch
 
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation.localisation import Localisation, false_alarms, localise
+from dhpe_ros.evidence import LITE_TRUNKS
 from dhpe_ros.hand_localiser import SIZE, FoundHand, HandLocaliser, decode, shrunk
-from dhpe_ros.networks.localiser import LocaliserNetwork
+from dhpe_ros.networks.localiser import build_localiser
 from dhpe_ros.training import train_localiser
 from dhpe_ros.training.config import BudgetConfig
-from dhpe_ros.training.train_localiser import localiser_loss, train
+from dhpe_ros.training.train_localiser import begin_with_trunk, localiser_loss, train
 from dhpe_ros.training.whole_pictures import HEIGHT, WIDTH, Frame, WholePictures, targets_of
 from dhpe_ros.types import Box
-from dhpe_ros.weights import load_localiser, localiser_path, save_localiser
+from dhpe_ros.weights import (
+    build_networks,
+    load_localiser,
+    localiser_path,
+    save_localiser,
+    save_networks,
+)
 
 CPU = torch.device("cpu")
 
@@ -158,6 +165,18 @@ def test_a_frame_is_moved_with_its_hands():
     assert found > 10
 
 
+def test_what_may_be_a_hand_is_moved_along_and_not_asked_about():
+    unsure = Box(60.5, 40.5, 30, 30)
+    made = pictures(
+        frames=[[Frame(np.zeros((120, 160, 3), np.uint8), [square(60, 40, 30)], [unsure])]]
+    )
+    for number in range(10):
+        _, whole, others = made._frame(np.random.default_rng(number))
+        for hand in whole:  # turned, the box about a box is larger
+            np.testing.assert_allclose(others[-1].center, hand.center, atol=0.5 * others[-1].width)
+            assert others[-1].width >= 0.99 * hand.width
+
+
 def test_the_loss_of_a_perfect_answer_is_nothing_and_grows_with_each_error():
     targets = targets_of([Box(40, 30, 60, 80)])
     parts = [torch.from_numpy(part)[None] for part in vars(targets).values()]
@@ -175,7 +194,7 @@ def test_the_loss_of_a_perfect_answer_is_nothing_and_grows_with_each_error():
 def test_a_short_training_lowers_the_loss(monkeypatch):
     monkeypatch.setattr(train_localiser, "BATCH", 8)
     torch.manual_seed(0)
-    network = LocaliserNetwork()
+    network = build_localiser()
     made = pictures()
     images, *targets = (
         torch.stack(part) for part in zip(*(made[k] for k in range(8)), strict=True)
@@ -193,7 +212,7 @@ def test_frozen_statistics_stay_as_they_are(monkeypatch):
     monkeypatch.setattr(train_localiser, "BATCH", 2)
     made, budget = pictures(), BudgetConfig(minutes=0.0, steps=2)
     for frozen in (True, False):
-        network = LocaliserNetwork()
+        network = build_localiser()
         buffers = {n: b for n, b in network.named_buffers() if n in network.state_dict()}
         before = {name: buffer.clone() for name, buffer in buffers.items()}
         train(network, made, budget, workers=0, frozen_statistics=frozen)
@@ -201,8 +220,22 @@ def test_frozen_statistics_stay_as_they_are(monkeypatch):
         assert all(same) if frozen else not any(same)
 
 
-def test_weights_are_saved_and_loaded_and_others_refused(tmp_path):
-    network = LocaliserNetwork()
+@pytest.mark.parametrize("trunk", LITE_TRUNKS)
+def test_a_localiser_begins_with_what_its_trunk_knows(tmp_path, trunk):
+    torch.manual_seed(0)
+    lite = build_networks("lite", trunk)
+    save_networks(lite, tmp_path / "lite.safetensors", {})
+    network = begin_with_trunk(tmp_path / "lite.safetensors").eval()
+    assert network(torch.rand(2, 3, 64, 96)).shape == (2, 5, 8, 12)
+    known, mine = lite.evidence.trunk.state_dict(), network.state_dict()
+    shared = [name for name in mine if name in known and known[name].shape == mine[name].shape]
+    assert len(shared) > len(mine) / 2
+    assert all(torch.allclose(mine[n].float(), known[n].float(), atol=1e-3) for n in shared)
+
+
+@pytest.mark.parametrize("trunk", LITE_TRUNKS)
+def test_weights_are_saved_and_loaded_and_others_refused(tmp_path, trunk):
+    network = build_localiser(trunk)
     save_localiser(network, tmp_path / "l.safetensors", {})
     loaded = load_localiser(tmp_path / "l.safetensors")
     x = torch.rand(1, 3, 64, 64)

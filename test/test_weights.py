@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dhpe_ros import weights
-from dhpe_ros.networks.localiser import LocaliserNetwork
+from dhpe_ros.networks.localiser import build_localiser
 from dhpe_ros.weights import load_localiser, load_networks, localiser_path, save_localiser
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
@@ -47,7 +47,7 @@ def test_a_flipped_bit_in_a_copy_of_what_ships_is_found(tmp_path):
 
 def test_a_flipped_bit_in_weights_of_one_s_own_is_found(tmp_path):
     path = tmp_path / "own.safetensors"
-    save_localiser(LocaliserNetwork(), path, {"steps": 3})
+    save_localiser(build_localiser(), path, {"steps": 3})
     load_localiser(path)
     with pytest.raises(ValueError, match=r"own\.safetensors: damaged: its checksum is another"):
         load_localiser(flipped(path))
@@ -56,7 +56,7 @@ def test_a_flipped_bit_in_weights_of_one_s_own_is_found(tmp_path):
 def test_weights_of_before_checksums_load_once_they_are_sealed(tmp_path, monkeypatch):
     path = tmp_path / "old one.safetensors"
     about = {"format_version": 1, "profile": "localiser", "training": {}}
-    save_file(LocaliserNetwork().state_dict(), path, metadata={"dhpe_ros": json.dumps(about)})
+    save_file(build_localiser().state_dict(), path, metadata={"dhpe_ros": json.dumps(about)})
     with pytest.raises(ValueError, match=r"python -m dhpe_ros\.weights '.*old one"):
         load_localiser(path)
     monkeypatch.setattr(sys, "argv", ["weights", str(path)])

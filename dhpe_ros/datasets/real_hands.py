@@ -8,7 +8,7 @@ depth is used as a hint only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ def load_real_hands(folder: Path, split: str) -> list[Sample]:
     Raises ``FileNotFoundError`` for a folder without labels and ``ValueError`` for a label or a
     picture that cannot be read.
     """
-    folders = _present(folder, ("signs", "wild"), "wild2")
+    folders = _present(folder, ("signs", "wild"), ("wild2",))
     hands = [hand for one in folders for hand in read_hands(one, split == "train")]
     return list(together(partial(_photograph, folder), hands))
 
@@ -65,23 +65,25 @@ def load_negatives(folder: Path, split: str) -> list[np.ndarray]:
     """The whole pictures of ``negatives/``, (H, W, 3) uint8 RGB; none where it is missing."""
     frames = [
         frame
-        for one in _present(folder, (), "negatives")
+        for one in _present(folder, (), ("negatives",))
         for frame in read_frames(one, split == "train")
     ]
     return list(together(lambda frame: read_image(frame.picture), frames))
 
 
-def read_whole_pictures(folder: Path, split: str) -> Iterator[tuple[LabelledFrame, np.ndarray]]:
-    """The labels of ``frames/`` and ``frames2/``, with the pictures (H, W, 3) uint8 RGB."""
-    folders = _present(folder, ("frames",), "frames2")
+def read_whole_pictures(
+    folder: Path, split: str, further: Sequence[str] = ("frames2",)
+) -> Iterator[tuple[LabelledFrame, np.ndarray]]:
+    """The labels of ``frames/`` and ``further`` folders, with pictures (H, W, 3) uint8 RGB."""
+    folders = _present(folder, ("frames",), further)
     frames = [frame for one in folders for frame in read_frames(one, split == "train")]
     pictures = together(lambda frame: read_image(frame.picture), frames)
     return zip(frames, pictures, strict=True)
 
 
-def _present(folder: Path, needed: tuple[str, ...], further: str) -> list[Path]:
-    """The folders of ``needed`` labels, and of the ``further`` ones where there are any."""
-    more = (further,) if labels_file(folder / further).is_file() else ()
+def _present(folder: Path, needed: Sequence[str], further: Sequence[str]) -> list[Path]:
+    """The folders of ``needed`` labels, and those of the ``further`` ones that are there."""
+    more = [name for name in further if labels_file(folder / name).is_file()]
     return [folder / name for name in (*needed, *more)]
 
 

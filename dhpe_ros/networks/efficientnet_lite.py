@@ -25,7 +25,7 @@ _STAGES = (
     (6, 3, 1, 320, 1),
 )
 _TAPS = {0: 16, 1: 24, 2: 40, 4: 112, 6: 320}  # stage -> channels: the last at each resolution
-_DECODER = 64
+DECODER = 64
 
 
 class NormalisedConvolution(nn.Sequential):
@@ -85,7 +85,28 @@ class EfficientNetLite0(nn.Module):
         return seen
 
 
-class EfficientNetTrunk(nn.Module):
+class EfficientNetPyramid(nn.Module):
+    """Down to 1/32 of the input, and up again to ``finest`` in 64 channels."""
+
+    def __init__(self, finest: int) -> None:
+        super().__init__()
+        self.encoder = EfficientNetLite0()
+        *finer, deepest = _TAPS.values()
+        skipped = finer[finest.bit_length() - 2 :]
+        self.deepest = ConvBlock(deepest, DECODER, kernel=1)
+        self.skips = nn.ModuleList(ConvBlock(width, DECODER, kernel=1) for width in skipped)
+        self.blocks = nn.ModuleList(ResidualBlock(DECODER) for _ in skipped)
+
+    def ascend(self, seen: list[Tensor]) -> Tensor:
+        """``(B, 64, S / finest, S / finest)`` from the encoder's features."""
+        y = self.deepest(seen[-1])
+        used = seen[-1 - len(self.skips) : -1]
+        for fine, skip, block in zip(used[::-1], self.skips[::-1], self.blocks, strict=True):
+            y = block(double(y) + skip(fine))
+        return y
+
+
+class EfficientNetTrunk(EfficientNetPyramid):
     """``(B, 3, S, S)`` to features ``(B, 2048)`` and heat maps ``(B, 21, S / 4, S / 4)``.
 
     And to what a mask is made of: ``(B, 64, S / 4, S / 4)`` and ``(B, 16, S / 2, S / 2)``.
@@ -93,17 +114,12 @@ class EfficientNetTrunk(nn.Module):
 
     input_size = 192
     tells_facing = True
-    mask_channels = _DECODER, _TAPS[0]  # coarse, fine
+    mask_channels = DECODER, _TAPS[0]  # coarse, fine
 
     def __init__(self) -> None:
-        super().__init__()
-        self.encoder = EfficientNetLite0()
-        _, *skipped, deepest = _TAPS.values()
-        self.feature_head = ConvBlock(deepest, FEATURE_COUNT, kernel=1)
-        self.deepest = ConvBlock(deepest, _DECODER, kernel=1)
-        self.skips = nn.ModuleList(ConvBlock(width, _DECODER, kernel=1) for width in skipped)
-        self.blocks = nn.ModuleList(ResidualBlock(_DECODER) for _ in skipped)
-        self.heatmap_head = nn.Conv2d(_DECODER, JOINT_COUNT, 1)
+        super().__init__(finest=4)
+        self.feature_head = ConvBlock(_TAPS[6], FEATURE_COUNT, kernel=1)
+        self.heatmap_head = nn.Conv2d(DECODER, JOINT_COUNT, 1)
         nn.init.normal_(self.heatmap_head.weight, std=0.01)
         nn.init.zeros_(self.heatmap_head.bias)
 
@@ -111,11 +127,9 @@ class EfficientNetTrunk(nn.Module):
         return self._features(self.encoder(x)[-1])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        at2, *between, at32 = self.encoder(x)
-        y = self.deepest(at32)
-        for seen, skip, block in zip(between[::-1], self.skips[::-1], self.blocks, strict=True):
-            y = block(double(y) + skip(seen))
-        return self._features(at32), self.heatmap_head(y), y, at2
+        seen = self.encoder(x)
+        y = self.ascend(seen)
+        return self._features(seen[-1]), self.heatmap_head(y), y, seen[0]
 
     def _features(self, at32: Tensor) -> Tensor:
         return self.feature_head(at32).mean(dim=(2, 3))

@@ -22,7 +22,7 @@ from dhpe_ros.datasets.real_hands import load_frames, load_real_hands
 from dhpe_ros.datasets.samples import Sample
 from dhpe_ros.evaluation.localisation import localise
 from dhpe_ros.hand_localiser import HandLocaliser
-from dhpe_ros.networks.localiser import LocaliserNetwork
+from dhpe_ros.networks.localiser import LocaliserNetwork, build_localiser
 from dhpe_ros.programs import run_program
 from dhpe_ros.synthetic.photo_fits import with_cuts
 from dhpe_ros.synthetic.synthesis import load_synthetic
@@ -113,11 +113,14 @@ def _average(averaged: nn.Module, network: nn.Module, keep: float) -> None:
             old.copy_(new)
 
 
-def begin_with_trunk(network: LocaliserNetwork, lite_weights: Path) -> None:
-    """Take over what the lite trunk knows; only the head begins anew."""
-    trunk = load_networks(lite_weights, "lite").evidence.trunk.state_dict()
-    mine = network.state_dict()
-    network.load_state_dict({**mine, **{k: v for k, v in trunk.items() if k in mine}})
+def begin_with_trunk(lite_weights: Path) -> LocaliserNetwork:
+    """A network on the trunk of these weights, with what that knows; the head begins anew."""
+    evidence = load_networks(lite_weights, "lite").evidence
+    network = build_localiser(evidence.trunk_name)
+    mine, trunk = network.state_dict(), evidence.trunk.state_dict()
+    shared = {k: v for k, v in trunk.items() if k in mine and v.shape == mine[k].shape}
+    network.load_state_dict({**mine, **shared})
+    return network
 
 
 def load_pictures(
@@ -127,7 +130,8 @@ def load_pictures(
     hands: list[Sequence[Sample]] = [load_synthetic(synthetic)]
     frames, behind = [], []
     if real:
-        frames, (_, behind) = load_frames_by_set(real, "train"), load_frames(real, "train")
+        frames = load_frames_by_set(real, "train", ("frames2", "negatives"))
+        _, behind = load_frames(real, "train")
         photographs = load_real_hands(real, "train")
         photographs = with_cuts(photographs, fits) if fits else photographs
         cut = [sample for sample in photographs if sample.opacity is not None]
@@ -155,10 +159,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="safetensors file")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
-    network = load_localiser(options.initial) if options.initial else LocaliserNetwork()
+    if options.initial:
+        network = load_localiser(options.initial)
+    else:
+        network = begin_with_trunk(options.trunk) if options.trunk else build_localiser()
     network.requires_grad_(True)
-    if options.trunk:
-        begin_with_trunk(network, options.trunk)
     pictures = load_pictures(
         options.real, options.fits, options.synthetic, options.backgrounds, options.seed
     )

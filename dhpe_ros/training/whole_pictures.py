@@ -41,6 +41,7 @@ class Frame:
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
     hands: list[np.ndarray]  # (21, 2) each, pixels from the centre of the first one
+    unsure: Sequence[Box] = ()  # where a hand may be that is not known
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class WholePictures(Dataset):
         turn = rng.normal(0, _UPRIGHT if rng.random() < 0.5 else _TILTED)
         view = _view(middle, scale, turn, rng.random() < 0.5, rng)
         image = _warped(frame.image, view, cv2.BORDER_CONSTANT, rng.integers(0, 256, 3).tolist())
-        return image, *_seen([_moved(joints, view) for joints in frame.hands])
+        whole, cut = _seen([_moved(joints, view) for joints in frame.hands])
+        return image, whole, cut + [_moved_box(box, view) for box in frame.unsure]
 
     def _laid_on(self, rng: np.random.Generator) -> tuple[np.ndarray, list[Box], list[Box]]:
         image = self._background(rng)
@@ -176,6 +178,13 @@ def _moved(joints_px: np.ndarray, view: _View) -> np.ndarray:
     return joints_px @ view.linear.T + view.offset
 
 
+def _moved_box(box: Box, view: _View) -> Box:
+    """The box about a box's corners."""
+    low = np.array((box.x, box.y)) - 0.5
+    corners = low + np.array(((0, 0), (1, 0), (0, 1), (1, 1))) * (box.width, box.height)
+    return Box.around(_moved(corners, view))
+
+
 def _seen(hands: Sequence[np.ndarray]) -> tuple[list[Box], list[Box]]:
     """Boxes of the hands in the picture, and of those that are only partly in it."""
     whole, cut = [], []
@@ -220,10 +229,11 @@ def targets_of(hands: Sequence[Box], unsure: Sequence[Box] = ()) -> Targets:
     return Targets(centres, boxes, centres > _NEAR_CENTRE, counts)
 
 
-def load_frames_by_set(folder: Path, split: str) -> list[list[Frame]]:
-    """The pictures of ``frames/``, by set. Errors as of ``read_whole_pictures``."""
-    by_set: dict[str, list[Frame]] = {}
-    for frame, image in read_whole_pictures(folder, split):
+def load_frames_by_set(folder: Path, split: str, further: Sequence[str] = ()) -> list[list[Frame]]:
+    """The pictures of ``frames/``, by set. Arguments and errors as of ``read_whole_pictures``."""
+    by_set: dict[tuple[Path, str], list[Frame]] = {}
+    for frame, image in read_whole_pictures(folder, split, further):
         hands = [hand.joints_px for hand in frame.hands]
-        by_set.setdefault(frame.source, []).append(Frame(image, hands))
+        same = by_set.setdefault((frame.folder, frame.source), [])
+        same.append(Frame(image, hands, frame.unsure))
     return list(by_set.values())
