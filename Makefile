@@ -21,13 +21,14 @@ else
 RUN := $(VENV)/bin/python
 endif
 
-.PHONY: help setup demo test bench lint format clean
+.PHONY: help setup demo test test-quick bench lint format clean
 
 help:
 	@echo "make demo    run the node on the rendered clip and write demo_output/"
 	@echo "             INPUT=photo.jpg, clip.mp4, /dev/video0 or a bag: run it on that instead"
 	@echo "             ARGS='-p tracking.box:=x,y,width,height' and other options: see ARGS=--help"
-	@echo "make test    run the tests; TESTS=test/test_crop.py ARGS='-k name' for some of them"
+	@echo "make test    run the tests; TESTS=test/unit/test_crop.py ARGS='-k name' for some of them"
+	@echo "make test-quick  unit tests and golden results only"
 	@echo "make bench   measure speed, compare with benchmarks/baseline.json; ARGS='--only render'"
 	@echo "make lint    check style; make format repairs what it can"
 	@echo "make setup   only prepare .venv, which the others do by themselves"
@@ -43,12 +44,16 @@ demo: setup
 test: setup
 	@$(RUN) -m pytest -q $(TESTS) $(ARGS)
 
+test-quick: setup
+	@$(RUN) -m pytest -q test/unit test/golden -m "not slow" $(ARGS)
+
 bench: setup
 	@$(RUN) benchmarks/run.py $(ARGS)
 
 lint: setup
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
 
 format: setup
 	@$(VENV)/bin/ruff check --fix .

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from timing import Metric, median_ms
 
-from dhpe_ros.hand_model import HandModel
-from dhpe_ros.training.engine.data_engine import DataEngine
-from dhpe_ros.training.engine.scene import Pools
-from dhpe_ros.weights import hand_model_path
+from dhpe_lab.training.engine.data_engine import DataEngine
+from dhpe_lab.training.engine.scene import Pools
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.networks.weights import hand_model_path
 
 METRICS = (Metric("train.engine_images_per_s", "images/s", "higher"),)
 SIZE, BATCH = {"cpu": 128, "cuda": 224}, {"cpu": 16, "cuda": 256}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from timing import Metric, once_ms
 
-from dhpe_ros.hand_model import HandModel
-from dhpe_ros.weights import hand_model_path
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.networks.weights import hand_model_path
 
 METRICS = (
     Metric("hand_layer.forward_ms", "ms", "lower"),

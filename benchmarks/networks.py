@@ -12,6 +12,9 @@ from statistics import harmonic_mean
 import torch
 from timing import Metric
 
+from dhpe_lab.synthesis.synthesis import write_synthetic
+from dhpe_lab.training.journal import read_log
+from dhpe_ros.detection.localiser import load_fused
 from dhpe_ros.engines import build
 from dhpe_ros.engines.graphs import examples
 from dhpe_ros.engines.networks import (
@@ -21,13 +24,10 @@ from dhpe_ros.engines.networks import (
     load_engines,
     precisions,
 )
-from dhpe_ros.hand_localiser import load_fused
-from dhpe_ros.hand_model import HandModel
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.fusion import fuse_batch_norms
-from dhpe_ros.projection import Projection
-from dhpe_ros.synthetic.synthesis import write_synthetic
-from dhpe_ros.training.journal import read_log
-from dhpe_ros.weights import build_networks, hand_model_path, localiser_path
+from dhpe_ros.networks.weights import build_networks, hand_model_path, localiser_path
 
 PROFILES, WAYS = ("lite", "full"), ("eager", "aoti", "tensorrt")
 METRICS = (

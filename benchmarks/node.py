@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from timing import Metric
 
+from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.media import open_media
 from dhpe_ros.ros.own_domain import own_domain
 
@@ -34,7 +35,6 @@ OWN_DOMAIN = {
     "ROS_DOMAIN_ID": str(own_domain()),
     "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
 }
-CLIP = Path(__file__).parents[1] / "dhpe_ros/assets/demo_clip.mp4"
 FRAMES = 200  # what the node's percentiles look back on
 IDLE_S = 10.0
 MEMORY_FRAMES = 20_000
@@ -50,7 +50,7 @@ def measure(device: str) -> dict[str, float]:
     if not (find_spec("rclpy") and find_spec("dhpe_ros.msg")):
         return {}
     os.environ.update(OWN_DOMAIN)
-    images = [frame.image for frame in islice(open_media(CLIP).frames(), 60)]
+    images = [frame.image for frame in islice(open_media(DEMO_CLIP).frames(), 60)]
     with tempfile.TemporaryDirectory() as folder:
         values = _around_the_networks(Path(folder), images[40], device)
         if device == "cpu":
@@ -105,7 +105,7 @@ class _Node:
         from sensor_msgs.msg import CameraInfo, Image
 
         from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
-        from dhpe_ros.ros.node_process import NodeProcess
+        from dhpe_ros.ros.demo.node_process import NodeProcess
         from dhpe_ros.ros.outputs import TOPICS
 
         use_shipped_dds_profile()
@@ -200,7 +200,7 @@ class StillTracker:
         from dhpe_ros.ros.node import make_hand_tracker
 
         self._tracker = make_hand_tracker(config)
-        image = next(islice(open_media(CLIP).frames(), 40, None)).image
+        image = next(islice(open_media(DEMO_CLIP).frames(), 40, None)).image
         self._hands = self._tracker.process(image)
         self.pipeline = self._tracker.pipeline
 
@@ -208,7 +208,7 @@ class StillTracker:
         pass
 
     def process(self, image, camera=None, boxes=None, depth_m=None, time_s=None) -> list:
-        from dhpe_ros.crop import crop_image
+        from dhpe_ros.geometry.crop import crop_image
 
         for hand in self._hands:
             crop_image(image, hand.box)

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from timing import Metric, median_ms
 
+from dhpe_lab.datasets.samples import Sample
+from dhpe_lab.synthesis.synthesis import random_samples
 from dhpe_ros.config import Config, RefinementConfig
-from dhpe_ros.datasets.samples import Sample
-from dhpe_ros.hand_model import HandModel
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.refinement.mask_term import signed_distances
 from dhpe_ros.refinement.objective import Observation, objective
 from dhpe_ros.refinement.refine import refine
-from dhpe_ros.synthetic.synthesis import random_samples
 from dhpe_ros.types import CROP_SIZE
-from dhpe_ros.weights import hand_model_path
 
 METRICS = (
     Metric("refine.reference_ms", "ms", "lower"),

@@ -11,18 +11,11 @@ import numpy as np
 import torch
 from timing import Metric, median_ms, once_ms, wait
 
-from dhpe_ros.hand_model import HandModel
-from dhpe_ros.rendering import (
-    LightBatch,
-    Lights,
-    SkinBatch,
-    random_skin,
-    render_hand,
-    render_hands,
-    silhouette,
-)
-from dhpe_ros.rendering.workers import for_each
-from dhpe_ros.weights import hand_model_path
+from dhpe_lab.rendering import LightBatch, Lights, SkinBatch, random_skin, render_hand, render_hands
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.networks.weights import hand_model_path
+from dhpe_ros.rendering import silhouette
+from dhpe_ros.system.threads import for_each
 
 METRICS = (
     Metric("render.forward_ms", "ms", "lower"),

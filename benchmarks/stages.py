@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from pathlib import Path
 
 import torch
 from timing import Metric, median_ms
 
 from dhpe_ros.config import Config
-from dhpe_ros.crop import crop_image
-from dhpe_ros.drawing import draw_overlay, hand_mask
+from dhpe_ros.files.resources import DEMO_CLIP
+from dhpe_ros.geometry.crop import crop_image
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.refinement.objective import Observation, objective
 from dhpe_ros.refinement.refine import refine
+from dhpe_ros.rendering.overlay import draw_overlay, hand_mask
 
 STAGES = (
     "crop",
@@ -30,7 +30,6 @@ STAGES = (
     "overlay",
 )
 METRICS = tuple(Metric(f"stages.{stage}_ms", "ms", "lower") for stage in STAGES)
-CLIP = Path(__file__).parents[1] / "dhpe_ros/assets/demo_clip.mp4"
 FRAME = 40
 
 
@@ -39,7 +38,7 @@ def measure(device: str) -> dict[str, float]:
     pipeline = HandPipeline(Config().replace({"model.device": device}))
     pipeline.warm_up()
     config = pipeline.config.refinement
-    image = next(islice(open_media(CLIP).frames(), FRAME, None)).image
+    image = next(islice(open_media(DEMO_CLIP).frames(), FRAME, None)).image
     height, width = image.shape[:2]
     targets = pipeline.find(image)
     crop = crop_image(image, targets[0].box)

@@ -24,7 +24,15 @@ def measure(device: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         engines = folder / "engines"
-        export = (sys.executable, "-m", "dhpe_ros.cli", "export", "--device", "cpu", "--output")
+        export = (
+            sys.executable,
+            "-m",
+            "dhpe_ros.cli.main",
+            "export",
+            "--device",
+            "cpu",
+            "--output",
+        )
         result = subprocess.run([*export, engines], capture_output=True, text=True)
         if result.returncode:
             raise RuntimeError(f"dhpe export failed:\n{result.stderr}")
@@ -33,7 +41,7 @@ def measure(device: str) -> dict[str, float]:
 
 
 def _start_ms(log: Path, engines: Path) -> float:
-    from dhpe_ros.ros.node_process import NodeProcess
+    from dhpe_ros.ros.demo.node_process import NodeProcess
 
     parameters = ["model.device:=cpu", f"model.engines:={engines}"]
     begin_s = time.monotonic()

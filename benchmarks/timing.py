@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from dhpe_ros.cuda_graph import captured
+from dhpe_ros.engines.cuda_graph import captured
 
 
 class Metric(NamedTuple):

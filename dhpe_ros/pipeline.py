@@ -11,28 +11,28 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dhpe_ros import drawing
-from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config, ModelConfig, RefinementConfig
-from dhpe_ros.crop import Crop, crop_image
-from dhpe_ros.devices import one_thread, torch_device
+from dhpe_ros.detection.localiser import HandLocaliser, load_fused
+from dhpe_ros.detection.search import HandSearch, told_side
 from dhpe_ros.engines.networks import BackedNetworks, EagerNetworks
-from dhpe_ros.evidence import Evidence
-from dhpe_ros.hand_layer.manopth_hand import ManopthHandModel
-from dhpe_ros.hand_localiser import HandLocaliser, load_fused
-from dhpe_ros.hand_model import HandModel
-from dhpe_ros.hand_search import HandSearch, told_side
+from dhpe_ros.geometry.camera import Camera
+from dhpe_ros.geometry.crop import Crop, crop_image
+from dhpe_ros.geometry.lift import SeenHands, place_hand
+from dhpe_ros.hand.manopth_hand import ManopthHandModel
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.hand.projection import Projection
 from dhpe_ros.media.pictures import as_image
+from dhpe_ros.networks.evidence import Evidence
 from dhpe_ros.networks.fusion import fuse_batch_norms
-from dhpe_ros.placement import SeenHands, place_hand
-from dhpe_ros.projection import Projection
+from dhpe_ros.networks.weights import hand_model_path, load_networks, localiser_path, weights_path
 from dhpe_ros.refinement.gradient_steps import OPTIMIZERS, StepGraphs
 from dhpe_ros.refinement.mask_term import signed_distances
 from dhpe_ros.refinement.objective import Observation
 from dhpe_ros.refinement.refine import RefinedParameters, refine
 from dhpe_ros.refinement.start import carry
+from dhpe_ros.rendering import overlay as drawing
+from dhpe_ros.system.devices import one_thread, torch_device
 from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, SideSource, Target
-from dhpe_ros.weights import hand_model_path, load_networks, localiser_path, weights_path
 
 _RIM = 17  # pixels of a crop that a second look leaves out
 _VOUCHED_FOR = 0.5  # of the score that a search asks for

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from dhpe_ros.yaml_text import read_yaml
+from dhpe_ros.files.yaml_text import read_yaml
 
 _Settings = TypeVar("_Settings", bound="Settings")
 

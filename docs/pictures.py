@@ -8,20 +8,20 @@ import cv2
 import numpy as np
 import torch
 
-from dhpe_ros.camera import Camera
-from dhpe_ros.crop import crop_image
-from dhpe_ros.drawing import draw_overlay, hand_mask
-from dhpe_ros.hand_model import HandModel
-from dhpe_ros.hand_parameters import HandParameters
+from dhpe_lab.rendering import Lights, Rendering, photo_skin, random_skin, render_hand
+from dhpe_lab.synthesis.synthesis import random_hands, render_sample
+from dhpe_ros.files.resources import DEMO_CLIP
+from dhpe_ros.geometry.camera import Camera
+from dhpe_ros.geometry.crop import crop_image
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.hand.parameters import HandParameters
+from dhpe_ros.hand.projection import Projection
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.projection import Projection
-from dhpe_ros.rendering import Lights, Rendering, photo_skin, random_skin, render_hand
-from dhpe_ros.synthetic.synthesis import random_hands, render_sample
+from dhpe_ros.rendering.overlay import draw_overlay, hand_mask
 from dhpe_ros.types import Hand, Side
 
 ROOT = Path(__file__).resolve().parents[1]
-CLIP = ROOT / "dhpe_ros/assets/demo_clip.mp4"
 FRAME = 40
 SIZE = 360  # pixels, height of the row
 TILE = 200
@@ -36,7 +36,7 @@ _DAYLIGHT = Lights(
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    frame = next(islice(open_media(CLIP).frames(), FRAME, None)).image
+    frame = next(islice(open_media(DEMO_CLIP).frames(), FRAME, None)).image
     height, width = frame.shape[:2]
     pipeline = HandPipeline()
     hands = pipeline.estimate(frame, Camera.from_field_of_view(width, height, 60))

@@ -11,9 +11,9 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dhpe_ros.cli import main as dhpe
-from dhpe_ros.evaluation.report.cited import AUC_20_50, cited_tables
-from dhpe_ros.evaluation.report.pages import table_lines
+from dhpe_lab.evaluation.report.cited import AUC_20_50, cited_tables
+from dhpe_lab.evaluation.report.pages import table_lines
+from dhpe_ros.cli.main import main as dhpe
 
 PAGE = Path(__file__).with_name("results.md")
 _SECTION = r"^(##+) ([^\n]+)\n(.*?)(?=^##|\Z)"

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import torch
 
-from dhpe_ros.hand_model import HandModel
-from dhpe_ros.pose_space import PoseSpace
-from dhpe_ros.rendering import Lights, Skin, random_skin, render_hand
-from dhpe_ros.rendering.shading import area_normals
-from dhpe_ros.synthetic.hand_poses import FINGERS, pose_from_angles, sample_poses
-from dhpe_ros.weights import hand_model_path
+from dhpe_lab.rendering import Lights, Skin, random_skin, render_hand
+from dhpe_lab.rendering.shading import area_normals
+from dhpe_lab.synthesis.hand_poses import FINGERS, pose_from_angles, sample_poses
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.hand.pose_prior import PoseSpace
+from dhpe_ros.networks.weights import hand_model_path
 
 IMAGES = Path(__file__).resolve().parent / "images"
 VIEWS = 8
@@ -23,7 +23,7 @@ PAPER = 0.97
 SPAN_M = 0.125  # half a picture's side
 
 # Degrees. Fingers: MCP flexion, PIP flexion, abduction to the thumb's side; DIP follows PIP. Thumb:
-# its three angles at the root, then MCP and IP flexion. See dhpe_ros.synthetic.hand_poses.
+# its three angles at the root, then MCP and IP flexion. See dhpe_lab.synthesis.hand_poses.
 POSES = {
     "rest": {},
     "fist": {

@@ -11,7 +11,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from dhpe_ros.shared_files import shared_file
+from dhpe_ros.files.resources import shared_file
 from launch import LaunchContext, LaunchDescription
 
 ARGUMENTS = {

@@ -15,8 +15,8 @@ import pytest
 import shared_memory
 import torch
 
+from dhpe_ros.files.resources import user_cache
 from dhpe_ros.ros.own_domain import own_domain
-from dhpe_ros.shared_files import user_cache
 
 # launch, which pytest loads as a plugin where ROS is installed, has loggers made that keep to
 # themselves; those of dhpe_ros are to be heard.
@@ -61,7 +61,7 @@ def one_thread():
 @pytest.fixture(scope="session")
 def lite_engine(tmp_path_factory):
     """What ``dhpe export`` makes of the lite profile, once for all tests, and its report."""
-    from dhpe_ros.cli import main
+    from dhpe_ros.cli.main import main
 
     folder = tmp_path_factory.mktemp("engines")
     words = "export --profile lite --backend aoti --precision fp32 --device cpu --output"

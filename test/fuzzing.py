@@ -79,8 +79,9 @@ def fuzz(read, seeds, errors, rounds, megabytes=200):
 
 
 def in_child(call: str):
-    """Run ``module.function(arguments)`` of this folder in a process; what it said."""
-    path = os.pathsep.join((str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")))
+    """Run ``module.function(arguments)`` of these tests in a process; what it said."""
+    folders = [HERE.parent, HERE, *filter(Path.is_dir, HERE.iterdir())]
+    path = os.pathsep.join((*map(str, folders), os.environ.get("PYTHONPATH", "")))
     result = subprocess.run(
         [sys.executable, "-c", f"import {call.split('.')[0]}; {call}"],
         env={**os.environ, "PYTHONPATH": path, "OPENCV_LOG_LEVEL": "SILENT"},

@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dhpe_ros.datasets.samples import Sample
-from dhpe_ros.hand_model import HandModel
-from dhpe_ros.synthetic.photo_hands import PhotoHand
-from dhpe_ros.synthetic.synthesis import RENDER_SIZE, SyntheticHand, random_hands, render_sample
+from dhpe_lab.datasets.samples import Sample
+from dhpe_lab.synthesis.photo_hands import PhotoHand
+from dhpe_lab.synthesis.synthesis import RENDER_SIZE, SyntheticHand, random_hands, render_sample
+from dhpe_ros.hand.model import HandModel
 
 BLUE = np.array((20, 40, 200))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from dhpe_ros.cuda_graph import replayed
+from dhpe_ros.engines.cuda_graph import replayed
 from dhpe_ros.engines.identity import instruction_set
 
 SUFFIX = ".pt2"

@@ -18,9 +18,9 @@ import torch
 
 from dhpe_ros.config import ModelConfig
 from dhpe_ros.engines import graphs, quantise
-from dhpe_ros.hand_layer import manopth_hand
-from dhpe_ros.programs import command
-from dhpe_ros.weights import hand_model_path, localiser_path, weights_path
+from dhpe_ros.hand import manopth_hand
+from dhpe_ros.networks.weights import hand_model_path, localiser_path, weights_path
+from dhpe_ros.system.programs import command
 
 _EXPORTED = (graphs, quantise, manopth_hand)  # with all that they import
 _PACKAGE = "dhpe_ros"

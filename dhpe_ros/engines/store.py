@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dhpe_ros.engines.identity import Identity
-from dhpe_ros.shared_files import user_cache
+from dhpe_ros.files.resources import user_cache
 
 FORMAT_VERSION = 1
 

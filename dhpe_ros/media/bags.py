@@ -10,13 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from dhpe_ros.camera import Camera
-from dhpe_ros.media.camera_messages import (
-    camera_from_info,
-    has_distortion,
-    how_taken,
-    is_rectified,
-)
+from dhpe_ros.geometry.camera import Camera
+from dhpe_ros.media.camera_messages import camera_from_info, has_distortion, how_taken, is_rectified
 from dhpe_ros.media.frames import Frame, MediaError
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dhpe_ros.camera import Camera, Rotation
-from dhpe_ros.lens import FISHEYE, BrownConrady, Lens, lens_of
+from dhpe_ros.geometry.camera import Camera, Rotation
+from dhpe_ros.geometry.lens import FISHEYE, BrownConrady, Lens, lens_of
 
 _ORTHOGONAL = 1e-3  # that a rotation's rows may be off
 _RECTIFIED_WORDS = {"rect", "rectified", "undist", "undistorted"}

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dhpe_ros.camera import Camera
+from dhpe_ros.geometry.camera import Camera
 
 
 class MediaError(ValueError):

@@ -12,17 +12,12 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from dhpe_ros.camera import Camera
-from dhpe_ros.drawing import hand_mask
+from dhpe_ros.files.resources import shared_file
+from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media.camera_messages import info_fields
 from dhpe_ros.media.frames import Frame
-from dhpe_ros.media.hand_fields import (
-    hand_fields,
-    mesh_fields,
-    points_fields,
-    wrist_pose,
-)
-from dhpe_ros.shared_files import shared_file
+from dhpe_ros.media.hand_fields import hand_fields, mesh_fields, points_fields, wrist_pose
+from dhpe_ros.rendering.overlay import hand_mask
 from dhpe_ros.types import Hand
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}

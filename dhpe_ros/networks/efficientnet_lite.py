@@ -2,7 +2,7 @@
 
 After Tan and Le (ICML 2019) and the Lite variants that TensorFlow published: inverted residual
 blocks with ReLU6, no squeeze-and-excitation. The encoder takes published ImageNet weights
-(``dhpe_ros/training/published_weights.py``).
+(``dhpe_lab/training/published_weights.py``).
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dhpe_ros.hand_layer.prior_kernels import add_anchors
-from dhpe_ros.hand_parameters import normalize_parameters
+from dhpe_ros.hand.kernels.prior_kernels import add_anchors
+from dhpe_ros.hand.parameters import normalize_parameters
 from dhpe_ros.types import PARAMETER_COUNT
 
 # Of distances between two hands; pose and shape count in their standard deviations.

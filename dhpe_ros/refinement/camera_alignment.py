@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dhpe_ros.hand_parameters import HandParameters, normalize_parameters
+from dhpe_ros.hand.parameters import HandParameters, normalize_parameters
 
 
 def align_camera(parameters: Tensor, joints: Tensor, observed: Tensor, weights: Tensor) -> Tensor:

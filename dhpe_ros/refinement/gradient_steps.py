@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.cuda_graph import captured
-from dhpe_ros.evidence import EvidenceNetwork, for_one_picture
-from dhpe_ros.hand_parameters import Bounds, HandParameters
-from dhpe_ros.projection import Projection
+from dhpe_ros.engines.cuda_graph import captured
+from dhpe_ros.hand.parameters import Bounds, HandParameters
+from dhpe_ros.hand.projection import Projection
+from dhpe_ros.networks.evidence import EvidenceNetwork, for_one_picture
 from dhpe_ros.refinement.objective import Observation, objective
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "gradient_descent": torch.optim.SGD}

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.hand_layer.prior_kernels import bring_within
-from dhpe_ros.hand_layer.skeleton_layer import gauss_newton, skeleton_of
-from dhpe_ros.hand_model import HandModel
-from dhpe_ros.hand_parameters import Bounds
-from dhpe_ros.projection import Projection
+from dhpe_ros.hand.kernels.prior_kernels import bring_within
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.hand.parameters import Bounds
+from dhpe_ros.hand.projection import Projection
+from dhpe_ros.hand.skeleton_layer import gauss_newton, skeleton_of
 from dhpe_ros.refinement.gradient_steps import Descended
 from dhpe_ros.refinement.mask_term import Outlines
 from dhpe_ros.refinement.objective import Observation, anchors, joint_weights

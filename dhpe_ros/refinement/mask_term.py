@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.hand_layer.skeleton_kernels import add_squares, read_field
-from dhpe_ros.hand_layer.surface_points import SurfacePoints, surface_points_of
-from dhpe_ros.projection import Projection
+from dhpe_ros.hand.kernels.skeleton_kernels import add_squares, read_field
+from dhpe_ros.hand.projection import Projection
+from dhpe_ros.hand.surface_points import SurfacePoints, surface_points_of
 from dhpe_ros.rendering import outline_lengths
 from dhpe_ros.types import MIDDLE_MCP, PARAMETER_COUNT
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.evidence import EvidenceNetwork
-from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
-from dhpe_ros.projection import ProjectedHand, Projection
+from dhpe_ros.hand.projection import ProjectedHand, Projection
+from dhpe_ros.hand.skeleton_layer import skeleton_of
+from dhpe_ros.networks.evidence import EvidenceNetwork
 from dhpe_ros.refinement.anchors import Anchors
 from dhpe_ros.refinement.priors import prior_terms
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.hand_layer import prior_kernels
-from dhpe_ros.hand_layer.compiled_hand import is_fit_for
-from dhpe_ros.hand_parameters import HandParameters
-from dhpe_ros.pose_space import CM_PER_M, LIMITS_WEIGHT, PoseSpace, pose_space_of
-from dhpe_ros.projection import ProjectedHand, Projection
-from dhpe_ros.rendering.workers import for_each
+from dhpe_ros.hand.kernels import prior_kernels
+from dhpe_ros.hand.kernels.compiled_hand import is_fit_for
+from dhpe_ros.hand.parameters import HandParameters
+from dhpe_ros.hand.pose_prior import CM_PER_M, LIMITS_WEIGHT, PoseSpace, pose_space_of
+from dhpe_ros.hand.projection import ProjectedHand, Projection
+from dhpe_ros.system.threads import for_each
 from dhpe_ros.types import PARAMETER_COUNT
 
 _OF_SHAPE = slice(53 * (PARAMETER_COUNT + 1), None, PARAMETER_COUNT + 1)  # of a diagonal

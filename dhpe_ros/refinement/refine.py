@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.evidence import EvidenceNetwork
-from dhpe_ros.projection import Projection
+from dhpe_ros.hand.projection import Projection
+from dhpe_ros.networks.evidence import EvidenceNetwork
 from dhpe_ros.refinement.gradient_steps import OPTIMIZERS, StepGraphs, gradient_steps
 from dhpe_ros.refinement.levenberg_marquardt import levenberg_marquardt
 from dhpe_ros.refinement.objective import Observation, residual

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.crop import Crop, crop_to_image
-from dhpe_ros.hand_layer.skeleton_layer import skeleton_of
-from dhpe_ros.projection import Projection
+from dhpe_ros.geometry.crop import Crop, crop_to_image
+from dhpe_ros.hand.projection import Projection
+from dhpe_ros.hand.skeleton_layer import skeleton_of
 from dhpe_ros.refinement.camera_alignment import align_camera
 from dhpe_ros.refinement.objective import Observation, joint_weights, objective_without_pictures
 from dhpe_ros.types import PARAMETER_COUNT, Hand, Side

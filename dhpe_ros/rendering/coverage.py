@@ -15,7 +15,7 @@ from dhpe_ros.rendering import kernels
 from dhpe_ros.rendering.numba_silhouette import NumbaSilhouette, as_array, cover, to_pixels
 from dhpe_ros.rendering.outline import add_lengths
 from dhpe_ros.rendering.topology import topology_of
-from dhpe_ros.rendering.workers import for_each
+from dhpe_ros.system.threads import for_each
 
 BACKENDS = ("auto", "numba", "triton", "reference", "pytorch3d")
 

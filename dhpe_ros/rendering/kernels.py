@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from dhpe_ros.compiled import kernel
+from dhpe_ros.system.compiled import kernel
 
 _options = {"error_model": "numpy"}
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dhpe_ros.rendering import kernels, outline
 from dhpe_ros.rendering.topology import Topology
-from dhpe_ros.rendering.workers import for_each
+from dhpe_ros.system.threads import for_each
 
 _BAND = 32  # rows of one unit of work in the gradient
 

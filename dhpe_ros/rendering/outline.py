@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from dhpe_ros.compiled import kernel
+from dhpe_ros.system.compiled import kernel
 
 _options = {"error_model": "numpy"}
 _TILE = 8  # pixels; a block's candidates are looked up once and passed on to its tiles

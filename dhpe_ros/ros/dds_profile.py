@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from dhpe_ros.shared_files import shared_file
+from dhpe_ros.files.resources import shared_file
 
 _FAST_DDS_2 = "FASTRTPS_DEFAULT_PROFILES_FILE"  # Humble, Jazzy
 _FAST_DDS_3 = "FASTDDS_DEFAULT_PROFILES_FILE"  # Kilted and later, which warn about the other

@@ -13,12 +13,12 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from dhpe_ros.hand_scale import HAND_LENGTHS_M, depth_ratio, hand_length_m
+from dhpe_ros.geometry.scale import HAND_LENGTHS_M, depth_ratio, hand_length_m
 from dhpe_ros.media.depth_messages import depth_to_metres
 from dhpe_ros.media.stamps import stamp_ns
 from dhpe_ros.ros.qos import Input
 from dhpe_ros.ros.troubles import ONE_MESSAGE_S, Troubles
-from dhpe_ros.tracking import BACK_S
+from dhpe_ros.tracking.tracker import BACK_S
 from dhpe_ros.types import MIDDLE_MCP, Hand, Scale
 
 TOPIC = "depth"

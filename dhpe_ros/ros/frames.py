@@ -6,7 +6,7 @@ from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from dhpe_ros.hand_search import prominence
+from dhpe_ros.detection.search import prominence
 from dhpe_ros.ros.message_conversion import transform_message
 from dhpe_ros.ros.names import AUTO, shared_prefix
 from dhpe_ros.ros.qos import advertise

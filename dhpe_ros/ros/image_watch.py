@@ -10,7 +10,7 @@ from dhpe_ros.config import NodeConfig
 from dhpe_ros.ros.diagnostics import RATE_WINDOW_S, Statistics
 from dhpe_ros.ros.qos import Input
 from dhpe_ros.ros.troubles import Level, Troubles
-from dhpe_ros.tracking import BACK_S
+from dhpe_ros.tracking.tracker import BACK_S
 
 # What the parameter image_transport makes the node listen to.
 _TRANSPORTS = {

@@ -10,14 +10,9 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Transform, TransformStamp
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from dhpe_ros.camera import Camera
+from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media.camera_messages import info_fields
-from dhpe_ros.media.hand_fields import (
-    hand_fields,
-    mesh_fields,
-    points_fields,
-    wrist_pose,
-)
+from dhpe_ros.media.hand_fields import hand_fields, mesh_fields, points_fields, wrist_pose
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.types import Box, Hand, Side, Target
 

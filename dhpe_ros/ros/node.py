@@ -22,15 +22,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
-from dhpe_ros.camera import Camera
 from dhpe_ros.config import Config
 from dhpe_ros.engines.store import EngineError
-from dhpe_ros.media.camera_messages import (
-    camera_from_info,
-    has_distortion,
-    how_taken,
-    is_rectified,
-)
+from dhpe_ros.geometry.camera import Camera
+from dhpe_ros.media.camera_messages import camera_from_info, has_distortion, how_taken, is_rectified
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.media.white_level import WhiteLevel
 from dhpe_ros.pipeline import HandPipeline
@@ -45,7 +40,7 @@ from dhpe_ros.ros.roi import RoiInput
 from dhpe_ros.ros.running import run
 from dhpe_ros.ros.troubles import Level, Troubles
 from dhpe_ros.ros.worker import LatestWorker, OneBehind
-from dhpe_ros.tracking import HandTracker
+from dhpe_ros.tracking.tracker import HandTracker
 from dhpe_ros.types import Box
 
 _STUCK = 5.0  # times image_timeout, that one image may take

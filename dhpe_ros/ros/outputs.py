@@ -13,7 +13,7 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from dhpe_ros.config import MAX_HANDS, NodeConfig
-from dhpe_ros.drawing import draw_overlay, hand_mask, window_of
+from dhpe_ros.rendering.overlay import draw_overlay, hand_mask, window_of
 from dhpe_ros.ros.fast_markers import FastMarkers
 from dhpe_ros.ros.frames import HandFrames
 from dhpe_ros.ros.message_conversion import (

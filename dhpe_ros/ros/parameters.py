@@ -70,8 +70,8 @@ def unknown_overrides(node: Node, known: Iterable[str]) -> list[str]:
 
 def _names_of_all_nodes() -> set[str]:
     # Here: they import this module.
-    from dhpe_ros.ros.clip_player import PlayerConfig
-    from dhpe_ros.ros.collision_bridge import BridgeConfig
+    from dhpe_ros.ros.collision.collision_bridge import BridgeConfig
+    from dhpe_ros.ros.demo.clip_player import PlayerConfig
 
     return {name for kind in (Config, BridgeConfig, PlayerConfig) for name in kind().as_mapping()}
 

@@ -18,26 +18,26 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # these sources, not installed ones
 
-from dhpe_ros.evaluation.labelled import LabelledHand, LabelledSet
-from dhpe_ros.evaluation.predict import predict
-from dhpe_ros.evaluation.score import score, summary
-from dhpe_ros.hand_model import HandModel
+from dhpe_lab.evaluation.labelled import LabelledHand, LabelledSet
+from dhpe_lab.evaluation.predict import predict
+from dhpe_lab.evaluation.score import score, summary
+from dhpe_lab.synthesis.synthesis import random_samples
+from dhpe_lab.training.augmentation import augment
+from dhpe_lab.training.batches import Batch
+from dhpe_lab.training.engine.data_engine import DataEngine
+from dhpe_lab.training.engine.scene import Pools
+from dhpe_lab.training.joint_loss import joint_loss
+from dhpe_ros.files.resources import DEMO_CLIP
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.hand.projection import Projection
 from dhpe_ros.media import open_media
+from dhpe_ros.networks.weights import hand_model_path, load_networks, weights_path
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.projection import Projection
-from dhpe_ros.synthetic.synthesis import random_samples
-from dhpe_ros.tracking import HandTracker
-from dhpe_ros.training.augmentation import augment
-from dhpe_ros.training.batches import Batch
-from dhpe_ros.training.engine.data_engine import DataEngine
-from dhpe_ros.training.engine.scene import Pools
-from dhpe_ros.training.joint_loss import joint_loss
+from dhpe_ros.tracking.tracker import HandTracker
 from dhpe_ros.types import Hand, Side
-from dhpe_ros.weights import hand_model_path, load_networks, weights_path
 
 FOLDER = Path(__file__).parent
 PICTURES = FOLDER / "pictures"
-CLIP = Path(__file__).resolve().parents[2] / "dhpe_ros/assets/demo_clip.mp4"
 _CLIP_FRAMES = 24
 _PICTURE_SIZE = 224
 
@@ -47,7 +47,7 @@ Arrays = dict[str, np.ndarray]
 def clip(pipeline: HandPipeline) -> Arrays:
     """The hands that are followed through the first frames of the clip that ships."""
     tracker = HandTracker(pipeline)
-    frames = islice(open_media(CLIP).frames(), _CLIP_FRAMES)
+    frames = islice(open_media(DEMO_CLIP).frames(), _CLIP_FRAMES)
     return _hands([tracker.process(frame.image, time_s=k / 30) for k, frame in enumerate(frames)])
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import record
 
-from dhpe_ros.hand_model import HandModel
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.weights import hand_model_path
 
 # Another processor or another number of threads sums in another order. The refinement passes that
 # on to the joints, by less than this.

@@ -1,0 +1,1 @@
+"""The commands of ``dhpe`` that train, measure and prepare data."""

@@ -1,0 +1,106 @@
+"""``dhpe study``: what refinement is worth, step by step and beside other fits."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+from dhpe_lab.commands.evaluate import open_set
+from dhpe_lab.evaluation.methods import STUDY_STEPS
+from dhpe_ros.cli.predict import load_pipeline
+from dhpe_ros.config import Config
+from dhpe_ros.system.errors import CommandError, one_line
+
+NAME = "study"
+SUMMARY = "Measure what refinement is worth: errors against steps, and other ways to fit."
+
+
+_EPILOG = """\
+The networks see each hand once, in the label's box and with its side. From there: the paper's
+Eq. 13 with Adam and Levenberg-Marquardt as configured, with each number of steps; a particle swarm;
+and a fit to the 2D joints alone. docs/refinement.md describes them and reads the figures.
+
+Printed: a table in Markdown for each set, ready for that page. Sets are those of dhpe evaluate.
+--picture and --json are written anew after each set. Hands come one at a time, a few seconds each
+on a CPU. Exit code: 0 done, 2 the request cannot be met, 130 interrupted."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    add = parser.add_argument
+    add("--set", metavar="SET", nargs="+", required=True,
+        help="synthetic, signs, wild, FOLDER or FILE, one or more")  # fmt: skip
+    add("--picture", metavar="FILE.svg", type=Path, help="where to draw the curves")
+    add("--json", metavar="FILE", type=Path, help="where to write the figures")
+    add("--real", metavar="FOLDER", type=Path, default=Path("../shared/real"),
+        help="where signs and wild are (default: %(default)s)")  # fmt: skip
+    add("--steps", metavar="N", type=int, nargs="+", default=STUDY_STEPS,
+        help=f"how many, beside none (default: {' '.join(map(str, STUDY_STEPS))})")  # fmt: skip
+    add("--profile", choices=("lite", "full"), default="lite", help="which networks (%(default)s)")
+    add("--weights", metavar="FILE", type=Path, help="safetensors instead of the profile's own")
+    add("--limit", metavar="N", type=int, default=100, help="hands of each set (%(default)s)")
+    add("--seed", metavar="N", type=int, help="which hands --limit draws; the swarm's draws")
+    add("--device", default="auto", help="torch device: auto, cpu, cuda ... (default: auto)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from dhpe_lab.evaluation.refinement_study import study
+    from dhpe_lab.evaluation.report.refinement import markdown
+    from dhpe_ros.networks.weights import weights_path
+
+    _check(arguments)
+    settings = {
+        "model.profile": arguments.profile,
+        "model.weights": str(arguments.weights or ""),
+        "model.device": arguments.device,
+    }
+    steps, rows = sorted(set(arguments.steps)), []
+    try:
+        sets = [
+            open_set(name, arguments.real, arguments.limit, arguments.seed)
+            for name in dict.fromkeys(arguments.set)
+        ]
+        for labelled in sets:
+            if not labelled.gives_boxes:
+                raise CommandError(f"{labelled.name}: study needs labelled hands")
+        pipeline = load_pipeline(Config().replace(settings))
+        weights = arguments.weights or weights_path(arguments.profile)
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+        about = f"Weights {weights.name} sha256:{digest}, {pipeline.device}"
+        for labelled in sets:
+            rows += study(pipeline, labelled, steps, arguments.seed or 0)
+            _write(arguments, about, rows)
+    except (ValueError, OSError) as error:
+        raise CommandError(one_line(error)) from error
+    print(markdown(f"{about}.", rows), end="")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """What would only fail after the work is done. Raises ``CommandError``."""
+    if not all(1 <= steps <= 1000 for steps in arguments.steps):
+        said = " ".join(map(str, arguments.steps))
+        raise CommandError(f"--steps must be 1 to 1000 each, got {said}; 0 is always there")
+    if arguments.limit < 1:
+        raise CommandError(f"--limit must be >= 1, got {arguments.limit}")
+    if arguments.seed is not None and arguments.seed < 0:
+        raise CommandError(f"--seed must be >= 0, got {arguments.seed}")
+    if arguments.picture and arguments.picture.suffix != ".svg":
+        raise CommandError(f"--picture {arguments.picture}: curves are drawn as .svg")
+    for name in ("picture", "json"):
+        file = getattr(arguments, name)
+        if file and not file.parent.is_dir():
+            raise CommandError(f"--{name} {file}: there is no folder {file.parent}")
+
+
+def _write(arguments: argparse.Namespace, about: str, rows: list[dict]) -> None:
+    from dhpe_lab.evaluation.report.refinement import picture
+
+    if arguments.json:
+        content = {"about": about, "seed": arguments.seed or 0, "rows": rows}
+        arguments.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
+    if arguments.picture:
+        arguments.picture.write_text(picture(rows), "utf-8")

@@ -1,0 +1,127 @@
+"""Predict where the cache lacks it, then score: one method on one set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dhpe_lab.evaluation.labelled import LabelledSet
+from dhpe_lab.evaluation.predict import Prediction
+from dhpe_lab.evaluation.prediction_cache import PredictionCache, file_digest
+from dhpe_lab.evaluation.rivals import predictor
+from dhpe_lab.evaluation.score import Score, details, score, steadiness, summary, timings
+from dhpe_lab.training import processes
+from dhpe_ros.config import Config
+from dhpe_ros.networks.weights import hand_model_path, localiser_path, weights_path
+from dhpe_ros.pipeline import HandPipeline
+
+RANGES_MM = ((20.0, 50.0), (0.0, 50.0))
+_WHERE = ("model.device", "model.threads")  # change no prediction beyond rounding
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of every set: which method, how hands are given, under which settings."""
+
+    method: str
+    search: bool
+    config: Config
+    seed: int = 0
+
+    def weights(self) -> Path:
+        """The networks' file; raises ``FileNotFoundError`` where it is not there."""
+        model = self.config.model
+        return _there(Path(model.weights or weights_path(model.profile)), "weights")
+
+    def hand_model(self) -> Path:
+        """Likewise of the hand."""
+        return _there(Path(self.config.model.hand_model or hand_model_path()), "hand model")
+
+    def localiser(self) -> Path:
+        """Likewise of the network that finds hands."""
+        return _there(Path(self.config.model.localiser or localiser_path()), "localiser")
+
+    def settings(self) -> dict[str, object]:
+        """The settings that a prediction depends on; files by name and digest."""
+        known = self.config.as_mapping().items()
+        settings = {k: v for k, v in known if "." in k and k not in _WHERE}  # not the node's own
+        files = {
+            "weights": self.weights(),
+            "localiser": self.localiser(),
+            "hand_model": self.hand_model(),
+        }
+        for name, file in files.items():
+            settings[f"model.{name}"] = f"{file.name} sha256:{file_digest(file)[:12]}"
+        return settings
+
+    def content(self) -> dict[str, object]:
+        """What names the predictions in the cache, beside the set."""
+        return {
+            "method": self.method,
+            "search": self.search,
+            "seed": self.seed,
+            "settings": self.settings(),
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One method on one set: what the report is made from."""
+
+    labelled: LabelledSet
+    question: Question
+    predictions: Sequence[Prediction]
+    scores: Sequence[Score]
+    figures: dict  # of ``summary``
+    details: dict  # of ``details``, and of ``steadiness`` for a clip
+    ms: dict[str, float]  # of ``timings``
+
+
+def _there(path: Path, what: str) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f"no {what} at {path}")
+    return path
+
+
+def measure(
+    labelled: LabelledSet,
+    question: Question,
+    pipeline: Callable[[], HandPipeline],
+    folder: Path,
+    fresh: bool = False,
+    ranges_mm: Sequence[tuple[float, float]] = RANGES_MM,
+) -> Measured | None:
+    """Predict what ``folder`` lacks, in all processes, then score in the first; None in the others.
+
+    ``pipeline`` is only called where there is something to predict. ``fresh`` predicts anew. Errors
+    as in ``predictor`` and the readers of the set.
+    """
+    cache = PredictionCache(folder, labelled, question.content())
+    if fresh and processes.rank() == 0:
+        cache.clear()
+    processes.wait()
+    missing = cache.missing()
+    processes.wait()  # all have looked before the first writes
+    own = missing[processes.rank() :: processes.count()]
+    if own:
+        way = predictor(question.method, pipeline(), question.search, question.seed)
+        total = sum(cache.size(number) for number in own)
+        about = f"{labelled.name}, {question.method}"
+        hidden = processes.rank() != 0
+        with tqdm(desc=about, total=total, unit="hand", smoothing=0, disable=hidden) as bar:
+            cache.make(way, own, bar.update)
+    processes.wait()
+    if processes.rank() != 0:
+        return None
+    predictions = list(cache.read())
+    same_mesh = file_digest(question.hand_model()) == file_digest(hand_model_path())
+    scores = [score(one, same_mesh) for one in predictions]
+    found = details(scores, ranges_mm)
+    if labelled.is_clip and predictions and any(one.hand for one in predictions):
+        found["steadiness"] = steadiness(predictions)
+    return Measured(
+        labelled, question, predictions, scores, summary(scores), found, timings(predictions)
+    )

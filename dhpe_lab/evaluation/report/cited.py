@@ -1,0 +1,47 @@
+"""Figures that others published: cited, not measured here. Protocols differ in details."""
+
+from __future__ import annotations
+
+from dhpe_lab.evaluation.report.pages import Table
+
+PAPER = "Baek et al. 2019, the paper"
+AUC_20_50 = {  # area under 3D-PCK from 20 to 50 mm; "recalled": from memory, not looked up again
+    "rhd": (
+        (PAPER, ".926"),
+        ("Cai et al. 2018", ".887"),
+        ("Spurr et al. 2018", ".849"),
+        ("Zimmermann & Brox 2017", ".675"),
+        ("best since", ".964"),
+    ),
+    "stb": (
+        (PAPER, ".995 (recalled)"),
+        ("Iqbal et al. 2018", ".994"),
+        ("Spurr et al. 2018", ".983"),
+        ("Mueller et al. 2018", ".965"),
+        ("Zimmermann & Brox 2017", ".948"),
+        ("Panteleris et al. 2018, keypoints", ".941"),
+        ("particle swarm", ".709"),
+    ),
+    "dexter+object": (
+        (PAPER, "about .65 (recalled)"),
+        ("Mueller et al. 2018", ".48"),
+        ("Iqbal et al. 2018", ".43 to .71 by protocol"),
+        ("best since", ".948"),
+    ),
+}
+RHD_MASKS = (  # the paper's Table 2, recalled: IoU, precision, recall, F1 in percent
+    (PAPER, "65.1", "82.8", "75.3", "78.9"),
+    ("Zimmermann & Brox 2017", "35.4", "36.5", "92.1", "52.3"),
+)
+
+
+def cited_tables(set_name: str) -> list[Table]:
+    """What others report on a set, marked as cited; none for sets that only we have."""
+    tables = []
+    if set_name in AUC_20_50:
+        rows = [(f"{who} [cited]", auc) for who, auc in AUC_20_50[set_name]]
+        tables.append(Table((f"{set_name}: AUC 20-50 mm", "published"), rows))
+    if set_name == "rhd":
+        rows = [(f"{who} [cited]", *values) for who, *values in RHD_MASKS]
+        tables.append(Table(("rhd: masks, %", "IoU", "precision", "recall", "F1"), rows))
+    return tables

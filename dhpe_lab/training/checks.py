@@ -1,0 +1,116 @@
+"""A look at the averaged networks now and then, and the files that stay of them."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from dhpe_lab.training import processes
+from dhpe_lab.training.config import TrainConfig
+from dhpe_lab.training.data import TrainingData
+from dhpe_lab.training.journal import Journal
+from dhpe_lab.training.pictures import picture_grid
+from dhpe_lab.training.state import TrainingState
+from dhpe_lab.training.validation import FIGURES, validate
+from dhpe_ros.hand.projection import Projection
+from dhpe_ros.networks.weights import save_networks
+
+_LOG = logging.getLogger(__name__)
+_PICTURED = 4  # hands of each set
+
+
+def check(
+    state: TrainingState,
+    projection: Projection,
+    data: TrainingData,
+    config: TrainConfig,
+    journal: Journal,
+) -> None:
+    """Measure on what was held back, note and picture it, and save; the best is kept as well."""
+    begun = time.monotonic()
+    measured = measure(state, projection, data)
+    journal.scalars(state.step, {f"check/{name}": value for name, value in measured.items()})
+    _LOG.info("step %d: %s", state.step, {name: round(v, 2) for name, v in measured.items()})
+    pictured = [sample for some in data.held_back.values() for sample in some[:_PICTURED]]
+    if pictured:
+        journal.picture(state.step, picture_grid(state.averaged, projection, pictured))
+    figure = measured.get(config.run.best_by, float("inf"))
+    if figure < state.best:
+        state.best = figure
+        about = notes(state, data, config, measured)
+        save_networks(state.averaged, Path(config.run.output) / "best.safetensors", about)
+    save_checkpoint(state, data, config, measured)
+    state.check_s = time.monotonic() - begun
+
+
+def require_figure(name: str, held_back: Collection[str]) -> None:
+    """Raise ``ValueError`` where checks on the sets ``held_back`` do not measure ``name``."""
+    known = [f"{of}.{figure}" for of in ("mean", *held_back) for figure in FIGURES]
+    if held_back and name not in known:
+        raise ValueError(f"run.best_by: checks measure no {name!r}; they do {', '.join(known)}")
+
+
+def measure(state: TrainingState, projection: Projection, data: TrainingData) -> dict[str, float]:
+    """``SET.FIGURE`` -> value, and each figure's mean over the sets as ``mean.FIGURE``."""
+    by_set = {
+        name: validate(state.averaged, projection, some) for name, some in data.held_back.items()
+    }
+    measured = {f"{s}.{name}": v for s, found in by_set.items() for name, v in found.items()}
+    for name in next(iter(by_set.values()), {}):
+        measured[f"mean.{name}"] = sum(found[name] for found in by_set.values()) / len(by_set)
+    return measured
+
+
+def save_checkpoint(
+    state: TrainingState,
+    data: TrainingData,
+    config: TrainConfig,
+    measured: dict[str, float] | None = None,
+) -> None:
+    """``last.safetensors`` to use, ``last.state`` to go on from."""
+    folder = Path(config.run.output)
+    about = notes(state, data, config, measured or {})
+    save_networks(state.averaged, folder / "last.safetensors", about)
+    state.save(folder / "last.state", config)
+
+
+def notes(
+    state: TrainingState, data: TrainingData, config: TrainConfig, measured: dict[str, float]
+) -> dict[str, object]:
+    """How the weights came to be. Of paths only the last part: the rest is this machine's."""
+    settings = config.as_mapping()
+    paths = (
+        "data.real",
+        "data.fits",
+        "data.rhd",
+        "data.stb",
+        "data.synthetic",
+        "data.backgrounds",
+        "model.initial",
+        "model.hand_model",
+    )
+    for name in (*paths, "run.output"):
+        settings[name] = Path(settings[name]).name
+    return {
+        "steps": state.step,
+        "minutes": round(state.elapsed_s / 60, 2),
+        "processes": processes.count(),
+        "commit": commit(),
+        "config": settings,
+        "data": data.description(),
+        "validation": measured,
+    }
+
+
+def commit() -> str:
+    """What ``git describe`` says of the sources; empty where they are not in a git repository."""
+    command = ["git", "describe", "--always", "--dirty", "--tags"]
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()

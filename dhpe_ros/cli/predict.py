@@ -1,0 +1,145 @@
+"""``dhpe predict``: hands in images and videos, written as JSON, overlays and meshes."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dhpe_ros.config import Config
+from dhpe_ros.geometry.intrinsics import FORM, Intrinsics
+from dhpe_ros.system.errors import CommandError, one_line
+
+if TYPE_CHECKING:
+    from dhpe_ros.pipeline import HandPipeline
+
+NAME = "predict"
+SUMMARY = "Find hands in images and videos and write joints, meshes and overlays."
+
+_EPILOG = """\
+Written per image, STEM being the image's name without its suffix:
+  STEM.json          sides, scores, joints in pixels and metres, parameters, residuals
+  STEM_overlay.jpg   the image with the meshes drawn over it
+  STEM_0.obj ...     one mesh per hand; metres, camera frame: x right, y down, z forward
+
+Per video, camera (until --frames or Ctrl-C) or recording, through the tracker:
+  STEM_000000.json ...  one per frame
+  STEM_overlay.mp4      the overlays as a clip
+  STEM_0.obj ...        one mesh per track, of its best frame (--every-mesh: of every frame,
+                        as STEM_000000_0.obj)
+  STEM_bag/             with --bag: a rosbag2 recording of /hand/hands, meshes, mask, camera_info
+                        and points, as the node would have published them
+
+A folder stands for the images and videos in it. What an earlier run wrote is no input; it is
+removed where the same stem is written again. Where two inputs have the same stem, the second is
+written as STEM_2, and so on. Exit code: 0 all done; 1 some inputs failed, the others are done;
+2 the request itself is wrong."""
+
+# Option -> setting of the configuration, where they have the same meaning.
+_SETTINGS = {
+    "profile": "model.profile",
+    "weights": "model.weights",
+    "hand_model": "model.hand_model",
+    "device": "model.device",
+    "backend": "model.backend",
+    "refine": "refinement.steps",
+    "box": "tracking.box",
+    "side": "tracking.side",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
+    add = parser.add_argument
+    inputs = "image, video, folder, /dev/video0, or rosbag2 recording (folder, .mcap, .db3)"
+    add("inputs", metavar="INPUT", nargs="+", type=Path, help=inputs)
+    add("--output", metavar="DIR", required=True, type=Path, help="where to write; made if missing")
+    add("--profile", choices=("lite", "full"), help="which networks (default: lite)")
+    add("--refine", metavar="N", type=int, help="refinement steps; 0 turns it off (default: 50)")
+    add("--box", metavar="x,y,w,h|full", help="where the hand is, in pixels (default: full)")
+    add("--side", choices=("auto", "left", "right"), help="which hand it is (default: auto)")
+    lens = "of the camera, in pixels; MODEL and k: distortion_model and D of raw images, as in ROS"
+    add("--intrinsics", metavar=FORM, help=lens)
+    add("--hand-model", metavar="FILE", help="MANO-format hand instead of the open one")
+    add("--weights", metavar="FILE", help="safetensors instead of the profile's own")
+    add("--device", help="torch device: auto, cpu, cuda ... (default: auto)")
+    add("--backend", choices=("auto", "tensorrt", "compiled", "eager"),
+        help="how the networks run (default: the fastest that dhpe export has built)")  # fmt: skip
+    add("--config", metavar="FILE", help="YAML settings; the options here override them")
+    add("--topic", default="", help="image topic of a recording (default: the busiest one)")
+    add("--frames", metavar="N", type=int, help="at most so many frames of each video or camera")
+    add("--bag", choices=("mcap", "sqlite3"), help="also write a recording of each sequence")
+    add("--every-mesh", action="store_true", help="write the mesh of every video frame")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from dhpe_ros.cli.prediction import Prediction
+
+    config = build_config(arguments)
+    intrinsics = _intrinsics(arguments.intrinsics)
+    if arguments.frames is not None and arguments.frames < 1:
+        raise CommandError(f"--frames must be >= 1, got {arguments.frames}")
+    prepare_output(arguments.output)
+    prediction = Prediction(
+        load_pipeline(config),
+        arguments.output,
+        intrinsics=intrinsics,
+        topic=arguments.topic,
+        frame_limit=arguments.frames,
+        every_mesh=arguments.every_mesh,
+        bag_storage=arguments.bag,
+    )
+    try:
+        prediction.run(arguments.inputs)
+    except OSError as error:
+        raise CommandError(f"cannot write to {arguments.output}: {one_line(error)}") from error
+    finally:
+        print(prediction.summary())
+    return 1 if prediction.tally.failed else 0
+
+
+def build_config(arguments: argparse.Namespace, settings: Mapping[str, str] = _SETTINGS) -> Config:
+    """The configuration file, if any, under the options. Raises ``CommandError``.
+
+    ``settings`` says of which options: option -> setting.
+    """
+    options = vars(arguments)
+    changes = {name: options[key] for key, name in settings.items() if options[key] is not None}
+    try:
+        base = Config.from_yaml(arguments.config) if arguments.config else Config()
+        return base.replace(changes)
+    except OSError as error:
+        raise CommandError(f"cannot read {arguments.config}: {error.strerror}") from error
+    except ValueError as error:
+        raise CommandError(one_line(error)) from error
+
+
+def _intrinsics(text: str | None) -> Intrinsics | None:
+    try:
+        return Intrinsics.parse(text) if text else None
+    except ValueError as error:
+        raise CommandError(f"--intrinsics: {one_line(error)}") from error
+
+
+def prepare_output(folder: Path) -> None:
+    """Make the folder and try to write in it. Raises ``CommandError``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise CommandError(f"cannot write to --output {folder}: {reason}") from error
+
+
+def load_pipeline(config: Config) -> HandPipeline:
+    """Networks and hand model. Raises ``CommandError`` for a bad file or device."""
+    from dhpe_ros.pipeline import HandPipeline
+
+    try:
+        return HandPipeline(config)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise CommandError(one_line(error)) from error

@@ -1,0 +1,181 @@
+"""What ``dhpe predict`` writes: names that never collide, JSON, overlays and meshes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from dhpe_ros.media.clips import shrunk
+from dhpe_ros.media.mesh_io import write_obj
+from dhpe_ros.rendering.overlay import draw_overlay
+from dhpe_ros.types import Hand, Side
+
+OVERLAY_SUFFIX = "_overlay.jpg"
+CLIP_SUFFIX = "_overlay.mp4"
+BAG_SUFFIX = "_bag"
+OVERLAY_QUALITY = 92
+
+_OBJ_COMMENT = "{side} hand of {name}\nmetres, camera optical frame: x right, y down, z forward"
+_OBJ_BEGINNINGS = tuple(f"# {side.name.lower()} hand of ".encode() for side in Side)
+_JSON_BEGINNING = b'{\n  "image": '
+_LONGEST_ADDITION = 24  # bytes that the name of an output has beyond its stem
+_JPEG_SIDE = 65_500  # pixels, at most
+
+
+class OutputNames:
+    """Gives every input a stem of its own, and keeps outputs from replacing inputs.
+
+    The folder must exist: it tells how long names may be.
+    """
+
+    def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
+        self._folder = folder.resolve()
+        self._inputs = {path.resolve() for path in inputs}
+        self._images: set[str] = set()
+        self._sequences: set[str] = set()
+
+    def claim(self, path: Path, *, is_sequence: bool) -> str:
+        """The input's stem, or ``<stem>_2``, ``<stem>_3`` ... where that is taken already."""
+        wanted = self._shortened(path.stem or path.name)
+        stem, number = wanted, 1
+        while self._is_taken(stem, is_sequence):
+            number += 1
+            stem = f"{wanted}_{number}"
+        (self._sequences if is_sequence else self._images).add(stem.casefold())
+        return stem
+
+    def _is_taken(self, stem: str, is_sequence: bool) -> bool:
+        key = stem.casefold()
+        if key in self._images or key in self._sequences:
+            return True
+        suffixes = (OVERLAY_SUFFIX, CLIP_SUFFIX, ".json", BAG_SUFFIX)
+        if any(self._folder / f"{stem}{suffix}" in self._inputs for suffix in suffixes):
+            return True
+        if is_sequence:
+            return any(sequence_of(image) == key for image in self._images)
+        return sequence_of(key) in self._sequences
+
+    def _shortened(self, stem: str) -> str:
+        most = os.pathconf(self._folder, "PC_NAME_MAX") - _LONGEST_ADDITION
+        while len(os.fsencode(stem)) > most:
+            stem = stem[:-1]
+        return stem
+
+
+def sequence_of(stem: str) -> str | None:
+    """``clip`` for ``clip_000012``: the video that would write this stem."""
+    match = re.fullmatch(r"(.+)_\d{6,}", stem)
+    return match[1] if match else None
+
+
+def is_own_output(path: Path) -> bool:
+    """Whether ``dhpe predict`` has written it: no input, also where it lies among the inputs."""
+    if path.suffix == ".json":
+        return _begins(path, _JSON_BEGINNING)
+    if path.suffix == ".obj":
+        return _begins(path, _OBJ_BEGINNINGS)
+    for suffix in (OVERLAY_SUFFIX, CLIP_SUFFIX, BAG_SUFFIX):
+        if path.name.endswith(suffix):
+            stem = path.name.removesuffix(suffix)
+            results = (path.with_name(f"{stem}{rest}") for rest in (".json", f"_{0:06d}.json"))
+            return any(_begins(result, _JSON_BEGINNING) for result in results)
+    return False
+
+
+def remove_results(folder: Path, stem: str, *, is_sequence: bool) -> None:
+    """Remove what an earlier run wrote for this stem: it may have found more hands or frames."""
+    _remove_meshes(folder, stem)
+    if not is_sequence:
+        _remove_own(folder / f"{stem}{OVERLAY_SUFFIX}")
+        _remove_own(folder / f"{stem}.json")
+        return
+    _remove_own(folder / f"{stem}{CLIP_SUFFIX}")
+    frame_stems = (f"{stem}_{index:06d}" for index in itertools.count())
+    while _remove_own(folder / f"{(frame_stem := next(frame_stems))}.json"):
+        _remove_meshes(folder, frame_stem)
+
+
+def _remove_meshes(folder: Path, stem: str) -> None:
+    meshes = (folder / f"{stem}_{k}.obj" for k in itertools.count())
+    while _remove_own(next(meshes)):
+        pass
+
+
+def _remove_own(path: Path) -> bool:
+    """Whether it was there and written by ``dhpe predict``; then it is no more."""
+    if not (path.is_file() and is_own_output(path)):
+        return False
+    path.unlink()
+    return True
+
+
+def _begins(path: Path, beginning: bytes | tuple[bytes, ...]) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(40).startswith(beginning)
+
+
+def hand_as_mapping(hand: Hand) -> dict[str, Any]:
+    """One hand as in the JSON; pixels, metres in the camera's optical frame."""
+    return {
+        "side": hand.side.name.lower(),
+        "score": _rounded(hand.score, 4),
+        "box_px": _rounded(hand.box.as_array(), 2),
+        "joints_px": _rounded(hand.joints_px, 3),
+        "joints_m": _rounded(hand.joints_m, 6),
+        "parameters": _rounded(hand.parameters, 6),
+        "metric": bool(hand.metric),
+        "scale": hand.scale.name.lower(),
+        "residual_px": [
+            _rounded(hand.refinement.residual_before_px, 3),
+            _rounded(hand.refinement.residual_after_px, 3),
+        ],
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Readable JSON with one line per number list."""
+    text = json.dumps(content, indent=2, allow_nan=False)
+    numbers = re.compile(r"\[[\s\d.,eE+-]+\]")
+    path.write_text(numbers.sub(lambda match: " ".join(match[0].split()), text) + "\n", "utf-8")
+
+
+def write_overlay(path: Path, image: np.ndarray, hands: list[Hand]) -> np.ndarray:
+    """Draw and write; returns the ``(H, W, 3)`` uint8 RGB drawing. Raises ``OSError``."""
+    overlay = draw_overlay(image, hands)
+    write_image(path, overlay)
+    return overlay
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write ``(H, W, 3)`` uint8 RGB by the file's suffix, shrunk to what a JPEG can hold.
+
+    Raises ``OSError``.
+    """
+    image = shrunk(image, _JPEG_SIDE / max(image.shape))
+    quality = [cv2.IMWRITE_JPEG_QUALITY, OVERLAY_QUALITY] if path.suffix == ".jpg" else []
+    encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)[1]
+    path.write_bytes(encoded.tobytes())
+
+
+def write_mesh(path: Path, hand: Hand, name: str) -> None:
+    """The hand's surface as OBJ. Raises ``OSError``."""
+    comment = _OBJ_COMMENT.format(side=hand.side.name.lower(), name=name)
+    write_obj(path, hand.vertices_m, hand.triangles, hand.normals, comment)
+
+
+def _rounded(values: Any, digits: int) -> Any:
+    """Plain Python numbers; ``None`` where a number is not finite, which JSON cannot say."""
+    rounded = np.round(np.asarray(values, np.float64), digits)
+    if np.isfinite(rounded).all():
+        return rounded.tolist()
+    return np.where(np.isfinite(rounded), rounded, None).tolist()

@@ -1,0 +1,1 @@
+"""Finds hands in whole pictures: the localiser and the search."""

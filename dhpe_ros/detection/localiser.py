@@ -1,0 +1,122 @@
+"""Finds all hands in a whole picture: boxes of where their joints will be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dhpe_ros.detection.network import STRIDE, LocaliserNetwork
+from dhpe_ros.networks.fusion import fuse_batch_norms
+from dhpe_ros.networks.imagenet import IMAGENET_MEAN
+from dhpe_ros.networks.weights import load_localiser
+from dhpe_ros.types import Box
+
+SIZE = 288, 352  # rows and columns of what the network sees
+Locate = Callable[[Tensor], Tensor]  # (1, 3, *SIZE) uint8 to what `LocaliserNetwork` answers
+_GREY = tuple(round(255 * value) for value in IMAGENET_MEAN)  # beside a picture
+_SAME_HAND_OVERLAP = 0.4  # intersection over union, beyond which the weaker of two boxes goes
+_MOST = 16  # hands in a picture
+
+
+@dataclass(frozen=True)
+class FoundHand:
+    """A box and how sure the localiser is of it."""
+
+    box: Box  # of the joints, image pixels
+    score: float  # 0..1
+
+
+class HandLocaliser:
+    """The trained network, however it is run, ready for pictures of any size."""
+
+    def __init__(self, locate: Locate, device: torch.device) -> None:
+        self._locate = locate
+        self._device = device
+
+    @staticmethod
+    def load(path: Path, device: torch.device) -> HandLocaliser:
+        """By torch. ``FileNotFoundError`` or ``ValueError`` name the file and the remedy."""
+        network = load_fused(path, device)
+        return HandLocaliser(lambda pictures: network(network.normalised(pictures)), device)
+
+    def find(self, image: np.ndarray, min_score: float) -> list[FoundHand]:
+        """The hands in ``(H, W, 3)`` uint8 RGB, surest first; none scores below ``min_score``.
+
+        What the network says of the picture and of its mirror image is averaged: what it takes for
+        a hand by mistake it seldom does twice (weights/localiser.md).
+        """
+        return self._found(image, min_score, mirror=True)
+
+    def glance(self, image: np.ndarray, min_score: float) -> list[FoundHand]:
+        """As ``find``, without the mirror: in half the time, with more boxes beside hands."""
+        return self._found(image, min_score, mirror=False)
+
+    @torch.no_grad()
+    def _found(self, image: np.ndarray, min_score: float, mirror: bool) -> list[FoundHand]:
+        small, scale = shrunk(image)
+        picture = torch.from_numpy(small).to(self._device)[None].permute(0, 3, 1, 2)
+        (answer,) = self._locate(picture)
+        if mirror:
+            answer = (answer + _mirrored(self._locate(picture.flip(3))[0])) / 2
+        found = _peaks(answer.float().cpu(), min_score)
+        return _apart([FoundHand(Box(*((v / scale) for v in box)), score) for box, score in found])
+
+
+def load_fused(path: str | Path, device: torch.device) -> LocaliserNetwork:
+    """The network of a file, ready to run. Errors as of ``load_localiser``."""
+    network = load_localiser(path).eval().requires_grad_(False)
+    fuse_batch_norms(network)
+    return network.to(device, memory_format=torch.channels_last)
+
+
+def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """The picture as the network wants it, grey to the right of it and below, and its scale."""
+    sides = image.shape[:2]
+    scale = min(most / side for most, side in zip(SIZE, sides, strict=True))
+    height, width = (max(1, round(side * scale)) for side in sides)
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    seen = np.empty((*SIZE, 3), np.uint8)
+    seen[...] = _GREY
+    seen[:height, :width] = cv2.resize(image, (width, height), interpolation=way)
+    return seen, scale
+
+
+def _mirrored(answer: Tensor) -> Tensor:
+    """What a network that answers ``(5, H, W)`` to a picture should answer to its mirror image."""
+    flipped = answer.flip(2)
+    flipped[1] = -flipped[1]  # offset to the right
+    return flipped
+
+
+def _peaks(answer: Tensor, min_score: float) -> list[tuple[tuple[float, ...], float]]:
+    """Boxes ``x, y, width, height`` in the network's pixels, and scores, of ``(5, H, W)``."""
+    scores = answer[0].sigmoid()
+    highest = functional.max_pool2d(scores[None], 3, 1, 1)[0]
+    rows, columns = ((scores == highest) & (scores >= min_score)).nonzero(as_tuple=True)
+    boxes = decode(answer[1:, rows, columns], rows, columns)
+    best = scores[rows, columns].argsort(descending=True)[:_MOST].tolist()
+    return [(tuple(boxes[k].tolist()), float(scores[rows[k], columns[k]])) for k in best]
+
+
+def decode(numbers: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``(N, 4)`` boxes, x, y, width and height in pixels, from what ``N`` cells say, ``(4, N)``."""
+    across, down, width, height = numbers
+    width, height = (STRIDE * side.clamp(-5, 5).exp() for side in (width, height))
+    x, y = STRIDE * (columns + 0.5 + across), STRIDE * (rows + 0.5 + down)
+    return torch.stack((x - width / 2, y - height / 2, width, height), 1)
+
+
+def _apart(hands: list[FoundHand]) -> list[FoundHand]:
+    """Of those that overlap much, the surest; they come surest first."""
+    kept: list[FoundHand] = []
+    for hand in hands:
+        if all(hand.box.overlap(other.box) < _SAME_HAND_OVERLAP for other in kept):
+            kept.append(hand)
+    return kept

@@ -1,0 +1,169 @@
+"""Looks for hands in an image nobody has boxes for.
+
+The localiser says where hands may be; the evidence networks look there, and the crops are moved
+onto the joints seen in them and judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from dhpe_ros.config import TrackingConfig
+from dhpe_ros.detection.localiser import FoundHand
+from dhpe_ros.geometry.crop import Crop, crop_image
+from dhpe_ros.networks.evidence import Evidence
+from dhpe_ros.types import Box, Side, SideSource, Target
+
+See = Callable[[Sequence[Crop]], Evidence]
+Localise = Callable[[np.ndarray, float], Sequence[FoundHand]]  # image and least score, best first
+
+SURE_FACTOR = 1.45  # of min_score, for a hand to be followed at once, or beside others
+_ZOOMS = 2  # times that a window is moved onto the joints seen in it
+_HOPELESS = 0.25  # of min_score: what scores less is not looked at again
+_SAME_HAND = 0.3  # of a crop's side: nearer, two crops of about one size are of one hand
+_SAME_SIZE = 1.6  # and no more apart in size
+
+
+class HandSearch:
+    """Finds hands where ``localise`` says, with what ``see`` makes of crops.
+
+    Boxes are moved onto the hands and judged, so they may be rough, and wrong ones do no harm.
+    Beside hands that are followed, whose frames should not wait, ``glance`` says where.
+    """
+
+    def __init__(self, see: See, localise: Localise, glance: Localise | None = None) -> None:
+        self._see = see
+        self._localise = localise
+        self._glance = glance or localise
+
+    def within(
+        self, image: np.ndarray, areas: Sequence[Target], config: TrackingConfig
+    ) -> list[Target]:
+        """The hand in each area's box, if any, the most prominent first.
+
+        With sides decided and boxes moved onto the hands.
+        """
+        return _by_prominence(self._zoom(image, areas, config), config.min_score)
+
+    def everywhere(self, image: np.ndarray, config: TrackingConfig) -> list[Target]:
+        """The hands in ``image``, the most prominent first; the others must be sure ones."""
+        found = self._zoom(image, self._likely(image, self._localise, config), config)
+        ranked = _ranked(found, config.min_score)
+        sure = _ranked(found, sure_score(config))
+        return (ranked[:1] + [t for t in sure if t not in ranked[:1]])[: config.max_hands]
+
+    def elsewhere(
+        self,
+        image: np.ndarray,
+        known: Sequence[Box],
+        config: TrackingConfig,
+        likely: Sequence[Box] = (),
+    ) -> list[Target]:
+        """Hands beside those in the ``known`` boxes: sure ones, the most prominent first.
+
+        Also looked for in the ``likely`` boxes.
+        """
+        new = _beside(known, self._likely(image, self._glance, config))
+        areas = [*(Target(box) for box in likely), *new]
+        return _beside(known, _ranked(self._zoom(image, areas, config), sure_score(config)))
+
+    def _likely(
+        self, image: np.ndarray, localise: Localise, config: TrackingConfig
+    ) -> list[Target]:
+        """Where the localiser says, as large as a crop is."""
+        found = localise(image, config.localiser_min_score)
+        return [Target(hand.box.squared(config.crop_scale)) for hand in found]
+
+    def _zoom(
+        self, image: np.ndarray, areas: Sequence[Target], config: TrackingConfig
+    ) -> list[tuple[float, Target]]:
+        """Move areas onto the joints seen in them: the scores there, and the targets.
+
+        Without those that show no hand at all.
+        """
+        targets = list(areas)
+        for _ in range(_ZOOMS):
+            targets = self._moved(image, targets, config)
+        if not targets:
+            return []
+        crops = [crop_image(image, t.box, mirrored=t.side is Side.LEFT) for t in targets]
+        return list(zip(self._see(crops).score.tolist(), targets, strict=True))
+
+    def _moved(
+        self, image: np.ndarray, targets: Sequence[Target], config: TrackingConfig
+    ) -> list[Target]:
+        if not targets:
+            return []
+        told = [told_side(target, config) for target in targets]
+        views = [
+            (row, side)
+            for row, t in enumerate(told)
+            for side in ((t,) if t is not None else (Side.RIGHT, Side.LEFT))
+        ]
+        crops = [crop_image(image, targets[row].box, side is Side.LEFT) for row, side in views]
+        evidence = self._see(crops)
+        moved = []
+        for row, target in enumerate(targets):
+            # A right hand and a left one in the mirror look alike: the side is where the crop
+            # looks more like a right hand than its mirror image does.
+            own = [index for index, view in enumerate(views) if view[0] == row]
+            best = own[int(evidence.right[own].argmax())]
+            if evidence.score[own].max() < _HOPELESS * config.min_score:
+                continue
+            joints_px = crops[best].to_image(evidence.joints[best].cpu().numpy())
+            box, side = joints_box(joints_px, config), views[best][1]
+            source = SideSource.FOUND if told[row] is None else SideSource.TOLD
+            moved.append(replace(target, box=box, side=side, side_source=source))
+        return moved
+
+
+def prominence(score: float, box: Box) -> float:
+    """What makes one hand the hand: being sure, and being near, that is large in the image."""
+    return score * box.width**0.5
+
+
+def sure_score(config: TrackingConfig) -> float:
+    """The score from which a hand needs nobody to vouch for it."""
+    return min(SURE_FACTOR * config.min_score, 1.0)
+
+
+def same_place(one: Box, other: Box) -> bool:
+    """Whether two crops are of one hand, by where they are and how large."""
+    across, down = np.subtract(one.center, other.center)
+    large, small = max(one.width, other.width), min(one.width, other.width)
+    return float(np.hypot(across, down)) < _SAME_HAND * large and large < _SAME_SIZE * small
+
+
+def told_side(target: Target, config: TrackingConfig) -> Side | None:
+    """The side that somebody vouches for: the configuration, or whoever made the target."""
+    if config.side != "auto":
+        return Side[config.side.upper()]
+    return target.side if target.side_source is SideSource.TOLD else None
+
+
+def joints_box(joints_px: np.ndarray, config: TrackingConfig) -> Box:
+    """The square crop about ``(21, 2)`` joints."""
+    return Box.around(joints_px).squared(config.crop_scale)
+
+
+def _beside(known: Sequence[Box], targets: Sequence[Target]) -> list[Target]:
+    """The targets that are no known hand."""
+    return [t for t in targets if not any(same_place(t.box, box) for box in known)]
+
+
+def _ranked(found: Sequence[tuple[float, Target]], at_least: float) -> list[Target]:
+    """The targets with that score, the most prominent first, each hand once."""
+    targets: list[Target] = []
+    for target in _by_prominence(found, at_least):
+        if not any(same_place(target.box, t.box) for t in targets):
+            targets.append(target)
+    return targets
+
+
+def _by_prominence(found: Sequence[tuple[float, Target]], at_least: float) -> list[Target]:
+    """The targets with that score, the most prominent first."""
+    found = sorted(found, key=lambda one: -prominence(one[0], one[1].box))
+    return [target for score, target in found if score >= at_least]

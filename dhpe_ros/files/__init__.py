@@ -1,0 +1,1 @@
+"""Finds the files that ship, and reads those of others within bounds."""

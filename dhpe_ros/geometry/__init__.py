@@ -1,0 +1,1 @@
+"""Cameras and lenses, crops, and the lift to the camera's frame."""

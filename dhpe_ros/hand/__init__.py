@@ -1,0 +1,1 @@
+"""The MANO-format hand: file, model, parameters, pose prior and projection."""

@@ -1,0 +1,80 @@
+"""The compiled hand layer as a function of torch's autograd, and when it may stand in for torch."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from dhpe_ros.hand.kernels import numba_hand
+
+if TYPE_CHECKING:
+    from dhpe_ros.hand.model import HandModel
+
+_HAS_TRITON = find_spec("triton") is not None
+
+
+def is_fit_for(*tensors: Tensor) -> bool:
+    """Whether the kernels may compute this call: plain tensors of one type on one device that has
+    kernels (a CPU; with Triton, a CUDA device), nobody tracing.
+
+    Compilers, exporters and the transforms of ``torch.func`` need torch's own operations.
+    """
+    kind, device = tensors[0].dtype, tensors[0].device
+    return (
+        not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and not _is_transformed()
+        and kind in (torch.float32, torch.float64)
+        and (device.type == "cpu" or (device.type == "cuda" and _HAS_TRITON))
+        and all(type(t) is Tensor and t.dtype == kind and t.device == device for t in tensors)
+    )
+
+
+def _is_transformed() -> bool:
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def kernels_for(device: torch.device) -> ModuleType:
+    """``numba_hand`` or ``triton_hand``: modules with the same two functions."""
+    if device.type == "cpu":
+        return numba_hand
+    from dhpe_ros.hand.kernels import triton_hand  # Triton is imported by those who need it
+
+    return triton_hand
+
+
+class PosedHand(torch.autograd.Function):
+    """``HandModel.reference`` by the kernels; second derivatives go through ``reference``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, pose: Tensor, shape: Tensor, frame: Tensor, layer: HandModel
+    ) -> tuple[Tensor, Tensor]:
+        inputs = pose.contiguous(), shape.contiguous(), frame.contiguous()
+        vertices, joints, kept = kernels_for(pose.device).pose_hands(layer, *inputs)
+        ctx.save_for_backward(pose, shape, frame, *kept)
+        ctx.layer = layer
+        return vertices, joints
+
+    @staticmethod
+    def backward(ctx: Any, *pull: Tensor) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        inputs, kept = saved[:3], saved[3:]
+        if torch.is_grad_enabled() or _is_transformed():  # somebody wants gradients of gradients
+            return *_differentiable_gradients(ctx, inputs, pull), None
+        inputs, pull = [t.contiguous() for t in inputs], [t.contiguous() for t in pull]
+        return *kernels_for(inputs[0].device).pull_back(ctx.layer, inputs, kept, pull), None
+
+
+def _differentiable_gradients(
+    ctx: Any, inputs: tuple[Tensor, ...], pull: tuple[Tensor, ...]
+) -> list[Tensor | None]:
+    wanted = [t for t, needed in zip(inputs, ctx.needs_input_grad, strict=False) if needed]
+    hand = ctx.layer.reference(*inputs)
+    found = iter(torch.autograd.grad(hand, wanted, pull, create_graph=True))
+    return [next(found) if needed else None for needed in ctx.needs_input_grad[:3]]

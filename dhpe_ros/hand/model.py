@@ -1,0 +1,180 @@
+"""The MANO-format hand layer: pose and shape to a mesh and its skeleton (docs/method.md).
+
+Romero, Tzionas, Black, *Embodied Hands*, SIGGRAPH Asia 2017, for the format and the formulas.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dhpe_ros.hand.kernels import compiled_hand
+from dhpe_ros.hand.kernels.hand_kernels import TINY
+from dhpe_ros.hand.mano_file import BONE_COUNT, VERTEX_COUNT, read_mano_file
+from dhpe_ros.types import JOINT_COUNT
+
+# MANO's 16 joints and 5 tips (thumb, index, middle, ring, little) in OpenPose's order.
+OPENPOSE_FROM_MANO = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
+
+
+class HandModel(nn.Module):
+    """A right hand; everything in metres, in MANO's frame (fingers -x, palm -y, thumb +z)."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Load the open hand or a MANO file; errors as in ``read_mano_file``."""
+        super().__init__()
+        file = read_mano_file(path)
+        arrays = {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in file.arrays.items()}
+        # Coordinate by coordinate, as the skinning wants it.
+        self.register_buffer("template", arrays["v_template"].T.contiguous())  # (3, 778)
+        self.register_buffer("triangles", arrays["f"])
+        blend_shapes = torch.cat((arrays["shapedirs"], arrays["posedirs"]), 2)
+        # (3 * 778, 10 + 135)
+        self.register_buffer("blend_shapes", blend_shapes.transpose(0, 1).reshape(-1, 145))
+        self.register_buffer("bone_weights", arrays["weights"].T.contiguous())  # (16, 778)
+        self.register_buffer("hands_components", arrays["hands_components"])
+        self.register_buffer("hands_mean", arrays["hands_mean"])
+        # Joints are linear in the vertices, so at rest they are linear in the shape.
+        regressor = arrays["J_regressor"]
+        self.register_buffer("joint_template", regressor @ arrays["v_template"])
+        self.register_buffer(
+            "jointdirs", torch.einsum("jv,vcs->jcs", regressor, arrays["shapedirs"])
+        )
+        # Where bones turn and fingers end, and where people see joints (open_hand/landmarks.py).
+        self.register_buffer("pivot_regressor", _pivot_regressor(regressor, file.tips))
+        landmarks = file.extras.get("landmarks", np.eye(JOINT_COUNT))
+        landmarks = torch.from_numpy(np.asarray(landmarks, np.float32))
+        self.register_buffer("skeleton_regressor", landmarks @ self.pivot_regressor)
+        self.register_buffer("identity", torch.eye(4, dtype=torch.float32))
+        # MANO has no statistics of its pose components; half a radian is a wide guess.
+        theta_std = file.extras.get("theta_std", np.full(45, 0.5))
+        self.register_buffer("theta_std", torch.from_numpy(np.asarray(theta_std, np.float32)))
+        self.extras = file.extras
+        self._file = file
+
+    def save(self, path: str | Path) -> None:
+        """Write an ``.npz`` in this project's format, which needs no pickle to be read."""
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as target:
+            extras = self._file.extras
+            np.savez_compressed(target, **self._file.arrays, tips=self._file.tips, **extras)
+        partial.replace(path)
+
+    def pose_from_theta(self, theta: Tensor) -> Tensor:
+        """``(B, 45)`` pose components to ``(B, 15, 3)`` axis-angle rotations."""
+        return (theta @ self.hands_components + self.hands_mean).reshape(-1, BONE_COUNT - 1, 3)
+
+    def theta_from_pose(self, pose: Tensor) -> Tensor:
+        """Inverse of ``pose_from_theta``; the components are orthonormal."""
+        return (pose.reshape(-1, 45) - self.hands_mean) @ self.hands_components.T
+
+    def forward(self, pose: Tensor, shape: Tensor) -> Tensor:
+        """``(B, 15, 3)`` axis-angle and ``(B, 10)`` shape to ``(B, 778, 3)``, the wrist fixed."""
+        return self.pose_hand(pose, shape, self.identity[:3].expand(pose.shape[0], 3, 4))[0]
+
+    def pose_hand(self, pose: Tensor, shape: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Mesh and skeleton, ``(B, 778, 3)`` and ``(B, 21, 3)``.
+
+        ``frame`` ``(B, 3, 4)`` is an affine map ``[A | b]`` that moves what ``forward`` returns.
+        """
+        if compiled_hand.is_fit_for(pose, shape, frame, self.template):
+            return compiled_hand.PosedHand.apply(pose, shape, frame, self)
+        return self.reference(pose, shape, frame)
+
+    def reference(self, pose: Tensor, shape: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``pose_hand`` computes, in plain torch: for export and tracing, as its oracle."""
+        turns = rotation_from_axis_angle(pose)
+        joints = functional.linear(
+            shape, self.jointdirs[1:].flatten(0, 1), self.joint_template[1:].flatten()
+        )
+        bend = (turns - self.identity[:3, :3]).flatten(1)
+        offsets = functional.linear(torch.cat((shape, bend), 1), self.blend_shapes)
+        v_posed = self.template + offsets.unflatten(1, (3, VERTEX_COUNT))
+        joints = joints.unflatten(1, (BONE_COUNT - 1, 3, 1))
+        chain = bone_transforms(turns, joints, frame, self.identity[3:])
+        # Linear blend skinning with vertices last: no product of tiny matrices.
+        blended = (chain.flatten(2).mT @ self.bone_weights).unflatten(1, (3, 4))
+        homogeneous = torch.cat((v_posed, torch.ones_like(v_posed[:, :1])), 1)
+        moved = (blended * homogeneous[:, None]).sum(2)
+        return moved.mT, functional.linear(moved, self.skeleton_regressor).mT
+
+    @property
+    def v_template(self) -> Tensor:
+        """``(778, 3)``: the hand at rest."""
+        return self.template.T
+
+    @property
+    def weights(self) -> Tensor:
+        """``(778, 16)``: how much each bone moves each vertex."""
+        return self.bone_weights.T
+
+    def skeleton(self, vertices: Tensor) -> Tensor:
+        """``(B, 778, 3)`` posed vertices to ``(B, 21, 3)`` joints, OpenPose's order."""
+        return linear_over_vertices(vertices, self.skeleton_regressor)
+
+    def pivots(self, vertices: Tensor) -> Tensor:
+        """Likewise, but the centres that the bones turn about, and the last vertex of each finger.
+
+        The same as ``skeleton`` for a MANO file, which has no landmarks of its own.
+        """
+        return linear_over_vertices(vertices, self.pivot_regressor)
+
+
+def bone_transforms(turns: Tensor, joints: Tensor, frame: Tensor, last_row: Tensor) -> Tensor:
+    """Rest-to-posed transform of each bone, ``(B, 16, 3, 4)``.
+
+    A bone turns space about its joint at rest, so what a vertex undergoes is the plain product of
+    the bones above it. Each finger is three bones in a row: three batched products.
+
+    Args:
+        turns: ``(B, 15, 3, 3)``, each bone's rotation against the one before it.
+        joints: ``(B, 15, 3, 1)``, at rest.
+        frame: ``(B, 3, 4)``, of the wrist.
+        last_row: ``(1, 4)``, 0 0 0 1.
+    """
+    about_joint = torch.cat((turns, joints - turns @ joints), 3)
+    last_row = last_row.expand(*turns.shape[:2], 1, 4)
+    first, second, third = torch.cat((about_joint, last_row), 2).unflatten(1, (5, 3)).unbind(2)
+    wrist = frame[:, None]
+    first = wrist @ first
+    second = first @ second
+    third = second @ third
+    return torch.cat((wrist, torch.stack((first, second, third), 2).flatten(1, 2)), 1)
+
+
+def linear_over_vertices(vertices: Tensor, matrix: Tensor) -> Tensor:
+    """``(B, V, 3)`` and ``(N, V)`` to ``(B, N, 3)``, as one product for the whole batch."""
+    return functional.linear(vertices.mT.contiguous(), matrix).mT
+
+
+def _pivot_regressor(joint_regressor: Tensor, tips: np.ndarray) -> Tensor:
+    """``(21, 778)``: the 16 joint rows and five one-hot tips, in OpenPose's order."""
+    one_hot = joint_regressor.new_zeros(5, VERTEX_COUNT)
+    one_hot[torch.arange(5), torch.from_numpy(np.asarray(tips, np.int64))] = 1.0
+    return torch.cat((joint_regressor, one_hot))[list(OPENPOSE_FROM_MANO)]
+
+
+def rotation_from_axis_angle(vector: Tensor) -> Tensor:
+    """``(..., 3)`` to ``(..., 3, 3)``; smooth and finite at zero and, by way of the half angle,
+    as exact for small angles as for others."""
+    angle = ((vector * vector).sum(-1, keepdim=True) + TINY).sqrt()
+    half = 0.5 * angle
+    return _rotation_from_unit_quaternion(half.cos(), vector * (half.sin() / angle))
+
+
+def rotation_from_quaternion(quaternion: Tensor) -> Tensor:
+    """``(..., 4)`` w x y z, of any length, to ``(..., 3, 3)``; below 1e-6 it nears the identity."""
+    unit = functional.normalize(quaternion, dim=-1, eps=1e-6)
+    return _rotation_from_unit_quaternion(*unit.split((1, 3), -1))
+
+
+def _rotation_from_unit_quaternion(w: Tensor, axis: Tensor) -> Tensor:
+    """``(..., 1)`` and ``(..., 3)`` to ``I + 2 w [u] + 2 [u]^2``."""
+    identity = torch.eye(3, dtype=axis.dtype, device=axis.device).expand(*axis.shape, 3)
+    cross = torch.linalg.cross(identity, axis[..., None, :])  # row i: e_i x u
+    return torch.add(identity, cross @ (w[..., None] * identity + cross), alpha=2)

@@ -1,0 +1,386 @@
+"""Which poses are a hand's: a penalty on poses that are not, and random poses that are.
+
+Three terms, each batched, differentiable, finite everywhere and free of synchronisation, so that
+training, refinement and a CUDA graph can use them:
+
+* ``gaussian``: the pose components in standard deviations;
+* ``beyond_limits``: anatomical angles outside of what joints allow;
+* ``penetration``: fingers through the palm or through each other, with the hand as spheres.
+
+Anatomy speaks in three angles per joint, relative to the flat open rest hand: flexion (closes the
+hand), abduction (fingers: towards the thumb; thumb: out of the palm's plane) and twist about the
+bone. A joint turns by ``R = R_flexion @ R_abduction @ R_twist`` about the axes of ``pose_axes``.
+
+The open hand brings axes, limits and standard deviations. A MANO file has none: its axes follow
+from its skeleton, the limits are the open hand's, and ``HandModel`` guesses the deviations.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dhpe_ros.hand.model import OPENPOSE_FROM_MANO, HandModel, rotation_from_axis_angle
+
+FINGERS = {"index": 0, "middle": 3, "little": 6, "ring": 9, "thumb": 12}
+"""First joint of each finger among the 15 of a pose."""
+
+TIP_ORDER = ("thumb", "index", "middle", "ring", "little")
+"""Of the hand model's ``tips``."""
+
+_KNUCKLE_DEG = {  # flexion and abduction of the four MCP joints
+    "index": ((-20, 88), (-8, 20)),
+    "middle": ((-20, 90), (-10, 10)),
+    "ring": ((-20, 90), (-14, 6)),
+    "little": ((-22, 90), (-24, 10)),
+}
+_THUMB_HINGE = (0.50, -0.855, -0.13)
+"""Turning about it flexes the thumb; model frame, from the bent rest thumb of Anny's mean hand."""
+
+LIMITS_WEIGHT = 30.0  # ten degrees too far cost about as much as one standard deviation everywhere
+CM_PER_M = 100.0
+_STEP = 1e-2  # of a difference of single precision numbers, where 1e-4 of it is good enough
+_GIVE_M = 1.3e-3
+"""Soft skin: spheres may overlap by this much."""
+
+
+def pose_limits() -> np.ndarray:
+    """Lowest and highest angle of each joint, relative to the rest hand.
+
+    Ranges follow goniometry as clinics teach it (AAOS joint motion: finger MCP 90, PIP 100, DIP 80,
+    thumb MCP 50, IP 80 degrees), a little narrowed where full range in every joint at once would
+    push a finger through the palm.
+
+    Returns:
+        (15, 3, 2) radians: joint, (flexion, abduction, twist), (lower, upper).
+    """
+    limits = np.zeros((15, 3, 2))
+    for finger, (flexion, abduction) in _KNUCKLE_DEG.items():
+        first = FINGERS[finger]
+        limits[first] = [flexion, abduction, (-8, 8)]
+        limits[first + 1] = [(0, 105), (-3, 3), (-3, 3)]
+        limits[first + 2] = [(-5, 80), (-3, 3), (-3, 3)]
+    thumb = FINGERS["thumb"]
+    limits[thumb] = [(-20, 35), (-22, 38), (-15, 35)]
+    limits[thumb + 1] = [(-10, 55), (-8, 8), (-6, 10)]
+    limits[thumb + 2] = [(-15, 80), (-3, 3), (-3, 3)]
+    return np.radians(limits)
+
+
+def pose_axes(
+    joints: np.ndarray, tips: np.ndarray, thumb_hinge: np.ndarray | None = None
+) -> np.ndarray:
+    """(15, 3, 3): for each joint the unit axes of flexion, abduction and twist in the model frame.
+
+    Twist points along the bone to the tip, positive flexion closes the fist, positive abduction
+    turns a finger towards the thumb and lifts the thumb out of the palm; right-handed triples.
+
+    Args:
+        joints: (16, 3) of the flat rest hand in MANO's frame. tips: (5, 3), thumb to little finger.
+        thumb_hinge: (3,) roughly the thumb's axis of flexion; the open hand's if not given.
+    """
+    axes = np.empty((15, 3, 3))
+    for finger, first in FINGERS.items():
+        tip = tips[TIP_ORDER.index(finger)]
+        points = np.concatenate([joints[first + 1 : first + 4], tip[None]])
+        hinge = np.array([0.0, 0.0, 1.0])
+        if finger == "thumb":
+            hinge = np.asarray(_THUMB_HINGE if thumb_hinge is None else thumb_hinge)
+        for k in range(3):
+            twist = _unit(points[k + 1] - points[k])
+            flexion = _unit(hinge - (hinge @ twist) * twist)
+            axes[first + k] = [flexion, np.cross(twist, flexion), twist]
+    return axes
+
+
+class PoseSpace(nn.Module):
+    """The poses of one hand model; its mean shape stands for all shapes."""
+
+    def __init__(self, model: HandModel) -> None:
+        super().__init__()
+        skin, joints, tips = _rest_hand(model)
+        axes = model.extras.get("pose_axes", pose_axes(joints, tips))
+        limits = model.extras.get("pose_limits", pose_limits())
+        centers, radii, bones = _spheres(skin, joints, tips)
+        offsets = joints[1:] - joints[[0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14]]
+        buffers = {
+            "components": model.hands_components,
+            "mean": model.hands_mean,
+            "theta_std": model.theta_std,
+            "axes": axes,
+            "lower": np.asarray(limits)[..., 0],
+            "upper": np.asarray(limits)[..., 1],
+            "offsets": offsets.reshape(5, 3, 3),
+            "wrist": joints[0],
+            "centers": centers - joints[bones],
+            "reach": _reach(centers, radii, bones),
+        }
+        for name, value in buffers.items():
+            self.register_buffer(name, torch.as_tensor(value).detach().float(), persistent=False)
+        self.register_buffer("bones", torch.from_numpy(bones), persistent=False)
+        self.to(model.hands_mean.device)
+
+    def forward(self, theta: Tensor) -> Tensor:
+        """``(B, 45)`` pose components to ``(B,)``: about 1 for an ordinary hand, more for others.
+
+        ``gaussian``, ``beyond_limits`` (ten degrees too far in one angle add 1) and ``penetration``
+        (1 cm of overlap of one pair of spheres adds 1).
+        """
+        pose = self.pose_from_theta(theta)
+        beyond = LIMITS_WEIGHT * self.beyond_limits(pose)
+        return self.gaussian(theta) + beyond + self.penetration(pose)
+
+    def pose_from_theta(self, theta: Tensor) -> Tensor:
+        """``(B, 45)`` to ``(B, 15, 3)`` axis-angle, as the hand model's."""
+        return (theta @ self.components + self.mean).reshape(-1, 15, 3)
+
+    def gaussian(self, theta: Tensor) -> Tensor:
+        """``(B, 45)`` to ``(B,)``: mean squared deviation in standard deviations (Mahalanobis)."""
+        return ((theta / self.theta_std) ** 2).mean(1)
+
+    def beyond_limits(self, pose: Tensor) -> Tensor:
+        """``(B, 15, 3)`` axis-angle to ``(B,)``: squared radians beyond the limits, summed."""
+        angles = self.angles(pose)
+        return ((angles - angles.clamp(self.lower, self.upper)) ** 2).sum((1, 2))
+
+    def penetration(self, pose: Tensor) -> Tensor:
+        """``(B, 15, 3)`` axis-angle to ``(B,)``: squared overlap of spheres in cm^2, summed."""
+        return ((CM_PER_M * self._overlaps(pose)) ** 2).sum((1, 2)) / 2  # each pair comes twice
+
+    def curvature(self, theta: Tensor) -> Tensor:
+        """``(B, 45)`` to ``(B, 45, 45)``: second derivatives of ``forward``, none below zero.
+
+        Gauss-Newton's, of ``gaussian`` and ``penetration``. With that of ``beyond_limits`` the
+        refinement ends no lower and no sooner (docs/refinement.md).
+        """
+        pose = self.pose_from_theta(theta)
+        slopes = self._slopes(theta)
+        away = self._centers(pose)
+        away = away[:, :, None] - away[:, None]
+        distance = (away**2).sum(-1).clamp(min=1e-9).sqrt()
+        close = (distance < self.reach).triu(1)
+        way = away / distance[..., None] * close[..., None]
+        by_pair = (way[:, None] * (slopes[:, :, :, None] - slopes[:, :, None])).sum(-1).flatten(2)
+        bent = 2 * CM_PER_M**2 * by_pair @ by_pair.mT
+        return bent + torch.diag(2 / 45 / self.theta_std**2)
+
+    def deepest_overlap_m(self, pose: Tensor) -> Tensor:
+        """``(B, 15, 3)`` axis-angle to ``(B,)``: metres, 0 where the hand is clear of itself."""
+        return self._overlaps(pose).amax((1, 2))
+
+    def angles(self, pose: Tensor) -> Tensor:
+        """``(B, 15, 3)`` axis-angle to ``(B, 15, 3)`` flexion, abduction and twist in radians."""
+        turns = rotation_from_axis_angle(pose.reshape(-1, 3)).reshape(*pose.shape, 3)
+        local = self.axes @ turns @ self.axes.mT
+        across = local[..., 0, 2]
+        along = (1 - across**2).clamp(min=1e-9).sqrt()
+        return torch.stack(
+            (
+                _atan2(-local[..., 1, 2], local[..., 2, 2]),
+                torch.atan2(across, along),
+                _atan2(-local[..., 0, 1], local[..., 0, 0]),
+            ),
+            -1,
+        )
+
+    def pose_from_angles(self, angles: Tensor) -> Tensor:
+        """Inverse of :meth:`angles`, ``(B, 15, 3)``, for turns below half a revolution."""
+        turns = rotation_from_axis_angle((angles[..., None] * self.axes).reshape(-1, 3))
+        turns = turns.reshape(*angles.shape[:-1], 3, 3, 3)
+        return _axis_angle(turns[..., 0, :, :] @ turns[..., 1, :, :] @ turns[..., 2, :, :])
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Random poses ``(count, 15, 3)``: Gaussian components, within limits, clear of themselves.
+
+        One statistic for the whole hand: fists, pinches and pointing hands come from the families
+        of ``synthetic.hand_poses``.
+        """
+        theta = torch.randn(
+            count, 45, generator=generator, dtype=self.mean.dtype, device=self.mean.device
+        )
+        return self.settled(self.pose_from_theta(theta * self.theta_std))[0]
+
+    @torch.enable_grad()
+    def settled(self, pose: Tensor, steps: int = 40) -> tuple[Tensor, Tensor]:
+        """Poses nearby that are a hand's: within the limits, apart to where fingers just meet.
+
+        Returns ``(B, 15, 3)`` axis-angle and what overlap is left, ``(B,)`` metres.
+        """
+        within = self.angles(pose.detach()).clamp(self.lower, self.upper)
+        result = self.pose_from_angles(within)
+        rows = self.deepest_overlap_m(result).nonzero()[:, 0]
+        angles = within[rows].requires_grad_(True)
+        optimizer = torch.optim.Adam([angles], lr=0.02)
+        for _ in range(steps if len(rows) else 0):
+            stray = ((angles - within[rows]) ** 2).sum()
+            value = self.penetration(self.pose_from_angles(angles)).sum() + 0.02 * stray
+            (angles.grad,) = torch.autograd.grad(value, angles)
+            optimizer.step()
+            with torch.no_grad():
+                angles.clamp_(self.lower, self.upper)
+        with torch.no_grad():
+            result[rows] = self.pose_from_angles(self._back_to_touch(angles, within[rows]))
+            return result, self.deepest_overlap_m(result)
+
+    def _back_to_touch(self, apart: Tensor, wished: Tensor) -> Tensor:
+        """Angles on the way from ``apart`` to ``wished`` where the fingers just meet: bisection."""
+        allowed = self.deepest_overlap_m(self.pose_from_angles(apart))
+        share = torch.zeros_like(allowed)
+        for k in range(1, 7):
+            further = share + 0.5**k
+            pose = self.pose_from_angles(torch.lerp(apart, wished, further[:, None, None]))
+            share = torch.where(self.deepest_overlap_m(pose) <= allowed, further, share)
+        return torch.lerp(apart, wished, share[:, None, None])
+
+    def _overlaps(self, pose: Tensor) -> Tensor:
+        """``(B, N, N)`` metres by which each two spheres are too close, 0 where they are not."""
+        centers = self._centers(pose)
+        squares = (centers**2).sum(-1)
+        squared = squares[:, :, None] + squares[:, None] - 2 * centers @ centers.mT
+        return (self.reach - squared.clamp(min=1e-9).sqrt()).clamp(min=0)
+
+    def _slopes(self, theta: Tensor) -> Tensor:
+        """``(B, 45, N, 3)``: the spheres' centres by each pose component, as differences."""
+        steps = _STEP * torch.eye(45, dtype=theta.dtype, device=theta.device)
+        moved = theta[:, None] + torch.cat((steps, -steps))
+        centers = self._centers(self.pose_from_theta(moved.flatten(0, 1)))
+        more, less = centers.unflatten(0, (-1, 90)).chunk(2, 1)
+        return (more - less) / (2 * _STEP)
+
+    def _centers(self, pose: Tensor) -> Tensor:
+        """``(B, N, 3)`` the spheres of the posed hand."""
+        batch = pose.shape[0]
+        turns = rotation_from_axis_angle(pose.reshape(-1, 3)).reshape(batch, 5, 3, 3, 3)
+        rotation, position = turns[:, :, 0], self.wrist + self.offsets[:, 0].expand(batch, 5, 3)
+        rotations, positions = [rotation], [position]
+        for k in (1, 2):
+            position = position + (rotation @ self.offsets[:, k, :, None])[..., 0]
+            rotation = rotation @ turns[:, :, k]
+            rotations.append(rotation)
+            positions.append(position)
+        still = torch.eye(3, dtype=pose.dtype, device=pose.device).expand(batch, 1, 3, 3)
+        rotation = torch.cat((still, torch.stack(rotations, 2).flatten(1, 2)), 1)[:, self.bones]
+        wrist = self.wrist.expand(batch, 1, 3)
+        position = torch.cat((wrist, torch.stack(positions, 2).flatten(1, 2)), 1)[:, self.bones]
+        return position + (rotation @ self.centers[..., None])[..., 0]
+
+
+@lru_cache(maxsize=8)
+def pose_space_of(model: HandModel, device: torch.device) -> PoseSpace:
+    """The pose space of a model on a device, made once."""
+    return PoseSpace(model).to(device)
+
+
+def _rest_hand(model: HandModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Skin (778, 3), joints (16, 3) in MANO's order, tips (5, 3) of the mean shape; metres."""
+    nothing = model.hands_mean.new_zeros(1, 45)
+    with torch.no_grad():
+        vertices = model(nothing.reshape(1, 15, 3), nothing[:, :10])
+        pivots = model.pivots(vertices)[0].cpu().double().numpy()
+    joints, tips = np.split(pivots[np.argsort(OPENPOSE_FROM_MANO)], [16])
+    return vertices[0].cpu().double().numpy(), joints, tips
+
+
+def _spheres(
+    skin: np.ndarray, joints: np.ndarray, tips: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The rest hand as spheres that fill it: centres (N, 3), radii (N,) in metres, bones (N,)."""
+    found = []
+    rays = {
+        f: [*joints[first + 1 : first + 4], tips[TIP_ORDER.index(f)]]
+        for f, first in FINGERS.items()
+    }
+    to_ray = {f: _distance_to_chain(skin, ends) for f, ends in rays.items()}
+    nearest = np.min(list(to_ray.values()), axis=0)
+    for finger, ends in rays.items():
+        own = skin[to_ray[finger] == nearest]
+        for k in range(3):
+            for place in (0.2, 0.5, 0.8) if k < 2 else (0.15, 0.45, 0.7):
+                found.append((*_ring(own, ends[k], ends[k + 1], place), FINGERS[finger] + 1 + k))
+        if finger != "thumb":
+            for place in (0.3, 0.5, 0.7, 0.9):
+                point = joints[0] + place * (ends[0] - joints[0])
+                found.append((*_between_the_skins(skin, point), 0))
+    centers, radii, bones = (np.array(column) for column in zip(*found, strict=True))
+    return centers, radii, bones
+
+
+def _distance_to_chain(points: np.ndarray, ends: list[np.ndarray]) -> np.ndarray:
+    """(V,) to the nearest of the segments between successive ``ends``."""
+    distances = []
+    for start, stop in pairwise(ends):
+        along = stop - start
+        t = np.clip((points - start) @ along / (along @ along), 0.0, 1.0)
+        distances.append(np.linalg.norm(points - start - t[:, None] * along, axis=1))
+    return np.min(distances, axis=0)
+
+
+def _ring(
+    skin: np.ndarray, start: np.ndarray, stop: np.ndarray, place: float
+) -> tuple[np.ndarray, float]:
+    """Centre and radius of a finger at ``place`` along a bone."""
+    along = _unit(stop - start)
+    height = (skin - start) @ along - place * np.linalg.norm(stop - start)
+    ring = skin[np.argsort(np.abs(height))[:10]]
+    flat = ring - ((ring - start) @ along)[:, None] * along
+    center = (flat.max(0) + flat.min(0)) / 2
+    radius = np.median(np.linalg.norm(flat - center, axis=1))
+    return center + place * np.linalg.norm(stop - start) * along, radius
+
+
+def _between_the_skins(template: np.ndarray, point: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre and radius of the palm below the back of the hand at a point's x and z."""
+    near = template[np.hypot(*(template - point)[:, [0, 2]].T) < 0.011, 1]
+    top, bottom = near[near > point[1]].mean(), near[near <= point[1]].mean()
+    return np.array([point[0], (top + bottom) / 2, point[2]]), (top - bottom) / 2
+
+
+def _reach(centers: np.ndarray, radii: np.ndarray, bones: np.ndarray) -> np.ndarray:
+    """(N, N) metres: the distance that two spheres keep; 0 for those that belong together.
+
+    Those that overlap in the rest hand, at the roots of two fingers, belong together too.
+    """
+    finger = np.where(bones == 0, -1, (bones - 1) // 3)
+    link = np.where(bones == 0, -1, (bones - 1) % 3)  # 0 next to the palm
+    palm, thumb_root = bones == 0, bones == 13
+    touching = finger[:, None] == finger[None]
+    far_links = touching & (np.abs(link[:, None] - link[None]) == 2)  # a finger's end on its root
+    next_to_palm = palm | thumb_root
+    stays = (link == 0) | next_to_palm | (bones == 14)
+    tested = ~touching | far_links
+    tested &= ~(next_to_palm[:, None] & stays[None]) & ~(stays[:, None] & next_to_palm[None])
+    rest = np.linalg.norm(centers[:, None] - centers[None], axis=2)
+    reach = radii[:, None] + radii[None] - _GIVE_M
+    return np.where(tested & (rest > reach), reach, 0.0)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return vector / np.linalg.norm(vector)
+
+
+def _atan2(y: Tensor, x: Tensor) -> Tensor:
+    """``torch.atan2`` with a gradient of zero, not NaN, where both are zero."""
+    nowhere = (x * x + y * y) < 1e-12
+    return torch.atan2(y, torch.where(nowhere, torch.ones_like(x), x))
+
+
+def _axis_angle(rotation: Tensor) -> Tensor:
+    """``(..., 3, 3)`` to ``(..., 3)`` for angles below pi; smooth and finite at zero."""
+    vector = 0.5 * torch.stack(
+        (
+            rotation[..., 2, 1] - rotation[..., 1, 2],
+            rotation[..., 0, 2] - rotation[..., 2, 0],
+            rotation[..., 1, 0] - rotation[..., 0, 1],
+        ),
+        -1,
+    )
+    squared = (vector**2).sum(-1)
+    small = squared < 1e-10
+    sine = torch.where(small, torch.ones_like(squared), squared).sqrt()
+    cosine = 0.5 * (rotation.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)
+    scale = torch.where(small, torch.ones_like(sine), torch.atan2(sine, cosine) / sine)
+    return vector * scale[..., None]

@@ -1,0 +1,66 @@
+"""f_Proj: the 63 parameters to a mesh in the crop, its skeleton and its silhouette.
+
+Fixed, never trained (docs/method.md, section 1); refinement and training share it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dhpe_ros.hand.model import HandModel, linear_over_vertices, rotation_from_quaternion
+from dhpe_ros.hand.parameters import HandParameters
+from dhpe_ros.rendering import silhouette
+from dhpe_ros.types import CROP_SIZE
+
+_TINY = 1e-14  # crop half-sides squared
+
+
+@dataclass(frozen=True)
+class ProjectedHand:
+    """Mesh and joints in crop coordinates (x right, y down, z away; half-sides of the crop)."""
+
+    vertices: Tensor  # (B, 778, 3)
+    joints: Tensor  # (B, 21, 3)
+
+
+class Projection(nn.Module):
+    """f_Reg and f_Ren of the paper over one hand model."""
+
+    def __init__(self, hand_model: HandModel) -> None:
+        super().__init__()
+        self.hand_model = hand_model
+        self.register_buffer("laplacian", _uniform_laplacian(hand_model), persistent=False)
+
+    def forward(self, parameters: Tensor) -> ProjectedHand:
+        """``(B, 63)`` to mesh and joints: ``p = s * R(q) v + t``."""
+        p = HandParameters.split(parameters)
+        turn = p.scale[..., None] * rotation_from_quaternion(p.rotation)
+        frame = torch.cat((turn, p.translation[..., None]), 2)
+        pose = self.hand_model.pose_from_theta(p.pose)
+        return ProjectedHand(*self.hand_model.pose_hand(pose, p.shape, frame))
+
+    def silhouette(self, hand: ProjectedHand, size: int = CROP_SIZE) -> Tensor:
+        """f_Ren: ``(B, size, size)`` in 0..1."""
+        return silhouette(hand.vertices, self.hand_model.triangles, size)
+
+    def smoothness(self, hand: ProjectedHand) -> Tensor:
+        """L_Lap (Eqs. 10-11): mean norm of the uniform mesh Laplacian, ``(B,)``."""
+        away = linear_over_vertices(hand.vertices, self.laplacian)
+        # Beside what lengths come to, the last term is nothing; at zero there is a slope with it.
+        return ((away**2).sum(2) + _TINY).sqrt().mean(1)
+
+
+def _uniform_laplacian(hand_model: HandModel) -> Tensor:
+    """``(778, 778)``: each vertex minus the mean of its neighbours."""
+    count = hand_model.v_template.shape[0]
+    triangles = hand_model.triangles
+    adjacency = torch.zeros(count, count, dtype=torch.float32)
+    for a, b in ((0, 1), (1, 2), (2, 0)):
+        adjacency[triangles[:, a], triangles[:, b]] = 1.0
+        adjacency[triangles[:, b], triangles[:, a]] = 1.0
+    return torch.eye(count, dtype=torch.float32) - adjacency / adjacency.sum(1, keepdim=True).clamp(
+        min=1.0
+    )

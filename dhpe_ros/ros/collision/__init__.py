@@ -1,0 +1,1 @@
+"""Hands as collision objects of MoveIt."""

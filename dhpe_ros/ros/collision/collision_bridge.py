@@ -1,0 +1,219 @@
+"""The node ``hand_collision``: hands as collision objects of MoveIt, for robots to plan around.
+
+Started by ``ros2 run dhpe_ros hand_collision_node``, or by ``hand.launch.py`` with
+``collision_objects:=true``.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from geometry_msgs.msg import Pose
+from rclpy.clock import Clock, ClockType
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import Header
+
+from dhpe_ros.config import MAX_HANDS
+from dhpe_ros.geometry.scale import DISTANCE_ERRORS
+from dhpe_ros.ros.collision.capsules import capsules
+from dhpe_ros.ros.message_conversion import HandArray, HandMessage
+from dhpe_ros.ros.names import AUTO, shared_prefix
+from dhpe_ros.ros.parameters import declare_parameters
+from dhpe_ros.ros.qos import Input, advertise
+from dhpe_ros.ros.running import run
+from dhpe_ros.ros.troubles import Troubles
+from dhpe_ros.settings import Settings, setting
+from dhpe_ros.types import Scale
+
+try:
+    from moveit_msgs.msg import CollisionObject
+except ImportError:
+    CollisionObject = None
+
+MISSING = (
+    "moveit_msgs is not installed here, and there are no collision objects without it: "
+    "apt install ros-$ROS_DISTRO-moveit-msgs"
+)
+_COVERED = 2.0  # mean errors: nine hands in ten are no farther off, were errors normal
+
+
+@dataclass(frozen=True)
+class CollisionConfig:
+    """What the collision objects are like."""
+
+    rate: float = setting(
+        8.0,
+        "updates a second at most: each is a new shape for the planner",
+        at_least=0.5,
+        at_most=30.0,
+    )
+    padding: float = setting(
+        0.01,
+        "metres that the capsules are thicker than the hand; what its distance may be off is added",
+        at_least=0.0,
+        at_most=0.5,
+    )
+    min_scale: str = setting(
+        "learned",
+        "what a hand's size must rest on at least, or the hand is left out",
+        one_of=tuple(scale.name.lower() for scale in Scale),
+    )
+    timeout: float = setting(
+        1.0,
+        "seconds without a message after which all hands are removed",
+        at_least=0.1,
+        at_most=60.0,
+    )
+    prefix: str = setting(
+        AUTO, "what the objects' ids begin with: <prefix><track>; auto: <namespace>_hand_"
+    )
+
+
+@dataclass(frozen=True)
+class BridgeConfig(Settings):
+    """The parameters of the node."""
+
+    collision: CollisionConfig = field(default_factory=CollisionConfig)
+
+    @staticmethod
+    def name_of(section: str, field_name: str) -> str:
+        return field_name
+
+
+class CollisionBridge(Node):
+    """``hand/hands`` in, ``collision_object`` out: ADD for each hand, REMOVE when it is gone.
+
+    Hands without known intrinsics are left out, since nobody knows where they are, and hands whose
+    size rests on less than ``min_scale``. The others are padded by what their distance may be off.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("hand_collision")
+        self._config = declare_parameters(self, BridgeConfig()).collision
+        self._prefix = self._config.prefix
+        if self._prefix == AUTO:  # no slashes: to MoveIt they separate an object from its frames
+            self._prefix = f"{shared_prefix(self, 'hand_collision', '_')}hand_"
+        self._troubles = Troubles(self.get_logger())
+        self._newest: HandArray | None = None
+        self._heard_s = 0.0
+        self._shown: dict[str, Header] = {}  # ids of objects that are in the scene
+        # A message a hand, all at once, and those of hands that are gone.
+        depth = 2 * MAX_HANDS
+        self._objects = advertise(self, CollisionObject, "collision_object", self._troubles, depth)
+        Input(self, "hand/hands", {HandArray: self._on_hands}, self._troubles)
+        # Steady time: with simulated time and no /clock hands must still be removed.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1 / self._config.rate, self._update, clock=steady)
+        self.get_logger().info(
+            f"ready: hands of {self.resolve_topic_name('hand/hands')} become objects on "
+            f"{self.resolve_topic_name('collision_object')}"
+        )
+
+    def remove_all(self) -> None:
+        """Take everything out of the scene."""
+        self._remove(set(self._shown))
+
+    def _on_hands(self, message: HandArray) -> None:
+        self._newest, self._heard_s = message, time.monotonic()
+
+    def _update(self) -> None:
+        if time.monotonic() - self._heard_s > self._config.timeout:
+            self.remove_all()
+        if self._newest is None:
+            return
+        message, self._newest = self._newest, None
+        placed = self._well_placed(message.hands)
+        hands = {f"{self._prefix}{hand.track_id}": hand for hand in placed}
+        self._remove(set(self._shown) - set(hands))
+        for name, hand in hands.items():
+            self._objects.publish(added(name, hand, message.header, self._config.padding))
+            self._shown[name] = message.header
+
+    def _well_placed(self, hands: Sequence[HandMessage]) -> list[HandMessage]:
+        """The hands whose distance is known well enough; left out ones are reported."""
+        metric = [hand for hand in hands if hand.metric]
+        if len(metric) < len(hands):
+            self._troubles.report(
+                "metric",
+                "hands are left out: without camera_info the hand node does not know how far away "
+                "they are",
+                once=True,
+            )
+        else:
+            self._troubles.clear("metric")
+        name = self._config.min_scale
+        placed = [hand for hand in metric if hand.scale >= Scale[name.upper()]]
+        if len(placed) < len(metric):
+            self._troubles.report(
+                "scale",
+                f"hands are left out: min_scale is {name}, and what is known of their size is "
+                "less. It is learned after scale.learn_seconds, known by scale.hand_length, and "
+                "measured by a depth image, all of the hand node; or set min_scale to estimated",
+                once=True,
+            )
+        else:
+            self._troubles.clear("scale")
+        return placed
+
+    def _remove(self, names: set[str]) -> None:
+        for name in sorted(names):
+            self._objects.publish(removed(name, self._shown.pop(name)))
+
+
+def added(name: str, hand: HandMessage, header: Header, padding_m: float) -> CollisionObject:
+    """The object of one hand; one of the same name that is there is replaced by it.
+
+    ``padding_m`` and what the hand's distance may be off make it thicker.
+    """
+    joints_m = np.reshape(hand.joints_m, (-1, 3)).astype(float)
+    distance_m = float(np.linalg.norm(joints_m.mean(0)))
+    off_m = _COVERED * DISTANCE_ERRORS[Scale(hand.scale)] * distance_m
+    shapes, poses = capsules(joints_m, padding_m + off_m)
+    return CollisionObject(
+        header=header,
+        id=name,
+        pose=_nowhere(),
+        primitives=shapes,
+        primitive_poses=poses,
+        operation=CollisionObject.ADD,
+    )
+
+
+def removed(name: str, header: Header) -> CollisionObject:
+    return CollisionObject(
+        header=header, id=name, pose=_nowhere(), operation=CollisionObject.REMOVE
+    )
+
+
+def _nowhere() -> Pose:
+    """The header's own frame."""
+    pose = Pose()
+    pose.orientation.w = 1.0
+    return pose
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; 0 then, 1 when it cannot start."""
+    if CollisionObject is None:
+        get_logger("hand_collision").fatal(f"cannot start: {MISSING}")
+        return 1
+    # Its own handling of signals: ROS's would end the publisher before the objects are removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return run(
+        "hand_collision",
+        CollisionBridge,
+        args,
+        stop=CollisionBridge.remove_all,
+        signals=SignalHandlerOptions.NO,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The machine: devices, threads, compiled kernels, and the names of our programs."""

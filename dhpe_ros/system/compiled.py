@@ -1,0 +1,168 @@
+"""Compiled kernels, and where their machine code is kept.
+
+A kernel is compiled at its first call. What comes of it is kept in a folder named after all that it
+depends on, so copies of the same sources share it, wherever they are installed. An installation may
+bring such folders (``machine_code`` in this package, made by CMake); else they are in
+``NUMBA_CACHE_DIR`` or the user's cache; where none of these can be written kernels are compiled
+again in each process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import caching
+from numba.core.dispatcher import Dispatcher
+from numba.core.registry import cpu_target
+
+from dhpe_ros.files.resources import user_cache
+
+# Not resolved: linked sources are no place for it.
+INSTALLED = Path(__file__).parents[1] / "machine_code"
+
+_log = logging.getLogger(__name__)
+
+
+def kernel(function: Callable | None = None, **options: Any) -> Any:
+    """Compile ``function`` at its first call, to run without the GIL; ``options``: of ``njit``."""
+    if function is None:
+        return functools.partial(kernel, **options)
+    dispatcher = numba.njit(nogil=True, **options)(function)
+    dispatcher._cache = _Kept(function) if _folder_of(function.__module__) else _NotKept()
+    return dispatcher
+
+
+@functools.cache
+def _folder_of(module: str) -> Path | None:
+    """Where the machine code of a module's kernels is kept, or None."""
+    try:
+        name = f"{module}-{_digest(module)}"
+        if (INSTALLED / name).is_dir():
+            return INSTALLED / name
+        folder = _root() / name
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _root() -> Path:
+    """The folder of all kernels' folders; raises ``OSError`` where it is not the user's alone.
+
+    Machine code is loaded without a question: nobody else may write it.
+    """
+    chosen = numba.config.CACHE_DIR
+    root = (Path(chosen) / "dhpe_ros" if chosen else user_cache()) / "kernels"
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = root.stat()
+    if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{root} is not the user's alone")
+    return root
+
+
+@functools.cache
+def _digest(module: str) -> str:
+    """Of all that a module's machine code depends on, but for the arguments' types.
+
+    That is its text, the kernels that it calls, the constants that it takes in, compiler and CPU.
+    """
+    namespace = vars(sys.modules[module])
+    digest = hashlib.sha256(Path(namespace["__file__"]).read_bytes())
+    target = numba.__version__, cpu_target.target_context.codegen().magic_tuple()
+    digest.update(repr(target).encode())
+    for name, value in sorted(namespace.items()):
+        if isinstance(value, Dispatcher):
+            owner = value.py_func.__module__
+        elif isinstance(value, ModuleType) and _has_kernels(value):
+            owner = value.__name__
+        else:
+            if isinstance(value, np.ndarray):
+                digest.update(value.tobytes())
+            elif isinstance(value, int | float | tuple) and not name.startswith("__"):
+                digest.update(f"{name}={value!r}".encode())
+            continue
+        if owner != module:
+            digest.update(_digest(owner).encode())
+    return digest.hexdigest()[:16]
+
+
+def _has_kernels(module: ModuleType) -> bool:
+    return any(isinstance(value, Dispatcher) for value in vars(module).values())
+
+
+class _Locator(caching._CacheLocator):
+    """Numba's interface for where a function's machine code is."""
+
+    def __init__(self, function: Callable) -> None:
+        self._folder, self._line = _folder_of(function.__module__), function.__code__.co_firstlineno
+
+    @classmethod
+    def from_function(cls, function: Callable, _: str) -> _Locator:
+        return cls(function)
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def get_source_stamp(self) -> str:
+        return ""  # the folder's name has it
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
+
+
+class _Implementation(caching.CompileResultCacheImpl):
+    _locator_classes = (_Locator,)
+
+
+class _Kept(caching.FunctionCache):
+    """The machine code of one kernel. What cannot be loaded is compiled again."""
+
+    _impl_class = _Implementation
+
+    def load_overload(self, signature: Any, target: Any) -> Any:
+        try:
+            found = super().load_overload(signature, target)
+        except Exception as error:  # a damaged file: unpickling it raises anything
+            _log.warning("%s: %s; compiling it again", self.cache_path, error)
+            with contextlib.suppress(OSError):
+                self.flush()
+            found = None
+        if found is None:
+            _announce(f"once; what comes of it is kept in {Path(self.cache_path).parent}")
+        return found
+
+    def save_overload(self, signature: Any, compiled: Any) -> None:
+        try:
+            super().save_overload(signature, compiled)
+        except OSError as error:
+            _announce_unkept(f"{self.cache_path}: {error.strerror}")
+
+
+class _NotKept(caching.NullCache):
+    def load_overload(self, signature: Any, target: Any) -> None:
+        _announce(
+            "at each start: neither NUMBA_CACHE_DIR nor XDG_CACHE_HOME nor ~/.cache is a folder "
+            "that can be written"
+        )
+
+
+@functools.cache
+def _announce(how_often: str) -> None:
+    _log.warning("compiling kernels for this processor, up to a minute of one core, %s", how_often)
+
+
+@functools.cache
+def _announce_unkept(reason: str) -> None:
+    _log.warning("compiled kernels cannot be kept: %s", reason)

@@ -1,0 +1,1 @@
+"""Hands from frame to frame: boxes, identities and sides."""

@@ -1,0 +1,135 @@
+"""The joints alone: the projection's, at any pose, and with the derivatives that they have."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from dhpe_ros.hand import skeleton_layer
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.hand.parameters import HandParameters
+from dhpe_ros.hand.projection import Projection
+from dhpe_ros.hand.skeleton_layer import SkeletonLayer
+from dhpe_ros.networks.weights import hand_model_path
+
+
+@pytest.fixture(scope="module", params=["open hand", "MANO file"])
+def model(request, tmp_path_factory):
+    """The hand that ships; and one without landmarks, with a mean pose, in its own components."""
+    if request.param == "open hand":
+        return HandModel(hand_model_path())
+    rng = np.random.default_rng(0)
+    with np.load(hand_model_path()) as file:
+        arrays = {k: v for k, v in file.items() if k not in ("landmarks", "theta_std")}
+    arrays["hands_components"] = np.linalg.qr(rng.normal(size=(45, 45)))[0]
+    arrays["hands_mean"] = rng.normal(0, 0.2, 45)
+    path = tmp_path_factory.mktemp("mano") / "mano.npz"
+    np.savez(path, **arrays)
+    return HandModel(path)
+
+
+@pytest.fixture(scope="module")
+def skeleton(model):
+    return SkeletonLayer(model)
+
+
+def _hands(model, batch=3):
+    generator = torch.Generator().manual_seed(batch)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    hands = HandParameters.start(batch).double()
+    hands[:, 1:4] = 0.2 * normal(batch, 3)
+    hands[:, 4:8] = normal(batch, 4)  # of any length
+    hands[:, 8:53] = model.theta_std * normal(batch, 45)
+    hands[:, 53:] = normal(batch, 10)
+    return hands
+
+
+def test_the_joints_are_those_of_the_projection(model, skeleton):
+    hands = _hands(model).float()
+    with torch.no_grad():
+        expected = Projection(model)(hands).joints.double()
+    for joints in (skeleton(hands), skeleton.derivatives(hands)[0], skeleton.differences(hands)[0]):
+        torch.testing.assert_close(joints, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 4])
+def test_compiled_derivatives_are_the_differences(model, skeleton, batch):
+    hands = _hands(model, batch)
+    (joints, slopes), (expected, differences) = (
+        skeleton.derivatives(hands),
+        skeleton.differences(hands),
+    )
+    assert slopes.shape == (batch, 21, 3, 63)
+    torch.testing.assert_close(joints, expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(slopes, differences, atol=1e-5, rtol=1e-6)
+
+
+def test_compiled_derivatives_are_those_of_autograd(model, skeleton):
+    hands = _hands(model, 2)
+    exact = torch.autograd.functional.jacobian(lambda h: skeleton(h).sum(0), hands)
+    slopes = skeleton.derivatives(hands)[1]
+    torch.testing.assert_close(slopes, exact.permute(2, 0, 1, 3), atol=1e-12, rtol=1e-9)
+    whole = Projection(copy.deepcopy(model)).double()
+    exact = torch.autograd.functional.jacobian(lambda h: whole(h).joints.sum(0), hands)
+    torch.testing.assert_close(slopes, exact.permute(2, 0, 1, 3), atol=1e-6, rtol=1e-6)
+
+
+def test_a_small_step_moves_the_joints_as_the_derivatives_say(model, skeleton):
+    hands = _hands(model)
+    generator = torch.Generator().manual_seed(5)
+    step = 1e-5 * torch.randn(hands.shape, generator=generator, dtype=torch.float64)
+    moved = (skeleton(hands + step) - skeleton(hands - step)) / 2
+    told = (skeleton.derivatives(hands)[1] @ step[:, None, :, None])[..., 0]
+    torch.testing.assert_close(told, moved, atol=1e-11, rtol=1e-6)
+
+
+@pytest.mark.parametrize("bend", [0.0, 1e-12, 1e-4, 0.00999, 0.01001, 3.1416, 6.2832])
+def test_derivatives_hold_for_flat_and_for_far_turned_bones(model, skeleton, bend):
+    hands = _hands(model, 2)
+    pose = bend * torch.nn.functional.normalize(hands[:, 8:53].reshape(2, 15, 3), dim=-1)
+    components = model.hands_components.double()
+    hands[:, 8:53] = (pose.flatten(1) - model.hands_mean.double()) @ components.T
+    exact = torch.autograd.functional.jacobian(lambda h: skeleton(h).sum(0), hands)
+    slopes = skeleton.derivatives(hands)[1]
+    torch.testing.assert_close(slopes, exact.permute(2, 0, 1, 3), atol=1e-9, rtol=1e-9)
+
+
+def test_what_is_not_finite_stays_with_its_hand(model, skeleton):
+    hands = _hands(model, 2)
+    hands[0, 20] = float("nan")
+    joints, slopes = skeleton.derivatives(hands)
+    alone = skeleton.derivatives(hands[1:])
+    assert torch.equal(joints[1:], alone[0])
+    assert torch.equal(slopes[1:], alone[1])
+    assert not joints[0].isfinite().all()
+    assert skeleton.derivatives(torch.zeros(1, 63))[1].isfinite().all()
+
+
+def test_where_the_kernels_may_not_run_torch_gives_the_same(model, skeleton, monkeypatch):
+    hands = _hands(model)
+    compiled = skeleton.derivatives(hands)[1]
+    monkeypatch.setattr(skeleton_layer, "is_fit_for", lambda *_: False)
+    torch.testing.assert_close(skeleton.derivatives(hands)[1], compiled, atol=1e-5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_of_two_coordinates_the_derivatives_are_the_same(model, skeleton, batch):
+    hands = _hands(model, batch)
+    (joints, slopes), (same, whole) = skeleton.derivatives(hands, 2), skeleton.derivatives(hands)
+    assert slopes.shape == (batch, 21, 2, 63)
+    torch.testing.assert_close(slopes, whole[:, :, :2], atol=1e-12, rtol=0)
+    assert torch.equal(joints, same)
+    torch.testing.assert_close(skeleton.joints(hands), skeleton(hands), atol=1e-12, rtol=0)
+
+
+def test_curvature_and_way_down_are_those_of_the_squares(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    sizes = ((3, 42, 63), (3, 42), (3, 42))
+    args = [torch.rand(size, generator=generator, dtype=torch.float64) for size in sizes]
+    compiled = skeleton_layer.gauss_newton(*args)
+    monkeypatch.setattr(skeleton_layer, "is_fit_for", lambda *_: False)
+    torch.testing.assert_close(compiled, skeleton_layer.gauss_newton(*args), atol=1e-11, rtol=1e-9)

@@ -1,0 +1,83 @@
+"""The clip that ships through the node: with an engine the hands are those of eager torch."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
+
+import rclpy
+from ros_processes import REAL, Ears, NodeProcess
+from std_srvs.srv import Trigger
+
+from dhpe_ros.files.resources import DEMO_CLIP
+from dhpe_ros.media import open_media
+from dhpe_ros.ros.demo.demo_player import CAMERA_INFO_TOPIC, IMAGE_TOPIC, DemoPlayer
+
+
+def play(folder, backend, engines):
+    """Joints and vertices of hands all along the clip, as the node publishes them.
+
+    Equal numbers of steps: whether one more is worth its while can hang on the last digit. Each
+    frame by itself: of a hand that is followed, what the rounding of pixels does grows with each.
+    """
+    parameters = {
+        "model.backend": backend, "model.engines": engines, "model.strict_backend": "true",
+        "max_age": "0.0", "refinement.steps": "10", "refinement.tolerance": "0.0",
+    }  # fmt: skip
+    words = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
+    words += ["-r", f"image:={IMAGE_TOPIC}", "-r", f"camera_info:={CAMERA_INFO_TOPIC}"]
+    answers = []
+    node = NodeProcess(folder, REAL, *words)
+    rclpy.init()
+    try:
+        node.wait_for("ready", timeout_s=300)
+        with DemoPlayer(answers.append) as player:
+            assert player.spin(30, player.connected)
+            ears = Ears()
+            frames = islice(open_media(DEMO_CLIP).frames(), 0, None, 9)
+            for number, frame in enumerate(frames, 1):
+                assert ears.call(Trigger, "reset", Trigger.Request()).success
+                player.send(frame)
+                assert player.spin(120, lambda n=number: len(answers) == n), node.log()
+            ears.node.destroy_node()
+    finally:
+        rclpy.shutdown()
+        node.close()
+    return [
+        (np.reshape(hand.joints_px, (21, 2)), np.reshape(mesh.vertices, (-1, 3)))
+        for answer in answers
+        for hand, mesh in zip(answer.hands, answer.meshes, strict=True)
+    ], node.log()
+
+
+def test_eager_and_compiled_nodes_publish_the_same_hands(lite_engine, tmp_path_factory):
+    results = {}
+    for backend, said in (("eager", "ready (lite, eager)"), ("compiled", "ready (lite, compiled")):
+        results[backend], log = play(tmp_path_factory.mktemp(backend), backend, lite_engine.folder)
+        assert said in log
+        assert len(results[backend]) > 10
+    for (joints, vertices), (others, other_vertices) in zip(*results.values(), strict=True):
+        assert np.abs(joints - others).max() < 0.5
+        assert np.abs(vertices - other_vertices).max() < 0.5e-3
+
+
+def test_a_node_that_falls_back_says_so_once_in_its_log_and_in_diagnostics(tmp_path):
+    words = ("-p", "model.backend:=compiled", "-p", f"model.engines:={tmp_path}")
+    node = NodeProcess(tmp_path, REAL, *words)
+    rclpy.init()
+    try:
+        node.wait_for("ready (lite, eager)", timeout_s=300)
+        ears = Ears()
+        assert ears.until(lambda: ears.heard["diagnostics"])
+        status = ears.heard["diagnostics"][-1].status[0]
+        ears.node.destroy_node()
+    finally:
+        rclpy.shutdown()
+        node.close()
+    assert status.level == status.WARN
+    assert "no engine lite-" in status.message and "dhpe export" in status.message
+    assert {value.key: value.value for value in status.values}["backend"] == "eager"
+    assert node.log().count("no engine lite-") == 1

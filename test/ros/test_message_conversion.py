@@ -1,0 +1,293 @@
+"""Hands as messages and back, markers, camera_info, regions of interest."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
+pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
+
+from fake_tracker import make_hand
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CameraInfo, PointField, RegionOfInterest
+from shape_msgs.msg import SolidPrimitive
+from std_msgs.msg import Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.networks.weights import hand_model_path
+from dhpe_ros.ros.collision.capsules import capsules
+from dhpe_ros.ros.fast_markers import FastMarkers
+from dhpe_ros.ros.markers import NAMESPACES, MarkerBuilder
+from dhpe_ros.ros.message_conversion import (
+    HandArray,
+    HandMesh,
+    camera_info_message,
+    hand_array_message,
+    image_message,
+    mesh_message,
+    points_message,
+    targets_from_detections,
+    targets_from_roi,
+    transform_message,
+)
+from dhpe_ros.types import Box, Scale, Side
+
+
+@pytest.fixture
+def header():
+    header = Header(frame_id="camera_optical")
+    header.stamp.sec, header.stamp.nanosec = 12, 34
+    return header
+
+
+def over_the_wire(message):
+    return deserialize_message(serialize_message(message), type(message))
+
+
+def quaternion_matrix(q):
+    x, y, z, w = q.x, q.y, q.z, q.w
+    return np.array(
+        (
+            (1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)),
+            (2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)),
+            (2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)),
+        )
+    )
+
+
+def test_hands_survive_the_wire(header):
+    hands = [make_hand(track_id=7), make_hand(Box(-5, 3, 40, 40), Side.LEFT, 8, metric=False)]
+    received = over_the_wire(hand_array_message(hands, header))
+    assert isinstance(received, HandArray)
+    assert received.header == header
+    for message, hand in zip(received.hands, hands, strict=True):
+        assert (message.track_id, message.side) == (hand.track_id, hand.side)
+        assert message.metric == hand.metric
+        assert message.score == hand.score
+        np.testing.assert_array_equal(message.box_px, hand.box.as_array())
+        np.testing.assert_array_equal(message.joints_m.reshape(21, 3), hand.joints_m)
+        np.testing.assert_array_equal(message.joints_px.reshape(21, 2), hand.joints_px)
+        np.testing.assert_array_equal(message.joint_confidences, hand.joint_confidences)
+        np.testing.assert_array_equal(message.parameters, hand.parameters)
+        position = message.wrist_pose.position
+        np.testing.assert_allclose((position.x, position.y, position.z), hand.joints_m[0])
+        assert message.refinement_steps == 50
+        assert (message.residual_before_px, message.residual_after_px) == (4.0, 1.5)
+
+
+def test_the_constants_of_the_messages_are_those_of_side():
+    hand = type(hand_array_message([make_hand()], Header()).hands[0])
+    for kind in (hand, HandMesh):
+        assert (kind.LEFT, kind.RIGHT) == (Side.LEFT, Side.RIGHT)
+    assert {f"SCALE_{scale.name}": int(scale) for scale in Scale} == {
+        name: getattr(hand, name) for name in dir(hand) if name.startswith("SCALE_")
+    }
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-7, 0.5, 3.0, np.pi])
+def test_the_wrist_orientation_is_the_rotation(angle, header):
+    axis = np.array((0.6, -0.8, 0.0)) if angle < 3.1 else np.array((0.0, 0.0, 1.0))
+    rotation = cv2.Rodrigues(axis * angle)[0]
+    hand = make_hand()
+    object.__setattr__(hand, "wrist_rotation", rotation.astype(np.float32))
+    pose = hand_array_message([hand], header).hands[0].wrist_pose
+    np.testing.assert_allclose(quaternion_matrix(pose.orientation), rotation, atol=1e-6)
+
+
+def test_the_mesh_survives_the_wire(header):
+    hand = make_hand()
+    received = over_the_wire(mesh_message(hand, header))
+    assert received.header == header
+    np.testing.assert_array_equal(np.reshape(received.vertices, (-1, 3)), hand.vertices_m)
+    np.testing.assert_array_equal(np.reshape(received.normals, (-1, 3)), hand.normals)
+    np.testing.assert_array_equal(np.reshape(received.triangles, (-1, 3)), hand.triangles)
+
+
+def test_no_hand_is_an_empty_array_with_the_header(header):
+    received = over_the_wire(hand_array_message([], header))
+    assert received.header == header
+    assert received.hands == []
+
+
+def test_a_mask_has_the_image_s_size_and_header(header):
+    mask = np.zeros((48, 65), np.uint8)
+    mask[3, 4] = 255
+    received = over_the_wire(image_message(mask, "mono8", header))
+    assert (received.height, received.width, received.step) == (48, 65, 65)
+    assert received.encoding == "mono8"
+    np.testing.assert_array_equal(np.reshape(received.data, (48, 65)), mask)
+
+
+def test_markers_keep_their_ids_and_are_deleted_once(header):
+    builder = MarkerBuilder()
+    first = builder.update([make_hand(track_id=3), make_hand(track_id=4)], header, 1.5).markers
+    second = builder.update([make_hand(track_id=4)], header, 1.5).markers
+    assert {(m.ns, m.id) for m in first} == {(ns, t) for ns in NAMESPACES for t in (3, 4)}
+    deleted = {(m.ns, m.id) for m in second if m.action == Marker.DELETE}
+    assert deleted == {(ns, 3) for ns in NAMESPACES}
+    assert {(m.ns, m.id) for m in second if m.action == Marker.ADD} == {
+        (ns, 4) for ns in NAMESPACES
+    }
+    assert all(m.header == header for m in first + second)
+    assert builder.shows_any
+    builder.update([], header, 1.5)
+    assert not builder.shows_any
+    assert builder.update([], header, 1.5).markers == []
+
+
+def test_markers_are_what_rviz_accepts(header):
+    hand = make_hand()
+    markers = {m.ns: m for m in MarkerBuilder().update([hand], header, 1.5).markers}
+    mesh = markers["mesh"]
+    assert mesh.type == Marker.TRIANGLE_LIST
+    assert len(mesh.points) == 1538 * 3
+    corner = mesh.points[4]
+    vertex = hand.vertices_m[hand.triangles[1, 1]]
+    np.testing.assert_allclose((corner.x, corner.y, corner.z), vertex)
+    assert len(markers["skeleton"].points) == 2 * 20
+    assert len(markers["joints"].points) == 21
+    assert "right" in markers["label"].text
+    for marker in markers.values():
+        assert marker.pose.orientation.w == 1.0
+        assert min(marker.scale.x, marker.scale.y, marker.scale.z) > 0
+        assert marker.color.a > 0
+        assert (marker.lifetime.sec, marker.lifetime.nanosec) == (1, 500_000_000)
+
+
+def test_the_mask_s_camera_info_is_the_camera_s_with_the_image_s_header(header):
+    k = [500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]
+    original = CameraInfo(width=640, height=480, k=k, binning_x=2)
+    original.distortion_model, original.d = "plumb_bob", [0.1, 0.2, 0.0, 0.0, 0.0]
+    copy = camera_info_message(original, header, 640, 480)
+    assert copy.header == header
+    copy.header = original.header
+    assert copy == original
+
+
+def test_without_intrinsics_the_camera_info_says_uncalibrated(header):
+    made = camera_info_message(None, header, 32, 24)
+    assert (made.width, made.height) == (32, 24)
+    assert not made.k.any()
+
+
+def test_a_region_of_interest_is_one_box_and_zero_is_the_whole_image():
+    roi = RegionOfInterest(x_offset=5, y_offset=6, width=70, height=80)
+    assert [target.box for target in targets_from_roi(roi)] == [Box(5, 6, 70, 80)]
+    assert targets_from_roi(RegionOfInterest()) == []
+    with pytest.raises(ValueError, match="positive width"):
+        targets_from_roi(RegionOfInterest(x_offset=5))
+
+
+def detection(x, y, width, height, class_id="hand"):
+    center = SimpleNamespace(position=SimpleNamespace(x=x, y=y))
+    return SimpleNamespace(
+        bbox=SimpleNamespace(center=center, size_x=width, size_y=height),
+        results=[SimpleNamespace(hypothesis=SimpleNamespace(class_id=class_id))],
+    )
+
+
+def test_detections_are_boxes_and_their_class_may_name_the_side():
+    boxes = [
+        detection(50, 60, 20, 40),
+        detection(10, 10, 8, 8, "left_hand"),
+        detection(10, 10, 8, 8, "Right"),
+    ]
+    targets = targets_from_detections(SimpleNamespace(detections=boxes))
+    assert targets[0].box == Box(40, 40, 20, 40)
+    assert [target.side for target in targets] == [None, Side.LEFT, Side.RIGHT]
+
+
+def test_a_detection_without_a_size_is_refused():
+    with pytest.raises(ValueError, match="box must"):
+        targets_from_detections(SimpleNamespace(detections=[detection(1, 1, float("nan"), 4)]))
+
+
+def test_the_point_cloud_has_every_vertex_with_its_normal(header):
+    hands = [make_hand(track_id=1), make_hand(side=Side.LEFT, track_id=2)]
+    cloud = over_the_wire(points_message(hands, header))
+    assert cloud.header == header
+    assert [(f.name, f.offset, f.datatype) for f in cloud.fields] == [
+        (name, 4 * k, PointField.FLOAT32)
+        for k, name in enumerate(("x", "y", "z", "normal_x", "normal_y", "normal_z"))
+    ]
+    points = np.frombuffer(bytes(cloud.data), np.float32).reshape(cloud.width, 6)
+    assert (cloud.point_step, cloud.row_step) == (24, 24 * cloud.width)
+    np.testing.assert_array_equal(points[778:, :3], hands[1].vertices_m)
+    np.testing.assert_array_equal(points[:778, 3:], hands[0].normals)
+    assert points_message([], header).width == 0
+
+
+def test_the_wrist_s_frame_is_the_wrist_s_pose(header):
+    hand = make_hand(track_id=5)
+    transform = over_the_wire(transform_message(hand, header, "robot/hand_5"))
+    pose = hand_array_message([hand], header).hands[0].wrist_pose
+    assert (transform.header, transform.child_frame_id) == (header, "robot/hand_5")
+    assert transform.transform.rotation == pose.orientation
+    shift = transform.transform.translation
+    assert (shift.x, shift.y, shift.z) == (pose.position.x, pose.position.y, pose.position.z)
+
+
+def test_the_fast_markers_are_the_others_byte_for_byte(header):
+    slow, fast = MarkerBuilder(), FastMarkers()
+    rng, later = np.random.default_rng(1), Header(frame_id=header.frame_id)
+    kinds = []
+    for frame in range(6):
+        later.stamp.nanosec += 1000
+        hands = [
+            _moved(make_hand(side=side, track_id=3 + side), rng)
+            for side in (Side.LEFT, Side.RIGHT)[: 1 if frame == 5 else 2]
+        ]
+        message = fast.update(hands, later, 1.5)
+        kinds.append(type(message))
+        expected = over_the_wire(slow.update(hands, later, 1.5))
+        got = message if isinstance(message, bytes) else serialize_message(message)
+        assert deserialize_message(got, MarkerArray) == expected
+    assert kinds == [MarkerArray, MarkerArray, bytes, bytes, bytes, MarkerArray]
+
+
+def test_hands_that_are_all_alike_get_markers_too(header):
+    fast = FastMarkers()
+    for _ in range(3):
+        message = fast.update([make_hand(track_id=1), make_hand(track_id=2)], header, 1.0)
+    assert len(message.markers) == 8
+
+
+def _moved(hand, rng):
+    shift = rng.normal(0, 0.1, 3).astype(np.float32)
+    return replace(
+        hand,
+        vertices_m=hand.vertices_m + shift,
+        joints_m=hand.joints_m + shift,
+        score=float(rng.random()),
+    )
+
+
+def test_capsules_hold_the_hand(header):
+    model = HandModel(hand_model_path())
+    rng = np.random.default_rng(0)
+    theta = torch.from_numpy(rng.normal(0, 0.7, (6, 45))).float()
+    shape = torch.from_numpy(rng.normal(0, 1, (6, 10))).float()
+    vertices = model(model.pose_from_theta(theta), shape)
+    for joints, skin in zip(model.skeleton(vertices).numpy(), vertices.numpy(), strict=True):
+        shapes, poses = capsules(joints, padding_m=0.01)
+        outside_m = np.min([_outside_m(*pair, skin) for pair in zip(shapes, poses, strict=True)], 0)
+        assert (outside_m <= 0).mean() > 0.99
+        assert outside_m.max() < 0.01
+        bare, _ = capsules(joints, padding_m=0.0)
+        assert max(s.dimensions[-1] for s in bare) < 0.035
+
+
+def _outside_m(shape, pose, points):
+    """How far ``(N, 3)`` are outside of a sphere or a cylinder."""
+    center = np.array((pose.position.x, pose.position.y, pose.position.z))
+    local = (points - center) @ quaternion_matrix(pose.orientation)
+    if shape.type == SolidPrimitive.SPHERE:
+        return np.linalg.norm(local, axis=1) - shape.dimensions[0]
+    height, radius = shape.dimensions
+    beyond = np.abs(local[:, 2]) - height / 2
+    return np.maximum(np.hypot(local[:, 0], local[:, 1]) - radius, beyond)

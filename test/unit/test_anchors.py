@@ -1,0 +1,74 @@
+"""What a hand is held to while it is refined."""
+
+import pytest
+import torch
+
+from dhpe_ros.hand.parameters import HandParameters
+from dhpe_ros.refinement.anchors import Anchors
+
+THETA_STD = torch.linspace(0.2, 1.5, 45)
+NOBODY = torch.full((3, 63), torch.nan)
+
+
+def hands(seed):
+    torch.manual_seed(seed)
+    parameters = HandParameters.start(3) + 0.2 * torch.randn(3, 63)
+    parameters[:, 4:8] *= 1.7  # of any length
+    return parameters
+
+
+def held_to(*others, weight=1.0):
+    return Anchors.of([(other, weight) for other in others], hands(0), THETA_STD)
+
+
+def test_the_distance_by_hand():
+    now = HandParameters.start(3)
+    other = now.clone()
+    other[0, 8] += THETA_STD[0]  # one standard deviation: 1 / (1 + 1 / 9)
+    other[1, 53] += 3.0  # as far as a swift hand: half of the square is left
+    other[2] = torch.nan
+    expected = torch.tensor([0.9, 4.5, 0.0]) / 59
+    assert torch.allclose(held_to(other).distance(now), expected)
+    assert torch.allclose(held_to(other, other, weight=2.0).distance(now), 4 * expected)
+
+
+@pytest.mark.parametrize("others", [(hands(1),), (hands(1), hands(2)), (NOBODY, hands(2))])
+def test_the_derivatives_are_those_of_the_distance(others):
+    anchors, parameters = held_to(*others, weight=0.7), hands(3).requires_grad_(True)
+    (expected,) = torch.autograd.grad(anchors.distance(parameters).sum(), parameters)
+    value, gradient, _ = anchors.derivatives(parameters.detach())
+    assert torch.allclose(value.float(), anchors.distance(parameters), atol=1e-7)
+    assert torch.allclose(gradient.float(), expected, atol=1e-7)
+
+
+def test_the_curvature_is_that_of_the_distance_where_it_is_least():
+    parameters = hands(1)
+    anchors = held_to(parameters)
+    curvature = anchors.derivatives(parameters)[2]
+    step = 1e-3
+    for number in (10, 40, 55):
+        shift = step * torch.eye(63)[number]
+        second = 2 * anchors.distance(parameters + shift) / step**2
+        assert torch.allclose(curvature[:, number, number].float(), second, rtol=1e-2)
+    assert (curvature[:, :4] == 0).all()
+    assert (held_to(hands(9)).derivatives(hands(4))[2] >= 0).all()
+    assert torch.equal(curvature, torch.diag_embed(curvature.diagonal(dim1=1, dim2=2)))
+
+
+def test_nobody_holds_nothing():
+    value, gradient, curvature = held_to(NOBODY).derivatives(hands(1))
+    assert not value.any() and not gradient.any() and not curvature.any()
+
+
+def test_opposite_quaternions_are_no_change():
+    parameters = hands(1)
+    turned = parameters.clone()
+    turned[:, 4:8] *= -2
+    assert torch.allclose(held_to(turned).distance(parameters), torch.zeros(3), atol=1e-9)
+
+
+def test_moving_through_the_image_is_not_held_back():
+    parameters = hands(1)
+    moved = parameters.clone()
+    moved[:, :4] = moved[:, :4] * 1.5 + 0.3
+    assert not held_to(moved).distance(parameters).any()

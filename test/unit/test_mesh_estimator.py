@@ -1,0 +1,67 @@
+"""f_E3D and f_Ref: sizes of the paper, three iterations, a start near the start."""
+
+import pytest
+import torch
+
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.hand.parameters import HandParameters, normalize_parameters
+from dhpe_ros.hand.projection import Projection
+from dhpe_ros.networks.evidence import Evidence
+from dhpe_ros.networks.mesh_estimator import MeshEstimator
+from dhpe_ros.networks.weights import hand_model_path
+
+
+@pytest.fixture(scope="module")
+def projection():
+    return Projection(HandModel(hand_model_path()))
+
+
+def _evidence(batch=2):
+    torch.manual_seed(0)
+    joints = torch.rand(batch, 21, 2) * 2 - 1
+    return Evidence(torch.rand(batch, 2048), joints, torch.ones(batch, 21), torch.ones(batch))
+
+
+def test_the_papers_layers():
+    estimator = MeshEstimator(hidden=0)
+    assert estimator.regressor.weight.shape == (63, 2153)
+    assert estimator.refiner.weight.shape == (42, 2216)
+
+
+@pytest.mark.parametrize("hidden", [0, 64])
+def test_three_iterations_from_the_mean_hand(projection, hidden):
+    estimates = MeshEstimator(hidden).eval()(_evidence(), projection)
+    assert len(estimates) == 3
+    for estimate in estimates:
+        assert estimate.parameters.shape == (2, 63)
+        assert estimate.joints_2d.shape == (2, 21, 2)
+        quaternion = HandParameters.split(estimate.parameters).rotation
+        assert torch.allclose(quaternion.norm(dim=1), torch.ones(2), atol=1e-5)
+
+
+def test_untrained_residual_heads_stay_near_the_start(projection):
+    evidence = _evidence()
+    last = MeshEstimator(64).eval()(evidence, projection)[-1]
+    assert (last.parameters - HandParameters.start(2)).abs().max() < 0.5
+    assert (last.joints_2d - evidence.joints).abs().max() < 0.5
+
+
+def test_parameters_split_and_join():
+    vector = torch.arange(126.0).reshape(2, 63)
+    p = HandParameters.split(vector)
+    assert p.scale.tolist() == [[0.0], [63.0]]
+    assert p.rotation[0].tolist() == [4.0, 5.0, 6.0, 7.0]
+    assert p.shape[0].tolist() == list(range(53, 63))
+    assert torch.equal(p.join(), vector)
+    with pytest.raises(ValueError, match=r"must be \(B, 63\), got \(63,\)"):
+        HandParameters.split(vector[0])
+
+
+def test_normalising_mends_scale_and_quaternion():
+    vector = HandParameters.start(1)
+    vector[0, 0], vector[0, 4:8] = -3.0, 0.0
+    mended = normalize_parameters(vector)
+    assert mended[0, 0] > 0
+    assert mended[0, 4:8].tolist() == [1.0, 0.0, 0.0, 0.0]
+    vector[0, 4:8] = torch.tensor((0.0, 3.0, 0.0, 4.0))
+    assert normalize_parameters(vector)[0, 4:8].tolist() == pytest.approx([0.0, 0.6, 0.0, 0.8])

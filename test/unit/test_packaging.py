@@ -1,0 +1,236 @@
+"""What is declared in several files agrees, and what is installed can be used."""
+
+import ast
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+import dhpe_ros
+
+ROOT = Path(__file__).resolve().parents[2]
+INSTALLED = Path(sys.prefix) / "share" / "dhpe_ros" / "package.xml"
+
+needs_installation = pytest.mark.skipif(
+    not INSTALLED.exists(), reason="dhpe_ros is not installed beside this Python: run make setup"
+)
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    return ElementTree.parse(ROOT / "package.xml").getroot()
+
+
+@pytest.fixture(scope="module")
+def setup_cfg():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def pinned(name: str) -> dict[str, str]:
+    """Package -> version of a requirements file; fails on a line without an exact version."""
+    versions = {}
+    for line in (ROOT / "requirements" / name).read_text().splitlines():
+        line = line.split("#")[0].strip()
+        if line and not line.startswith("-"):
+            package, version = re.fullmatch(r"([\w.-]+)==([\w.]+)(?:; .+)?", line).groups()
+            versions[package] = version
+    return versions
+
+
+def declared_programs(setup_cfg) -> dict[str, str]:
+    lines = setup_cfg["options.entry_points"]["console_scripts"].strip().splitlines()
+    return dict(re.split(r"\s*=\s*", line) for line in lines)
+
+
+# ---------------------------------------------------------------- declarations
+
+
+def test_one_version_everywhere(manifest):
+    assert manifest.findtext("version") == dhpe_ros.__version__
+
+
+def test_build_type_makes_messages(manifest):
+    # ament_python would be accepted, and silently build no messages.
+    assert manifest.findtext("export/build_type") == "ament_cmake"
+    assert manifest.findtext("member_of_group") == "rosidl_interface_packages"
+
+
+def test_maintainer_has_an_address_that_colcon_accepts(manifest):
+    # With any other, colcon treats the package as plain Python, without a word.
+    assert re.fullmatch(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", manifest.find("maintainer").get("email"))
+
+
+def test_every_message_file_is_built():
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    assert {p.name for p in (ROOT / "msg").iterdir()} == set(re.findall(r"msg/(\w+\.msg)", cmake))
+
+
+def installed_programs() -> dict[str, str]:
+    """Those of CMake: name -> module."""
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    return dict(re.findall(r"install_program\((\w+) ([\w.]+)", cmake))
+
+
+def test_pip_puts_one_program_on_path_and_cmake_has_it_too(setup_cfg):
+    assert declared_programs(setup_cfg) == {"dhpe": f"{installed_programs()['dhpe']}:main"}
+
+
+def test_every_program_has_a_main():
+    for module in installed_programs().values():
+        tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
+        names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert "main" in names, module
+
+
+def test_every_folder_of_python_files_is_a_package():
+    folders = {p.parent for name in ("dhpe_ros", "dhpe_lab") for p in (ROOT / name).rglob("*.py")}
+    assert [str(f) for f in folders if not (f / "__init__.py").exists()] == []
+
+
+def test_no_module_hides_the_messages():
+    taken = {"msg", "srv", "action"}
+    assert not taken & {p.stem for p in (ROOT / "dhpe_ros").iterdir()}
+
+
+def test_requirements_are_exact_and_no_package_is_named_twice():
+    files = ("common.txt", "ros-wheels.txt", "constraints.txt", "development.txt")
+    names = [package.lower() for file in files for package in pinned(file)]
+    assert sorted(names) == sorted(set(names))
+    assert pinned("ros-installed.txt") and pinned("open-hand.txt") and pinned("training.txt")
+
+
+def test_every_run_time_import_is_declared_for_pip_and_pinned(setup_cfg):
+    declared = {name.lower() for name in setup_cfg["options"]["install_requires"].split()}
+    for ros in ("ros-installed.txt", "ros-wheels.txt"):
+        brought = {
+            *pinned("common.txt"),
+            *(pinned(ros).keys() & {"numpy", "opencv-python-headless"}),
+        }
+        assert declared == {name.lower() for name in brought}
+
+
+# ---------------------------------------------------------------- imports
+
+
+def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+
+
+def test_importing_the_package_loads_neither_torch_nor_ros():
+    program = "import sys, dhpe_ros; print(sorted({'torch', 'rclpy', 'cv2'} & set(sys.modules)))"
+    result = run(sys.executable, "-c", program, cwd=ROOT)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+@needs_installation
+@pytest.mark.parametrize("folder", [ROOT, Path("/")], ids=["source tree", "elsewhere"])
+def test_messages_and_package_import_from(folder):
+    program = "import dhpe_ros.msg, dhpe_ros.types; print(dhpe_ros.__version__)"
+    result = run(sys.executable, "-c", program, cwd=folder)
+    assert result.stdout.strip() == dhpe_ros.__version__, result.stderr
+
+
+# ---------------------------------------------------------------- the installation
+
+
+TELL = """
+import sys
+from dhpe_ros.system.programs import command
+from dhpe_ros.files.resources import shared_file
+for name in ("weights/lite.safetensors", "config/fastdds.xml", "msg/Hand.msg"):
+    print(shared_file(name))
+print(command("export"))
+print(command("predict"))
+"""
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory):
+    """What ``pip install --target`` makes of a copy of the sources with small weights."""
+    sources, folder = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("target")
+    for name in ("dhpe_ros", "dhpe_lab", "config", "msg"):
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (sources / "weights").mkdir()
+    (sources / "weights/lite.safetensors").write_bytes(b"small")
+    for name in ("setup.py", "setup.cfg", "LICENSE", "NOTICE", "README.md"):
+        shutil.copy(ROOT / name, sources)
+    words = "-m pip install --quiet --no-deps --no-build-isolation --no-compile --target"
+    made = run(sys.executable, *words.split(), folder, sources, cwd=sources)
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def told(package: Path, cwd: Path) -> list[str]:
+    """What is found, and how commands are called, by the package in this folder."""
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    command = [sys.executable, "-c", TELL]
+    result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_pip_installs_weights_and_messages_with_the_package(target, tmp_path):
+    *files, export, _ = told(target, tmp_path)
+    for file in files:
+        assert Path(file).is_relative_to(target / "dhpe_ros/shared")
+    assert [p.name for p in (target / "bin").iterdir()] == ["dhpe"]
+    assert export == f"{target}/bin/dhpe export"
+
+
+def test_in_a_ros_workspace_files_are_in_share_and_commands_are_those_of_ros2_run(target, tmp_path):
+    site = tmp_path / "lib/python3.11/site-packages"
+    shutil.copytree(target / "dhpe_ros", site / "dhpe_ros", ignore=shutil.ignore_patterns("shared"))
+    shutil.copytree(target / "dhpe_ros/shared", tmp_path / "share/dhpe_ros")
+    (tmp_path / "lib/dhpe_ros").mkdir()
+    for name in ("dhpe", "export"):
+        (tmp_path / "lib/dhpe_ros" / name).touch()
+    *files, export, predict = told(site, tmp_path)
+    assert all(Path(file).is_relative_to(tmp_path / "share/dhpe_ros") for file in files)
+    assert export == "ros2 run dhpe_ros export"
+    assert predict == "ros2 run dhpe_ros dhpe predict"
+
+
+def test_in_the_source_tree_files_are_those_of_the_sources(tmp_path):
+    *files, export, _ = told(ROOT, tmp_path)
+    assert all(Path(file).is_relative_to(ROOT) for file in files)
+    assert export.endswith(("dhpe export", "-m dhpe_ros.cli export"))
+
+
+@needs_installation
+def test_installation_holds_every_file_of_the_sources():
+    site = next((Path(sys.prefix) / "lib").glob("python3.*/site-packages/dhpe_ros"))
+    missing = [
+        str(path.relative_to(ROOT))
+        for folder, target in (
+            ("dhpe_ros", site),
+            ("config", INSTALLED.parent / "config"),
+            ("launch", INSTALLED.parent / "launch"),
+            ("weights", INSTALLED.parent / "weights"),
+        )
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+        if not (target / path.relative_to(ROOT / folder)).is_file()
+    ]
+    assert missing == [], "run make setup"
+
+
+@needs_installation
+@pytest.mark.parametrize("program", ["bin/dhpe", "lib/dhpe_ros/dhpe"])
+def test_the_command_starts_from_anywhere(program, tmp_path):
+    result = run(Path(sys.prefix) / program, "--help", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "predict" in result.stdout
+
+
+@needs_installation
+def test_ros2_run_finds_the_node():
+    node = Path(sys.prefix) / "lib" / "dhpe_ros" / "hand_node"
+    assert os.access(node, os.X_OK)
