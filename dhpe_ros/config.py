@@ -87,7 +87,7 @@ class TrackingConfig:
         live=True,
     )
     localiser_min_score: float = setting(
-        0.25,
+        0.15,
         "how sure the search of whole pictures must be of a hand",
         at_least=0.01,
         at_most=1.0,

@@ -20,9 +20,14 @@ from dhpe_ros.types import Box, Side, SideSource, Target
 See = Callable[[Sequence[Crop]], Evidence]
 Localise = Callable[[np.ndarray, float], Sequence[FoundHand]]  # image and least score, best first
 
-SURE_FACTOR = 1.45  # of min_score, for a hand to be followed at once, or beside others
+SURE_FACTOR = 1.45  # of min_score, for a hand to be followed at once, or beside followed ones
+_OTHERS_FACTOR = 1.2  # of min_score, for the hands of a picture beside the most prominent one
 _ZOOMS = 2  # times that a window is moved onto the joints seen in it
-_HOPELESS = 0.25  # of min_score: what scores less is not looked at again
+_HOPELESS = 0.3  # of min_score: what scores less is not looked at again
+# What the localiser is sure of, the evidence networks have to be less sure of: a score counts as
+# far as the cube root of the localiser's, from this one on in full (weights/localiser.md).
+_SURE_OF_PLACE, _VOUCHED_SHARE = 0.8, 1 / 3
+_WITHOUT_MIRROR = 0.1  # more is asked of what a glance finds
 _SAME_HAND = 0.3  # of a crop's side: nearer, two crops of about one size are of one hand
 _SAME_SIZE = 1.6  # and no more apart in size
 
@@ -46,13 +51,16 @@ class HandSearch:
 
         With sides decided and boxes moved onto the hands.
         """
-        return _by_prominence(self._zoom(image, areas, config), config.min_score)
+        found = self._zoom(image, [(1.0, area) for area in areas], config)
+        return _by_prominence(found, config.min_score)
 
     def everywhere(self, image: np.ndarray, config: TrackingConfig) -> list[Target]:
-        """The hands in ``image``, the most prominent first; the others must be sure ones."""
-        found = self._zoom(image, self._likely(image, self._localise, config), config)
+        """The hands in ``image``, the most prominent first; the others must be surer ones."""
+        likely = self._localise(image, config.localiser_min_score)
+        areas = [(_vouched(hand.score), _area(hand, config)) for hand in likely]
+        found = self._zoom(image, areas, config)
         ranked = _ranked(found, config.min_score)
-        sure = _ranked(found, sure_score(config))
+        sure = _ranked(found, min(_OTHERS_FACTOR * config.min_score, 1.0))
         return (ranked[:1] + [t for t in sure if t not in ranked[:1]])[: config.max_hands]
 
     def elsewhere(
@@ -66,37 +74,33 @@ class HandSearch:
 
         Also looked for in the ``likely`` boxes.
         """
-        new = _beside(known, self._likely(image, self._glance, config))
-        areas = [*(Target(box) for box in likely), *new]
+        seen = self._glance(image, min(config.localiser_min_score + _WITHOUT_MIRROR, 1.0))
+        new = _beside(known, [_area(hand, config) for hand in seen])
+        areas = [(1.0, area) for area in (*(Target(box) for box in likely), *new)]
         return _beside(known, _ranked(self._zoom(image, areas, config), sure_score(config)))
 
-    def _likely(
-        self, image: np.ndarray, localise: Localise, config: TrackingConfig
-    ) -> list[Target]:
-        """Where the localiser says, as large as a crop is."""
-        found = localise(image, config.localiser_min_score)
-        return [Target(hand.box.squared(config.crop_scale)) for hand in found]
-
     def _zoom(
-        self, image: np.ndarray, areas: Sequence[Target], config: TrackingConfig
+        self, image: np.ndarray, areas: Sequence[tuple[float, Target]], config: TrackingConfig
     ) -> list[tuple[float, Target]]:
         """Move areas onto the joints seen in them: the scores there, and the targets.
 
-        Without those that show no hand at all.
+        Scores are multiplied by the number that comes with an area. Without those that show no
+        hand at all.
         """
-        targets = list(areas)
         for _ in range(_ZOOMS):
-            targets = self._moved(image, targets, config)
-        if not targets:
+            areas = self._moved(image, areas, config)
+        if not areas:
             return []
-        crops = [crop_image(image, t.box, mirrored=t.side is Side.LEFT) for t in targets]
-        return list(zip(self._see(crops).score.tolist(), targets, strict=True))
+        crops = [crop_image(image, t.box, mirrored=t.side is Side.LEFT) for _, t in areas]
+        scores = self._see(crops).score.tolist()
+        return [(score * n, target) for score, (n, target) in zip(scores, areas, strict=True)]
 
     def _moved(
-        self, image: np.ndarray, targets: Sequence[Target], config: TrackingConfig
-    ) -> list[Target]:
-        if not targets:
+        self, image: np.ndarray, areas: Sequence[tuple[float, Target]], config: TrackingConfig
+    ) -> list[tuple[float, Target]]:
+        if not areas:
             return []
+        numbers, targets = zip(*areas, strict=True)
         told = [told_side(target, config) for target in targets]
         views = [
             (row, side)
@@ -111,13 +115,24 @@ class HandSearch:
             # looks more like a right hand than its mirror image does.
             own = [index for index, view in enumerate(views) if view[0] == row]
             best = own[int(evidence.right[own].argmax())]
-            if evidence.score[own].max() < _HOPELESS * config.min_score:
+            if evidence.score[own].max() * numbers[row] < _HOPELESS * config.min_score:
                 continue
             joints_px = crops[best].to_image(evidence.joints[best].cpu().numpy())
             box, side = joints_box(joints_px, config), views[best][1]
             source = SideSource.FOUND if told[row] is None else SideSource.TOLD
-            moved.append(replace(target, box=box, side=side, side_source=source))
+            at_joints = replace(target, box=box, side=side, side_source=source)
+            moved.append((numbers[row], at_joints))
         return moved
+
+
+def _area(hand: FoundHand, config: TrackingConfig) -> Target:
+    """Where the localiser says, as large as a crop is."""
+    return Target(hand.box.squared(config.crop_scale))
+
+
+def _vouched(score: float) -> float:
+    """The factor, at most 1, of the scores where the localiser has this one."""
+    return min(score / _SURE_OF_PLACE, 1.0) ** _VOUCHED_SHARE
 
 
 def prominence(score: float, box: Box) -> float:

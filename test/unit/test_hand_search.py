@@ -1,5 +1,7 @@
 """The search, with evidence networks that know where the hand is."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +70,35 @@ def test_nothing_to_see_is_no_hand():
     see = KnowsTheHand(far, Side.RIGHT)
     assert HandSearch(see, at()).everywhere(IMAGE, TrackingConfig()) == []
     assert HandSearch(see, lambda *_: []).everywhere(IMAGE, TrackingConfig()) == []
+
+
+def test_what_the_localiser_hardly_sees_has_to_look_like_a_hand_all_the_more():
+    """The hand scores 0.4: enough where the localiser is sure, and not where it hardly is."""
+    joints = _joints(320, 240, 300)
+    where = Box.around(joints).squared(1.2)
+
+    class HalfSure(KnowsTheHand):
+        def __call__(self, crops):
+            evidence = super().__call__(crops)
+            return dataclasses.replace(evidence, confidences=torch.full((len(crops), 21), 0.4))
+
+    def found(score, **settings):
+        search = HandSearch(
+            HalfSure(joints, Side.RIGHT), lambda image, least: [FoundHand(where, score)]
+        )
+        return len(search.everywhere(IMAGE, TrackingConfig(**settings)))
+
+    assert (found(0.9), found(0.5), found(0.2)) == (1, 1, 0)
+    assert found(0.2, min_score=0.25) == 1
+
+
+def test_a_glance_asks_for_more():
+    asked = []
+    see = KnowsTheHand(_joints(320, 240, 300), Side.RIGHT)
+    search = HandSearch(see, lambda image, least: asked.append(least) or [])
+    search.everywhere(IMAGE, TrackingConfig())
+    search.elsewhere(IMAGE, [], TrackingConfig())
+    assert asked == pytest.approx([0.15, 0.25])
 
 
 def test_a_given_box_is_looked_at_and_nothing_else():
