@@ -73,14 +73,14 @@ def test_nothing_to_see_is_no_hand():
 
 
 def test_what_the_localiser_hardly_sees_has_to_look_like_a_hand_all_the_more():
-    """The hand scores 0.4: enough where the localiser is sure, and not where it hardly is."""
+    """The hand scores 0.42: enough where the localiser is sure, and not where it hardly is."""
     joints = _joints(320, 240, 300)
     where = Box.around(joints).squared(1.2)
 
     class HalfSure(KnowsTheHand):
         def __call__(self, crops):
             evidence = super().__call__(crops)
-            return dataclasses.replace(evidence, confidences=torch.full((len(crops), 21), 0.4))
+            return dataclasses.replace(evidence, confidences=torch.full((len(crops), 21), 0.42))
 
     def found(score, **settings):
         search = HandSearch(
