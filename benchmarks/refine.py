@@ -31,11 +31,8 @@ METRICS = (
 )
 HANDS = 32
 PROFILE = {"cpu": "lite", "cuda": "full"}
-EQUATION_13 = RefinementConfig(
-    optimizer="adam", steps=50, tolerance=0.0, mask_weight=0.0, pose_weight=0.0, shape_weight=0.0,
-    estimate_weight=0.0, temporal_weight=0.0, outlier_distance=0.0,
-)  # fmt: skip
-FAST = replace(EQUATION_13, optimizer="levenberg_marquardt", steps=3)
+PAPER = RefinementConfig.paper()
+FAST = replace(PAPER, optimizer="levenberg_marquardt", steps=3, align_camera=True)
 SHIPPED = RefinementConfig()
 
 
@@ -58,10 +55,10 @@ def measure(device: str) -> dict[str, float]:
             return objective(end, *args)
 
     values = (
-        run(EQUATION_13),
+        run(PAPER),
         run(FAST),
         run(SHIPPED, replace(one, previous=last_frame)),  # ends when steps hardly help any more
-        float((reached(FAST) / reached(EQUATION_13)).median()),
+        float((reached(FAST) / reached(PAPER)).median()),
     )
     return {metric.name: value for metric, value in zip(METRICS, values, strict=True)}
 

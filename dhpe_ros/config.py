@@ -211,6 +211,25 @@ class RefinementConfig:
         True, "weigh each joint of the 2D term by its squared confidence", live=True
     )
 
+    @classmethod
+    def paper(cls) -> RefinementConfig:
+        """The paper's Eq. 13 and its 50 steps: three unit weights, and nothing of our own.
+
+        The feature term is a mean over the features here (docs/refinement.md).
+        """
+        return cls(
+            optimizer="adam",
+            tolerance=0.0,
+            mask_weight=0.0,
+            pose_weight=0.0,
+            shape_weight=0.0,
+            estimate_weight=0.0,
+            temporal_weight=0.0,
+            outlier_distance=0.0,
+            align_camera=False,
+            confidence_weighting=False,
+        )
+
     @property
     def looks_at_features(self) -> bool:
         """Whether the steps ask the feature network."""

@@ -30,24 +30,7 @@ from dhpe_ros.refinement.objective import Observation, objective
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.types import Side, Target
 
-EQ_13 = RefinementConfig(
-    optimizer="adam",
-    step_size=1e-2,
-    tolerance=0.0,
-    joints_weight=1.0,
-    features_weight=1.0,
-    mask_weight=0.0,
-    laplacian_weight=1.0,
-    pose_weight=0.0,
-    shape_weight=0.0,
-    estimate_weight=0.0,
-    outlier_distance=0.0,
-    align_camera=False,
-    confidence_weighting=False,
-    time_budget=0.0,
-)
-"""The paper's, its feature term a mean over the features (docs/refinement.md); also the yardstick
-``objective`` of every method."""
+PAPER = RefinementConfig.paper()  # also measures every method's result: ``objective``
 
 
 @dataclass(frozen=True)
@@ -107,14 +90,14 @@ def methods(pipeline: HandPipeline, steps: Sequence[int], seed: int) -> list[Met
         return fit
 
     def swarmed(hand: SeenHand) -> tuple[Tensor, int]:
-        return swarm(hand.estimate, hand.observation, projection, EQ_13, seed), 0
+        return swarm(hand.estimate, hand.observation, projection, PAPER, seed), 0
 
     def from_keypoints(hand: SeenHand) -> tuple[Tensor, int]:
         return fit_keypoints(from_heatmaps(hand), projection, evidence), 0
 
     return [
-        Method("networks alone", 0, refined(EQ_13, 0)),
-        *(Method("Eq. 13, Adam", n, refined(EQ_13, n)) for n in steps),
+        Method("networks alone", 0, refined(PAPER, 0)),
+        *(Method("Eq. 13, Adam", n, refined(PAPER, n)) for n in steps),
         *(Method("Levenberg-Marquardt", n, refined(ours, n)) for n in steps),
         Method("particle swarm", None, swarmed),
         Method("keypoints only", None, from_keypoints),
@@ -187,7 +170,7 @@ def see(pipeline: HandPipeline, label: LabelledHand, image: np.ndarray) -> SeenH
 @torch.no_grad()
 def _objective(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> float:
     seen, networks = hand.observation, pipeline.evidence
-    return float(objective(parameters, seen, pipeline.projection, networks, EQ_13))
+    return float(objective(parameters, seen, pipeline.projection, networks, PAPER))
 
 
 def from_heatmaps(hand: SeenHand) -> Observation:
@@ -198,7 +181,7 @@ def from_heatmaps(hand: SeenHand) -> Observation:
 @torch.no_grad()
 def placed(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> Prediction:
     """The hand of these parameters, placed as the pipeline places one."""
-    projection, as_it_is = pipeline.projection, replace(EQ_13, steps=0)
+    projection, as_it_is = pipeline.projection, replace(PAPER, steps=0)
     kept = refine(parameters, hand.observation, projection, pipeline.evidence, as_it_is)
     seen = SeenHands(projection(parameters), hand.evidence, kept)
     triangles = projection.hand_model.triangles

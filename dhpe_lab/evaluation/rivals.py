@@ -9,7 +9,7 @@ import numpy as np
 from dhpe_lab.evaluation.baselines import fit_keypoints, swarm
 from dhpe_lab.evaluation.labelled import LabelledHand, LabelledSet
 from dhpe_lab.evaluation.predict import Clock, Prediction, camera_of, given_target, predict
-from dhpe_lab.evaluation.refinement_study import EQ_13, from_heatmaps, placed, see
+from dhpe_lab.evaluation.refinement_study import PAPER, from_heatmaps, placed, see
 from dhpe_ros.geometry.crop import Crop, crop_image
 from dhpe_ros.geometry.lift import root_position_m
 from dhpe_ros.pipeline import HandPipeline
@@ -56,7 +56,7 @@ def _fitted(
         hand = see(pipeline, label, image)
         clock.stage("networks")
         if method == "swarm":
-            found = swarm(hand.estimate, hand.observation, projection, EQ_13, seed)
+            found = swarm(hand.estimate, hand.observation, projection, PAPER, seed)
         else:
             found = fit_keypoints(from_heatmaps(hand), projection, evidence)
         clock.stage("fit")

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from dhpe_lab.evaluation import baselines, synthetic_set
 from dhpe_lab.evaluation.baselines import fit_keypoints, swarm
 from dhpe_lab.evaluation.predict import predict
-from dhpe_lab.evaluation.refinement_study import EQ_13
+from dhpe_lab.evaluation.refinement_study import PAPER
 from dhpe_lab.evaluation.score import score, summary
 from dhpe_ros.cli.main import main
 from dhpe_ros.config import Config
@@ -92,18 +92,18 @@ def test_a_swarm_lowers_the_objective_the_same_way_for_a_seed(projection, eviden
     start = truth.clone()
     start[:, 1:3] += 0.05
     start[:, 8:53] += 0.3 * torch.randn(1, 45, generator=torch.Generator().manual_seed(0))
-    first, again, other = (swarm(start, observation, projection, EQ_13, seed) for seed in (0, 0, 1))
+    first, again, other = (swarm(start, observation, projection, PAPER, seed) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     before, after = (
-        float(objective_without_pictures(h, observation, projection, EQ_13)) for h in (start, first)
+        float(objective_without_pictures(h, observation, projection, PAPER)) for h in (start, first)
     )
     assert after < 0.8 * before
 
 
 def test_a_swarm_never_leaves_a_perfect_start(projection, evidence, small_swarm):
     truth, _, observation = _posed(projection, 4)
-    joints_alone = dataclasses.replace(EQ_13, laplacian_weight=0.0)
+    joints_alone = dataclasses.replace(PAPER, laplacian_weight=0.0)
     found = swarm(truth, observation, projection, joints_alone, 0)
     torch.testing.assert_close(found, truth)
 

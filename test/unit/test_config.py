@@ -2,7 +2,7 @@
 
 import pytest
 
-from dhpe_ros.config import Config
+from dhpe_ros.config import Config, RefinementConfig
 
 
 def test_defaults_survive_a_round_trip():
@@ -93,3 +93,11 @@ def test_a_bad_yaml_names_the_file(tmp_path):
     path.write_text("refinement: {stops: 3}\n")
     with pytest.raises(ValueError, match=r"bad\.yaml: unknown setting 'refinement\.stops'"):
         Config.from_yaml(path)
+
+
+def test_the_papers_objective_has_three_unit_weights_and_nothing_else():
+    paper = vars(RefinementConfig.paper())
+    weights = {name: value for name, value in paper.items() if name.endswith("_weight") and value}
+    assert weights == {"joints_weight": 1.0, "features_weight": 1.0, "laplacian_weight": 1.0}
+    assert (paper["optimizer"], paper["steps"], paper["outlier_distance"]) == ("adam", 50, 0.0)
+    assert not paper["align_camera"] and not paper["confidence_weighting"]

@@ -22,15 +22,14 @@ from dhpe_ros.refinement.gradient_steps import Descent
 from dhpe_ros.refinement.objective import Observation, joint_weights, objective
 from dhpe_ros.refinement.refine import refine
 
-EQUATION_13 = RefinementConfig(
-    pose_weight=0.0,
-    shape_weight=0.0,
-    estimate_weight=0.0,
-    temporal_weight=0.0,
-    outlier_distance=0.0,
+WITHOUT_PRIORS = dataclasses.replace(
+    RefinementConfig.paper(),
+    optimizer="levenberg_marquardt",
     tolerance=1e-3,
+    align_camera=True,
+    confidence_weighting=True,
 )
-JOINTS_ONLY = dataclasses.replace(EQUATION_13, features_weight=0.0, laplacian_weight=0.0)
+JOINTS_ONLY = dataclasses.replace(WITHOUT_PRIORS, features_weight=0.0, laplacian_weight=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +90,7 @@ def test_all_three_terms_together_lower_the_objective(projection, evidence):
 def test_a_joint_half_as_sure_weighs_a_quarter():
     observation = Observation(None, torch.zeros(1, 2048), torch.zeros(1, 21, 2), torch.ones(1, 21))
     observation.confidences[0, 3] = 0.5
-    config = dataclasses.replace(EQUATION_13, joints_weight=2.0)
+    config = dataclasses.replace(WITHOUT_PRIORS, joints_weight=2.0)
     expected = torch.full((1, 21), 2.0)
     expected[0, 3] = 0.5
     assert torch.allclose(joint_weights(observation, config), expected)
@@ -139,7 +138,7 @@ def test_the_objective_is_the_weighted_sum_of_its_terms(projection, evidence):
 
     def value(joints, features, laplacian, pose=0.0):
         config = dataclasses.replace(
-            EQUATION_13,
+            WITHOUT_PRIORS,
             joints_weight=joints,
             features_weight=features,
             laplacian_weight=laplacian,
@@ -217,7 +216,7 @@ def test_plain_gradient_descent_is_an_option(projection, evidence):
     assert (result.residual_after < result.residual_before).all()
 
 
-FAST = dataclasses.replace(EQUATION_13, steps=10, pose_weight=0.03, shape_weight=0.015)
+FAST = dataclasses.replace(WITHOUT_PRIORS, steps=10, pose_weight=0.03, shape_weight=0.015)
 FAST_WITHOUT_FEATURES = dataclasses.replace(FAST, features_weight=0.0)
 
 
@@ -237,7 +236,7 @@ def test_a_few_damped_steps_end_no_higher_than_fifty_of_adam(projection, evidenc
     start = _perturbed(truth)
     values = []
     for optimizer, steps in (("levenberg_marquardt", 10), ("adam", 50)):
-        config = dataclasses.replace(EQUATION_13, optimizer=optimizer, steps=steps)
+        config = dataclasses.replace(WITHOUT_PRIORS, optimizer=optimizer, steps=steps)
         result = refine(start, observation, projection, evidence, config)
         values.append(_value(result.parameters, observation, projection, evidence, config))
     assert (values[0] <= values[1]).all()
@@ -346,7 +345,7 @@ def test_the_fast_way_leaves_the_features_out(projection, evidence):
 
 
 @pytest.mark.parametrize(
-    "config", [FAST, dataclasses.replace(EQUATION_13, optimizer="adam", steps=3)]
+    "config", [FAST, dataclasses.replace(WITHOUT_PRIORS, optimizer="adam", steps=3)]
 )
 @pytest.mark.parametrize("part", ["joints", "confidences", "start"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -366,7 +365,7 @@ def test_what_is_not_finite_gives_the_start_back(projection, evidence, config, p
 
 
 @pytest.mark.parametrize(
-    "config", [FAST, dataclasses.replace(EQUATION_13, optimizer="adam", steps=3)]
+    "config", [FAST, dataclasses.replace(WITHOUT_PRIORS, optimizer="adam", steps=3)]
 )
 def test_no_hands_are_refined_to_no_hands(projection, evidence, config):
     truth, observation = _scene(projection, evidence, batch=1)
@@ -412,7 +411,10 @@ def test_a_captured_step_finds_nothing_elsewhere_and_nothing_to_wait_for():
     h = HandParameters.start(1, "meta").requires_grad_(True)
     one = (torch.zeros(size, device="meta") for size in ((1, 2048), (1, 21, 2), (1, 21)))
     observation = Observation(None, *one, previous=h.detach(), estimate=h.detach())
-    for config in (EQUATION_13, RefinementConfig(pose_weight=0.0)):  # what poses are is looked up
+    for config in (
+        WITHOUT_PRIORS,
+        RefinementConfig(pose_weight=0.0),
+    ):  # what poses are is looked up
         config = dataclasses.replace(config, features_weight=0.0)
         value = objective(h, observation, projection, network, config)
         (slope,) = torch.autograd.grad(value.sum(), h)
@@ -446,7 +448,7 @@ def test_it_ends_when_steps_hardly_help_any_more(projection, evidence):
 @pytest.mark.parametrize("optimizer", ["adam", "gradient_descent"])
 def test_gradient_steps_end_when_five_of_them_hardly_help(projection, evidence, optimizer):
     truth, observation = _scene(projection, evidence)
-    without_pictures = dataclasses.replace(EQUATION_13, features_weight=0.0, steps=60)
+    without_pictures = dataclasses.replace(WITHOUT_PRIORS, features_weight=0.0, steps=60)
     steps = [
         refine(
             _perturbed(truth), observation, projection, evidence,
@@ -506,7 +508,7 @@ def test_one_or_two_wrong_joints_leave_the_others_where_they_are(projection, evi
 def test_without_options_the_objective_is_equation_13(projection, evidence):
     truth, observation = _scene(projection, evidence)
     start = _perturbed(truth)
-    config = dataclasses.replace(EQUATION_13, joints_weight=2.0, confidence_weighting=False)
+    config = dataclasses.replace(WITHOUT_PRIORS, joints_weight=2.0, confidence_weighting=False)
     config = dataclasses.replace(config, features_weight=3.0, laplacian_weight=4.0)
     with torch.no_grad():
         hand = projection(start)
