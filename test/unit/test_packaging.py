@@ -57,6 +57,11 @@ def test_one_version_everywhere(manifest):
     assert manifest.findtext("version") == dhpe_ros.__version__
 
 
+def test_what_the_node_runs_without_is_no_run_time_dependency(manifest):
+    needed = {one.text for tag in ("depend", "exec_depend") for one in manifest.iter(tag)}
+    assert needed.isdisjoint(("rviz2", "moveit_msgs", "vision_msgs"))
+
+
 def test_build_type_makes_messages(manifest):
     # ament_python would be accepted, and silently build no messages.
     assert manifest.findtext("export/build_type") == "ament_cmake"
