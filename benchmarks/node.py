@@ -21,7 +21,7 @@ from timing import Metric
 
 from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.media import open_media
-from dhpe_ros.ros.own_domain import own_domain
+from dhpe_ros.ros.environment import own_domain
 
 METRICS = (
     Metric("node.overhead_ms", "ms", "lower"),
@@ -104,8 +104,8 @@ class _Node:
         from rclpy.executors import SingleThreadedExecutor
         from sensor_msgs.msg import CameraInfo, Image
 
-        from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
         from dhpe_ros.ros.demo.node_process import NodeProcess
+        from dhpe_ros.ros.environment import use_shipped_dds_profile
         from dhpe_ros.ros.outputs import TOPICS
 
         use_shipped_dds_profile()

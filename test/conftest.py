@@ -16,7 +16,7 @@ import shared_memory
 import torch
 
 from dhpe_ros.files.resources import user_cache
-from dhpe_ros.ros.own_domain import own_domain
+from dhpe_ros.ros.environment import own_domain
 
 # launch, which pytest loads as a plugin where ROS is installed, has loggers made that keep to
 # themselves; those of dhpe_ros are to be heard.
@@ -36,7 +36,7 @@ os.environ.setdefault(
 )  # compiled kernels are everyone's
 os.environ["XDG_CACHE_HOME"] = os.path.join(_OWN.name, "cache")  # no engine of the user's
 if find_spec("rclpy"):
-    from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
+    from dhpe_ros.ros.environment import use_shipped_dds_profile
 
     use_shipped_dds_profile()
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dhpe_lab.commands.settings_options import read_changes
 from dhpe_lab.evaluation.methods import METHODS, STUDY_STEPS
 from dhpe_ros.cli.predict import load_pipeline, prepare_output
-from dhpe_ros.cli.settings_options import read_changes
 from dhpe_ros.config import Config
 from dhpe_ros.system.errors import CommandError, one_line
 

@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from dhpe_ros.cli.settings_options import read_changes
+from dhpe_lab.commands.settings_options import read_changes
 from dhpe_ros.system.errors import CommandError, one_line
 
 NAME = "train"

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dhpe_ros.media.clips import shrunk
+from dhpe_ros.media.frames import shrunk
 from dhpe_ros.media.mesh_io import write_obj
 from dhpe_ros.rendering.overlay import draw_overlay
 from dhpe_ros.types import Hand, Side

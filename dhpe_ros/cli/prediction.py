@@ -30,7 +30,7 @@ from dhpe_ros.cli.predict_files import (
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.intrinsics import Intrinsics
 from dhpe_ros.media import Frame, Media, MediaError, is_bag, list_folder, open_media
-from dhpe_ros.media.clips import ClipWriter
+from dhpe_ros.media.frames import needs
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.rendering.overlay import draw_overlay
 from dhpe_ros.system.errors import one_line
@@ -166,6 +166,8 @@ class Prediction:
         self._done(hands)
 
     def _predict_sequence(self, media: Media, stem: str) -> None:
+        with needs("av", media.name):
+            from dhpe_ros.media.clips import ClipWriter
         tracker = HandTracker(self._pipeline)
         best: dict[int, tuple[Hand, str]] = {}
         try:
@@ -192,8 +194,8 @@ class Prediction:
     def _bag(self, stem: str) -> AbstractContextManager[HandBag | None]:
         if self._bag_storage is None:
             return nullcontext()
-        from dhpe_ros.media.hand_bags import HandBag  # rosbags, which not every run needs
-
+        with needs("rosbags", f"--bag {self._bag_storage}"):
+            from dhpe_ros.media.hand_bags import HandBag
         return HandBag(self._output / f"{stem}{BAG_SUFFIX}", self._bag_storage)
 
     def _keep_meshes(

@@ -11,10 +11,12 @@ import stat
 from pathlib import Path
 
 from dhpe_ros.media.bags import BagImages
+from dhpe_ros.media.cameras import CameraDevice
 from dhpe_ros.media.folders import ImageFolder, list_folder
-from dhpe_ros.media.frames import Frame, Media, MediaError, reason
-from dhpe_ros.media.kinds import Kind, is_bag, is_sequence, kind_of, looks_like
+from dhpe_ros.media.frames import Frame, Media, MediaError, needs, reason
+from dhpe_ros.media.kinds import Kind, is_bag, is_sequence, kind_of
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS
+from dhpe_ros.media.signatures import looks_like
 
 __all__ = [
     "Frame",
@@ -52,20 +54,22 @@ def open_media(
         return BagImages(path, topic, images, max_megapixels)
     if stat.S_ISDIR(mode):
         return ImageFolder(path, max_megapixels)
-    # Loaded here, so that the node, which needs neither Pillow nor FFmpeg, does not wait for them.
-    from dhpe_ros.media.pictures import ImageFile
-    from dhpe_ros.media.videos import CameraDevice, VideoFile
-
     if stat.S_ISCHR(mode):
         return CameraDevice(path)
     if not stat.S_ISREG(mode):
         raise MediaError(path, "is neither a file, a folder nor a camera")
     if path.stat().st_size == 0:
         raise MediaError(path, "is empty")
-    readers = {Kind.PICTURE: ImageFile, Kind.VIDEO: VideoFile}
+    # Imported here, so that the node, which needs neither Pillow nor FFmpeg, starts without them.
     kind = kind_of(path)
-    if kind is None:
-        raise MediaError(
-            path, f"is neither a picture nor a video that can be decoded ({looks_like(path)})"
-        )
-    return readers[kind](path, max_megapixels)
+    if kind is Kind.PICTURE:
+        from dhpe_ros.media.pictures import ImageFile
+
+        return ImageFile(path, max_megapixels)
+    if kind is Kind.VIDEO:
+        with needs("av", path):
+            from dhpe_ros.media.videos import VideoFile
+        return VideoFile(path, max_megapixels)
+    raise MediaError(
+        path, f"is neither a picture nor a video that can be decoded ({looks_like(path)})"
+    )

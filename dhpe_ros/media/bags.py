@@ -12,10 +12,9 @@ import numpy as np
 
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media.camera_messages import camera_from_info, has_distortion, how_taken, is_rectified
-from dhpe_ros.media.frames import Frame, MediaError
-from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
+from dhpe_ros.media.frames import Frame, MediaError, needs
+from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb, stamp_ns
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS
-from dhpe_ros.media.stamps import stamp_ns
 from dhpe_ros.media.white_level import WhiteLevel
 
 _DECODERS = {
@@ -139,13 +138,9 @@ class BagImages:
 
 
 def _open(path: Path) -> Any:
-    try:
+    with needs("rosbags", path):
         from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore
-    except ImportError as error:
-        raise MediaError(
-            path, "recordings need the rosbags package; install it with: pip install rosbags"
-        ) from error
     try:
         # Recordings from before Iron do not carry the definitions of their messages.
         reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))

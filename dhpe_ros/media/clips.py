@@ -9,6 +9,8 @@ import av
 import cv2
 import numpy as np
 
+from dhpe_ros.media.frames import shrunk
+
 DEFAULT_RATE_HZ = 15.0
 _TICK_S = Fraction(1, 90_000)  # fine enough for any rate, and what MPEG counts in
 _MAX_SIDE = 8192  # pixels; decoders refuse more
@@ -91,11 +93,3 @@ def _fit(image: np.ndarray, width: int, height: int) -> np.ndarray:
         spare_x - spare_x // 2,
         cv2.BORDER_CONSTANT,
     )
-
-
-def shrunk(image: np.ndarray, scale: float) -> np.ndarray:
-    """``(H, W, 3)`` made smaller; as it is where ``scale`` is 1 or more."""
-    if scale >= 1.0:
-        return image
-    size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

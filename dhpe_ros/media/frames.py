@@ -1,15 +1,19 @@
-"""What every reader of pictures gives: frames, with what is known of them."""
+"""Frames: the interface of every reader of pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from dhpe_ros.geometry.camera import Camera
+
+RATES_HZ = (0.1, 1000.0)  # above, up to; a rate that a file or camera claims outside is unknown
 
 
 class MediaError(ValueError):
@@ -45,6 +49,17 @@ class Media(Protocol):
         ...
 
 
+@contextmanager
+def needs(package: str, path: str | Path) -> Iterator[None]:
+    """Turn a failing import of a PyPI package into a ``MediaError`` with the remedy."""
+    try:
+        yield
+    except ImportError as error:
+        raise MediaError(
+            path, f"needs the package {package} ({error}); install it with: pip install {package}"
+        ) from error
+
+
 def reason(error: OSError) -> str:
     """The system's words for what went wrong, for a message."""
     return (error.strerror or str(error)).lower()
@@ -56,3 +71,11 @@ def turned(
     """``(H, W, ...)`` exchanged along its diagonal, then its rows or columns put in reverse."""
     image = image.swapaxes(0, 1) if transposed else image
     return image[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
+
+
+def shrunk(image: np.ndarray, scale: float) -> np.ndarray:
+    """``(H, W, 3)`` made smaller; unchanged where ``scale`` is 1 or more."""
+    if scale >= 1.0:
+        return image
+    size = (max(1, int(image.shape[1] * scale)), max(1, int(image.shape[0] * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -1,8 +1,7 @@
-"""ROS images to ``(H, W, 3)`` uint8 RGB, and back for what the node publishes.
+"""ROS image messages as arrays: colour to uint8 RGB, depth to metres, and pixels back to messages.
 
-Decoded here, with numpy and OpenCV's colour conversions: ``cv_bridge`` ignores ``is_bigendian`` and
-breaks with NumPy 2 on many machines. Messages are read by attribute only, so nothing of ROS is
-imported.
+Decoded by numpy and OpenCV: ``cv_bridge`` ignores ``is_bigendian``, and breaks with NumPy 2 on many
+machines. Messages are read by attribute only, so nothing of ROS is imported.
 """
 
 from __future__ import annotations
@@ -60,6 +59,11 @@ _LAYOUTS = {
 }
 
 ENCODINGS = tuple(_LAYOUTS)
+
+_SAMPLE = 1000  # pixels that tell the unit
+_MILLIMETRES, _METRES = np.dtype(np.uint16), np.dtype(np.float32)
+_SENSOR_RANGE_M = (0.05, 100.0)  # no depth camera measures nearer, or sees all beyond
+_DEPTH_TYPES = {"16UC1": _MILLIMETRES, "mono16": _MILLIMETRES, "32FC1": _METRES}
 
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 
@@ -120,6 +124,33 @@ def compressed_to_rgb(
     return cv2.cvtColor((white or WhiteLevel()).to_8_bit(bgr), cv2.COLOR_BGR2RGB)
 
 
+def depth_to_metres(message: Any) -> np.ndarray:
+    """``(H, W)`` float32 metres of a ``sensor_msgs/Image``, NaN where nothing was measured.
+
+    16UC1 is millimetres, 32FC1 metres (REP 118); any ``step``, either endianness. Raises
+    ``UnknownEncodingError``, or ``ValueError`` where size, step and data do not fit together, where
+    no pixel has a depth, and where the unit is plainly that of the other encoding.
+    """
+    kind = _DEPTH_TYPES.get(message.encoding)
+    if kind is None:
+        raise UnknownEncodingError(
+            f"depth has the encoding {message.encoding!r}; it must be 16UC1 (millimetres) or "
+            "32FC1 (metres), as depth cameras publish it uncompressed"
+        )
+    raw = np.ndarray(
+        (message.height, message.width),
+        kind.newbyteorder(">" if message.is_bigendian else "<"),
+        buffer=_checked_bytes(message, kind.itemsize),
+        strides=(message.step, kind.itemsize),
+    )
+    metres = raw.astype(np.float32)
+    if kind is _MILLIMETRES:
+        metres *= np.float32(1e-3)
+    metres[~(metres > 0) | np.isinf(metres)] = np.nan
+    _check_unit(metres, message.encoding, kind)
+    return metres
+
+
 def fill_image(message: Any, pixels: np.ndarray, encoding: str) -> Any:
     """Write ``(H, W)`` or ``(H, W, C)`` pixels into a ``sensor_msgs/Image``; returns it.
 
@@ -136,7 +167,12 @@ def fill_image(message: Any, pixels: np.ndarray, encoding: str) -> Any:
     return message
 
 
-def checked_bytes(message: Any, pixel_bytes: int) -> np.ndarray:
+def stamp_ns(stamp: Any) -> int | None:
+    """Nanoseconds of a ``builtin_interfaces/Time``; None for zero, which means not set."""
+    return stamp.sec * 10**9 + stamp.nanosec or None
+
+
+def _checked_bytes(message: Any, pixel_bytes: int) -> np.ndarray:
     """The data of a ``sensor_msgs/Image`` as uint8.
 
     Raises ``ValueError`` where they are fewer than its size and step need for such pixels.
@@ -163,7 +199,7 @@ def checked_bytes(message: Any, pixel_bytes: int) -> np.ndarray:
 def _pixels(message: Any, layout: _Layout) -> np.ndarray:
     """``(H, W)`` or ``(H, W, C)`` view of uint8 or uint16 into the message's bytes."""
     pixel_bytes = layout.channels * layout.depth
-    data = checked_bytes(message, pixel_bytes)
+    data = _checked_bytes(message, pixel_bytes)
     pixels = np.ndarray(
         (message.height, message.width, layout.channels),
         f"{'>' if message.is_bigendian else '<'}u{layout.depth}",
@@ -180,3 +216,23 @@ def _unknown_encoding(encoding: str) -> str:
         f"encoding {encoding!r} is not known here; known are {', '.join(ENCODINGS)}. "
         "Set the camera driver to one of them or convert with image_proc"
     )
+
+
+def _check_unit(metres: np.ndarray, encoding: str, kind: np.dtype) -> None:
+    measured = metres[np.isfinite(metres)]
+    if not measured.size:
+        raise ValueError(
+            "no pixel of it has a depth, all are zero or not finite: uncover the depth camera, "
+            "switch its emitter on, and keep its least distance"
+        )
+    near, far = np.percentile(measured[:: measured.size // _SAMPLE + 1], (10, 90))
+    if kind is _MILLIMETRES and far < _SENSOR_RANGE_M[0]:
+        raise ValueError(
+            f"{encoding} is in millimetres, and it would all be within {far * 1e3:.0f} mm: are "
+            "these metres? Publish millimetres, or metres as 32FC1"
+        )
+    if kind is _METRES and near > _SENSOR_RANGE_M[1]:
+        raise ValueError(
+            f"{encoding} is in metres, and it would all be beyond {near:.0f} m: are these "
+            "millimetres? Publish metres, or millimetres as 16UC1"
+        )

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from dhpe_ros.media.frames import Frame, MediaError, reason, turned
-from dhpe_ros.media.kinds import looks_like
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size, encoded_size
+from dhpe_ros.media.signatures import looks_like
 from dhpe_ros.media.white_level import WhiteLevel
 
 with suppress(ImportError):  # without it HEIC is refused, with the remedy

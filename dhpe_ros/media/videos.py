@@ -1,21 +1,19 @@
-"""Video files, read by FFmpeg, and cameras."""
+"""Video files, read by FFmpeg."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 
-from dhpe_ros.media.frames import Frame, MediaError, turned
-from dhpe_ros.media.kinds import looks_like
+from dhpe_ros.media.frames import RATES_HZ, Frame, MediaError, turned
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size
+from dhpe_ros.media.signatures import looks_like
 
 # Of FFmpeg's formats those that hold moving pictures. Playlists, which name further files and
 # hosts, text, subtitles and stills stay out.
@@ -23,7 +21,6 @@ _FORMATS = (
     "mov,matroska,avi,flv,live_flv,mpegts,mpegtsraw,mpeg,mpegvideo,h264,hevc,m4v,av1,obu,ivf,ogg,"
     "asf,gif,mxf,rm,dv,nut,wtv,mjpeg,yuv4mpegpipe"
 )
-_RATES_HZ = (0.1, 1000.0)  # others are taken for unknown
 _PIXEL_ASPECTS = (Fraction(1, 4), Fraction(4))
 
 _log = logging.getLogger(__name__)
@@ -44,7 +41,7 @@ class VideoFile:
         self._max_megapixels = max_megapixels
         with self._opened() as (container, stream):
             rate = stream.average_rate or stream.guessed_rate
-            low, high = _RATES_HZ
+            low, high = RATES_HZ
             self.rate_hz = float(rate) if rate and low < rate <= high else None
             self._told_count = stream.frames  # 0: the file does not tell
             seconds = (container.duration or 0) / av.time_base
@@ -173,48 +170,3 @@ def _upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
     if b == 0 and c == 0 and a and d:
         return turned(image, transposed=False, flip_rows=d < 0, flip_columns=a < 0)
     return image
-
-
-class CameraDevice:
-    """A camera that Linux knows as ``/dev/video*``; frames are stamped when they arrive."""
-
-    is_sequence = True
-    count = None
-
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        capture = self._open()
-        rate_hz = capture.get(cv2.CAP_PROP_FPS)
-        capture.release()
-        low, high = _RATES_HZ
-        self.rate_hz = rate_hz if low < rate_hz <= high else None
-
-    def frames(self) -> Iterator[Frame]:
-        capture = self._open()
-        index, started = 0, None
-        try:
-            while True:
-                ok, image = capture.read()
-                now = time.monotonic()
-                if not ok:
-                    break
-                started = now if started is None else started
-                rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-                yield Frame(rgb, f"{self.name} frame {index}", index, now - started)
-                index += 1
-        finally:
-            capture.release()
-        raise MediaError(self.name, f"the camera stopped after {index} frames")
-
-    def _open(self) -> cv2.VideoCapture:
-        level = (
-            cv2.setLogLevel(0) if hasattr(cv2, "setLogLevel") else None
-        )  # its lines name nothing
-        try:
-            capture = cv2.VideoCapture(self.name, cv2.CAP_V4L2)
-        finally:
-            if level is not None:
-                cv2.setLogLevel(level)
-        if not capture.isOpened():
-            raise MediaError(self.name, "the camera cannot be opened; is another program using it?")
-        return capture

@@ -7,9 +7,8 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 
 from dhpe_ros.config import NodeConfig
-from dhpe_ros.ros.diagnostics import RATE_WINDOW_S, Statistics
+from dhpe_ros.ros.health import RATE_WINDOW_S, HealthMonitor, Level, Statistics
 from dhpe_ros.ros.qos import Input
-from dhpe_ros.ros.troubles import Level, Troubles
 from dhpe_ros.tracking.tracker import BACK_S
 
 # What the parameter image_transport makes the node listen to.
@@ -30,13 +29,13 @@ class ImageWatch:
     """Reports silence, low rates and odd stamps with the remedy."""
 
     def __init__(
-        self, node: Node, images: Input, infos: Input, statistics: Statistics, troubles: Troubles
+        self, node: Node, images: Input, infos: Input, statistics: Statistics, health: HealthMonitor
     ) -> None:
         self._node = node
         self._images = images
         self._infos = infos
         self._statistics = statistics
-        self._troubles = troubles
+        self._health = health
         self._ready_at = statistics.clock()
         self._first_at: float | None = None
         self._wanted_at: float | None = None
@@ -45,7 +44,7 @@ class ImageWatch:
     def image_arrived(self) -> None:
         if self._first_at is None:
             self._first_at = self._statistics.clock()
-        self._troubles.clear("silence", "images arrive")
+        self._health.clear("silence", "images arrive")
 
     def check(self, config: NodeConfig, wanted: bool) -> None:
         """To be called regularly while images are looked at; ``wanted``: results have listeners."""
@@ -55,15 +54,15 @@ class ImageWatch:
             silent_s = now - self._ready_at
         if silent_s > config.image_timeout:
             message = f"no image on {self._images.topic} for {silent_s:.0f} s: {self._no_image()}"
-            self._troubles.report("silence", message, Level.ERROR)
+            self._health.report("silence", message, Level.ERROR)
         if self._infos.received:
-            self._troubles.clear("no camera_info", "camera_info arrives")
+            self._health.clear("no camera_info", "camera_info arrives")
         elif self._first_at is not None and now - self._first_at > config.image_timeout:
             message = (
                 f"no camera_info on {self._infos.topic}: a field of view is assumed and distances "
                 f"are not metric: {self._no_camera_info()}"
             )
-            self._troubles.report("no camera_info", message, once=True)
+            self._health.report("no camera_info", message, once=True)
         if not wanted:
             self._wanted_at = None
         elif self._wanted_at is None:
@@ -75,7 +74,7 @@ class ImageWatch:
         """Judge each rate once there was time to measure it."""
         rate_hz = self._statistics.image_rate_hz()
         if self._first_at and now - self._first_at > RATE_WINDOW_S and rate_hz < expected_hz:
-            self._troubles.report(
+            self._health.report(
                 "image rate",
                 f"images come at {rate_hz:.1f} Hz, expected_rate is {expected_hz:g}: set the rate "
                 "of the camera (in the dark a long exposure lowers it), or expected_rate",
@@ -83,7 +82,7 @@ class ImageWatch:
             )
         rate_hz = self._statistics.result_rate_hz()
         if self._wanted_at and now - self._wanted_at > RATE_WINDOW_S and rate_hz < expected_hz:
-            self._troubles.report(
+            self._health.report(
                 "result rate",
                 f"results come at {rate_hz:.1f} Hz, expected_rate is {expected_hz:g}: where images "
                 "come often enough, lower refinement.steps or tracking.max_hands, set "
@@ -102,24 +101,24 @@ class ImageWatch:
         Images without a stamp and from the future are processed: their age means nothing.
         """
         if not header.frame_id and not config.frame_id:
-            self._troubles.report(
+            self._health.report(
                 "frame_id",
                 "images have no frame_id: results have none either, and RViz and TF need one; set "
                 "it in the camera driver or by the parameter frame_id",
                 once=True,
             )
         else:
-            self._troubles.clear("frame_id")
+            self._health.clear("frame_id")
         self._follow_time(stamp_s(header))
         age_s = self.age_s(header)
         message = _oddity(header, age_s, config.max_age)
         if message is None:
-            self._troubles.clear("stamp", "the images' stamps are fine again")
+            self._health.clear("stamp", "the images' stamps are fine again")
             return True
         unknown = stamp_s(header) is None
         too_old = not unknown and age_s > 0
         level = Level.ERROR if too_old else Level.WARN
-        self._troubles.report("stamp", message, level, once=unknown)
+        self._health.report("stamp", message, level, once=unknown)
         self._statistics.counts["images too old"] += too_old
         return not too_old
 
@@ -130,7 +129,7 @@ class ImageWatch:
         newest_s = time_s if self._newest_s is None else self._newest_s
         back_s = newest_s - time_s
         if back_s > BACK_S:
-            self._troubles.report(
+            self._health.report(
                 "time",
                 f"the images' time went back by {back_s:.1f} s, as when a bag begins again: hands "
                 "are forgotten. If not: do two cameras publish on one topic, was a clock set?",

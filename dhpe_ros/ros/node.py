@@ -29,16 +29,13 @@ from dhpe_ros.media.camera_messages import camera_from_info, has_distortion, how
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.media.white_level import WhiteLevel
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.ros.depth import DepthInput
-from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
+from dhpe_ros.ros.health import HealthMonitor, Level, Statistics, diagnostic_message
 from dhpe_ros.ros.image_watch import ImageWatch, stamp_s
-from dhpe_ros.ros.logs import forward_logs
+from dhpe_ros.ros.inputs import DepthInput, RoiInput
 from dhpe_ros.ros.outputs import HandOutputs
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes
 from dhpe_ros.ros.qos import Input
-from dhpe_ros.ros.roi import RoiInput
-from dhpe_ros.ros.running import run
-from dhpe_ros.ros.troubles import Level, Troubles
+from dhpe_ros.ros.running import forward_logs, run
 from dhpe_ros.ros.worker import LatestWorker, OneBehind
 from dhpe_ros.tracking.tracker import HandTracker
 from dhpe_ros.types import Box
@@ -66,7 +63,7 @@ class HandNode(Node):
         super().__init__("hand")
         forward_logs(self.get_logger())
         self._config = declare_parameters(self, Config())
-        self._troubles = Troubles(self.get_logger())
+        self._health = HealthMonitor(self.get_logger())
         self._tracker = make_tracker(self._config)
         self._statistics = Statistics()
         self._enabled = True
@@ -77,7 +74,7 @@ class HandNode(Node):
         self._white = WhiteLevel()  # of the images
         self._worker = LatestWorker(self._process, self._on_failure)
         self._drawing = OneBehind("hand_drawing", self._on_drawing_failure)
-        self._outputs = HandOutputs(self, self._config.node, self._troubles)
+        self._outputs = HandOutputs(self, self._config.node, self._health)
         follow_changes(self, lambda: self._config, self._take_over)
         self._listen()
         self._worker.start()
@@ -95,12 +92,12 @@ class HandNode(Node):
         self._image_topic = "image/compressed" if compressed else "image"
         self._decode = compressed_to_rgb if compressed else image_to_rgb
         kind = CompressedImage if compressed else Image
-        self._roi = RoiInput(self, self._troubles)
-        self._depth = DepthInput(self, self._troubles)
+        self._roi = RoiInput(self, self._health)
+        self._depth = DepthInput(self, self._health)
         # First the camera_info: who sees the image subscription may rely on the other.
-        infos = Input(self, "camera_info", {CameraInfo: self._on_camera_info}, self._troubles)
-        images = Input(self, self._image_topic, {kind: self._on_image}, self._troubles)
-        self._watch = ImageWatch(self, images, infos, self._statistics, self._troubles)
+        infos = Input(self, "camera_info", {CameraInfo: self._on_camera_info}, self._health)
+        images = Input(self, self._image_topic, {kind: self._on_image}, self._health)
+        self._watch = ImageWatch(self, images, infos, self._statistics, self._health)
         self._images = images
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -150,9 +147,9 @@ class HandNode(Node):
     def _check_worker(self) -> None:
         networks, busy_s = self._tracker.pipeline.networks, self._worker.busy_s()
         if networks.trouble:
-            self._troubles.report("networks", networks.trouble, logged=False)
+            self._health.report("networks", networks.trouble, logged=False)
         if busy_s > _STUCK * self._config.node.image_timeout:
-            self._troubles.report(
+            self._health.report(
                 "stuck",
                 f"one image takes {busy_s:.0f} s already: restart the node, and where it is just "
                 "slow, lower refinement.steps or set tracking.second_look to false",
@@ -173,7 +170,7 @@ class HandNode(Node):
         }
         header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name()
-        message = diagnostic_message(name, header, values, self._troubles, self._idle())
+        message = diagnostic_message(name, header, values, self._health, self._idle())
         self._diagnostics.publish(message)
 
     def _idle(self) -> str:
@@ -195,9 +192,9 @@ class HandNode(Node):
             image = self._decode(message, self._config.media.max_megapixels, self._white)
         except ValueError as error:
             self._statistics.counts["images not readable"] += 1
-            self._troubles.report("image", f"image not readable: {error}", Level.ERROR)
+            self._health.report("image", f"image not readable: {error}", Level.ERROR)
             return
-        self._troubles.clear("image", "images are readable again")
+        self._health.clear("image", "images are readable again")
         height, width = image.shape[:2]
         info = self._camera_info
         camera = self._camera(info, message.header.frame_id, width, height)
@@ -218,14 +215,14 @@ class HandNode(Node):
         pictures = (hands, header, image, depth_m, config)
         self._drawing.begin(partial(self._draw, partial(self._outputs.publish_images, *pictures)))
         self._statistics.frame_published(len(hands), latency_ms, (time.monotonic() - begin) * 1e3)
-        self._troubles.clear("failure")
+        self._health.clear("failure")
 
     def _draw(self, publish_images: Callable[[], None]) -> None:
         """The pictures of an image, beside the worker, who goes on with the next image."""
         begin = time.monotonic()
         publish_images()
         self._statistics.pictures_published((time.monotonic() - begin) * 1e3)
-        self._troubles.clear("drawing")
+        self._health.clear("drawing")
 
     def _camera(
         self, info: CameraInfo | None, frame_id: str, width: int, height: int
@@ -240,7 +237,7 @@ class HandNode(Node):
             camera = camera_from_info(info, width, height, rectified=rectified)
         except ValueError as error:
             assumed = f"{self._config.camera.field_of_view_deg:g} degrees are assumed, not metric"
-            self._troubles.report("camera_info", f"{error}; until then {assumed}", once=True)
+            self._health.report("camera_info", f"{error}; until then {assumed}", once=True)
             return None
         self._camera_in_use = "rectified" if rectified else f"raw, {camera.lens.model}"
         taken = how_taken(info, topic, rectified)
@@ -248,22 +245,22 @@ class HandNode(Node):
             self.get_logger().info(taken)
             self._told = taken
         if info.header.frame_id != frame_id:
-            self._troubles.report(
+            self._health.report(
                 "camera_info",
                 f"camera_info has frame {info.header.frame_id!r}, the image {frame_id!r}: is it "
                 "that of another camera? The image's is used",
                 once=True,
             )
         else:
-            self._troubles.clear("camera_info", "camera_info fits the images")
+            self._health.clear("camera_info", "camera_info fits the images")
         return camera
 
     def _check_box(self, width: int, height: int) -> None:
         box = self._config.tracking.box
         if box == "full" or Box.parse(box).touches(width, height):
-            self._troubles.clear("box", "tracking.box lies in the images")
+            self._health.clear("box", "tracking.box lies in the images")
             return
-        self._troubles.report(
+        self._health.report(
             "box",
             f"tracking.box {box} lies outside the images of {width} x {height} pixels: no hand can "
             "be found; set it to x,y,width,height within them, or to full",
@@ -295,13 +292,13 @@ class HandNode(Node):
         if not self.context.ok():
             return  # a signal ended it under the publishers: no failure
         said = f"{what} ({type(error).__name__}: {error}); going on with the next"
-        self._troubles.report(key, said, level)
+        self._health.report(key, said, level)
         self.get_logger().debug("".join(traceback.format_exception(error)))
 
     def _end(self, error: EngineError) -> None:
         """In the executor's thread, which then leaves ``spin``."""
         message = f"cannot go on: {error}"
-        self._troubles.report("engine", message, Level.ERROR, logged=False)
+        self._health.report("engine", message, Level.ERROR, logged=False)
         self._publish_diagnostics()
         self.get_logger().fatal(message)
         raise SystemExit(1)

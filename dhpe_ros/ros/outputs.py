@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
@@ -13,10 +14,9 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
 from dhpe_ros.config import MAX_HANDS, NodeConfig
+from dhpe_ros.detection.search import prominence
 from dhpe_ros.rendering.overlay import draw_overlay, hand_mask, window_of
-from dhpe_ros.ros.fast_markers import FastMarkers
-from dhpe_ros.ros.frames import HandFrames
-from dhpe_ros.ros.message_conversion import (
+from dhpe_ros.ros.conversion import (
     HandArray,
     HandMesh,
     camera_info_message,
@@ -24,10 +24,18 @@ from dhpe_ros.ros.message_conversion import (
     image_message,
     mesh_message,
     points_message,
+    transform_message,
 )
+from dhpe_ros.ros.health import HealthMonitor
+from dhpe_ros.ros.markers import FastMarkers
+from dhpe_ros.ros.names import AUTO, shared_prefix
 from dhpe_ros.ros.qos import DEPTH, advertise
-from dhpe_ros.ros.troubles import Troubles
 from dhpe_ros.types import Hand
+
+try:
+    from tf2_msgs.msg import TFMessage
+except ImportError:
+    TFMessage = None
 
 TOPICS = {
     "hands": HandArray,
@@ -40,26 +48,26 @@ TOPICS = {
     "overlay": Image,
 }
 
-_DEPTHS = {"meshes": MAX_HANDS}  # a message a hand, all at once
+_DEPTHS = {"meshes": MAX_HANDS}  # one message per hand, all at once
 
 
 class HandOutputs:
-    """Publishes what was found in one image, the pictures in a thread of their own."""
+    """Publishes the hands of one image; ``publish_images`` may run in a thread of its own."""
 
-    def __init__(self, node: Node, config: NodeConfig, troubles: Troubles) -> None:
+    def __init__(self, node: Node, config: NodeConfig, health: HealthMonitor) -> None:
         self._publishers: dict[str, Publisher] = {
-            name: advertise(node, kind, f"~/{name}", troubles, _DEPTHS.get(name, DEPTH))
-            for name, kind in TOPICS.items()
+            name: advertise(node, message_type, f"~/{name}", health, _DEPTHS.get(name, DEPTH))
+            for name, message_type in TOPICS.items()
         }
-        self._frames = HandFrames(node, troubles) if config.publish_tf else None
+        self._frames = HandFrames(node, health) if config.publish_tf else None
         self._markers = FastMarkers()
 
     def wanted(self) -> bool:
-        """True where anybody listens to anything."""
+        """True where any output has a subscriber."""
         return self.hands_wanted() or self._wanted("camera_info")
 
     def hands_wanted(self) -> bool:
-        """True where anybody listens to what is found in images, as all but camera_info is."""
+        """True where an output that needs the hands has a subscriber: all but camera_info."""
         if any(self._wanted(name) for name in TOPICS if name != "camera_info"):
             return True
         return self._frames is not None and self._frames.wanted()
@@ -67,13 +75,13 @@ class HandOutputs:
     def publish_camera_info(
         self, info: CameraInfo | None, header: Header, width: int, height: int
     ) -> None:
-        """The camera of an image, whether or not hands are wanted; None where it is not known."""
+        """Publish the camera of an image; ``info`` is None where it is unknown."""
         if self._wanted("camera_info"):
             copy = camera_info_message(info, header, width, height)
             self._publishers["camera_info"].publish(copy)
 
     def publish_hands(self, hands: list[Hand], header: Header, config: NodeConfig) -> None:
-        """First what robots wait for: the hands, where they are, then their surfaces."""
+        """Publish hands, frames, meshes, points, in the order in which robots wait for them."""
         if self._wanted("hands"):
             self._publishers["hands"].publish(hand_array_message(hands, header))
         if self._frames is not None:
@@ -92,23 +100,23 @@ class HandOutputs:
         depth_m: np.ndarray | None,
         config: NodeConfig,
     ) -> None:
-        """The mask, the depth image without the hands, and the overlay.
+        """Publish the mask, the depth image without the hands, and the overlay.
 
-        ``image`` is ``(H, W, 3)`` RGB, ``depth_m`` ``(H, W)`` metres where there is one.
+        ``image`` is ``(H, W, 3)`` RGB; ``depth_m`` is ``(H, W)`` metres, or None without depth.
         """
         height, width = image.shape[:2]
-        leaves_out = depth_m is not None and self._wanted("depth_without_hands")
-        if leaves_out or self._wanted("mask"):
+        without_wanted = depth_m is not None and self._wanted("depth_without_hands")
+        if without_wanted or self._wanted("mask"):
             mask = hand_mask(hands, height, width)
             self._publish_image("mask", mask, "mono8", header)
-            if leaves_out:
+            if depth_m is not None and without_wanted:
                 without = _without(depth_m, hands, mask, config.depth_margin)
                 self._publish_image("depth_without_hands", without, "32FC1", header)
         if self._wanted("overlay"):
             self._publish_image("overlay", draw_overlay(image, hands), "rgb8", header)
 
     def publish_markers(self, hands: list[Hand], header: Header, lifetime_s: float) -> None:
-        """Markers of these hands; those of hands that are gone are deleted, once."""
+        """Publish the markers of these hands; those of lost hands are deleted, once."""
         if self._wanted("markers") and (hands or self._markers.shows_any):
             markers = self._markers.update(hands, header, lifetime_s)
             self._publishers["markers"].publish(markers)
@@ -121,14 +129,55 @@ class HandOutputs:
         return self._publishers[name].get_subscription_count() > 0
 
 
+class HandFrames:
+    """Publishes frames at the hands' wrists on ``/tf``, where tf2's messages are installed.
+
+    ``<prefix>hand_<track>`` for each hand, and ``<prefix>hand_left``, ``<prefix>hand_right`` for
+    the most prominent one of a side.
+    """
+
+    def __init__(self, node: Node, health: HealthMonitor) -> None:
+        self._publisher = None
+        self._own_prefix = shared_prefix(node, "hand", "/")
+        if TFMessage is None:
+            health.report(
+                "tf",
+                "publish_tf has no effect: tf2_msgs is not installed. It comes with tf2_ros: "
+                "apt install ros-$ROS_DISTRO-tf2-ros",
+                once=True,
+            )
+            return
+        self._publisher = advertise(node, TFMessage, "/tf", health)
+
+    def wanted(self) -> bool:
+        return self._publisher is not None and self._publisher.get_subscription_count() > 0
+
+    def publish(self, hands: list[Hand], header: Header, prefix: str) -> None:
+        """Publish the wrists of one image, unless it has no frame_id to be relative to.
+
+        ``prefix`` ``auto`` stands for the node's own.
+        """
+        if self._publisher is not None and hands and header.frame_id and self.wanted():
+            prefix = self._own_prefix if prefix == AUTO else prefix
+            self._publisher.publish(TFMessage(transforms=hand_transforms(hands, header, prefix)))
+
+
+def hand_transforms(hands: list[Hand], header: Header, prefix: str) -> list[TransformStamped]:
+    """The wrist of each hand under its track, and of each side's most prominent under the side."""
+    named = {f"{prefix}hand_{hand.track_id}": hand for hand in hands}
+    for hand in sorted(hands, key=lambda hand: prominence(hand.score, hand.box)):
+        named[f"{prefix}hand_{hand.side.name.lower()}"] = hand
+    return [transform_message(hand, header, name) for name, hand in named.items()]
+
+
 def _without(
     depth_m: np.ndarray, hands: Sequence[Hand], mask: np.ndarray, margin_px: int
 ) -> np.ndarray:
-    """A copy of the depth, NaN under the hands' mask and for so many pixels about it."""
-    near = np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)  # what OpenCV is quickest at
+    """A copy of the depth with NaN under the hands' mask, dilated by the margin."""
+    square = np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)  # OpenCV's fastest kernel
     without = depth_m.copy()
     for hand in hands:
         window = window_of(hand, *mask.shape, margin=margin_px)
         if window is not None:
-            without[window][cv2.dilate(mask[window], near) > 0] = np.nan
+            without[window][cv2.dilate(mask[window], square) > 0] = np.nan
     return without

@@ -20,6 +20,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 
 from dhpe_ros.config import NOT_SETTINGS, Config
+from dhpe_ros.ros.node_configs import BridgeConfig, PlayerConfig
 from dhpe_ros.settings import Settings, did_you_mean
 
 _MOST_NAMED = 10  # unknown parameters, each in a line of its own
@@ -58,7 +59,7 @@ def unknown_overrides(node: Node, known: Iterable[str]) -> list[str]:
         for name in sorted(given)
         if not node.has_parameter(name) and not name.startswith(NOT_SETTINGS)
     ]
-    ours = _names_of_all_nodes() if unknown else ()
+    ours = {name for nodes in (Config, BridgeConfig, PlayerConfig) for name in nodes().as_mapping()}
     unknown = [name for name in unknown if name not in ours]
     said = [
         f"parameter {name:.200} is not known here and has no effect{did_you_mean(name, known)}"
@@ -66,14 +67,6 @@ def unknown_overrides(node: Node, known: Iterable[str]) -> list[str]:
     ]
     left = len(unknown) - len(said)
     return [*said, f"{left} more parameters are not known here"] if left else said
-
-
-def _names_of_all_nodes() -> set[str]:
-    # Here: they import this module.
-    from dhpe_ros.ros.collision.collision_bridge import BridgeConfig
-    from dhpe_ros.ros.demo.clip_player import PlayerConfig
-
-    return {name for kind in (Config, BridgeConfig, PlayerConfig) for name in kind().as_mapping()}
 
 
 def follow_changes(

@@ -39,8 +39,8 @@ except ImportError:  # Humble
         UnsupportedEventTypeError,
     )
 
-from dhpe_ros.ros.dds_profile import shipped_dds_profile
-from dhpe_ros.ros.troubles import Troubles
+from dhpe_ros.ros.environment import shipped_dds_profile
+from dhpe_ros.ros.health import HealthMonitor
 
 _OVERRIDABLE = tuple(
     QoSPolicyKind[name] for name in ("HISTORY", "DEPTH", "RELIABILITY", "DURABILITY")
@@ -70,7 +70,7 @@ class Input:
         node: Node,
         topic: str,
         callbacks: Mapping[type, Callable[[Any], None]],
-        troubles: Troubles,
+        health: HealthMonitor,
         type_remedy: str = "",
     ) -> None:
         """``callbacks`` by the types it can take, of which the first is asked for to begin with.
@@ -81,7 +81,7 @@ class Input:
         self.name = topic
         self.topic = node.resolve_topic_name(topic)
         self._callbacks = {type_name(kind): (kind, call) for kind, call in callbacks.items()}
-        self._troubles = troubles
+        self._health = health
         self._type_remedy = type_remedy or f"remap {topic}:=<a topic of that type>"
         self.publishers = 0  # of a type that is taken
         self.received = 0
@@ -107,7 +107,7 @@ class Input:
             self.type, self._offered = kind, offered
             self._node.destroy_subscription(self._subscription)
             self._subscription = self._subscribe()
-            self._troubles.clear(f"lost {self.name}")  # which was of another subscription
+            self._health.clear(f"lost {self.name}")  # which was of another subscription
         self._report_others(types, offers)
         return anew
 
@@ -147,21 +147,21 @@ class Input:
         if types.isdisjoint(self._callbacks) and types:
             others, ours = ", ".join(sorted(types)), " or ".join(self._callbacks)
             message = f"{self.topic} is published as {others}; it must be {ours}"
-            self._troubles.report(f"type {self.name}", f"{message}: {self._type_remedy}")
+            self._health.report(f"type {self.name}", f"{message}: {self._type_remedy}")
         else:
-            self._troubles.clear(f"type {self.name}", f"{self.topic} has the right type")
+            self._health.clear(f"type {self.name}", f"{self.topic} has the right type")
         checks = [qos_check_compatible(offer, self._qos) for offer in offers]
         reasons = [reason for result, reason in checks if result == QoSCompatibility.ERROR]
         if reasons:
             reason = reasons[0].replace("ERROR: ", "").rstrip(";").replace(";", ", ").lower()
-            self._troubles.report(
+            self._health.report(
                 f"qos {self.name}",
                 f"a publisher of {self.topic} offers an incompatible QoS ({reason}) and nothing "
                 "arrives from it: leave out the parameters qos_overrides."
                 f"{self.topic}.subscription.* that ask for more",
             )
         else:
-            self._troubles.clear(f"qos {self.name}", f"the QoS of {self.topic} is compatible")
+            self._health.clear(f"qos {self.name}", f"the QoS of {self.topic} is compatible")
 
     def _on_lost(self, event: Any) -> None:
         self.lost += event.total_count_change
@@ -178,7 +178,7 @@ class Input:
         for variable, path in shipped_dds_profile().items():
             remedies.append(f"start its publisher with {variable}={path} in the environment")
         remedies.append("publish smaller or compressed messages")
-        self._troubles.report(
+        self._health.report(
             f"lost {self.name}",
             f"{self.lost} of {self.lost + self.received} messages of {self.topic} were lost on the "
             f"way here: {'; or '.join(remedies)}",
@@ -187,7 +187,7 @@ class Input:
 
 
 def advertise(
-    node: Node, kind: type, topic: str, troubles: Troubles, depth: int = DEPTH
+    node: Node, kind: type, topic: str, health: HealthMonitor, depth: int = DEPTH
 ) -> Publisher:
     """Reliable, overridable by ``qos_overrides.<topic>.publisher.*``."""
     name = node.resolve_topic_name(topic)
@@ -195,7 +195,7 @@ def advertise(
     def report(event: Any) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         policy = policy.removesuffix("_QOS_POLICY").lower()
-        troubles.report(
+        health.report(
             f"qos {topic}",
             f"a subscriber of {name} asks for an incompatible QoS ({policy}) and gets nothing: "
             f"change it there or by the parameter qos_overrides.{name}.publisher.{policy}",

@@ -1,11 +1,12 @@
-"""How the nodes run: until a signal, and with one line instead where they cannot start."""
+"""Running a node: until a signal ends it, or with one log line where it cannot start."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import rclpy
 from rclpy.exceptions import ParameterException
@@ -15,10 +16,10 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
+from dhpe_ros.ros.environment import use_shipped_dds_profile
 
 AnyNode = TypeVar("AnyNode", bound=Node)
-_UNUSABLE = (ValueError, OSError, ParameterException)  # they name what the user has to change
+_UNUSABLE = (ValueError, OSError, ParameterException)  # their texts name the remedy
 
 
 def run(
@@ -29,9 +30,9 @@ def run(
     stop: Callable[[AnyNode], None] = lambda node: None,
     signals: SignalHandlerOptions = SignalHandlerOptions.ALL,
 ) -> int:
-    """Run the node until SIGINT or SIGTERM, then ``stop`` it; 0 then, 1 when it cannot start.
+    """Run the node until SIGINT or SIGTERM, then ``stop`` it. Returns 0, or 1 if it cannot start.
 
-    ``name`` is what the fatal line is logged as. ``make_node`` is called with ROS initialised.
+    ``name`` is the logger of the fatal line. ``make_node`` is called with ROS initialised.
     """
     use_shipped_dds_profile()
     words = sys.argv[1:] if args is None else list(args)
@@ -47,7 +48,7 @@ def run(
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (*_UNUSABLE, RuntimeError) as error:
-        # A signal ends the context under whoever uses it: what that raises is no trouble.
+        # A signal ends the context while others use it; what they then raise is no fault.
         if rclpy.ok():
             if node is not None:
                 raise
@@ -60,8 +61,30 @@ def run(
     return 0
 
 
+def forward_logs(logger: Any) -> None:
+    """Send the library's log records to ``logger``, of rclpy; an earlier node's gets no more."""
+    library = logging.getLogger("dhpe_ros")
+    others = [handler for handler in library.handlers if not isinstance(handler, _Forwarder)]
+    library.handlers = [*others, _Forwarder(logger)]
+
+
+class _Forwarder(logging.Handler):
+    def __init__(self, logger: Any) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Three calls: rclpy refuses a line of code that changes its severity.
+        if record.levelno >= logging.ERROR:
+            self._logger.error(record.getMessage())
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(record.getMessage())
+        else:
+            self._logger.info(record.getMessage())
+
+
 def _refuse(words: Sequence[str]) -> None:
-    """ROS itself ignores what is not its own."""
+    """Raise ``ValueError`` for arguments that ROS would ignore."""
     if words:
         raise ValueError(
             f"unknown argument {words[0]!r}: parameters and remappings are given as in "

@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 
 from dhpe_ros.msg import HandArray
 from dhpe_ros.ros.collision import collision_bridge
-from dhpe_ros.ros.message_conversion import hand_array_message
+from dhpe_ros.ros.conversion import hand_array_message
 from dhpe_ros.types import Scale
 
 QUICK = ["--ros-args", "-p", "rate:=30.0", "-p", "timeout:=0.5"]

@@ -20,7 +20,7 @@ from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.media import open_media
 from dhpe_ros.networks.weights import build_networks, save_networks
 from dhpe_ros.ros.demo.demo import Pace, build_parser, main
-from dhpe_ros.ros.demo.demo_report import Findings, Truth, table
+from dhpe_ros.ros.demo.report import Findings, Truth, table
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "weights/lite.safetensors"

@@ -14,7 +14,7 @@ from std_srvs.srv import Trigger
 
 from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.media import open_media
-from dhpe_ros.ros.demo.demo_player import CAMERA_INFO_TOPIC, IMAGE_TOPIC, DemoPlayer
+from dhpe_ros.ros.demo.player import CAMERA_INFO_TOPIC, IMAGE_TOPIC, DemoPlayer
 
 
 def play(folder, backend, engines):

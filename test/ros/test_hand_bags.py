@@ -52,7 +52,7 @@ def test_they_are_the_messages_of_the_node(recorded):
     from std_msgs.msg import Header
 
     from dhpe_ros.rendering.overlay import hand_mask
-    from dhpe_ros.ros import message_conversion as ros
+    from dhpe_ros.ros import conversion as ros
 
     header = Header(frame_id="optical")
     header.stamp.sec, header.stamp.nanosec = divmod(STAMP_NS, 10**9)

@@ -13,10 +13,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from dhpe_ros.config import Config
-from dhpe_ros.ros.diagnostics import Statistics
+from dhpe_ros.ros.health import HealthMonitor, Level, Statistics
 from dhpe_ros.ros.image_watch import ImageWatch
 from dhpe_ros.ros.qos import Input
-from dhpe_ros.ros.troubles import Level, Troubles
 
 KINDS = {"image": Image, "image/compressed": CompressedImage, "camera_info": CameraInfo}
 CONFIG = Config().replace({"image_timeout": 2.0, "expected_rate": 14.0}).node
@@ -38,16 +37,16 @@ class World:
         rclpy.init(context=self._elsewhere)
         self.camera = rclpy.create_node("camera", context=self._elsewhere)
         self.now = 100.0
-        self.troubles = Troubles(Silent(), clock=lambda: self.now)
+        self.health = HealthMonitor(Silent(), clock=lambda: self.now)
         self.statistics = Statistics(clock=lambda: self.now)
 
     def watch(self, image_topic="image"):
         self.node = rclpy.create_node("hand")
         self.inputs = [
-            Input(self.node, topic, {KINDS[topic]: print}, self.troubles)
+            Input(self.node, topic, {KINDS[topic]: print}, self.health)
             for topic in (image_topic, "camera_info")
         ]
-        return ImageWatch(self.node, *self.inputs, self.statistics, self.troubles)
+        return ImageWatch(self.node, *self.inputs, self.statistics, self.health)
 
     def find(self, publisher):
         end = time.monotonic() + 10
@@ -85,7 +84,7 @@ def arrives_with(remedy, publisher):
     rclpy.init(context=context)
     try:
         node = rclpy.create_node("cured", context=context, cli_args=["--ros-args", "-r", rule])
-        Input(node, name, {KINDS[name]: heard.append}, Troubles(Silent()))
+        Input(node, name, {KINDS[name]: heard.append}, HealthMonitor(Silent()))
         executor = rclpy.executors.SingleThreadedExecutor(context=context)
         executor.add_node(node)
         end = time.monotonic() + 10
@@ -113,10 +112,10 @@ def test_where_images_are_elsewhere_the_remedy_helps(world, listens, published, 
     world.find(publisher)
     world.now += 3.0
     watch.check(CONFIG, wanted=True)
-    (message,) = [m for m in world.troubles.active() if m.startswith("no image on")]
+    (message,) = [m for m in world.health.faults() if m.startswith("no image on")]
     assert said in message
     assert arrives_with(message, publisher)
-    assert world.troubles.level() == Level.ERROR
+    assert world.health.level() == Level.ERROR
 
 
 @pytest.mark.parametrize(
@@ -133,7 +132,7 @@ def test_where_there_are_none_no_remapping_is_proposed(world, published, said):
     world.find(publisher)
     world.now += 3.0
     watch.check(CONFIG, wanted=True)
-    (message,) = [m for m in world.troubles.active() if m.startswith("no image on")]
+    (message,) = [m for m in world.health.faults() if m.startswith("no image on")]
     assert said in message
     assert "remap" not in message
 
@@ -153,7 +152,7 @@ def test_a_missing_camera_info_is_told_by_where_it_is(world, topic, said):
         world.find(publisher)
     world.images(watch, 15.0, seconds=3.0)
     watch.check(CONFIG, wanted=False)
-    (message,) = world.troubles.active()
+    (message,) = world.health.faults()
     assert message.startswith("no camera_info on /camera_info: a field of view is assumed")
     assert said in message
     if "remap" in said:
@@ -186,7 +185,7 @@ def test_rates_below_the_expected_are_told(world, image_hz, result_hz, said):
 
     def told(config=CONFIG):
         watch.check(config, wanted=True)
-        return [m.partition(":")[0] for m in world.troubles.active() if "expected_rate" in m]
+        return [m.partition(":")[0] for m in world.health.faults() if "expected_rate" in m]
 
     run(seconds=4.0)
     assert told() == [], "there was no time yet to measure them"
@@ -206,16 +205,16 @@ def test_a_rate_falls_when_nothing_comes_any_more(world):
 def test_images_that_have_a_frame_again_are_no_trouble_any_more(world):
     watch, config = world.watch(), Config().node
     watch.fresh(Header(), config)
-    assert any("no frame_id" in message for message in world.troubles.active())
+    assert any("no frame_id" in message for message in world.health.faults())
     watch.fresh(Header(frame_id="camera"), config)
-    assert not any("no frame_id" in message for message in world.troubles.active())
+    assert not any("no frame_id" in message for message in world.health.faults())
 
 
 def test_images_that_are_not_processed_are_worse_than_odd_stamps(world):
     watch, config = world.watch(), Config().node
     header = Header(frame_id="camera")
     watch.fresh(header, config)
-    assert world.troubles.level() == Level.WARN
+    assert world.health.level() == Level.WARN
     header.stamp.sec = 5
     assert not watch.fresh(header, config)
-    assert world.troubles.level() == Level.ERROR
+    assert world.health.level() == Level.ERROR

@@ -21,9 +21,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.ros.collision.capsules import capsules
-from dhpe_ros.ros.fast_markers import FastMarkers
-from dhpe_ros.ros.markers import NAMESPACES, MarkerBuilder
-from dhpe_ros.ros.message_conversion import (
+from dhpe_ros.ros.conversion import (
     HandArray,
     HandMesh,
     camera_info_message,
@@ -35,6 +33,7 @@ from dhpe_ros.ros.message_conversion import (
     targets_from_roi,
     transform_message,
 )
+from dhpe_ros.ros.markers import NAMESPACES, FastMarkers, MarkerBuilder
 from dhpe_ros.types import Box, Scale, Side
 
 

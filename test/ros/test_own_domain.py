@@ -3,9 +3,9 @@
 import subprocess
 import sys
 
-from dhpe_ros.ros.own_domain import DOMAINS, own_domain
+from dhpe_ros.ros.environment import DOMAINS, own_domain
 
-ASK = "from dhpe_ros.ros.own_domain import own_domain; print(own_domain(), flush=True); input()"
+ASK = "from dhpe_ros.ros.environment import own_domain; print(own_domain(), flush=True); input()"
 
 
 def test_processes_at_the_same_time_hold_different_domains():

@@ -13,8 +13,8 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
+from dhpe_ros.ros.health import HealthMonitor
 from dhpe_ros.ros.qos import Input
-from dhpe_ros.ros.troubles import Troubles
 
 TOPIC = "info"
 
@@ -46,7 +46,7 @@ class World:
         self.others = rclpy.create_node("others", context=self._elsewhere)
         self.heard, self.log = [], Log()
         self.late_s = 0.0
-        self.troubles = Troubles(self.log, clock=lambda: time.monotonic() + self.late_s)
+        self.health = HealthMonitor(self.log, clock=lambda: time.monotonic() + self.late_s)
 
     def listen(self, kinds=(CameraInfo,), **overrides):
         overrides = [
@@ -55,7 +55,7 @@ class World:
         ]
         self.node = rclpy.create_node("listener", parameter_overrides=overrides)
         callbacks = dict.fromkeys(kinds, self.heard.append)
-        return Input(self.node, TOPIC, callbacks, self.troubles, "install it")
+        return Input(self.node, TOPIC, callbacks, self.health, "install it")
 
     def offer(self, words, kind=CameraInfo):
         return self.others.create_publisher(kind, TOPIC, qos(words))
@@ -109,7 +109,7 @@ def test_it_asks_for_the_most_that_all_publishers_offer(world, offers, asked):
     publishers = [world.offer(words) for words in offers]
     assert world.until(lambda: world.asks_for(asked))
     assert all(world.hears(publisher) for publisher in publishers)
-    assert world.troubles.active() == []
+    assert world.health.faults() == []
 
 
 def test_it_follows_publishers_that_come_and_go_and_asks_anew_only_for_something_else(world):
@@ -148,12 +148,12 @@ def test_overrides_win_and_the_other_policy_is_still_followed(world):
 def test_an_override_that_no_publisher_can_serve_is_reported_until_it_is_gone(world):
     world.listen(reliability="reliable")
     publisher = world.offer("best effort")
-    assert world.until(world.troubles.active)
-    (message,) = world.troubles.active()
+    assert world.until(world.health.faults)
+    (message,) = world.health.faults()
     assert "incompatible QoS (best effort publisher and reliable subscription)" in message
     assert "leave out the parameters qos_overrides./info.subscription.*" in message
     world.others.destroy_publisher(publisher)
-    assert world.until(lambda: not world.troubles.active())
+    assert world.until(lambda: not world.health.faults())
 
 
 @pytest.mark.parametrize(
@@ -175,12 +175,12 @@ def test_lost_messages_are_counted_and_told_with_what_helps_until_none_is_lost(
     for total, change in ((2, 2), (5, 3)):
         event.callback(SimpleNamespace(total_count=total, total_count_change=change))
     assert listening.lost == 5
-    (message,) = world.troubles.active()
+    (message,) = world.health.faults()
     assert message.startswith(f"5 of {5 + listening.received} messages of /info were lost")
     assert remedy in message
     assert ("reliably" in message) == (offer == "best effort" or bool(overrides))
     world.late_s = 11.0
-    assert world.troubles.active() == []
+    assert world.health.faults() == []
 
 
 def test_it_takes_the_type_that_its_publisher_has(world):
@@ -194,10 +194,10 @@ def test_it_takes_the_type_that_its_publisher_has(world):
 def test_a_type_that_it_cannot_take_is_reported_until_it_is_gone(world):
     world.listen()
     publisher = world.offer("reliable", PolygonStamped)
-    assert world.until(world.troubles.active)
-    assert world.troubles.active() == [
+    assert world.until(world.health.faults)
+    assert world.health.faults() == [
         "/info is published as geometry_msgs/msg/PolygonStamped; it must be "
         "sensor_msgs/msg/CameraInfo: install it"
     ]
     world.others.destroy_publisher(publisher)
-    assert world.until(lambda: not world.troubles.active())
+    assert world.until(lambda: not world.health.faults())

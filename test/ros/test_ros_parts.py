@@ -1,4 +1,4 @@
-"""The parts of the node that need no second process: worker, troubles, the two types of ~/roi."""
+"""The parts of the node that need no second process: worker, health, the two types of ~/roi."""
 
 import platform
 import threading
@@ -24,15 +24,14 @@ from std_msgs.msg import Header
 from dhpe_ros.config import Config
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.msg import HandArray
-from dhpe_ros.ros import frames, parameters, roi
+from dhpe_ros.ros import inputs, parameters
 from dhpe_ros.ros.collision.collision_bridge import BridgeConfig
-from dhpe_ros.ros.depth import DepthInput
-from dhpe_ros.ros.diagnostics import Statistics, diagnostic_message
-from dhpe_ros.ros.message_conversion import targets_from_roi
+from dhpe_ros.ros.conversion import targets_from_roi
+from dhpe_ros.ros.health import HealthMonitor, Level, Statistics, diagnostic_message
+from dhpe_ros.ros.inputs import DepthInput, RoiInput
 from dhpe_ros.ros.names import shared_prefix
-from dhpe_ros.ros.outputs import HandOutputs
+from dhpe_ros.ros.outputs import HandOutputs, hand_transforms
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
-from dhpe_ros.ros.troubles import Level, Troubles
 from dhpe_ros.ros.worker import LatestWorker, OneBehind
 from dhpe_ros.types import Box, Scale, Side, Target
 
@@ -160,59 +159,59 @@ def test_stopping_finishes_the_item_at_hand_and_drops_the_next(slow):
 
 
 @pytest.fixture
-def told():
+def monitored():
     now, log = [0.0], Log()
-    return Troubles(log, clock=lambda: now[0]), log, now
+    return HealthMonitor(log, clock=lambda: now[0]), log, now
 
 
-def test_a_trouble_is_logged_at_most_every_ten_seconds(told):
-    troubles, log, now = told
+def test_a_trouble_is_logged_at_most_every_ten_seconds(monitored):
+    health, log, now = monitored
     for now[0] in range(25):
-        troubles.report("key", "broken")
+        health.report("key", "broken")
     assert log == [("warning", "broken")] * 3
-    assert troubles.active() == ["broken"]
+    assert health.faults() == ["broken"]
 
 
-def test_once_means_the_same_words_once(told):
-    troubles, log, now = told
+def test_once_means_the_same_words_once(monitored):
+    health, log, now = monitored
     for now[0] in range(0, 100, 20):
-        troubles.report("key", "broken", once=True)
-    troubles.report("key", "broken differently", once=True)
+        health.report("key", "broken", once=True)
+    health.report("key", "broken differently", once=True)
     assert [message for _, message in log] == ["broken", "broken differently"]
 
 
-def test_a_flickering_trouble_does_not_flood_the_log(told):
-    troubles, log, _ = told
+def test_a_flickering_trouble_does_not_flood_the_log(monitored):
+    health, log, _ = monitored
     for _ in range(20):
-        troubles.report("key", "broken")
-        troubles.clear("key", "fine")
+        health.report("key", "broken")
+        health.clear("key", "fine")
     assert log == [("warning", "broken"), ("info", "fine")]
-    assert troubles.active() == []
+    assert health.faults() == []
 
 
-def test_an_event_is_over_after_its_time(told):
-    troubles, _, now = told
-    troubles.report("key", "broken", lasts_s=60)
+def test_an_event_is_over_after_its_time(monitored):
+    health, _, now = monitored
+    health.report("key", "broken", lasts_s=60)
     now[0] = 61
-    assert troubles.active() == []
+    assert health.faults() == []
 
 
-def test_the_worst_comes_first_and_gives_the_level(told):
-    troubles, log, _ = told
-    assert troubles.level() == Level.OK
-    troubles.report("odd", "odd")
-    troubles.report("broken", "broken", Level.ERROR)
-    troubles.report("known", "known", logged=False)
-    assert troubles.active() == ["broken", "odd", "known"]
+def test_the_worst_comes_first_and_gives_the_level(monitored):
+    health, log, _ = monitored
+    assert health.level() == Level.OK
+    health.report("odd", "odd")
+    health.report("broken", "broken", Level.ERROR)
+    health.report("known", "known", logged=False)
+    assert health.faults() == ["broken", "odd", "known"]
     assert log == [("warning", "odd"), ("error", "broken")]
-    (status,) = diagnostic_message("/hand", Header(), {}, troubles, "idle").status
+    (status,) = diagnostic_message("/hand", Header(), {}, health, "idle").status
     assert (status.level, status.message) == (DiagnosticStatus.ERROR, "broken; odd; known")
     assert status.hardware_id == platform.node()
-    troubles.clear("broken")
-    assert troubles.level() == Level.WARN
-    troubles.clear("odd")
-    troubles.clear("known")
-    (status,) = diagnostic_message("/hand", Header(), {}, troubles, "idle").status
+    health.clear("broken")
+    assert health.level() == Level.WARN
+    health.clear("odd")
+    health.clear("known")
+    (status,) = diagnostic_message("/hand", Header(), {}, health, "idle").status
     assert (status.level, status.message) == (DiagnosticStatus.OK, "idle")
 
 
@@ -316,7 +315,7 @@ def test_a_good_change_is_applied_and_a_bad_one_leaves_all_as_it_was(ros):
 
 def test_a_listener_of_the_camera_info_alone_wants_no_hands(ros):
     node = node_with()
-    outputs = HandOutputs(node, Config().node, Troubles(Log()))
+    outputs = HandOutputs(node, Config().node, HealthMonitor(Log()))
 
     def heard(topic):
         until = time.monotonic() + 10
@@ -337,7 +336,7 @@ def test_a_listener_of_the_camera_info_alone_wants_no_hands(ros):
 
 def test_topics_of_a_message_a_hand_hold_as_many_as_there_may_be(ros):
     node = node_with()
-    HandOutputs(node, Config().node, Troubles(Log()))
+    HandOutputs(node, Config().node, HealthMonitor(Log()))
     depth = node.get_parameter("qos_overrides./hand/meshes.publisher.depth").value
     with pytest.raises(ValueError, match=r"tracking.max_hands"):
         Config().replace({"tracking.max_hands": depth + 1})
@@ -350,7 +349,8 @@ def test_nothing_is_computed_for_a_topic_without_a_listener(ros, monkeypatch):
     for name in ("hand_mask", "draw_overlay", "mesh_message", "points_message"):
         monkeypatch.setattr(f"dhpe_ros.ros.outputs.{name}", never)
     node = node_with()
-    outputs, heard, config = HandOutputs(node, Config().node, Troubles(Log())), [], Config().node
+    heard, config = [], Config().node
+    outputs = HandOutputs(node, config, HealthMonitor(Log()))
     node.create_subscription(HandArray, "/hand/hands", heard.append, 1)
     until = time.monotonic() + 10
     image, depth_m = np.zeros((24, 32, 3), np.uint8), np.ones((24, 32), np.float32)
@@ -363,10 +363,10 @@ def test_nothing_is_computed_for_a_topic_without_a_listener(ros, monkeypatch):
 
 
 def test_a_depth_image_that_comes_after_its_image_is_waited_for(ros, monkeypatch):
-    monkeypatch.setattr("dhpe_ros.ros.depth._WAIT_S", 20.0)
-    monkeypatch.setattr("dhpe_ros.ros.depth._FLOWS_S", 60.0)
+    monkeypatch.setattr("dhpe_ros.ros.inputs._WAIT_S", 20.0)
+    monkeypatch.setattr("dhpe_ros.ros.inputs._FLOWS_S", 60.0)
     node, log = node_with(), Log()
-    depth = DepthInput(node, Troubles(log))
+    depth = DepthInput(node, HealthMonitor(log))
     publisher = node.create_publisher(Image, "depth", 1)
 
     def send(second, metres):
@@ -392,10 +392,10 @@ def test_a_depth_image_that_comes_after_its_image_is_waited_for(ros, monkeypatch
         later.start()
         assert (answered(7) == 0.5).all()
         later.join()
-        monkeypatch.setattr("dhpe_ros.ros.depth._WAIT_S", 0.0)
+        monkeypatch.setattr("dhpe_ros.ros.inputs._WAIT_S", 0.0)
         assert answered(9) is None
         assert "the nearest is 2.000 s away, depth_tolerance is 0 s" in log[-1][1]
-        monkeypatch.setattr("dhpe_ros.ros.depth._WAIT_S", 20.0)
+        monkeypatch.setattr("dhpe_ros.ros.inputs._WAIT_S", 20.0)
         begin = time.monotonic()
         assert answered(6) is None
         assert time.monotonic() - begin < 5, "a later one is there: none was waited for"
@@ -406,10 +406,10 @@ def test_a_depth_image_that_comes_after_its_image_is_waited_for(ros, monkeypatch
 
 @pytest.fixture
 def depths(ros):
-    """``depth``, what arrived on it so far, and its troubles."""
-    troubles = Troubles(Log())
+    """``depth``, what arrived on it so far, and its health."""
+    health = HealthMonitor(Log())
     node = node_with()
-    depth = DepthInput(node, troubles)
+    depth = DepthInput(node, health)
 
     def arrived(metres, at_s=0.0):
         pixels = np.full((3, 4), metres, np.float32)
@@ -419,7 +419,7 @@ def depths(ros):
         depth_m = depth.at(stamped(at_s), 4, 3, 0.02)
         return None if depth_m is None else pytest.approx(float(depth_m[0, 0]))
 
-    return arrived, answer, troubles, depth
+    return arrived, answer, health, depth
 
 
 def stamped(at_s):
@@ -432,11 +432,11 @@ def stamped(at_s):
     ("depth_s", "image_s"), [(0.0, 0.0), (5.0, 5.0), (5.0, 0.0), (0.0, 5.0), (4.99, 5.0)]
 )
 def test_of_depth_images_equally_near_in_time_the_newest_counts(depths, depth_s, image_s):
-    arrived, answer, troubles, _ = depths
+    arrived, answer, health, _ = depths
     for metres in (0.5, 0.6, 0.7):
         arrived(metres, depth_s)
     assert answer(image_s) == 0.7
-    said = [message for message in troubles.active() if "have no stamp" in message]
+    said = [message for message in health.faults() if "have no stamp" in message]
     assert len(said) == (not depth_s or not image_s)
 
 
@@ -448,14 +448,14 @@ def test_before_and_after_equally_near_are_told_apart_by_what_came_last(depths):
 
 
 def test_a_bag_that_begins_again_is_followed_without_a_word(depths):
-    arrived, answer, troubles, _ = depths
+    arrived, answer, health, _ = depths
     arrived(0.5, 60.0)
     assert answer(60.0) == 0.5
     assert answer(1.0) is None, "that of the same time is still to come"
     for metres, at_s in ((0.6, 1.0), (0.7, 1.1), (0.8, 60.0)):
         arrived(metres, at_s)
         assert answer(at_s) == metres
-    assert troubles.active() == []
+    assert health.faults() == []
 
 
 @pytest.mark.parametrize(
@@ -463,26 +463,26 @@ def test_a_bag_that_begins_again_is_followed_without_a_word(depths):
     [(0.0, "no pixel of it has a depth"), (np.nan, "no pixel"), (600.0, "millimetres as 16UC1")],
 )
 def test_depth_images_without_a_depth_or_of_another_unit_are_reported(depths, metres, said):
-    arrived, answer, troubles, _ = depths
+    arrived, answer, health, _ = depths
     arrived(metres, 5.0)
     assert answer(5.0) is None
-    assert said in troubles.active()[0]
+    assert said in health.faults()[0]
 
 
 def test_depth_that_was_not_used_for_a_hand_is_reported_with_the_remedy(depths):
-    _, _, troubles, depth = depths
+    _, _, health, depth = depths
     hand = replace(make_hand(), normals=-make_hand().vertices_m)
     pixels = hand.vertices_px[:, :2].astype(int) % 300
     hand = replace(hand, vertices_px=np.c_[pixels, np.zeros(778)].astype(np.float32))
     depth_m = np.full((300, 300), np.nan, np.float32)
     depth.check([hand], depth_m)
     depth.check([hand], None)
-    assert troubles.active() == [], "without a depth there is nothing to disagree with"
+    assert health.faults() == [], "without a depth there is nothing to disagree with"
     depth_m[:] = 2.4
     depth.check([replace(hand, scale=Scale.DEPTH)], depth_m)
-    assert troubles.active() == []
+    assert health.faults() == []
     depth.check([hand], depth_m)
-    (said,) = troubles.active()
+    (said,) = health.faults()
     assert "is not used for hand 1" in said
     assert "people's are 8 to 28" in said
 
@@ -490,7 +490,7 @@ def test_depth_that_was_not_used_for_a_hand_is_reported_with_the_remedy(depths):
 def test_frames_go_to_tf_where_it_is_installed(ros):
     tf2_msgs = pytest.importorskip("tf2_msgs.msg", reason="needs tf2_msgs, of a ROS installation")
     node, heard = node_with(), []
-    outputs = HandOutputs(node, replace(Config().node, publish_tf=True), Troubles(Log()))
+    outputs = HandOutputs(node, replace(Config().node, publish_tf=True), HealthMonitor(Log()))
     config = Config().replace({"tf_prefix": "robot/"}).node
     node.create_subscription(tf2_msgs.TFMessage, "/tf", heard.append, 5)
     until = time.monotonic() + 10
@@ -510,7 +510,7 @@ def test_the_most_prominent_hand_of_a_side_has_a_frame_without_its_number():
         replace(make_hand(near, track_id=2), wrist_rotation=np.eye(3, dtype=np.float32)),
         make_hand(far, Side.LEFT, track_id=3),
     ]
-    transforms = frames.hand_transforms(hands, Header(frame_id="optical"), "robot/")
+    transforms = hand_transforms(hands, Header(frame_id="optical"), "robot/")
     names = [transform.child_frame_id.removeprefix("robot/") for transform in transforms]
     assert sorted(names) == ["hand_1", "hand_2", "hand_3", "hand_left", "hand_right"]
     found = dict(zip(names, transforms, strict=True))
@@ -529,25 +529,25 @@ def test_what_all_nodes_share_is_named_after_the_namespace(ros, namespace, name,
 
 
 def test_frames_without_tf_installed_are_reported_and_nothing_else_fails(ros, monkeypatch):
-    monkeypatch.setattr("dhpe_ros.ros.frames.TFMessage", None)
-    troubles = Troubles(Log())
-    outputs = HandOutputs(node_with(), replace(Config().node, publish_tf=True), troubles)
+    monkeypatch.setattr("dhpe_ros.ros.outputs.TFMessage", None)
+    health = HealthMonitor(Log())
+    outputs = HandOutputs(node_with(), replace(Config().node, publish_tf=True), health)
     outputs.publish_hands([make_hand()], Header(frame_id="optical"), Config().node)
-    assert "tf2_msgs is not installed" in troubles.active()[0]
+    assert "tf2_msgs is not installed" in health.faults()[0]
 
 
 def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):
     """Another message stands for Detection2DArray, which is not on every machine."""
     box = Target(Box(1, 2, 3, 4))
-    monkeypatch.setattr(roi, "Detection2DArray", PolygonStamped)
-    monkeypatch.setattr(roi, "targets_from_detections", lambda _: [box])
+    monkeypatch.setattr(inputs, "Detection2DArray", PolygonStamped)
+    monkeypatch.setattr(inputs, "targets_from_detections", lambda _: [box])
     elsewhere = rclpy.Context()  # within one, a topic has one type
     rclpy.init(context=elsewhere)
     node = rclpy.create_node("takes_both")
     detector = rclpy.create_node("detector", context=elsewhere)
     spinner = rclpy.executors.SingleThreadedExecutor()
     spinner.add_node(node)
-    boxes = roi.RoiInput(node, Troubles(Log()))
+    boxes = RoiInput(node, HealthMonitor(Log()))
 
     def first_of(message):
         publisher = detector.create_publisher(type(message), "/takes_both/roi", 1)
@@ -572,14 +572,14 @@ def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):
 
 @pytest.fixture
 def regions(ros, monkeypatch):
-    """Takes boxes from ``~/roi``, its troubles and their time, and how messages arrive.
+    """Takes boxes from ``~/roi``, its health and their time, and how messages arrive.
 
     Another message stands for Detection2DArray, which is not on every machine.
     """
-    monkeypatch.setattr(roi, "Detection2DArray", PolygonStamped)
+    monkeypatch.setattr(inputs, "Detection2DArray", PolygonStamped)
     now = [0.0]
-    troubles = Troubles(Log(), clock=lambda: now[0])
-    boxes = roi.RoiInput(node_with(), troubles)
+    health = HealthMonitor(Log(), clock=lambda: now[0])
+    boxes = RoiInput(node_with(), health)
 
     def arrived(*found, at_s=None):
         """Boxes as a stamped message, or a region."""
@@ -593,7 +593,7 @@ def regions(ros, monkeypatch):
         taken = boxes.take(stamped(at_s), 640, 480, 0.1)
         return None if taken is None else [target.box for target in taken]
 
-    return take, troubles, now, arrived
+    return take, health, now, arrived
 
 
 ONE, OTHER = Box(5, 6, 7, 8), Box(50, 60, 70, 80)
@@ -610,35 +610,35 @@ def test_a_region_that_is_all_zero_leaves_the_hands_where_they_are_followed(regi
 
 
 def test_boxes_wait_for_the_image_of_their_stamp_and_count_once(regions):
-    take, troubles, _, arrived = regions
+    take, health, _, arrived = regions
     arrived(ONE, at_s=2.0)
     arrived(OTHER, at_s=3.0)
     assert take(1.0) is None
     assert [take(2.0), take(2.0)] == [[ONE], None]
     assert [take(3.05), take(3.06)] == [[OTHER], None], "a little late"
-    assert troubles.active() == []
+    assert health.faults() == []
 
 
 def test_boxes_that_are_much_too_late_or_ahead_are_said_and_not_used(regions):
-    take, troubles, _, arrived = regions
+    take, health, _, arrived = regions
     arrived(ONE, at_s=2.0)
     assert take(2.4) is None
-    assert "they came 0.40 s after their image, and roi_max_age is 0.1 s" in troubles.active()[0]
+    assert "they came 0.40 s after their image, and roi_max_age is 0.1 s" in health.faults()[0]
     for _ in range(10):
         arrived(ONE, at_s=9.0)
     assert take(2.5) is None
-    assert "their stamps are 6.5 s ahead of the images'" in troubles.active()[0]
+    assert "their stamps are 6.5 s ahead of the images'" in health.faults()[0]
     arrived(OTHER, at_s=0.0)
     assert take(2.6) == [OTHER], "without a stamp it is for the next image, as said"
 
 
 def test_boxes_of_before_a_bag_began_again_do_not_stand_in_the_way(regions):
-    take, troubles, _, arrived = regions
+    take, health, _, arrived = regions
     for at_s in (59.0, 60.0, 1.0):
         arrived(ONE, at_s=at_s)
     assert take(1.0) == [ONE]
     assert take(59.0) is None
-    assert troubles.active() == []
+    assert health.faults() == []
 
 
 def test_an_array_without_boxes_says_that_there_is_no_hand(regions):
@@ -648,16 +648,16 @@ def test_an_array_without_boxes_says_that_there_is_no_hand(regions):
 
 
 def test_boxes_beside_the_image_are_said(regions):
-    take, troubles, _, arrived = regions
+    take, health, _, arrived = regions
     arrived(Box(1900, 900, 20, 20), at_s=2.0)
     take(2.0)
-    assert "lie outside the image of 640x480 pixels" in troubles.active()[0]
+    assert "lie outside the image of 640x480 pixels" in health.faults()[0]
 
 
 def test_one_impossible_region_is_a_trouble_for_a_moment_only(regions):
-    take, troubles, now, arrived = regions
+    take, health, now, arrived = regions
     arrived(RegionOfInterest(x_offset=5))
     assert take() is None
-    assert "~/roi is not used" in troubles.active()[0]
+    assert "~/roi is not used" in health.faults()[0]
     now[0] = 6.0
-    assert troubles.active() == []
+    assert health.faults() == []

@@ -29,7 +29,7 @@ from dhpe_ros.hand.mano_file import read_mano_file
 from dhpe_ros.media import MediaError, open_media
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.networks.weights import build_networks, hand_model_path, save_networks
-from dhpe_ros.ros.demo.demo_report import Findings, Truth
+from dhpe_ros.ros.demo.report import Findings, Truth
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "dhpe_ros" / "assets" / "demo_clip.mp4"
@@ -217,6 +217,18 @@ def test_a_video_gives_json_per_frame_a_clip_and_one_mesh_per_track(predict, tmp
     assert (content["frame"], content["stamp_s"]) == (3, pytest.approx(0.3))
     assert content["hands"][0].keys() == HAND_KEYS | {"track_id"}
     assert open_media(out / "wave_overlay.mp4").count == 4
+
+
+def test_without_pyav_videos_are_refused_with_the_remedy(predict, tmp_path, capsys, monkeypatch):
+    image, clip = picture(tmp_path / "hand.png"), video(tmp_path / "clip.mp4")
+    monkeypatch.setitem(sys.modules, "av", None)
+    for module in ("videos", "clips"):
+        monkeypatch.delitem(sys.modules, f"dhpe_ros.media.{module}", raising=False)
+    assert predict(image, clip) == 1
+    error = capsys.readouterr().err
+    assert f"dhpe: error: {clip}: needs the package av" in error
+    assert "pip install av" in error
+    assert (tmp_path / "out" / "hand.json").is_file()
 
 
 def test_a_video_can_be_written_as_a_recording_of_the_node_s_topics(predict, tmp_path):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dhpe_ros.media.depth_messages import depth_to_metres
+from dhpe_ros.media.image_messages import depth_to_metres
 
 METRES = np.array(((0.0, 0.5, 1.25), (2.0, 0.001, 65.535)), np.float32)
 

@@ -14,7 +14,7 @@ from dhpe_ros.geometry.lens import BrownConrady, lens_of
 from dhpe_ros.geometry.scale import hand_length_m
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.ros.demo.demo_report import Truth
+from dhpe_ros.ros.demo.report import Truth
 from dhpe_ros.types import MIDDLE_MCP, Target
 
 WIDTH, HEIGHT, FOCAL, FRAME = 480, 360, 300, 48

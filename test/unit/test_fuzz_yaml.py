@@ -3,7 +3,7 @@
 import pytest
 from fuzzing import fuzz, in_child
 
-from dhpe_ros.cli.settings_options import read_changes
+from dhpe_lab.commands.settings_options import read_changes
 from dhpe_ros.config import Config
 from dhpe_ros.files.yaml_text import load_yaml
 

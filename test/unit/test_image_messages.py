@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhpe_ros.media.depth_messages import depth_to_metres
 from dhpe_ros.media.image_messages import (
     ENCODINGS,
     UnknownEncodingError,
     compressed_to_rgb,
+    depth_to_metres,
     fill_image,
     image_to_rgb,
 )

@@ -74,6 +74,19 @@ def test_stages_do_not_know_the_faces():
             assert not bad, f"{module} imports {bad}"
 
 
+def test_no_module_of_the_faces_is_part_of_a_circle():
+    modules = dict(_modules("dhpe_ros"))
+    graph = {name: set(_imports(path)) & set(modules) - {name} for name, path in modules.items()}
+    for start in modules:
+        if _starts(start, FACES):
+            reached, waiting = set(), [start]
+            while waiting:
+                new = graph[waiting.pop()] - reached
+                reached |= new
+                waiting += new
+            assert start not in reached, f"{start} imports what imports it"
+
+
 def test_the_laboratory_imports_downwards():
     exempt = {"dhpe_lab.training.train_localiser"}  # tells how good its weights are
     for module, path in _modules(LABORATORY):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dhpe_ros.media import Kind, MediaError, kind_of, list_folder, open_media, videos
+from dhpe_ros.media import Kind, MediaError, cameras, kind_of, list_folder, open_media
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.media.pictures import read_image, to_rgb8
 
@@ -419,8 +419,8 @@ def test_camera_frames_are_stamped_when_they_come(monkeypatch):
             pass
 
     now = [0.0]
-    monkeypatch.setattr(videos.cv2, "VideoCapture", Capture)
-    monkeypatch.setattr(videos.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(cv2, "VideoCapture", Capture)
+    monkeypatch.setattr(cameras.time, "monotonic", lambda: now[0])
     frames = []
     with pytest.raises(MediaError, match="the camera stopped after 3 frames"):
         frames.extend(open_media("/dev/null").frames())  # any device will do

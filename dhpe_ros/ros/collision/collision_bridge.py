@@ -10,7 +10,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from geometry_msgs.msg import Pose
@@ -23,13 +22,13 @@ from std_msgs.msg import Header
 from dhpe_ros.config import MAX_HANDS
 from dhpe_ros.geometry.scale import DISTANCE_ERRORS
 from dhpe_ros.ros.collision.capsules import capsules
-from dhpe_ros.ros.message_conversion import HandArray, HandMessage
+from dhpe_ros.ros.conversion import HandArray, HandMessage
+from dhpe_ros.ros.health import HealthMonitor
 from dhpe_ros.ros.names import AUTO, shared_prefix
+from dhpe_ros.ros.node_configs import BridgeConfig
 from dhpe_ros.ros.parameters import declare_parameters
 from dhpe_ros.ros.qos import Input, advertise
 from dhpe_ros.ros.running import run
-from dhpe_ros.ros.troubles import Troubles
-from dhpe_ros.settings import Settings, setting
 from dhpe_ros.types import Scale
 
 try:
@@ -42,49 +41,6 @@ MISSING = (
     "apt install ros-$ROS_DISTRO-moveit-msgs"
 )
 _COVERED = 2.0  # mean errors: nine hands in ten are no farther off, were errors normal
-
-
-@dataclass(frozen=True)
-class CollisionConfig:
-    """What the collision objects are like."""
-
-    rate: float = setting(
-        8.0,
-        "updates a second at most: each is a new shape for the planner",
-        at_least=0.5,
-        at_most=30.0,
-    )
-    padding: float = setting(
-        0.01,
-        "metres that the capsules are thicker than the hand; what its distance may be off is added",
-        at_least=0.0,
-        at_most=0.5,
-    )
-    min_scale: str = setting(
-        "learned",
-        "what a hand's size must rest on at least, or the hand is left out",
-        one_of=tuple(scale.name.lower() for scale in Scale),
-    )
-    timeout: float = setting(
-        1.0,
-        "seconds without a message after which all hands are removed",
-        at_least=0.1,
-        at_most=60.0,
-    )
-    prefix: str = setting(
-        AUTO, "what the objects' ids begin with: <prefix><track>; auto: <namespace>_hand_"
-    )
-
-
-@dataclass(frozen=True)
-class BridgeConfig(Settings):
-    """The parameters of the node."""
-
-    collision: CollisionConfig = field(default_factory=CollisionConfig)
-
-    @staticmethod
-    def name_of(section: str, field_name: str) -> str:
-        return field_name
 
 
 class CollisionBridge(Node):
@@ -100,14 +56,14 @@ class CollisionBridge(Node):
         self._prefix = self._config.prefix
         if self._prefix == AUTO:  # no slashes: to MoveIt they separate an object from its frames
             self._prefix = f"{shared_prefix(self, 'hand_collision', '_')}hand_"
-        self._troubles = Troubles(self.get_logger())
+        self._health = HealthMonitor(self.get_logger())
         self._newest: HandArray | None = None
         self._heard_s = 0.0
         self._shown: dict[str, Header] = {}  # ids of objects that are in the scene
         # A message a hand, all at once, and those of hands that are gone.
         depth = 2 * MAX_HANDS
-        self._objects = advertise(self, CollisionObject, "collision_object", self._troubles, depth)
-        Input(self, "hand/hands", {HandArray: self._on_hands}, self._troubles)
+        self._objects = advertise(self, CollisionObject, "collision_object", self._health, depth)
+        Input(self, "hand/hands", {HandArray: self._on_hands}, self._health)
         # Steady time: with simulated time and no /clock hands must still be removed.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1 / self._config.rate, self._update, clock=steady)
@@ -140,18 +96,18 @@ class CollisionBridge(Node):
         """The hands whose distance is known well enough; left out ones are reported."""
         metric = [hand for hand in hands if hand.metric]
         if len(metric) < len(hands):
-            self._troubles.report(
+            self._health.report(
                 "metric",
                 "hands are left out: without camera_info the hand node does not know how far away "
                 "they are",
                 once=True,
             )
         else:
-            self._troubles.clear("metric")
+            self._health.clear("metric")
         name = self._config.min_scale
         placed = [hand for hand in metric if hand.scale >= Scale[name.upper()]]
         if len(placed) < len(metric):
-            self._troubles.report(
+            self._health.report(
                 "scale",
                 f"hands are left out: min_scale is {name}, and what is known of their size is "
                 "less. It is learned after scale.learn_seconds, known by scale.hand_length, and "
@@ -159,7 +115,7 @@ class CollisionBridge(Node):
                 once=True,
             )
         else:
-            self._troubles.clear("scale")
+            self._health.clear("scale")
         return placed
 
     def _remove(self, names: set[str]) -> None:

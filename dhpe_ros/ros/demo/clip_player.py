@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from rclpy.node import Node
@@ -19,39 +19,13 @@ from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.geometry.intrinsics import Intrinsics
 from dhpe_ros.media import Frame, open_media
 from dhpe_ros.media.image_messages import fill_image
-from dhpe_ros.ros.demo.demo_report import Truth
-from dhpe_ros.ros.logs import forward_logs
-from dhpe_ros.ros.message_conversion import info_of_camera
+from dhpe_ros.ros.conversion import info_of_camera
+from dhpe_ros.ros.demo.report import Truth
+from dhpe_ros.ros.node_configs import PlayerConfig
 from dhpe_ros.ros.parameters import declare_parameters
-from dhpe_ros.ros.running import run
-from dhpe_ros.settings import Settings, setting
+from dhpe_ros.ros.running import forward_logs, run
 
 _RATE_HZ = 15.0  # of what has none of its own
-
-
-@dataclass(frozen=True)
-class ClipConfig:
-    """What is played, and as what."""
-
-    input: str = setting("", "image, video, folder, /dev/video0 or recording; empty: a clip ships")
-    rate: float = setting(
-        0.0, "frames a second; 0: the input's own rate", at_least=0.0, at_most=1000.0
-    )
-    intrinsics: str = setting(
-        "", "fx,fy,cx,cy[,MODEL,k1,k2,...] of the camera in pixels; empty: as the input says"
-    )
-    frame_id: str = setting("camera_optical_frame", "frame of the images")
-
-
-@dataclass(frozen=True)
-class PlayerConfig(Settings):
-    """The parameters of the node."""
-
-    clip: ClipConfig = field(default_factory=ClipConfig)
-
-    @staticmethod
-    def name_of(section: str, field_name: str) -> str:
-        return field_name
 
 
 class ClipPlayer(Node):

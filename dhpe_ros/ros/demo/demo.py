@@ -23,14 +23,13 @@ from dhpe_ros.config import NOT_SETTINGS, Config, did_you_mean
 from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.geometry.intrinsics import FORM, Intrinsics
 from dhpe_ros.media import Frame, Media, MediaError, open_media
-from dhpe_ros.ros.dds_profile import use_shipped_dds_profile
-from dhpe_ros.ros.demo.demo_report import Findings, Truth, table
 from dhpe_ros.ros.demo.node_process import NodeProcess
-from dhpe_ros.ros.own_domain import own_domain
+from dhpe_ros.ros.demo.report import Findings, Truth, table
+from dhpe_ros.ros.environment import own_domain, use_shipped_dds_profile
 from dhpe_ros.system.programs import module_command
 
 if TYPE_CHECKING:
-    from dhpe_ros.ros.demo.demo_player import Answer, DemoPlayer
+    from dhpe_ros.ros.demo.player import Answer, DemoPlayer
 
 PHOTO_FRAMES = 10  # how often a photograph is sent, so that there are latencies to tell
 FRAME_LIMIT = 300  # frames of a long input, unless --frames says otherwise
@@ -107,8 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Play, collect, write, tell."""
     _prepare_environment(arguments)
     # Only now: they import rclpy, which looks at the environment.
-    from dhpe_ros.ros.demo.demo_files import DemoFiles
-    from dhpe_ros.ros.demo.demo_player import DemoPlayer
+    from dhpe_ros.ros.demo.files import DemoFiles
+    from dhpe_ros.ros.demo.player import DemoPlayer
 
     media = open_media(arguments.input, arguments.topic)
     truth = Truth.beside(arguments.input)

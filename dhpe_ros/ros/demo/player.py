@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from dhpe_ros.media import Frame
 from dhpe_ros.media.image_messages import fill_image, image_to_rgb
-from dhpe_ros.ros.message_conversion import HandArray, HandMesh, info_of_camera
+from dhpe_ros.ros.conversion import HandArray, HandMesh, info_of_camera
 
 IMAGE_TOPIC = "/camera/image_raw"
 CAMERA_INFO_TOPIC = "/camera/camera_info"

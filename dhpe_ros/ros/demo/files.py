@@ -11,7 +11,7 @@ import numpy as np
 
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.media.mesh_io import write_obj
-from dhpe_ros.ros.demo.demo_player import Answer
+from dhpe_ros.ros.demo.player import Answer
 from dhpe_ros.types import Side
 
 PICTURES = 6  # overlays as PNG, spread over the input

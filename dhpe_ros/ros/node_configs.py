@@ -1,0 +1,79 @@
+"""Parameters of the nodes beside ``hand``: those of ``hand_collision`` and of ``camera``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dhpe_ros.ros.names import AUTO
+from dhpe_ros.settings import Settings, setting
+from dhpe_ros.types import Scale
+
+
+class _FlatSettings(Settings):
+    """Settings whose parameters carry no section in their names."""
+
+    @staticmethod
+    def name_of(section: str, field_name: str) -> str:
+        return field_name
+
+
+@dataclass(frozen=True)
+class CollisionConfig:
+    """Rate, size and names of the collision objects."""
+
+    rate: float = setting(
+        8.0,
+        "maximum updates per second; each is a new shape for the planner",
+        at_least=0.5,
+        at_most=30.0,
+    )
+    padding: float = setting(
+        0.01,
+        "metres added to the radius of each capsule, beside the uncertainty of the hand's distance",
+        at_least=0.0,
+        at_most=0.5,
+    )
+    min_scale: str = setting(
+        "learned",
+        "least source of a hand's size; hands that have less are left out",
+        one_of=tuple(scale.name.lower() for scale in Scale),
+    )
+    timeout: float = setting(
+        1.0,
+        "seconds without a message after which all hands are removed",
+        at_least=0.1,
+        at_most=60.0,
+    )
+    prefix: str = setting(
+        AUTO, "prefix of the objects' ids, <prefix><track>; auto: <namespace>_hand_"
+    )
+
+
+@dataclass(frozen=True)
+class BridgeConfig(_FlatSettings):
+    """Parameters of ``hand_collision``."""
+
+    collision: CollisionConfig = field(default_factory=CollisionConfig)
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """Input of the clip player, and the camera that it plays."""
+
+    input: str = setting(
+        "", "image, video, folder, /dev/video0 or recording; empty: the clip that ships"
+    )
+    rate: float = setting(
+        0.0, "frames per second; 0: the input's own rate", at_least=0.0, at_most=1000.0
+    )
+    intrinsics: str = setting(
+        "", "fx,fy,cx,cy[,MODEL,k1,k2,...] of the camera in pixels; empty: the input's own"
+    )
+    frame_id: str = setting("camera_optical_frame", "frame of the images")
+
+
+@dataclass(frozen=True)
+class PlayerConfig(_FlatSettings):
+    """Parameters of ``camera``."""
+
+    clip: ClipConfig = field(default_factory=ClipConfig)
