@@ -66,10 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
     names = _names(arguments.variants)
     base = _base(arguments)
     try:
+        from dhpe_lab.evaluation.report.ablation import write_report
+
         with processes.joined(base.model.device) as device, logging_redirect_tqdm():
             if arguments.log_level == "warning" and processes.rank() == 0:
-                for package in ("synthetic", "training", "evaluation"):
-                    logging.getLogger(f"dhpe_ros.{package}").setLevel("INFO")
+                logging.getLogger("dhpe_lab").setLevel("INFO")
             base.data.require_source()
             arguments.output.mkdir(parents=True, exist_ok=True)
             real, first = arguments.real or base.data.real, processes.rank() == 0
@@ -77,15 +78,16 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.fresh_mesh:
                 base = with_fresh_mesh(base, arguments.output / "start.safetensors")
             base = _planned(arguments, base, device)
-            return _compare(arguments, base, names, sets, device)
-    except (ValueError, OSError) as error:
+            return _compare(arguments, base, names, sets, device, write_report)
+    except (ValueError, OSError, ImportError) as error:
         raise CommandError(one_line(error)) from error
 
 
-def _compare(arguments: argparse.Namespace, base: TrainConfig, names, sets, device) -> int:
+def _compare(
+    arguments: argparse.Namespace, base: TrainConfig, names, sets, device, write_report
+) -> int:
     """All variants, one after the other; the report is written anew after each."""
     from dhpe_lab.evaluation.ablation import VARIANTS, run_variant, variant_config
-    from dhpe_lab.evaluation.report.ablation import write_report
     from dhpe_lab.training import processes
 
     log = logging.getLogger("dhpe_lab.evaluation")

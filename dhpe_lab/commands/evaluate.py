@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with processes.joined(arguments.device) as device:
             _evaluate(arguments, config.replace({"model.device": str(device)}))
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         raise CommandError(one_line(error)) from error
     return 0
 
@@ -126,9 +126,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     """All sets with all methods, in all processes; the first one tells."""
     from dhpe_lab.evaluation.measure import RANGES_MM, measure
-    from dhpe_lab.evaluation.report.report import write_report
     from dhpe_ros.files.resources import user_cache
 
+    if arguments.report:
+        from dhpe_lab.evaluation.report.report import write_report
     ranges = [*RANGES_MM, *([tuple(arguments.range)] if arguments.range else [])]
     pipeline = functools.cache(lambda: load_pipeline(config))
     folder = user_cache() / "predictions"

@@ -47,8 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from dhpe_lab.evaluation.refinement_study import study
-    from dhpe_lab.evaluation.report.refinement import markdown
     from dhpe_ros.networks.weights import weights_path
 
     _check(arguments)
@@ -59,6 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     }
     steps, rows = sorted(set(arguments.steps)), []
     try:
+        from dhpe_lab.evaluation.refinement_study import study
+        from dhpe_lab.evaluation.report.refinement import markdown
+
         sets = [
             open_set(name, arguments.real, arguments.limit, arguments.seed)
             for name in dict.fromkeys(arguments.set)
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         for labelled in sets:
             rows += study(pipeline, labelled, steps, arguments.seed or 0)
             _write(arguments, about, rows)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         raise CommandError(one_line(error)) from error
     print(markdown(f"{about}.", rows), end="")
     return 0
@@ -103,4 +104,4 @@ def _write(arguments: argparse.Namespace, about: str, rows: list[dict]) -> None:
         content = {"about": about, "seed": arguments.seed or 0, "rows": rows}
         arguments.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
     if arguments.picture:
-        arguments.picture.write_text(picture(rows), "utf-8")
+        arguments.picture.write_bytes(picture(rows))

@@ -15,7 +15,6 @@ from dhpe_lab.evaluation.measure import Question, measure
 from dhpe_lab.evaluation.predict import predict
 from dhpe_lab.evaluation.prediction_cache import PredictionCache
 from dhpe_lab.evaluation.report import pages
-from dhpe_lab.evaluation.report.bars import draw_bars
 from dhpe_lab.evaluation.report.cited import cited_tables
 from dhpe_ros.cli.main import main
 from dhpe_ros.config import Config
@@ -227,9 +226,3 @@ def test_pages_escape_what_they_show():
     assert "a &lt; b &amp; c" in shown
     assert "<th>&lt;x&gt;</th>" in shown
     assert "| 1 | 2 |" in pages.markdown("t", blocks)
-
-
-def test_bars_are_as_high_as_their_values():
-    drawn = draw_bars("t", "mm", ["a", "b"], {"one": [1.0, None], "other": [2.0, 4.0]})
-    heights = [float(h) for h in re.findall(r'height="([\d.]+)" fill="#', drawn)]
-    assert heights[:3] == [47.5, 95.0, 190.0]

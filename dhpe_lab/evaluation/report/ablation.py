@@ -1,4 +1,4 @@
-"""What ``dhpe ablate`` writes of its results: tables in Markdown and JSON, curves as SVG."""
+"""Results of ``dhpe ablate``: tables in Markdown and JSON, curves as SVG."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dhpe_lab.evaluation.report.curves import Chart, draw_charts
+from dhpe_lab.evaluation.report.charts import Chart, draw_charts
+from dhpe_lab.evaluation.report.pages import Table, table_lines
 
 _FIGURES = (("err2d_pct", "2D %", "{:.2f}"), ("mask_iou", "IoU", "{:.3f}"),
             ("auc_20_50", "AUC", "{:.3f}"))  # fmt: skip
@@ -20,12 +21,12 @@ _LEGEND = (
 def write_report(
     folder: Path, about: Mapping[str, object], results: Sequence[dict], failed: Mapping[str, str]
 ) -> str:
-    """``ablation.json``, ``ablation.md`` and ``curves.svg``; gives the Markdown."""
+    """Write ``ablation.json``, ``ablation.md`` and ``curves.svg``; return the Markdown."""
     content = {"about": dict(about), "variants": list(results), "failed": dict(failed)}
     text = markdown(about, results, failed)
     (folder / "ablation.json").write_text(json.dumps(content, indent=1, allow_nan=False), "utf-8")
     (folder / "ablation.md").write_text(text, "utf-8")
-    (folder / "curves.svg").write_text(draw_charts(charts(results)), "utf-8")
+    (folder / "curves.svg").write_bytes(draw_charts(charts(results)))
     return text
 
 
@@ -61,15 +62,13 @@ def _table(results: Sequence[dict], steps: int) -> list[str]:
         for figure in _FIGURES
         if any(cells[row["name"], name][figure[0]] is not None for row in results)
     ]
-    lines = [
-        "| variant | " + " | ".join(f"{name} {title}" for name, _, title, _ in columns) + " |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
+    rows = []
     for row in results:
         values = [(cells[row["name"], name][key], form) for name, key, _, form in columns]
         shown = ["-" if value is None else form.format(value) for value, form in values]
-        lines.append(f"| {row['label']} | " + " | ".join(shown) + " |")
-    return lines
+        rows.append((row["label"], *shown))
+    header = ("variant", *(f"{name} {title}" for name, _, title, _ in columns))
+    return table_lines(Table(header, rows))
 
 
 def _chart(results: Sequence[dict], set_name: str, steps: int) -> Chart:

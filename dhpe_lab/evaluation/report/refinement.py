@@ -1,11 +1,12 @@
-"""What ``dhpe study`` makes of its rows: tables in Markdown, and curves over steps as SVG."""
+"""Results of ``dhpe study``: tables in Markdown, and curves over steps as SVG."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from dhpe_lab.evaluation.report.curves import Chart, draw_charts
+from dhpe_lab.evaluation.report.charts import Chart, draw_charts
+from dhpe_lab.evaluation.report.pages import Table, table_lines
 
 _FIGURES = (
     ("err2d_pct", "2D %", "{:.2f}"),
@@ -32,8 +33,8 @@ def markdown(about: str, rows: Sequence[dict]) -> str:
     return "\n\n".join([*parts, _LEGEND]) + "\n"
 
 
-def picture(rows: Sequence[dict]) -> str:
-    """SVG: a row of charts for each figure, a chart for each set that has it."""
+def picture(rows: Sequence[dict]) -> bytes:
+    """Draw a row of charts for each figure, a chart for each set that has it. Return SVG."""
     grid = [
         [_chart(_of(rows, name), key, title) for name in _sets(rows) if _has(_of(rows, name), key)]
         for key, title, _ in _FIGURES
@@ -43,16 +44,15 @@ def picture(rows: Sequence[dict]) -> str:
 
 def _table(rows: Sequence[dict]) -> list[str]:
     columns = [column for column in (*_FIGURES, *_SPENT) if _has(rows, column[0])]
-    lines = ["| method | steps | " + " | ".join(title for _, title, _ in columns) + " |"]
-    lines.append("|---" * (len(columns) + 2) + "|")
+    cells = []
     for row in rows:
-        iterative = row["steps"] is not None
-        cells = [form.format(row[key]) for key, _, form in columns]
-        if not iterative:
-            cells[[key for key, _, _ in columns].index("steps_taken")] = "-"
-        steps = str(row["steps"]) if iterative else "-"
-        lines.append(f"| {row['method']} | {steps} | " + " | ".join(cells) + " |")
-    return lines
+        steps = "-" if row["steps"] is None else str(row["steps"])
+        figures = [
+            "-" if key == "steps_taken" and row["steps"] is None else form.format(row[key])
+            for key, _, form in columns
+        ]
+        cells.append((row["method"], steps, *figures))
+    return table_lines(Table(("method", "steps", *(title for _, title, _ in columns)), cells))
 
 
 def _chart(rows: Sequence[dict], key: str, title: str) -> Chart:
@@ -68,7 +68,9 @@ def _chart(rows: Sequence[dict], key: str, title: str) -> Chart:
         lines[method] = (places, values * len(steps) if level else [begin, *values])
     highest = max(max(ys) for _, ys in lines.values())
     ticks = tuple((float(place), str(step)) for place, step in zip(places, steps, strict=True))
-    return Chart(rows[0]["set"], "steps", title, lines, ticks, (0.0, _round_above(highest)))
+    return Chart(
+        f"{rows[0]['set']}, {title}", "steps", title, lines, ticks, (0.0, _round_above(highest))
+    )
 
 
 def _round_above(value: float) -> float:

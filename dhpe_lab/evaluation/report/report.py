@@ -1,4 +1,4 @@
-"""What ``dhpe evaluate --report`` writes: ``report.html``, ``report.md``, ``figures.json``."""
+"""The files of ``dhpe evaluate --report``: ``report.html``, ``report.md``, ``figures.json``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from dhpe_lab.evaluation.measure import Measured
 from dhpe_lab.evaluation.methods import METHODS
 from dhpe_lab.evaluation.metrics import ALIGNMENTS
 from dhpe_lab.evaluation.report import pages
-from dhpe_lab.evaluation.report.bars import draw_bars
+from dhpe_lab.evaluation.report.charts import Chart, draw_bars, draw_charts
 from dhpe_lab.evaluation.report.cited import cited_tables
-from dhpe_lab.evaluation.report.curves import Chart, draw_charts
 from dhpe_lab.evaluation.report.pages import Block, Figure, Heading, Listing, Table, Text
 from dhpe_lab.evaluation.report.pictures import mask_tiles, overlay_tiles, sheet
 from dhpe_lab.evaluation.report.refinement import markdown as refinement_tables
