@@ -130,6 +130,7 @@ def _write(path: Path, predictions: Sequence[Prediction]) -> None:
         "stages": np.array(list(predictions[0].ms) if predictions else [], str),
         "hand_side": np.array([_number(hand.side) for hand in hands], np.int8),
         "score": np.array([hand.score for hand in hands]),
+        "right": np.array([hand.right for hand in hands]),
         "box": np.array([hand.box.as_array() for hand in hands]),
         "metric": np.array([hand.metric for hand in hands], bool),
         "refinement": np.array([list(vars(hand.refinement).values()) for hand in hands], float),
@@ -170,6 +171,7 @@ def _hand(columns: Mapping[str, np.ndarray], row: int) -> Hand:
     return Hand(
         side=side,
         score=float(columns["score"][row]),
+        right=float(columns["right"][row]),
         box=Box(*columns["box"][row].tolist()),
         normals=area_normals(columns["vertices_m"][row], triangles)[0].astype(np.float32),
         triangles=triangles,
