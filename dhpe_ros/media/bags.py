@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 
 from dhpe_ros.geometry.camera import Camera
-from dhpe_ros.media.camera_messages import camera_from_info, has_distortion, how_taken, is_rectified
+from dhpe_ros.media.camera_messages import (
+    camera_from_info,
+    describe_reading,
+    has_distortion,
+    is_rectified,
+)
 from dhpe_ros.media.frames import Frame, MediaError, needs
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb, stamp_ns
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS
@@ -109,7 +114,7 @@ class BagImages:
                 reasons.append(f"{error}; it is not used")
                 continue
             if has_distortion(info):
-                self._say(how_taken(info, self.topic, rectified))
+                self._say(describe_reading(info, self.topic, rectified))
             return camera
         for reason in reasons:
             self._say(reason)

@@ -1,4 +1,4 @@
-"""The camera of a ROS camera_info, and back. Read by attribute only: nothing of ROS is imported."""
+"""ROS camera_info as a ``Camera``, and back. Read by attribute only: no ROS import."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from dhpe_ros.geometry.camera import Camera, Rotation
 from dhpe_ros.geometry.lens import FISHEYE, BrownConrady, Lens, lens_of
 
-_ORTHOGONAL = 1e-3  # that a rotation's rows may be off
+_ORTHOGONAL = 1e-3  # tolerance of R @ R.T
 _RECTIFIED_WORDS = {"rect", "rectified", "undist", "undistorted"}
 
 
 def camera_from_info(info: Any, width: int, height: int, *, rectified: bool) -> Camera:
-    """The camera of images ``width`` x ``height`` beside that camera_info, after roi and binning.
+    """The camera of ``width`` x ``height`` images with that camera_info, after roi and binning.
 
-    ``info`` is a ``sensor_msgs/CameraInfo``, the same beside raw and rectified images. Raw ones
-    have K and D, rectified ones P, or K where P is not filled in. Both see the hands in the frame
-    of the rectified ones, as with ``image_geometry``: R is counted in. A rectified roi is that
-    window of the whole rectified image, as image_proc cuts it, with or without ``do_rectify``.
+    ``info`` is a ``sensor_msgs/CameraInfo``, the same for raw and rectified images. Raw images use
+    K and D; rectified ones use P, or K where P is not filled in. Both give hands in the frame of
+    the rectified images, as ``image_geometry`` does: R is applied. A rectified roi is a window of
+    the whole rectified image, as image_proc cuts it, with or without ``do_rectify``.
 
-    Raises ``ValueError`` with the remedy for a zero K, for another image size, and for what is
-    implausible: ``Camera.check_plausible``, of the whole sensor.
+    Raises ``ValueError`` with the remedy for a zero K, for another image size, and for intrinsics
+    of the whole sensor that ``Camera.check_plausible`` refuses.
     """
     projected = rectified and info.p[0] > 0 and info.p[5] > 0
     matrix, row = (info.p, 4) if projected else (info.k, 3)
@@ -56,16 +56,16 @@ def camera_from_info(info: Any, width: int, height: int, *, rectified: bool) -> 
     try:
         sensor.check_plausible()
     except ValueError as error:
-        raise ValueError(f"camera_info has {error}{_counted_twice(info)}") from error
+        raise ValueError(f"camera_info has {error}{_double_scaling(info)}") from error
     return sensor.cut(x, y, across, down).binned(step_x, step_y)
 
 
 def is_rectified(info: Any, topic: str, images: str = "auto") -> bool:
-    """Whether the images on ``topic`` beside that camera_info are rectified, not raw.
+    """True where the images on ``topic`` are rectified, not raw; a camera_info does not say.
 
-    ``images`` may say so, ``raw`` or ``rectified``; a camera_info does not. With ``auto`` the last
-    part of the topic's name tells that has rect, rectified, undist, undistorted or raw in it.
-    Without such a word images are raw where there is distortion.
+    ``images`` is ``raw``, ``rectified`` or ``auto``. With ``auto`` the last part of the topic's
+    name decides that contains rect, rectified, undist, undistorted or raw. Without such a word
+    images are raw where there is distortion.
     """
     if images != "auto":
         return images == "rectified"
@@ -79,19 +79,19 @@ def is_rectified(info: Any, topic: str, images: str = "auto") -> bool:
 
 
 def has_distortion(info: Any) -> bool:
-    """Whether the raw images of that camera_info differ from the rectified ones."""
+    """True where raw images of that camera_info differ from rectified ones."""
     return any(info.d) or (info.distortion_model in FISHEYE and len(info.d) > 0)
 
 
-def how_taken(info: Any, topic: str, rectified: bool) -> str:
-    """How the images on ``topic`` are understood, and what to do where that is wrong."""
+def describe_reading(info: Any, topic: str, rectified: bool) -> str:
+    """Log line: the images are read as raw or rectified, and the remedy if that is wrong."""
     model = info.distortion_model
     if rectified:
         done, other = f"without the {model} distortion of their camera_info", "raw"
     else:
         done, other = f"with the {model} distortion of their camera_info", "rectified"
     return (
-        f"the images of {topic} are taken for {'rectified' if rectified else 'raw'}, {done}; "
+        f"the images of {topic} are read as {'rectified' if rectified else 'raw'}, {done}; "
         f"if they are {other}, set camera.images to {other}"
     )
 
@@ -114,7 +114,7 @@ def info_fields(camera: Camera) -> dict[str, Any]:
 
 
 def _region(info: Any) -> tuple[int, int, int, int]:
-    """The part of the sensor that is sent, in its pixels: x, y, width, height."""
+    """The window of the sensor in the message, in sensor pixels: x, y, width, height."""
     roi = info.roi
     x, y = roi.x_offset, roi.y_offset
     across, down = roi.width or info.width, roi.height or info.height
@@ -127,14 +127,14 @@ def _region(info: Any) -> tuple[int, int, int, int]:
     return x, y, across, down
 
 
-def _counted_twice(info: Any) -> str:
-    """What may be behind implausible intrinsics; nothing where the whole sensor is sent."""
+def _double_scaling(info: Any) -> str:
+    """Likely cause of implausible intrinsics; empty where the message has the whole sensor."""
     reduced = max(info.binning_x, info.binning_y) > 1 or (info.roi.width and info.roi.height)
     return "; K and P are of the whole sensor, before binning and roi" if reduced else ""
 
 
 def _rotation(matrix: Any) -> Rotation | None:
-    """R of a camera_info ``(9,)``; None where it is not filled in, or the identity."""
+    """R ``(9,)`` of a camera_info; None where it is empty or the identity."""
     rotation = np.array(matrix, np.float64).reshape(3, 3)
     if not rotation.any() or np.array_equal(rotation, np.eye(3)):
         return None

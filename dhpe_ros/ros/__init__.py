@@ -1,4 +1,4 @@
-"""The ROS 2 face: node, worker, parameters, conversions. No maths lives here.
+"""The ROS 2 layer: it converts, calls the tracker, publishes. No estimation happens here.
 
-The core never imports this package, and this package never imports the training.
+``node.py`` is where an image arrives; ``outputs.py`` is where topics are published.
 """

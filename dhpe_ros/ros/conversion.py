@@ -1,4 +1,4 @@
-"""The core's nouns as ROS messages, and what comes in as the core's nouns."""
+"""Hands, cameras, boxes as ROS messages, and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ try:
     from dhpe_ros.msg import HandArray, HandMesh
 except ImportError as error:
     raise ImportError(
-        "the messages of dhpe_ros are not there: run 'make setup' in the source tree, or "
+        "the messages of dhpe_ros are not built: run 'make setup' in the source tree, or "
         "'colcon build' in the workspace and source its install/setup.bash"
     ) from error
 
@@ -32,12 +32,12 @@ def hand_array_message(hands: list[Hand], header: Header) -> HandArray:
 
 
 def hand_message(hand: Hand) -> HandMessage:
-    """Everything known about one hand; metres in the optical frame, pixels of the input image."""
+    """One hand; metres in the optical frame, pixels of the input image."""
     return HandMessage(wrist_pose=_wrist_pose(hand), **hand_fields(hand))
 
 
 def mesh_message(hand: Hand, header: Header) -> HandMesh:
-    """The hand's surface, metres in the optical frame."""
+    """The surface of one hand, metres in the optical frame."""
     fields = mesh_fields(hand)
     for name, code in (("vertices", "f"), ("normals", "f"), ("triangles", "I")):
         fields[name] = _array(code, fields[name])
@@ -63,14 +63,14 @@ def transform_message(hand: Hand, header: Header, name: str) -> TransformStamped
 
 
 def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
-    """``(H, W)`` or ``(H, W, 3)`` pixels of the type that ``encoding`` has."""
+    """An image of ``(H, W)`` or ``(H, W, 3)`` pixels, of the type of ``encoding``."""
     return fill_image(Image(header=header), pixels, encoding)
 
 
 def camera_info_message(
     info: CameraInfo | None, header: Header, width: int, height: int
 ) -> CameraInfo:
-    """``info`` with the image's header; without it the size alone, K zero as for no calibration."""
+    """A copy of ``info`` with the image's header; without it the size alone, with a zero K."""
     if info is None:
         return CameraInfo(header=header, width=width, height=height)
     copy = CameraInfo(header=header)
@@ -81,15 +81,15 @@ def camera_info_message(
 
 
 def info_of_camera(camera: Camera, header: Header) -> CameraInfo:
-    """The camera_info beside the images of a camera."""
+    """The camera_info of a camera."""
     fields = info_fields(camera)
     return CameraInfo(header=header, **{**fields, "d": fields["d"].tolist()})
 
 
 def targets_from_roi(roi: Any) -> list[Target]:
-    """One box from a ``sensor_msgs/RegionOfInterest``; all zero, the whole image: none.
+    """One box of a ``sensor_msgs/RegionOfInterest``; none if all is zero, the whole image.
 
-    Raises ``ValueError`` for a region of no width or height elsewhere.
+    Raises ``ValueError`` for any other region without width or height.
     """
     if not any((roi.x_offset, roi.y_offset, roi.width, roi.height)):
         return []
@@ -97,7 +97,7 @@ def targets_from_roi(roi: Any) -> list[Target]:
 
 
 def targets_from_detections(detections: Any) -> list[Target]:
-    """Boxes from a ``vision_msgs/Detection2DArray``; a class id with left or right is the side.
+    """Boxes of a ``vision_msgs/Detection2DArray``; left or right in a class id gives the side.
 
     Raises ``ValueError`` for a box that is not finite or has no area.
     """
@@ -123,7 +123,7 @@ def _wrist_pose(hand: Hand) -> Pose:
 
 
 def _array(code: str, values: np.ndarray) -> array:
-    """A flat ``array.array``, which rclpy takes as it is: thousands of times faster than a list."""
+    """A flat ``array.array``, which rclpy takes thousands of times faster than a list."""
     flat = array(code)
     flat.frombytes(values.tobytes())
     return flat

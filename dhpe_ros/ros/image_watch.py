@@ -1,4 +1,4 @@
-"""Looks after the incoming images: that they come, how often, and that their stamps make sense."""
+"""Watch over the incoming images: silence, low rates, implausible stamps."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from dhpe_ros.ros.health import RATE_WINDOW_S, HealthMonitor, Level, Statistics
 from dhpe_ros.ros.qos import Input
 from dhpe_ros.tracking.tracker import BACK_S
 
-# What the parameter image_transport makes the node listen to.
+# Message type -> value of the parameter image_transport, and the topic it subscribes to.
 _TRANSPORTS = {
     "sensor_msgs/msg/Image": ("raw", "image"),
     "sensor_msgs/msg/CompressedImage": ("compressed", "image/compressed"),
 }
 _BACK_LASTS_S = 10.0
-_RATE_LASTS_S = 2.0  # rates are judged every second, while there is something to judge
+_RATE_LASTS_S = 2.0  # rates are checked every second
 _SAME_WORLD = (
     ", and see that ROS_DOMAIN_ID, RMW_IMPLEMENTATION and ROS_AUTOMATIC_DISCOVERY_RANGE are the "
     "same for it and for this node"
 )
-CLOCK_APART_S = 60.0  # older than this is no lag: another clock, or a recording
+CLOCK_APART_S = 60.0  # an age above this is no lag: another clock, or a recording
 
 
 class ImageWatch:
-    """Reports silence, low rates and odd stamps with the remedy."""
+    """Reports silence, low rates and implausible stamps with the remedy."""
 
     def __init__(
         self, node: Node, images: Input, infos: Input, statistics: Statistics, health: HealthMonitor
@@ -47,7 +47,7 @@ class ImageWatch:
         self._health.clear("silence", "images arrive")
 
     def check(self, config: NodeConfig, wanted: bool) -> None:
-        """To be called regularly while images are looked at; ``wanted``: results have listeners."""
+        """Report what is wrong now; call it every second. ``wanted``: results have subscribers."""
         now = self._statistics.clock()
         silent_s = self._statistics.seconds_since_image()
         if silent_s is None:
@@ -71,7 +71,7 @@ class ImageWatch:
             self._check_rates(config.expected_rate, now)
 
     def _check_rates(self, expected_hz: float, now: float) -> None:
-        """Judge each rate once there was time to measure it."""
+        """Compare each rate with the expected one, once it has been measured long enough."""
         rate_hz = self._statistics.image_rate_hz()
         if self._first_at and now - self._first_at > RATE_WINDOW_S and rate_hz < expected_hz:
             self._health.report(
@@ -96,9 +96,9 @@ class ImageWatch:
         return (now - Time.from_msg(header.stamp, clock_type=now.clock_type)).nanoseconds * 1e-9
 
     def fresh(self, header: Header, config: NodeConfig) -> bool:
-        """Whether to process an image of that stamp. What is odd is reported.
+        """True where an image of that stamp is to be processed; an implausible one is reported.
 
-        Images without a stamp and from the future are processed: their age means nothing.
+        Images without a stamp or from the future are processed: their age means nothing.
         """
         if not header.frame_id and not config.frame_id:
             self._health.report(
@@ -111,9 +111,9 @@ class ImageWatch:
             self._health.clear("frame_id")
         self._follow_time(stamp_s(header))
         age_s = self.age_s(header)
-        message = _oddity(header, age_s, config.max_age)
+        message = _stamp_fault(header, age_s, config.max_age)
         if message is None:
-            self._health.clear("stamp", "the images' stamps are fine again")
+            self._health.clear("stamp", "the images' stamps are plausible again")
             return True
         unknown = stamp_s(header) is None
         too_old = not unknown and age_s > 0
@@ -123,7 +123,7 @@ class ImageWatch:
         return not too_old
 
     def _follow_time(self, time_s: float | None) -> None:
-        """Tell when the images' time goes back: the tracker then begins anew."""
+        """Report where the images' time goes back: the tracker then ends all tracks."""
         if time_s is None:
             return
         newest_s = time_s if self._newest_s is None else self._newest_s
@@ -131,23 +131,23 @@ class ImageWatch:
         if back_s > BACK_S:
             self._health.report(
                 "time",
-                f"the images' time went back by {back_s:.1f} s, as when a bag begins again: hands "
-                "are forgotten. If not: do two cameras publish on one topic, was a clock set?",
+                f"the images' time went back by {back_s:.1f} s, as when a bag is played again: all "
+                "tracks end. Otherwise: do two cameras publish on one topic, was a clock set?",
                 lasts_s=_BACK_LASTS_S,
             )
             newest_s = time_s
         self._newest_s = max(newest_s, time_s)
 
     def _no_image(self) -> str:
-        """Why no image comes, as far as the graph tells, and what helps."""
+        """Likely cause from the ROS graph, with the remedy."""
         kind, topic = self._images.type, self._images.topic
         if self._images.publishers and self._images.lost_in_a_row:
-            return "they are lost on the way"  # the remedy stands with the lost messages
+            return "they are lost on the way"  # reported with the remedy by Input
         if self._images.publishers:
             return (
-                f"{self._images.publishers} publisher(s) there, but nothing arrives: is the camera "
-                f"running (ros2 topic hz {topic}); if it is another machine's, do firewalls let "
-                "UDP through?"
+                f"it has {self._images.publishers} publisher(s), but nothing arrives: is the "
+                f"camera running (ros2 topic hz {topic})? If it is on another machine, do "
+                "firewalls let UDP through?"
             )
         others = self._topics_of(kind)
         if others:
@@ -164,11 +164,11 @@ class ImageWatch:
         return f"nobody publishes {kind} at all: start the camera{_SAME_WORLD}"
 
     def _no_camera_info(self) -> str:
-        """Why no camera_info comes, as far as the graph tells, and what helps."""
+        """Likely cause from the ROS graph, with the remedy."""
         if self._infos.publishers:
             return (
-                f"{self._infos.publishers} publisher(s) there, but nothing arrives: let the camera "
-                "driver publish it with every image, or latched"
+                f"it has {self._infos.publishers} publisher(s), but nothing arrives: let the "
+                "camera driver publish it with every image, or latched"
             )
         others = self._topics_of(self._infos.type)
         if others:
@@ -183,21 +183,21 @@ class ImageWatch:
             for name, kinds in self._node.get_topic_names_and_types()
             if kind in kinds and not name.startswith(ours)
         ]
-        # The types of a topic are also those that its subscribers, as this node, would like.
+        # The types of a topic include those of its subscribers, as this node is one.
         published = self._node.get_publishers_info_by_topic
         return [name for name in topics if kind in (p.topic_type for p in published(name))]
 
 
 def stamp_s(header: Header) -> float | None:
-    """When the image was taken, in seconds; None where the camera did not say: a zero stamp."""
+    """Seconds of an image's stamp; None for zero, which means not set."""
     return header.stamp.sec + header.stamp.nanosec * 1e-9 or None
 
 
-def _oddity(header: Header, age_s: float, max_age_s: float) -> str | None:
+def _stamp_fault(header: Header, age_s: float, max_age_s: float) -> str | None:
     if not max_age_s:
         return None
     if stamp_s(header) is None:
-        return "images have no stamp: old ones cannot be told; set it in the camera driver"
+        return "images have no stamp: their age is unknown; set it in the camera driver"
     if age_s < -max_age_s:
         return (
             f"images come from {-age_s:.1f} s in the future: synchronise the clocks of both "

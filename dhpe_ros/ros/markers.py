@@ -171,7 +171,7 @@ def _label_text(hand: Hand) -> str:
 
 def _label_position(hand: Hand) -> np.ndarray:
     """``(1, 3)`` metres, above the knuckles."""
-    return hand.joints_m[MIDDLE_MCP : MIDDLE_MCP + 1] - np.float32((0, LABEL_ABOVE_M, 0))
+    return hand.joints_m[MIDDLE_MCP : MIDDLE_MCP + 1] - np.array((0, LABEL_ABOVE_M, 0), np.float32)
 
 
 def _marker(

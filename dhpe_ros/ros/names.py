@@ -1,4 +1,4 @@
-"""Names that all nodes on a graph share, as frames and objects: they carry the namespace."""
+"""Prefixes of names that are global to the ROS graph: frames, objects."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ AUTO = "auto"
 
 
 def shared_prefix(node: Node, usual_name: str, separator: str) -> str:
-    """The node's namespace, and its name where it is not the usual one, each with the separator.
+    """The node's namespace, plus its name unless that is the usual one, each with the separator.
 
-    ``/left/hand``, usually ``hand``: ``left/``; ``/hand``: nothing; ``/other``: ``other/``.
+    For the usual name ``hand``: ``/left/hand`` gives ``left/``, ``/hand`` nothing, ``/other``
+    ``other/``.
     """
     *namespace, name = node.get_fully_qualified_name().strip("/").split("/")
     parts = namespace if name == usual_name else [*namespace, name]

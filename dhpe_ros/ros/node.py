@@ -1,8 +1,8 @@
-"""The node ``hand``: images in, hands out. It converts, calls the tracker and publishes.
+"""The node ``hand``: takes images and publishes the hands in them.
 
-Callbacks store what comes in; one worker thread computes, and a second one draws the pictures of an
-image while the networks look at the next. Started by ``ros2 run dhpe_ros hand_node``,
-``python -m dhpe_ros.ros.node`` or ``launch/hand.launch.py``.
+Callbacks store the newest message. One worker thread estimates the hands; a second one draws the
+output images while the first continues with the next image. Started by
+``ros2 run dhpe_ros hand_node``, ``python -m dhpe_ros.ros.node`` or ``launch/hand.launch.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,12 @@ from std_srvs.srv import SetBool, Trigger
 from dhpe_ros.config import Config
 from dhpe_ros.engines.store import EngineError
 from dhpe_ros.geometry.camera import Camera
-from dhpe_ros.media.camera_messages import camera_from_info, has_distortion, how_taken, is_rectified
+from dhpe_ros.media.camera_messages import (
+    camera_from_info,
+    describe_reading,
+    has_distortion,
+    is_rectified,
+)
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.media.white_level import WhiteLevel
 from dhpe_ros.pipeline import HandPipeline
@@ -40,23 +45,23 @@ from dhpe_ros.ros.worker import LatestWorker, OneBehind
 from dhpe_ros.tracking.tracker import HandTracker
 from dhpe_ros.types import Box
 
-_STUCK = 5.0  # times image_timeout, that one image may take
-_STUCK_LASTS_S = 2.0  # it is looked at every second
-_STOP_S = 1.5  # for each thread: launch kills what has not ended five seconds after Ctrl-C
+_STUCK = 5.0  # multiple of image_timeout after which one image is reported as stuck
+_STUCK_LASTS_S = 2.0  # checked every second
+_STOP_S = 1.5  # for each thread: launch kills a process five seconds after Ctrl-C
 
 
 def make_hand_tracker(config: Config) -> HandTracker:
-    """The tracker of a configuration, ready to run: weights loaded, first slow frame behind it."""
+    """Build the tracker of a configuration: weights loaded, kernels compiled, warmed up."""
     pipeline = HandPipeline(config)
     pipeline.warm_up()
     return HandTracker(pipeline)
 
 
 class HandNode(Node):
-    """Finds hands in ``image`` and publishes them; topics and behaviour are in the README.
+    """Publishes the hands in ``image``; the README lists topics and behaviour.
 
-    ``make_tracker`` builds what finds the hands; when the constructor returns, everything heavy is
-    loaded. Raises ``ValueError`` or ``OSError`` with the remedy when that fails.
+    ``make_tracker`` builds the tracker. When the constructor returns, weights and engines are
+    loaded. Raises ``ValueError`` or ``OSError`` with the remedy when loading fails.
     """
 
     def __init__(self, make_tracker: Callable[[Config], HandTracker] = make_hand_tracker) -> None:
@@ -68,8 +73,8 @@ class HandNode(Node):
         self._statistics = Statistics()
         self._enabled = True
         self._camera_info: CameraInfo | None = None
-        self._camera_in_use = "assumed"  # in words
-        self._told = ""  # of the images, how they are taken
+        self._camera_in_use = "assumed"  # for diagnostics
+        self._logged_reading = ""  # of the images, as raw or rectified
         self._frame_id = ""  # of the last results
         self._white = WhiteLevel()  # of the images
         self._worker = LatestWorker(self._process, self._on_failure)
@@ -84,28 +89,28 @@ class HandNode(Node):
         )
 
     def stop(self) -> bool:
-        """End the threads. False where the image at hand did not finish in time."""
+        """End the threads. False where the current image did not finish in time."""
         return self._worker.stop(_STOP_S) and self._drawing.stop(_STOP_S)
 
     def _listen(self) -> None:
         compressed = self._config.node.image_transport == "compressed"
         self._image_topic = "image/compressed" if compressed else "image"
         self._decode = compressed_to_rgb if compressed else image_to_rgb
-        kind = CompressedImage if compressed else Image
+        image_type = CompressedImage if compressed else Image
         self._roi = RoiInput(self, self._health)
         self._depth = DepthInput(self, self._health)
-        # First the camera_info: who sees the image subscription may rely on the other.
+        # camera_info first: a peer that sees the image subscription may rely on the other.
         infos = Input(self, "camera_info", {CameraInfo: self._on_camera_info}, self._health)
-        images = Input(self, self._image_topic, {kind: self._on_image}, self._health)
+        images = Input(self, self._image_topic, {image_type: self._on_image}, self._health)
         self._watch = ImageWatch(self, images, infos, self._statistics, self._health)
         self._images = images
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Steady time: with simulated time and no /clock the node must still say so.
+        # Steady time: with simulated time and no /clock the node must still report.
         self.create_timer(1.0, self._every_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    # Callbacks of the executor: they store and return.
+    # Callbacks of the executor: they only store.
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._statistics.image_received()
@@ -120,23 +125,23 @@ class HandNode(Node):
         self._enabled = request.data
         if not self._enabled:
             self._worker.discard()
-            self._worker.call(self._forget_hands)
+            self._worker.call(self._end_tracks)
         response.success = True
-        response.message = "enabled" if self._enabled else "disabled: images are not looked at"
+        response.message = "enabled" if self._enabled else "disabled: images are not processed"
         return response
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._roi.clear()
-        self._worker.call(self._begin_again)
+        self._worker.call(self._reset)
         response.success = True
-        response.message = "all hands are forgotten, from the next image on"
+        response.message = "all tracks end before the next image"
         return response
 
     def _take_over(self, config: Config) -> None:
         before, self._config = self._config.tracking, config
         self._worker.call(lambda: self._tracker.pipeline.configure(config))
         if (config.tracking.box, config.tracking.side) != (before.box, before.side):
-            self._worker.call(self._forget_hands)  # they were found elsewhere, or as other hands
+            self._worker.call(self._end_tracks)  # of another box or side
 
     def _every_second(self) -> None:
         if self._enabled:
@@ -151,8 +156,8 @@ class HandNode(Node):
         if busy_s > _STUCK * self._config.node.image_timeout:
             self._health.report(
                 "stuck",
-                f"one image takes {busy_s:.0f} s already: restart the node, and where it is just "
-                "slow, lower refinement.steps or set tracking.second_look to false",
+                f"one image has taken {busy_s:.0f} s so far: restart the node; if the computer is "
+                "only slow, lower refinement.steps or set tracking.second_look to false",
                 Level.ERROR,
                 lasts_s=_STUCK_LASTS_S,
             )
@@ -174,14 +179,16 @@ class HandNode(Node):
         self._diagnostics.publish(message)
 
     def _idle(self) -> str:
-        """Why nothing is computed although nothing is wrong; empty otherwise."""
+        """The reason why nothing is computed although there is no fault, or an empty string."""
         if not self._enabled:
             return "disabled"
         if self._outputs.hands_wanted():
             return ""
-        return "only ~/camera_info has listeners" if self._outputs.wanted() else "nobody listens"
+        if self._outputs.wanted():
+            return "only ~/camera_info has subscribers"
+        return "no output has subscribers"
 
-    # The worker's part: it alone touches tracker and outputs.
+    # In the worker thread, which alone uses the tracker.
 
     def _process(self, message: Image | CompressedImage) -> None:
         begin = time.monotonic()
@@ -218,7 +225,7 @@ class HandNode(Node):
         self._health.clear("failure")
 
     def _draw(self, publish_images: Callable[[], None]) -> None:
-        """The pictures of an image, beside the worker, who goes on with the next image."""
+        """Publish the images of one result, in the drawing thread."""
         begin = time.monotonic()
         publish_images()
         self._statistics.pictures_published((time.monotonic() - begin) * 1e3)
@@ -227,7 +234,7 @@ class HandNode(Node):
     def _camera(
         self, info: CameraInfo | None, frame_id: str, width: int, height: int
     ) -> Camera | None:
-        """The camera of an image, or None where it has to be assumed: the reason is reported."""
+        """The camera of an image; None, with the reason reported, where it must be assumed."""
         self._camera_in_use = "assumed"
         if info is None:
             return None
@@ -240,15 +247,15 @@ class HandNode(Node):
             self._health.report("camera_info", f"{error}; until then {assumed}", once=True)
             return None
         self._camera_in_use = "rectified" if rectified else f"raw, {camera.lens.model}"
-        taken = how_taken(info, topic, rectified)
-        if has_distortion(info) and taken != self._told:
-            self.get_logger().info(taken)
-            self._told = taken
+        reading = describe_reading(info, topic, rectified)
+        if has_distortion(info) and reading != self._logged_reading:
+            self.get_logger().info(reading)
+            self._logged_reading = reading
         if info.header.frame_id != frame_id:
             self._health.report(
                 "camera_info",
                 f"camera_info has frame {info.header.frame_id!r}, the image {frame_id!r}: is it "
-                "that of another camera? The image's is used",
+                "of another camera? The image's frame is used",
                 once=True,
             )
         else:
@@ -268,35 +275,35 @@ class HandNode(Node):
             once=True,
         )
 
-    def _begin_again(self) -> None:
-        self._white = WhiteLevel()  # another camera may come
-        self._forget_hands()
+    def _reset(self) -> None:
+        self._white = WhiteLevel()  # the next images may be another camera's
+        self._end_tracks()
 
-    def _forget_hands(self) -> None:
+    def _end_tracks(self) -> None:
         self._tracker.reset()
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
         self._outputs.publish_markers([], header, 0.0)
 
     def _on_failure(self, error: BaseException) -> None:
-        if isinstance(error, EngineError):  # strict_backend: nothing else may run instead
+        if isinstance(error, EngineError) and self.executor:  # strict_backend: no fallback
             self.executor.create_task(self._end, error)
             return
-        self._report_failure("failure", "an image failed", error, Level.ERROR)
+        self._report_failure("failure", "processing an image", error, Level.ERROR)
 
     def _on_drawing_failure(self, error: BaseException) -> None:
         self._statistics.counts["images not drawn"] += 1
-        what = "mask, depth or overlay of an image failed"
-        self._report_failure("drawing", what, error, Level.WARN)
+        work = "drawing the mask, depth or overlay of an image"
+        self._report_failure("drawing", work, error, Level.WARN)
 
-    def _report_failure(self, key: str, what: str, error: BaseException, level: Level) -> None:
+    def _report_failure(self, key: str, work: str, error: BaseException, level: Level) -> None:
         if not self.context.ok():
-            return  # a signal ended it under the publishers: no failure
-        said = f"{what} ({type(error).__name__}: {error}); going on with the next"
-        self._health.report(key, said, level)
+            return  # a signal ended the context of the publishers: no fault
+        message = f"{work} failed ({type(error).__name__}: {error}); going on with the next"
+        self._health.report(key, message, level)
         self.get_logger().debug("".join(traceback.format_exception(error)))
 
     def _end(self, error: EngineError) -> None:
-        """In the executor's thread, which then leaves ``spin``."""
+        """Leave ``spin``; called in the executor's thread."""
         message = f"cannot go on: {error}"
         self._health.report("engine", message, Level.ERROR, logged=False)
         self._publish_diagnostics()
@@ -308,17 +315,16 @@ def main(
     args: Sequence[str] | None = None,
     make_tracker: Callable[[Config], HandTracker] = make_hand_tracker,
 ) -> int:
-    """Run the node until SIGINT or SIGTERM; 0 then, 1 when it cannot start.
+    """Run the node until SIGINT or SIGTERM. Returns 0, or 1 if it cannot start.
 
-    Raises ``SystemExit`` of 1 when it cannot go on, as an engine that fails under strict_backend.
-    Ends the process itself where an image is in work that does not finish.
+    Raises ``SystemExit`` of 1 when an engine fails under strict_backend. Ends the process itself
+    where the current image does not finish in time.
     """
-
     abandoned: list[HandNode] = []
 
     def stop(node: HandNode) -> None:
         if not node.stop():
-            node.get_logger().warning("the image at hand did not finish in time, leaving it")
+            node.get_logger().warning("the current image did not finish in time: it is abandoned")
             abandoned.append(node)
 
     try:
@@ -329,8 +335,8 @@ def main(
 
 
 def _end_process(node: HandNode, code: int) -> None:
-    """End without Python's own ending, which may crash under threads that are inside of torch."""
-    node.destroy_node()  # or others see it until its lease ends, and its shared memory stays
+    """End without Python's own shutdown, which may crash while threads are inside torch."""
+    node.destroy_node()  # or it stays in the graph until its lease ends, with its shared memory
     logging.shutdown()
     os._exit(code)
 

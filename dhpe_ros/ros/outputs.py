@@ -177,7 +177,7 @@ def _without(
     square = np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)  # OpenCV's fastest kernel
     without = depth_m.copy()
     for hand in hands:
-        window = window_of(hand, *mask.shape, margin=margin_px)
+        window = window_of(hand, *depth_m.shape[:2], margin=margin_px)
         if window is not None:
             without[window][cv2.dilate(mask[window], square) > 0] = np.nan
     return without

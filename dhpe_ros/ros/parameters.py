@@ -1,8 +1,7 @@
 """ROS parameters from the configuration dataclasses, and back.
 
-Every setting becomes one parameter of the same name, with its description and range. Those that
-cannot change while the node runs are read-only: they come from the parameter file or the command
-line.
+Every setting becomes one parameter of the same name, with its description and range. A setting
+that cannot change while the node runs is read-only: the parameter file or command line sets it.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from dhpe_ros.config import NOT_SETTINGS, Config
 from dhpe_ros.ros.node_configs import BridgeConfig, PlayerConfig
 from dhpe_ros.settings import Settings, did_you_mean
 
-_MOST_NAMED = 10  # unknown parameters, each in a line of its own
+_MOST_NAMED = 10  # unknown parameters, one log line each
 
 _Settings = TypeVar("_Settings", bound=Settings)
 
 
 def declare_parameters(node: Node, defaults: _Settings) -> _Settings:
-    """Declare every setting on ``node``; the configuration that file and command line ask for.
+    """Declare every setting on ``node``; returns the configuration from file and command line.
 
-    Names given to the node that no setting has are logged: ROS itself ignores them. Raises
-    ``ValueError`` that names the parameter, what came and what to do.
+    Unknown names are logged, since ROS ignores them. Raises ``ValueError`` that names the
+    parameter, the value and the remedy.
     """
     values = {}
     for name, setting_field, default in defaults.items():
@@ -49,9 +48,9 @@ def declare_parameters(node: Node, defaults: _Settings) -> _Settings:
 
 
 def unknown_overrides(node: Node, known: Iterable[str]) -> list[str]:
-    """What to say of names given to the node that neither it nor another node of ours has.
+    """Log lines for the names given to the node that no node of ours has.
 
-    One parameter file may serve all nodes.
+    One parameter file may serve all of them.
     """
     given = getattr(node, "_parameter_overrides", {})  # rclpy has no public way to ask
     unknown = [
@@ -61,21 +60,21 @@ def unknown_overrides(node: Node, known: Iterable[str]) -> list[str]:
     ]
     ours = {name for nodes in (Config, BridgeConfig, PlayerConfig) for name in nodes().as_mapping()}
     unknown = [name for name in unknown if name not in ours]
-    said = [
-        f"parameter {name:.200} is not known here and has no effect{did_you_mean(name, known)}"
+    lines = [
+        f"parameter {name:.200} is unknown and has no effect{did_you_mean(name, known)}"
         for name in unknown[:_MOST_NAMED]
     ]
-    left = len(unknown) - len(said)
-    return [*said, f"{left} more parameters are not known here"] if left else said
+    left = len(unknown) - len(lines)
+    return [*lines, f"{left} more parameters are unknown"] if left else lines
 
 
 def follow_changes(
     node: Node, current: Callable[[], Config], apply: Callable[[Config], None]
 ) -> None:
-    """Check every change against the ``current`` configuration, then ``apply`` the new one.
+    """Check every change of a parameter, then ``apply`` the new configuration.
 
-    A bad value is refused with the reason and leaves everything as it was. Only the callback that
-    exists on every distribution is used; Humble has no post-set callback.
+    A bad value is refused with the reason and changes nothing. Humble has no post-set callback, so
+    both happen in the on-set callback.
     """
 
     def on_set(parameters: list[Any]) -> SetParametersResult:
@@ -112,5 +111,5 @@ def _descriptor(setting_field: Any, default: Any) -> ParameterDescriptor:
 
 def _type_remedy(default: Any) -> str:
     if isinstance(default, float):
-        return "; ROS tells 1 from 1.0: write it with a decimal point"
-    return f"; write it as {default!r} is written"
+        return "; ROS distinguishes 1 from 1.0: write it with a decimal point"
+    return f"; write a value of the type of {default!r}"

@@ -1,8 +1,8 @@
-"""Quality of service of the topics: inputs that take what their publishers offer, and outputs.
+"""Topics with a quality of service that fits: subscriptions follow their publishers.
 
-A reliable subscription hears nothing from a best-effort publisher, a best-effort one loses large
-images, and a latched message reaches only those who ask for it. So inputs ask for the most that all
-of their publishers offer, and ask anew when that changes.
+A reliable subscription gets nothing from a best-effort publisher; a best-effort one loses large
+images; a latched message reaches only a transient-local subscription. So a subscription requests
+the most that all of its publishers offer, and is made anew when that changes.
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ from dhpe_ros.ros.health import HealthMonitor
 _OVERRIDABLE = tuple(
     QoSPolicyKind[name] for name in ("HISTORY", "DEPTH", "RELIABILITY", "DURABILITY")
 )
-# The policies that follow the publishers. Who asks for the strong value hears only publishers that
-# offer it; who asks for the weak one hears all.
+# Policies that follow the publishers, as (strong, weak): a subscription that requests the strong
+# value gets messages only of publishers that offer it; with the weak value it gets all.
 _FOLLOWED = {
     "reliability": (ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT),
     "durability": (DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE),
 }
-DEPTH = 5  # of what is published
-_LOOK_S = 0.2  # a look takes microseconds; events of the graph do not exist on every distribution
+DEPTH = 5  # of publishers
+_POLL_S = 0.2  # takes microseconds; not every distribution has events of the graph
 _LOST_LASTS_S = 10.0
-_EVENT_LASTS_S = 60.0  # nobody tells when the other side is gone
+_EVENT_LASTS_S = 60.0  # no event says that the other side is gone
 
 
 class Input:
     """A subscription with the type, reliability and durability that its publishers offer.
 
-    Where they differ, it asks for what suits all. Before there is a publisher it asks for the least
-    and hears everybody. ``qos_overrides.<topic>.subscription.*`` win. What the middleware loses on
-    the way is counted in ``lost`` and reported.
+    Where they differ, it requests what suits all; without a publisher, the least.
+    ``qos_overrides.<topic>.subscription.*`` take precedence. Messages that the middleware loses are
+    counted in ``lost`` and reported.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Input:
         health: HealthMonitor,
         type_remedy: str = "",
     ) -> None:
-        """``callbacks`` by the types it can take, of which the first is asked for to begin with.
+        """``callbacks`` by message type; the first type is requested until there is a publisher.
 
-        ``type_remedy`` is what to do about publishers of another type.
+        ``type_remedy`` completes the report about publishers of another type.
         """
         self._node = node
         self.name = topic
@@ -83,7 +83,7 @@ class Input:
         self._callbacks = {type_name(kind): (kind, call) for kind, call in callbacks.items()}
         self._health = health
         self._type_remedy = type_remedy or f"remap {topic}:=<a topic of that type>"
-        self.publishers = 0  # of a type that is taken
+        self.publishers = 0  # of an accepted type
         self.received = 0
         self.lost = 0
         self.lost_in_a_row = 0  # since a message was received
@@ -91,10 +91,11 @@ class Input:
         self._offered = {policy: weak for policy, (_, weak) in _FOLLOWED.items()}
         self._subscription = self._subscribe()
         # Steady time: with simulated time and no /clock publishers must still be followed.
-        node.create_timer(_LOOK_S, self.follow, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        node.create_timer(_POLL_S, self._poll, clock=steady)
 
     def follow(self) -> bool:
-        """Subscribe anew if the publishers there are now offer something else; True if so."""
+        """Subscribe anew where the publishers' offers have changed; True if so."""
         found = self._node.get_publishers_info_by_topic(self.topic)
         types = {publisher.topic_type for publisher in found}
         wanted = [self.type, *self._callbacks]
@@ -107,9 +108,12 @@ class Input:
             self.type, self._offered = kind, offered
             self._node.destroy_subscription(self._subscription)
             self._subscription = self._subscribe()
-            self._health.clear(f"lost {self.name}")  # which was of another subscription
+            self._health.clear(f"lost {self.name}")  # of the old subscription
         self._report_others(types, offers)
         return anew
+
+    def _poll(self) -> None:
+        self.follow()
 
     def _subscribe(self) -> Subscription:
         kind, callback = self._callbacks[self.type]
@@ -119,7 +123,7 @@ class Input:
             self.lost_in_a_row = 0
             callback(message)
 
-        # System default stands for what no override decides.
+        # System default marks what no override sets.
         qos = QoSProfile(
             depth=1,
             reliability=ReliabilityPolicy.SYSTEM_DEFAULT,
@@ -131,7 +135,7 @@ class Input:
         return _with_events(create, (kind, self.name, on_message, qos), options, events)
 
     def _complete(self, qos: QoSProfile) -> SetParametersResult:
-        """Fill in what is offered; what an override decides is followed no more."""
+        """Fill in the offered policies, except those that an override sets."""
         self._offered = {
             policy: offer
             for policy, offer in self._offered.items()
@@ -167,11 +171,11 @@ class Input:
         self.lost += event.total_count_change
         self.lost_in_a_row += event.total_count_change
         if self.follow():
-            return  # the loss is that of a subscription that asked for less
+            return  # the old subscription requested less
         remedies = []
         if self._qos.reliability == ReliabilityPolicy.BEST_EFFORT:
             if "reliability" in self._offered:
-                remedies.append("publish it reliably, then it is taken so")
+                remedies.append("publish it reliably: the subscription follows")
             else:
                 name = f"qos_overrides.{self.topic}.subscription.reliability"
                 remedies.append(f"leave out the parameter {name}, and publish it reliably")
@@ -189,7 +193,7 @@ class Input:
 def advertise(
     node: Node, kind: type, topic: str, health: HealthMonitor, depth: int = DEPTH
 ) -> Publisher:
-    """Reliable, overridable by ``qos_overrides.<topic>.publisher.*``."""
+    """A reliable publisher, overridable by ``qos_overrides.<topic>.publisher.*``."""
     name = node.resolve_topic_name(topic)
 
     def report(event: Any) -> None:
@@ -209,12 +213,12 @@ def advertise(
 
 
 def type_name(kind: type) -> str:
-    """As the graph has it: ``sensor_msgs/msg/Image``."""
+    """Name of a message type in the ROS graph: ``sensor_msgs/msg/Image``."""
     return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
 
 
 def _common(offers: Sequence[QoSProfile], policy: str) -> Any:
-    """The most that a subscription can ask for and still hear all of the publishers."""
+    """The strongest value with which a subscription still gets messages of all publishers."""
     strong, weak = _FOLLOWED[policy]
     return strong if all(getattr(offer, policy) == strong for offer in offers) else weak
 
@@ -224,5 +228,5 @@ def _with_events(
 ) -> Any:
     try:
         return create(*arguments, qos_overriding_options=options, event_callbacks=events)
-    except UnsupportedEventTypeError:  # a middleware that cannot tell
+    except UnsupportedEventTypeError:  # a middleware without these events
         return create(*arguments, qos_overriding_options=options)

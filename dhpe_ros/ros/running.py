@@ -38,7 +38,7 @@ def run(
     words = sys.argv[1:] if args is None else list(args)
     try:
         _refuse(remove_ros_args(words))
-        rclpy.init(args=args, signal_handler_options=signals)
+        rclpy.init(args=None if args is None else list(args), signal_handler_options=signals)
     except (ValueError, RuntimeError) as error:  # RuntimeError: rclpy's, of wrong arguments
         return _cannot_start(name, error)
     node = None

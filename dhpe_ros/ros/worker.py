@@ -1,10 +1,8 @@
-"""The threads that work while the executor's callbacks only leave things here and return.
+"""Worker threads beside the executor, whose callbacks only store.
 
-``LatestWorker`` is a one-slot mailbox and the one thread that empties it: whatever takes long runs
-there. Nobody else touches the tracker, so it needs no lock. What of an image can be late a little
-it leaves to ``OneBehind``, and goes on with the next image.
-
-Both threads outlive whatever is raised in them. They are daemons: a process need not wait for them.
+``LatestWorker`` is a one-slot mailbox with the thread that empties it. That thread alone uses the
+tracker, so the tracker needs no lock. It leaves drawing to ``OneBehind`` and continues with the
+next image. Both threads survive exceptions, and as daemons never keep a process alive.
 """
 
 from __future__ import annotations
@@ -24,10 +22,10 @@ _log = logging.getLogger(__name__)
 
 
 class LatestWorker(Generic[Item]):
-    """Hands the newest item to ``handle``; an item that was still waiting is dropped and counted.
+    """Passes the newest item to ``handle``; an item that still waits is dropped, and counted.
 
-    ``call`` queues small tasks (reset, new settings) that run before the next item, none dropped.
-    An exception from either goes to ``on_error`` and the worker goes on.
+    ``call`` queues tasks (reset, new settings) that run before the next item; none is dropped. An
+    exception of either goes to ``on_error``.
     """
 
     def __init__(self, handle: Callable[[Item], None], on_error: OnError) -> None:
@@ -46,7 +44,7 @@ class LatestWorker(Generic[Item]):
         self._thread.start()
 
     def submit(self, item: Item) -> None:
-        """Leave the newest item; the one still waiting, if any, is dropped."""
+        """Replace the waiting item, if any, by this one."""
         with self._changed:
             self.dropped += self._waiting is not None
             self._waiting = item
@@ -59,17 +57,17 @@ class LatestWorker(Generic[Item]):
             self._changed.notify()
 
     def discard(self) -> None:
-        """Forget the waiting item, without counting it as dropped."""
+        """Remove the waiting item, without counting it as dropped."""
         with self._changed:
             self._waiting = None
 
     def busy_s(self) -> float:
-        """Seconds since the job at hand began; 0 without one."""
+        """Seconds since the current job began; 0 without one."""
         began = self._began
         return 0.0 if began is None else time.monotonic() - began
 
     def stop(self, timeout_s: float) -> bool:
-        """Let the item at hand finish, then end. False when it did not within the time."""
+        """Let the current item finish, then end. False where it did not in time."""
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -99,9 +97,9 @@ class LatestWorker(Generic[Item]):
 
 
 class OneBehind:
-    """Runs tasks beside the one thread that brings them, each when the one before is done.
+    """Runs the tasks of one other thread in order, at most one ahead of it.
 
-    An exception goes to ``on_error``, in the thread of the task that raised it.
+    An exception of a task goes to ``on_error``, in the same thread.
     """
 
     def __init__(self, name: str, on_error: OnError) -> None:
@@ -111,12 +109,12 @@ class OneBehind:
         self._thread.start()
 
     def begin(self, task: Callable[[], None]) -> None:
-        """Begin ``task`` when the one before is done."""
+        """Wait until the previous task is done, then start this one."""
         self._tasks.join()
         self._tasks.put(task)
 
     def stop(self, timeout_s: float) -> bool:
-        """Let the task at hand finish, then end. False when it did not within the time."""
+        """Let the current task finish, then end. False where it did not in time."""
         self._tasks.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -128,10 +126,10 @@ class OneBehind:
 
 
 def _survived(job: Callable[[], None], on_error: OnError) -> bool:
-    """Run ``job``; True without an exception. Not even one of ``on_error`` gets through."""
+    """Run ``job``; True without an exception. None gets through, not even of ``on_error``."""
     try:
         job()
-    except BaseException as error:  # a panic of Rust's, as safetensors has, is no Exception
+    except BaseException as error:  # a Rust panic, as of safetensors, is no Exception
         try:
             on_error(error)
         except BaseException:

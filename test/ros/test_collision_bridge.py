@@ -141,7 +141,7 @@ def shown(monkeypatch):
             bridge = collision_bridge.CollisionBridge()
             bridge._on_hands(hand_array_message(hands, Header()))
             bridge._update()
-            warnings.extend(bridge._troubles.active())
+            warnings.extend(bridge._health.faults())
         finally:
             rclpy.shutdown()
         return objects, warnings

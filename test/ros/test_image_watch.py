@@ -121,7 +121,7 @@ def test_where_images_are_elsewhere_the_remedy_helps(world, listens, published, 
 @pytest.mark.parametrize(
     ("published", "said"),
     [
-        ((Image, "/image"), "1 publisher(s) there, but nothing arrives: is the camera running"),
+        ((Image, "/image"), "it has 1 publisher(s), but nothing arrives: is the camera running"),
         ((PolygonStamped, "/image"), "nobody publishes sensor_msgs/msg/Image at all: start"),
         ((PolygonStamped, "/else"), "nobody publishes sensor_msgs/msg/Image at all: start"),
     ],

@@ -159,7 +159,7 @@ def test_an_override_that_no_publisher_can_serve_is_reported_until_it_is_gone(wo
 @pytest.mark.parametrize(
     ("offer", "overrides", "remedy"),
     [
-        ("best effort", {}, "publish it reliably, then it is taken so"),
+        ("best effort", {}, "publish it reliably: the subscription follows"),
         ("reliable", {"reliability": "best_effort"}, "leave out the parameter qos_overrides./info"),
         ("reliable", {}, "publish smaller or compressed messages"),
     ],

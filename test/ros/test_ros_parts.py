@@ -251,7 +251,7 @@ def test_parameters_are_the_configuration_with_descriptions_and_ranges(ros):
     [
         ({"refinement__steps": -3}, "refinement.steps out of range"),
         ({"tracking__crop_scale": 2}, "tracking.crop_scale.*decimal point"),
-        ({"tracking__box": 3}, "tracking.box.*write it as 'full'"),
+        ({"tracking__box": 3}, "tracking.box.*write a value of the type of 'full'"),
         ({"tracking__side": "both"}, "tracking.side must be one of auto, left, right"),
     ],
 )
@@ -265,7 +265,7 @@ def test_overrides_of_nothing_are_named(ros):
     known = Config().as_mapping()
     declare_parameters(node, Config())
     (message,) = unknown_overrides(node, known)
-    assert message.startswith("parameter refinment.steps is not known")
+    assert message.startswith("parameter refinment.steps is unknown")
     assert message.endswith("did you mean refinement.steps?")
 
 
@@ -278,14 +278,14 @@ def test_of_very_many_unknown_overrides_some_are_named_and_the_others_counted(ro
     )
     messages = unknown_overrides(node, Config().as_mapping())
     assert (len(messages), len(asked)) == (11, 10)
-    assert messages[-1] == "99990 more parameters are not known here"
+    assert messages[-1] == "99990 more parameters are unknown"
 
 
 def test_a_file_for_all_nodes_is_no_mistake_and_each_node_says_what_is_one(ros, capfd):
     node = node_with(refinement__steps=3, intrinsics="", paddin=0.1)  # of hand, camera, nobody
     declare_parameters(node, BridgeConfig())
     (line,) = [line for line in capfd.readouterr().err.splitlines() if "WARN" in line]
-    assert "parameter paddin is not known here and has no effect; did you mean padding?" in line
+    assert "parameter paddin is unknown and has no effect; did you mean padding?" in line
 
 
 def test_the_names_of_the_contract_have_no_section(ros):

@@ -144,7 +144,7 @@ def test_raw_and_rectified_images_share_a_camera_info(tmp_path, caplog):
     bag = record(tmp_path / "bag", topics | {"/cam/camera_info": (distorted, 2)})
     cameras = [frame.camera for frame in open_media(bag).frames()]
     assert [(c.fx, c.lens.distorts) for c in cameras] == [(30, True)] * 3
-    assert caplog.text.count("/cam/image_raw are taken for raw, with the plumb_bob") == 1
+    assert caplog.text.count("/cam/image_raw are read as raw, with the plumb_bob") == 1
     (rectified, _) = [frame.camera for frame in open_media(bag, "/cam/image_rect").frames()]
     assert (rectified.fx, rectified.lens.distorts) == (60, False)
     frames = open_media(bag, "/cam/image_rect", "raw").frames()

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dhpe_ros.media.camera_messages import camera_from_info, how_taken, info_fields, is_rectified
+from dhpe_ros.media.camera_messages import (
+    camera_from_info,
+    describe_reading,
+    info_fields,
+    is_rectified,
+)
 
 
 def region(x_offset=0, y_offset=0, width=0, height=0):
@@ -98,8 +103,8 @@ def test_raw_or_rectified_is_told_by_the_topic_and_the_distortion(topic, fields,
 
 
 def test_how_the_images_are_taken_is_said_with_what_changes_it():
-    text = how_taken(info(d=DISTORTION), "/camera/image", rectified=False)
-    assert "/camera/image are taken for raw, with the plumb_bob distortion" in text
+    text = describe_reading(info(d=DISTORTION), "/camera/image", rectified=False)
+    assert "/camera/image are read as raw, with the plumb_bob distortion" in text
     assert "set camera.images to rectified" in text
 
 

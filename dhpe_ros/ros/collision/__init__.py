@@ -1,1 +1,1 @@
-"""Hands as collision objects of MoveIt."""
+"""Hands as collision objects of MoveIt: the node, the shapes."""

@@ -1,4 +1,4 @@
-"""A hand as capsules along its bones: what collision checking can follow at several hertz."""
+"""A hand as capsules along its bones, which collision checking can follow at several hertz."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from shape_msgs.msg import SolidPrimitive
 from dhpe_ros.geometry.scale import hand_length_m
 from dhpe_ros.types import BONES, JOINT_COUNT
 
-# Radii in lengths of the hand, ``(20,)`` as ``BONES``: 90 % of the skin is nearer to its bone, in
-# 40 hands of random pose and shape.
+# Radii as fractions of the hand's length, ``(20,)`` in the order of ``BONES``: 90 % of the skin is
+# nearer to its bone, in 40 hands of random pose and shape.
 BONE_RADII = np.array(
     (
         0.176, 0.140, 0.081, 0.068,
@@ -22,15 +22,15 @@ BONE_RADII = np.array(
         0.151, 0.078, 0.055, 0.049,
     )
 )  # fmt: skip
-JOINT_RADII = np.array(  # (21,): of the thickest bone that ends there
+JOINT_RADII = np.array(  # (21,): that of the thickest bone at the joint
     [max(r for b, r in zip(BONES, BONE_RADII, strict=True) if j in b) for j in range(JOINT_COUNT)]
 )
 
 
 def capsules(joints_m: np.ndarray, padding_m: float) -> tuple[list[SolidPrimitive], list[Pose]]:
-    """A sphere at each of the joints ``(21, 3)`` and a cylinder along each bone, with their poses.
+    """A sphere at each joint ``(21, 3)`` and a cylinder along each bone, with their poses.
 
-    Each bone with its two spheres is a capsule. ``padding_m`` is added to every radius.
+    A bone with its two spheres is a capsule. ``padding_m`` is added to every radius.
     """
     length_m = hand_length_m(joints_m)
     shapes, poses = [], []

@@ -1,4 +1,4 @@
-"""The node ``hand_collision``: hands as collision objects of MoveIt, for robots to plan around.
+"""The node ``hand_collision``: publishes hands as collision objects of MoveIt.
 
 Started by ``ros2 run dhpe_ros hand_collision_node``, or by ``hand.launch.py`` with
 ``collision_objects:=true``.
@@ -37,30 +37,30 @@ except ImportError:
     CollisionObject = None
 
 MISSING = (
-    "moveit_msgs is not installed here, and there are no collision objects without it: "
+    "moveit_msgs is not installed, and collision objects need it: "
     "apt install ros-$ROS_DISTRO-moveit-msgs"
 )
-_COVERED = 2.0  # mean errors: nine hands in ten are no farther off, were errors normal
+_COVERED = 2.0  # mean distance errors: covers nine hands in ten if errors are normal
 
 
 class CollisionBridge(Node):
-    """``hand/hands`` in, ``collision_object`` out: ADD for each hand, REMOVE when it is gone.
+    """Turns ``hand/hands`` into ``collision_object``: ADD for each hand, REMOVE when it is lost.
 
-    Hands without known intrinsics are left out, since nobody knows where they are, and hands whose
-    size rests on less than ``min_scale``. The others are padded by what their distance may be off.
+    Hands without known intrinsics are left out, since their place is unknown, and hands whose scale
+    is less than ``min_scale``. The others are padded by the uncertainty of their distance.
     """
 
     def __init__(self) -> None:
         super().__init__("hand_collision")
         self._config = declare_parameters(self, BridgeConfig()).collision
         self._prefix = self._config.prefix
-        if self._prefix == AUTO:  # no slashes: to MoveIt they separate an object from its frames
+        if self._prefix == AUTO:  # no slashes: MoveIt separates an object's frames by them
             self._prefix = f"{shared_prefix(self, 'hand_collision', '_')}hand_"
         self._health = HealthMonitor(self.get_logger())
         self._newest: HandArray | None = None
         self._heard_s = 0.0
-        self._shown: dict[str, Header] = {}  # ids of objects that are in the scene
-        # A message a hand, all at once, and those of hands that are gone.
+        self._shown: dict[str, Header] = {}  # ids of the objects in the scene
+        # One message per hand, all at once, and one per lost hand.
         depth = 2 * MAX_HANDS
         self._objects = advertise(self, CollisionObject, "collision_object", self._health, depth)
         Input(self, "hand/hands", {HandArray: self._on_hands}, self._health)
@@ -73,7 +73,7 @@ class CollisionBridge(Node):
         )
 
     def remove_all(self) -> None:
-        """Take everything out of the scene."""
+        """Remove all objects from the scene."""
         self._remove(set(self._shown))
 
     def _on_hands(self, message: HandArray) -> None:
@@ -93,13 +93,13 @@ class CollisionBridge(Node):
             self._shown[name] = message.header
 
     def _well_placed(self, hands: Sequence[HandMessage]) -> list[HandMessage]:
-        """The hands whose distance is known well enough; left out ones are reported."""
+        """The hands whose distance is known well enough; the others are reported."""
         metric = [hand for hand in hands if hand.metric]
         if len(metric) < len(hands):
             self._health.report(
                 "metric",
-                "hands are left out: without camera_info the hand node does not know how far away "
-                "they are",
+                "hands are left out: without camera_info the hand node does not know their "
+                "distance",
                 once=True,
             )
         else:
@@ -109,9 +109,9 @@ class CollisionBridge(Node):
         if len(placed) < len(metric):
             self._health.report(
                 "scale",
-                f"hands are left out: min_scale is {name}, and what is known of their size is "
-                "less. It is learned after scale.learn_seconds, known by scale.hand_length, and "
-                "measured by a depth image, all of the hand node; or set min_scale to estimated",
+                f"hands are left out: min_scale is {name}, and their size is less certain. The "
+                "hand node learns it within scale.learn_seconds, takes it from scale.hand_length, "
+                "or measures it in a depth image; or set min_scale to estimated",
                 once=True,
             )
         else:
@@ -124,18 +124,18 @@ class CollisionBridge(Node):
 
 
 def added(name: str, hand: HandMessage, header: Header, padding_m: float) -> CollisionObject:
-    """The object of one hand; one of the same name that is there is replaced by it.
+    """The ADD of one hand, which replaces an object of the same name.
 
-    ``padding_m`` and what the hand's distance may be off make it thicker.
+    Its radii grow by ``padding_m`` and by the uncertainty of the hand's distance.
     """
     joints_m = np.reshape(hand.joints_m, (-1, 3)).astype(float)
     distance_m = float(np.linalg.norm(joints_m.mean(0)))
-    off_m = _COVERED * DISTANCE_ERRORS[Scale(hand.scale)] * distance_m
-    shapes, poses = capsules(joints_m, padding_m + off_m)
+    uncertainty_m = _COVERED * DISTANCE_ERRORS[Scale(hand.scale)] * distance_m
+    shapes, poses = capsules(joints_m, padding_m + uncertainty_m)
     return CollisionObject(
         header=header,
         id=name,
-        pose=_nowhere(),
+        pose=_identity(),
         primitives=shapes,
         primitive_poses=poses,
         operation=CollisionObject.ADD,
@@ -144,23 +144,22 @@ def added(name: str, hand: HandMessage, header: Header, padding_m: float) -> Col
 
 def removed(name: str, header: Header) -> CollisionObject:
     return CollisionObject(
-        header=header, id=name, pose=_nowhere(), operation=CollisionObject.REMOVE
+        header=header, id=name, pose=_identity(), operation=CollisionObject.REMOVE
     )
 
 
-def _nowhere() -> Pose:
-    """The header's own frame."""
+def _identity() -> Pose:
     pose = Pose()
     pose.orientation.w = 1.0
     return pose
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; 0 then, 1 when it cannot start."""
+    """Run the node until SIGINT or SIGTERM. Returns 0, or 1 if it cannot start."""
     if CollisionObject is None:
         get_logger("hand_collision").fatal(f"cannot start: {MISSING}")
         return 1
-    # Its own handling of signals: ROS's would end the publisher before the objects are removed.
+    # Not ROS's signal handlers: they would end the publisher before the objects are removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return run(
         "hand_collision",
