@@ -13,7 +13,7 @@ import torch
 from timing import Metric
 
 from dhpe_lab.synthesis.synthesis import write_synthetic
-from dhpe_lab.training.journal import read_log
+from dhpe_lab.training.train_log import read_log
 from dhpe_ros.detection.localiser import load_fused
 from dhpe_ros.engines import build
 from dhpe_ros.engines.graphs import examples

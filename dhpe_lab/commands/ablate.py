@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from dhpe_lab.evaluation.ablation import open_sets, with_fresh_mesh
-    from dhpe_lab.training import processes
+    from dhpe_lab.training import distributed
 
     _check(arguments)
     cv2.setNumThreads(1)
@@ -68,12 +68,12 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from dhpe_lab.evaluation.report.ablation import write_report
 
-        with processes.joined(base.model.device) as device, logging_redirect_tqdm():
-            if arguments.log_level == "warning" and processes.rank() == 0:
+        with distributed.joined(base.model.device) as device, logging_redirect_tqdm():
+            if arguments.log_level == "warning" and distributed.rank() == 0:
                 logging.getLogger("dhpe_lab").setLevel("INFO")
             base.data.require_source()
             arguments.output.mkdir(parents=True, exist_ok=True)
-            real, first = arguments.real or base.data.real, processes.rank() == 0
+            real, first = arguments.real or base.data.real, distributed.rank() == 0
             sets = open_sets(real, arguments.limit) if first else []  # the first one measures
             if arguments.fresh_mesh:
                 base = with_fresh_mesh(base, arguments.output / "start.safetensors")
@@ -88,12 +88,12 @@ def _compare(
 ) -> int:
     """All variants, one after the other; the report is written anew after each."""
     from dhpe_lab.evaluation.ablation import VARIANTS, run_variant, variant_config
-    from dhpe_lab.training import processes
+    from dhpe_lab.training import distributed
 
     log = logging.getLogger("dhpe_lab.evaluation")
     about = {
         "steps": base.budget.steps,
-        "batch": base.data.batch * processes.count(),
+        "batch": base.data.batch * distributed.count(),
         "start": Path(base.model.initial).name or "untrained",
         "hands of each set": ", ".join(f"{one.name} {len(one.hands)}" for one in sets),
     }
@@ -110,7 +110,7 @@ def _compare(
         except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
             failed[variant.name] = one_line(error)
             log.error("%s failed: %s", variant.name, failed[variant.name])
-        if processes.rank() == 0:
+        if distributed.rank() == 0:
             text = write_report(arguments.output, about, results, failed)
     print(text, end="")
     return 1 if failed else 0
@@ -157,7 +157,7 @@ def _planned(arguments: argparse.Namespace, base: TrainConfig, device) -> TrainC
     Raises ``CommandError`` where the folder holds another comparison.
     """
     from dhpe_lab.evaluation.ablation import steps_within
-    from dhpe_lab.training import processes
+    from dhpe_lab.training import distributed
 
     settings = base.as_mapping()
     del settings["run.output"], settings["budget.steps"]
@@ -172,7 +172,7 @@ def _planned(arguments: argparse.Namespace, base: TrainConfig, device) -> TrainC
     }
     file = arguments.output / "plan.json"
     plan = _read_plan(file) if file.is_file() else None
-    processes.wait()  # all have looked before the first writes
+    distributed.wait()  # all have looked before the first writes
     if plan:
         differing = [name for name, value in asked.items() if plan["asked"].get(name) != value]
         if differing:
@@ -183,7 +183,7 @@ def _planned(arguments: argparse.Namespace, base: TrainConfig, device) -> TrainC
     else:
         steps = arguments.steps or steps_within(base, arguments.budget, device)
         plan = {"asked": asked, "steps": steps}
-        if processes.rank() == 0:
+        if distributed.rank() == 0:
             file.write_text(json.dumps(plan, indent=1), "utf-8")
     return base.replace({"budget.steps": plan["steps"]})
 

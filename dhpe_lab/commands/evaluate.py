@@ -109,14 +109,14 @@ def _methods() -> str:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from dhpe_lab.training import processes
+    from dhpe_lab.training import distributed
 
     _check(arguments)
     if arguments.report:
         prepare_output(arguments.report)
     config = _config(arguments)
     try:
-        with processes.joined(arguments.device) as device:
+        with distributed.joined(arguments.device) as device:
             _evaluate(arguments, config.replace({"model.device": str(device)}))
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         raise CommandError(one_line(error)) from error
@@ -242,11 +242,11 @@ def _config(arguments: argparse.Namespace) -> Config:
 
 def _opened_in_turn(name: str, arguments: argparse.Namespace) -> LabelledSet:
     """The first process renders what is missing, the others find it there."""
-    from dhpe_lab.training import processes
+    from dhpe_lab.training import distributed
 
     options = (name, arguments.real, arguments.limit, arguments.seed)
-    labelled = open_set(*options) if processes.rank() == 0 else None
-    processes.wait()
+    labelled = open_set(*options) if distributed.rank() == 0 else None
+    distributed.wait()
     return labelled or open_set(*options)
 
 

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from dhpe_lab.training import processes
+    from dhpe_lab.training import distributed
     from dhpe_lab.training.finetune import accept, finetune
 
     if arguments.frames is not None and arguments.frames < 1:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         logging.getLogger("dhpe_lab.training").setLevel("INFO")
     try:
         hands = _hands(arguments, config)
-        with processes.joined(config.model.device) as device, logging_redirect_tqdm():
+        with distributed.joined(config.model.device) as device, logging_redirect_tqdm():
             outcome = finetune(config, hands, device)
         if outcome is None:
             return 130

@@ -44,14 +44,14 @@ def run(arguments: argparse.Namespace) -> int:
     import cv2
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from dhpe_lab.training import processes
+    from dhpe_lab.training import distributed
     from dhpe_lab.training.train import prepare, train
 
     config = build_config(arguments)
     cv2.setNumThreads(1)  # the data engine has its own processes
     try:
-        with processes.joined(config.model.device) as device, logging_redirect_tqdm():
-            if arguments.log_level == "warning" and processes.rank() == 0:
+        with distributed.joined(config.model.device) as device, logging_redirect_tqdm():
+            if arguments.log_level == "warning" and distributed.rank() == 0:
                 logging.getLogger("dhpe_lab.training").setLevel("INFO")
             return 0 if train(prepare(config, device)) else 130
     except (ValueError, OSError, FloatingPointError) as error:

@@ -24,10 +24,10 @@ from dhpe_lab.evaluation.metrics import pck_curve
 from dhpe_lab.evaluation.predict import predict
 from dhpe_lab.evaluation.score import Score, score, summary
 from dhpe_lab.evaluation.synthetic_set import open_synthetic
-from dhpe_lab.training import processes
+from dhpe_lab.training import distributed
 from dhpe_lab.training.config import TrainConfig
-from dhpe_lab.training.journal import read_log
 from dhpe_lab.training.train import prepare, train
+from dhpe_lab.training.train_log import read_log
 from dhpe_ros.config import Config
 from dhpe_ros.networks.weights import build_networks, load_networks, save_networks
 from dhpe_ros.pipeline import HandPipeline
@@ -99,9 +99,9 @@ def with_fresh_mesh(base: TrainConfig, file: Path) -> TrainConfig:
     networks = load_networks(base.model.initial, profile)
     torch.manual_seed(base.learning.seed)
     networks.mesh_estimator = build_networks(profile).mesh_estimator
-    if processes.rank() == 0:
+    if distributed.rank() == 0:
         save_networks(networks, file, {"evidence networks of": Path(base.model.initial).name})
-    processes.wait()
+    distributed.wait()
     return base.replace({"model.initial": str(file)})
 
 
@@ -119,12 +119,12 @@ def steps_within(base: TrainConfig, minutes: float, device: torch.device) -> int
         if not train(prepare(trial, device)):
             raise KeyboardInterrupt
         steps = 1
-        if processes.rank() == 0:  # which keeps the log
+        if distributed.rank() == 0:  # which keeps the log
             rows = read_log(Path(folder))
             speeds = [row["images_per_s"] for row in rows if "images_per_s" in row]
             examples = 60 * minutes * median(speeds[_TRIAL_STEPS // 3 :])
-            steps = max(1, round(examples / (base.data.batch * processes.count())))
-    (steps,) = processes.agree([steps], device)
+            steps = max(1, round(examples / (base.data.batch * distributed.count())))
+    (steps,) = distributed.agree([steps], device)
     return round(steps)
 
 
@@ -165,7 +165,7 @@ def run_variant(
         weights = folder / "last.safetensors"
     trained_s = time.monotonic() - begun if variant.trained else 0.0
     try:
-        if processes.rank() == 0:
+        if distributed.rank() == 0:
             measured = measure(weights, config, sets, sorted({0, refinement_steps}))
             result = {
                 "name": variant.name,
@@ -178,7 +178,7 @@ def run_variant(
             partial.write_text(json.dumps(result, indent=1, allow_nan=False), "utf-8")
             partial.replace(file)
     finally:
-        processes.wait()
+        distributed.wait()
     if not file.is_file():
         raise RuntimeError("the first process could not measure it")
     return json.loads(file.read_text("utf-8"))

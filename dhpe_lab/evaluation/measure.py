@@ -13,7 +13,7 @@ from dhpe_lab.evaluation.predict import Prediction
 from dhpe_lab.evaluation.prediction_cache import PredictionCache, file_digest
 from dhpe_lab.evaluation.rivals import predictor
 from dhpe_lab.evaluation.score import Score, details, score, steadiness, summary, timings
-from dhpe_lab.training import processes
+from dhpe_lab.training import distributed
 from dhpe_ros.config import Config
 from dhpe_ros.networks.weights import hand_model_path, localiser_path, weights_path
 from dhpe_ros.pipeline import HandPipeline
@@ -100,21 +100,21 @@ def measure(
     as in ``predictor`` and the readers of the set.
     """
     cache = PredictionCache(folder, labelled, question.content())
-    if fresh and processes.rank() == 0:
+    if fresh and distributed.rank() == 0:
         cache.clear()
-    processes.wait()
+    distributed.wait()
     missing = cache.missing()
-    processes.wait()  # all have looked before the first writes
-    own = missing[processes.rank() :: processes.count()]
+    distributed.wait()  # all have looked before the first writes
+    own = missing[distributed.rank() :: distributed.count()]
     if own:
         way = predictor(question.method, pipeline(), question.search, question.seed)
         total = sum(cache.size(number) for number in own)
         about = f"{labelled.name}, {question.method}"
-        hidden = processes.rank() != 0
+        hidden = distributed.rank() != 0
         with tqdm(desc=about, total=total, unit="hand", smoothing=0, disable=hidden) as bar:
             cache.make(way, own, bar.update)
-    processes.wait()
-    if processes.rank() != 0:
+    distributed.wait()
+    if distributed.rank() != 0:
         return None
     predictions = list(cache.read())
     same_mesh = file_digest(question.hand_model()) == file_digest(hand_model_path())

@@ -40,7 +40,7 @@ LOCAL_CHANGES = {
 MEAN_LENGTH_M = 0.186
 """Mean wrist joint to middle finger tip of the population, adults of both sexes."""
 
-GIRTH = {"thumb": 1.12, "index": 1.02, "middle": 1.07, "ring": 1.03, "little": 1.15}
+FINGER_WIDTH = {"thumb": 1.12, "index": 1.02, "middle": 1.07, "ring": 1.03, "little": 1.15}
 """How much thicker fingers are than Anny's, against the hand's length.
 
 Measured with hands fitted by their joints to photographs with masks: width of the mask over width
@@ -82,7 +82,7 @@ def sample_population(n: int, seed: int) -> HandPopulation:
 
 
 def _thicken(vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Move the skin of the fingers away from their bones, by ``GIRTH``; their lengths stay."""
+    """Move the skin of the fingers away from their bones; their lengths stay."""
     thicker = vertices.copy()
     directions = _directions(vertices, joints, weights)
     for finger, first in CHAINS.items():
@@ -92,7 +92,7 @@ def _thicken(vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> n
             along = directions[:, bone - 1, None]
             away = vertices[:, skin] - joints[:, bone, None]
             away -= (away * along).sum(axis=2, keepdims=True) * along
-            thicker[:, skin] += (GIRTH[finger] - 1.0) * weights[skin, bone, None] * away
+            thicker[:, skin] += (FINGER_WIDTH[finger] - 1.0) * weights[skin, bone, None] * away
     return thicker
 
 

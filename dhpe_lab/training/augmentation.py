@@ -1,4 +1,4 @@
-"""A labelled picture in, a network input with exact labels out: view, background, light, damage."""
+"""Labelled pictures to network inputs with exact labels: view, background, light, degradation."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def augment(
     view = _random_view(sample, rng, mirrored) if varied else _plain_view(sample, mirrored)
     image, mask = _compose(sample, view, backgrounds, rng, size, varied)
     if varied:
-        image = damage(_occlude(image, backgrounds, rng), rng)
+        image = degrade(_occlude(image, backgrounds, rng), rng)
     right = sample.right != view.mirrored
     zeros = np.zeros
     depth = sample.relative_depth_px
@@ -114,7 +114,7 @@ def background_example(
 ) -> Example:
     """A crop without a hand, of any part of a picture."""
     nothing = np.zeros((size, size), np.uint8)
-    image = damage(_random_background(backgrounds, rng, size, smallest=0.1), rng)
+    image = degrade(_random_background(backgrounds, rng, size, smallest=0.1), rng)
     joints, depth = np.zeros((JOINT_COUNT, 2), np.float32), np.zeros(JOINT_COUNT, np.float32)
     rotation, pose, shape = np.eye(3, dtype=np.float32), np.zeros((15, 3)), np.zeros(10)
     return Example(
@@ -230,7 +230,7 @@ def _occlude(
     return np.where(shape[..., None] > 0, front, image)
 
 
-def damage(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What lenses, sensors and codecs do to ``(H, W, 3)`` uint8."""
     height, width = image.shape[:2]
     scale = min(height, width) / INPUT_SIZE

@@ -8,12 +8,12 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from dhpe_lab.training import processes
+from dhpe_lab.training import distributed
 from dhpe_lab.training.config import TrainConfig
 from dhpe_lab.training.data import TrainingData
-from dhpe_lab.training.journal import Journal
 from dhpe_lab.training.pictures import picture_grid
 from dhpe_lab.training.state import TrainingState
+from dhpe_lab.training.train_log import TrainLog
 from dhpe_lab.training.validation import FIGURES, validate
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.weights import save_networks
@@ -27,16 +27,16 @@ def check(
     projection: Projection,
     data: TrainingData,
     config: TrainConfig,
-    journal: Journal,
+    train_log: TrainLog,
 ) -> None:
     """Measure on what was held back, note and picture it, and save; the best is kept as well."""
     begun = time.monotonic()
     measured = measure(state, projection, data)
-    journal.scalars(state.step, {f"check/{name}": value for name, value in measured.items()})
+    train_log.scalars(state.step, {f"check/{name}": value for name, value in measured.items()})
     _LOG.info("step %d: %s", state.step, {name: round(v, 2) for name, v in measured.items()})
     pictured = [sample for some in data.held_back.values() for sample in some[:_PICTURED]]
     if pictured:
-        journal.picture(state.step, picture_grid(state.averaged, projection, pictured))
+        train_log.picture(state.step, picture_grid(state.averaged, projection, pictured))
     figure = measured.get(config.run.best_by, float("inf"))
     if figure < state.best:
         state.best = figure
@@ -97,7 +97,7 @@ def notes(
     return {
         "steps": state.step,
         "minutes": round(state.elapsed_s / 60, 2),
-        "processes": processes.count(),
+        "processes": distributed.count(),
         "commit": commit(),
         "config": settings,
         "data": data.description(),

@@ -179,7 +179,7 @@ class SelfSupervisionConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Factors of the terms of ``joint_loss``, on top of its own weights; 0 leaves a term out."""
+    """Factors of the terms of ``total_loss``, on top of its own weights; 0 leaves a term out."""
 
     heatmaps: float = setting(1.0, "L_J2D, Eq. 3", at_least=0.0, at_most=1e6)
     heatmap_sigma: float = setting(

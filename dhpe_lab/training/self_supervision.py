@@ -15,11 +15,11 @@ from torch import Tensor
 from dhpe_lab.datasets.samples import Sample
 from dhpe_lab.synthesis.photo_hands import PhotoHand, skin_of
 from dhpe_lab.synthesis.synthesis import SyntheticHand, render_sample
-from dhpe_lab.training import processes
+from dhpe_lab.training import distributed
 from dhpe_lab.training.augmentation import augment
 from dhpe_lab.training.batches import Batch
 from dhpe_lab.training.config import TrainConfig
-from dhpe_lab.training.growing_set import GrowingSet
+from dhpe_lab.training.replay_buffer import ReplayBuffer
 from dhpe_lab.training.state import TrainingState
 from dhpe_ros.hand.model import HandModel, rotation_from_quaternion
 from dhpe_ros.hand.parameters import HandParameters
@@ -56,8 +56,8 @@ class SelfSupervision:
         self._varied = config.data.augmentation
         self._state, self._projection, self._backgrounds = state, projection, backgrounds
         self._model = copy.deepcopy(projection.hand_model).cpu()  # hands are drawn there
-        folder = Path(config.run.output) / "self_supervision" / str(processes.rank())
-        self.hands = GrowingSet(folder, self._settings.capacity, SOURCE, state.step)
+        folder = Path(config.run.output) / "self_supervision" / str(distributed.rank())
+        self.hands = ReplayBuffer(folder, self._settings.capacity, SOURCE, state.step)
 
     def mixed(self, batch: Batch) -> Batch:
         """``batch`` with some of its examples replaced by new hands, once there are any."""
@@ -91,10 +91,10 @@ class SelfSupervision:
         if self._settings.share:
             self.hands.store(self._state.step)
             _LOG.info("%d hands of the networks' own", len(self.hands))
-            processes.wait()
+            distributed.wait()
 
     def _numbers(self, use: int) -> tuple[int, ...]:
-        return (self._seed, self._state.step, processes.rank(), use)
+        return (self._seed, self._state.step, distributed.rank(), use)
 
 
 def _promising(batch: Batch, rng: np.random.Generator) -> Tensor:
@@ -111,7 +111,7 @@ def find_seeds(
 ) -> list[PhotoHand]:
     """Of the ``rows`` ``(N,)`` of a batch, those whose mesh lies on the labelled joints."""
     # Of batch statistics, which each process has of its own, the first one's are what is saved.
-    processes.follow_first_statistics(networks)
+    distributed.follow_first_statistics(networks)
     if not len(rows):
         return []
     rows = rows.to(batch.images.device)

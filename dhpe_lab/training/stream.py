@@ -7,7 +7,7 @@ from itertools import count
 
 import torch
 
-from dhpe_lab.training import processes
+from dhpe_lab.training import distributed
 from dhpe_lab.training.batches import Batch, MixedBatches
 from dhpe_lab.training.config import LIVE, TrainConfig
 from dhpe_lab.training.data import TrainingData
@@ -31,7 +31,7 @@ class Stream:
     def start(self, size: int, first: int) -> Iterator[Batch]:
         """Batch number ``first`` and all after it, pictures of ``size`` pixels a side."""
         settings, seed = self._config.data, self._config.learning.seed
-        part = {"rank": processes.rank(), "processes": processes.count()}
+        part = {"rank": distributed.rank(), "processes": distributed.count()}
         if self._engine:
             made = self._engine.batches(first, self._live, size, **part)
             if self._live == settings.batch:

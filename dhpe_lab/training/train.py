@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dhpe_lab.training import processes
+from dhpe_lab.training import distributed
 from dhpe_lab.training.batches import Batch
 from dhpe_lab.training.checks import check, require_figure, save_checkpoint
 from dhpe_lab.training.config import TrainConfig
 from dhpe_lab.training.data import TrainingData, load_data
-from dhpe_lab.training.guard import FiniteGuard
-from dhpe_lab.training.joint_loss import joint_loss
-from dhpe_lab.training.journal import Journal, Means
+from dhpe_lab.training.nonfinite_guard import NonFiniteGuard
 from dhpe_lab.training.self_supervision import SelfSupervision
 from dhpe_lab.training.state import TrainingState, saved_config
 from dhpe_lab.training.stream import Stream
+from dhpe_lab.training.total_loss import total_loss
+from dhpe_lab.training.train_log import Means, TrainLog
 from dhpe_ros.engines.identity import has_fast_bf16
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
@@ -86,16 +86,16 @@ def train(run: Run) -> bool:
     size = state.networks.evidence.feature_size
     stream = Stream(config, run.data, device)
     own = SelfSupervision(config, state, run.projection, run.data.surroundings)
-    guard, means = FiniteGuard(run.folder, config.run.bad_steps), Means()
-    first = processes.rank() == 0
-    journal = Journal(run.folder, state.step) if first else None
+    guard, means = NonFiniteGuard(run.folder, config.run.bad_steps), Means()
+    first = distributed.rank() == 0
+    train_log = TrainLog(run.folder, state.step) if first else None
     checks = _Due(config, state)
     state.started_s += time.monotonic() - run.begun_s
     begun, logged = time.monotonic() - state.elapsed_s, (state.step, time.monotonic())
     with interruption() as asked, _bar(disable=not first) as bar:
         while True:
             elapsed, reserved = time.monotonic() - begun, state.started_s + state.check_s
-            told = processes.agree((elapsed, reserved, asked.is_set()), device)
+            told = distributed.agree((elapsed, reserved, asked.is_set()), device)
             state.elapsed_s, reserved, stop = told
             used = config.budget.used(state.step, state.elapsed_s, reserved)
             if stop or used >= 1:
@@ -109,7 +109,7 @@ def train(run: Run) -> bool:
                 group["lr"] = learning.rate * schedule(state.step, used, learning.warmup_steps)
             evidence_only = used < config.budget.evidence_share
             if stage != evidence_only:
-                losses, stage = processes.share(JointLoss(run, evidence_only)), evidence_only
+                losses, stage = distributed.share(JointLoss(run, evidence_only)), evidence_only
             batch = own.mixed(next(batches))
             terms = losses(batch)
             loss = sum(getattr(config.loss, name, 1.0) * term for name, term in terms.items())
@@ -131,18 +131,18 @@ def train(run: Run) -> bool:
             state.step += 1
             bar.update(min(100 * used, 100) - bar.n)
             if first and state.step % config.run.log_steps == 0:
-                logged = _log(run, journal, means.take(), logged, bar)
+                logged = _log(run, train_log, means.take(), logged, bar)
             if checks.now():
                 own.store()
                 if first:
-                    check(state, run.projection, run.data, config, journal)
+                    check(state, run.projection, run.data, config, train_log)
     own.store()
     if first and stop:
         save_checkpoint(state, run.data, config)
     elif first and checks.step != state.step:
-        check(state, run.projection, run.data, config, journal)
-    if journal:
-        journal.close()
+        check(state, run.projection, run.data, config, train_log)
+    if train_log:
+        train_log.close()
     return not stop
 
 
@@ -160,7 +160,7 @@ class JointLoss(nn.Module):
             self.mesh_estimator.requires_grad_(not evidence_only)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        return joint_loss(
+        return total_loss(
             self._networks,
             self._projection,
             batch,
@@ -242,7 +242,7 @@ def _precision(name: str, device: torch.device) -> torch.dtype:
 
 def _step_seed(seed: int, step: int) -> int:
     """Of what is random within a step, dropout; its own in every process."""
-    return (seed << 32) + step * processes.count() + processes.rank()
+    return (seed << 32) + step * distributed.count() + distributed.rank()
 
 
 def _bar(disable: bool) -> tqdm:
@@ -252,11 +252,11 @@ def _bar(disable: bool) -> tqdm:
 
 
 def _log(
-    run: Run, journal: Journal, means: dict[str, float], since: tuple[int, float], bar: tqdm
+    run: Run, train_log: TrainLog, means: dict[str, float], since: tuple[int, float], bar: tqdm
 ) -> tuple[int, float]:
     """Write what happened since (step, time); give the present ones."""
     state, now = run.state, time.monotonic()
-    examples = (state.step - since[0]) * run.config.data.batch * processes.count()
+    examples = (state.step - since[0]) * run.config.data.batch * distributed.count()
     values = {
         **means,
         "learning_rate": state.optimizer.param_groups[0]["lr"],
@@ -264,7 +264,7 @@ def _log(
         "input_size": state.networks.evidence.feature_size,
         "minutes": state.elapsed_s / 60,
     }
-    journal.scalars(state.step, values)
+    train_log.scalars(state.step, values)
     bar.set_postfix_str(
         f"step {state.step}, loss {means.get('loss/total', math.nan):.2f}, "
         f"{values['images_per_s']:.0f} images/s"

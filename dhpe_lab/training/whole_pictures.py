@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from dhpe_lab.datasets.real_hands import read_whole_pictures
 from dhpe_lab.datasets.samples import Sample
 from dhpe_lab.synthesis.room import room
-from dhpe_lab.training.augmentation import damage
+from dhpe_lab.training.augmentation import degrade
 from dhpe_ros.detection.localiser import SIZE
 from dhpe_ros.detection.network import STRIDE
 from dhpe_ros.types import Box
@@ -74,7 +74,7 @@ class WholePictures(Dataset):
         rng = np.random.default_rng((self._seed, number))
         of_frame = self._frames and rng.random() < FRAME_SHARE
         image, hands, unsure = self._frame(rng) if of_frame else self._laid_on(rng)
-        image = damage(image, rng)
+        image = degrade(image, rng)
         targets = targets_of(hands, unsure)
         parts = (image.transpose(2, 0, 1), *vars(targets).values())
         return tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in parts)

@@ -26,7 +26,7 @@ from dhpe_lab.training.augmentation import augment
 from dhpe_lab.training.batches import Batch
 from dhpe_lab.training.engine.data_engine import DataEngine
 from dhpe_lab.training.engine.scene import Pools
-from dhpe_lab.training.joint_loss import joint_loss
+from dhpe_lab.training.total_loss import total_loss
 from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
@@ -94,7 +94,7 @@ def training_step(model: HandModel) -> Arrays:
     samples = random_samples(model, 6, seed=7)
     rng = np.random.default_rng(0)
     batch = Batch.stack([augment(sample, (), rng) for sample in samples])
-    terms = joint_loss(networks, Projection(model), batch, precision=torch.float32)
+    terms = total_loss(networks, Projection(model), batch, precision=torch.float32)
     sum(terms.values()).backward()
     norms = {
         name: sum(p.grad.square().sum() for p in part.parameters() if p.grad is not None).sqrt()

@@ -16,9 +16,9 @@ from dhpe_lab.synthesis.synthesis import load_synthetic, write_synthetic
 from dhpe_lab.training.augmentation import augment
 from dhpe_lab.training.batches import MixedBatches
 from dhpe_lab.training.config import LossConfig, TrainConfig
-from dhpe_lab.training.joint_loss import joint_loss
-from dhpe_lab.training.journal import read_log
 from dhpe_lab.training.state import TrainingState
+from dhpe_lab.training.total_loss import total_loss
+from dhpe_lab.training.train_log import read_log
 from dhpe_lab.training.validation import CROP_SCALE
 from dhpe_ros.cli import main as cli
 from dhpe_ros.geometry.crop import crop_image
@@ -118,7 +118,7 @@ def test_without_a_gate_the_shape_counts_however_far_off_the_joints_are(syntheti
     batch = MixedBatches(load_synthetic(synthetic), [], 4, seed=2)[0]
     assert batch.synthetic.any()
     gated, always = (
-        joint_loss(networks, projection, batch, config=LossConfig(gate=gated))["silhouette"]
+        total_loss(networks, projection, batch, config=LossConfig(gate=gated))["silhouette"]
         for gated in (True, False)
     )
     assert gated == 0
@@ -142,7 +142,7 @@ def test_weights_without_a_refiner_say_so(synthetic, projection, tmp_path):
     config = TrainConfig.from_mapping({**shipped, "model.refiner": False})
     without = TrainingState.begin(config, CPU).networks
     batch = MixedBatches(load_synthetic(synthetic), [], 2, seed=0)[0]
-    assert "refined" not in joint_loss(without, projection, batch)
+    assert "refined" not in total_loss(without, projection, batch)
     save_networks(without, tmp_path / "without.safetensors", {})
     loaded = load_networks(tmp_path / "without.safetensors", "lite")
     assert loaded.mesh_estimator.refiner is None

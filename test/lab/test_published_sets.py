@@ -34,7 +34,7 @@ from dhpe_lab.evaluation.score import Score, summary
 from dhpe_lab.training.augmentation import augment
 from dhpe_lab.training.config import TrainConfig
 from dhpe_lab.training.data import load_data
-from dhpe_lab.training.journal import read_log
+from dhpe_lab.training.train_log import read_log
 from dhpe_ros.cli.main import main
 from dhpe_ros.types import JOINT_NAMES, MIDDLE_MCP, Side
 

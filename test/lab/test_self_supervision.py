@@ -12,10 +12,10 @@ import torch
 from dhpe_lab.datasets.samples import Sample
 from dhpe_lab.synthesis.photo_hands import PhotoHand
 from dhpe_lab.synthesis.synthesis import RENDER_SIZE, random_hands, render_sample, write_synthetic
-from dhpe_lab.training import processes, self_supervision
+from dhpe_lab.training import distributed, self_supervision
 from dhpe_lab.training.batches import Batch, MixedBatches
 from dhpe_lab.training.config import TrainConfig
-from dhpe_lab.training.growing_set import GrowingSet
+from dhpe_lab.training.replay_buffer import ReplayBuffer
 from dhpe_lab.training.self_supervision import AGREEMENT, SelfSupervision, find_seeds, new_hands
 from dhpe_ros.cli import main as cli
 from dhpe_ros.hand.model import HandModel
@@ -245,14 +245,14 @@ def test_less_than_a_seed_a_step_is_one_now_and_then(batch, projection, tmp_path
 
 
 def test_the_set_is_bounded_and_keeps_the_newest(tmp_path):
-    hands = GrowingSet(tmp_path, 5, "self")
+    hands = ReplayBuffer(tmp_path, 5, "self")
     for k in range(12):
         hands.add([numbered(k)])
     assert numbers_of(hands) == [7, 8, 9, 10, 11]
 
 
 def test_the_set_comes_back_as_it_was_at_a_step(tmp_path):
-    hands = GrowingSet(tmp_path, 5, "self")
+    hands = ReplayBuffer(tmp_path, 5, "self")
     for step in range(1, 8):
         hands.add(numbered(10 * step + k) for k in range(2))
         hands.store(step)
@@ -260,20 +260,20 @@ def test_the_set_comes_back_as_it_was_at_a_step(tmp_path):
         files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         assert len(files) <= 4
         for wanted in (step, step - 1):
-            back = GrowingSet(tmp_path, 5, "self", wanted)
+            back = ReplayBuffer(tmp_path, 5, "self", wanted)
             expected = [10 * s + k for s in range(1, wanted + 1) for k in range(2)][-5:]
             assert numbers_of(back) == expected
         for name, content in files.items():
             (tmp_path / name).write_bytes(content)
-    assert numbers_of(GrowingSet(tmp_path, 5, "self", 0)) == []
+    assert numbers_of(ReplayBuffer(tmp_path, 5, "self", 0)) == []
     assert not list(tmp_path.iterdir())  # steps that are taken once more
 
 
 def test_what_comes_back_is_what_was_written(tmp_path, made):
-    hands = GrowingSet(tmp_path, 9, "self")
+    hands = ReplayBuffer(tmp_path, 9, "self")
     hands.add(made)
     hands.store(3)
-    back = GrowingSet(tmp_path, 9, "self", 3)
+    back = ReplayBuffer(tmp_path, 9, "self", 3)
     for k, sample in enumerate(made):
         for name, value in vars(sample).items():
             assert np.array_equal(getattr(back[k], name), value), name
@@ -299,7 +299,7 @@ def test_a_share_of_the_examples_is_replaced(batch, projection, tmp_path, made, 
     assert 0.12 < np.mean(replaced) < 0.4
     first, again = mixed(3)[0], mixed(3)[0]
     assert all(torch.equal(t, again.tensors()[name]) for name, t in first.tensors().items())
-    monkeypatch.setattr(processes, "rank", lambda: 1)  # which draws for itself
+    monkeypatch.setattr(distributed, "rank", lambda: 1)  # which draws for itself
     assert not torch.equal(mixed(3)[0].images, first.images)
 
 
@@ -349,7 +349,7 @@ def test_a_resumed_run_has_its_own_hands_again(tmp_path, monkeypatch):
         for name, tensor in whole[part].items():
             assert torch.equal(tensor, resumed[part][name]), (part, name)
     sets = [
-        GrowingSet(tmp_path / name / "self_supervision" / "0", 4, "self", 6)
+        ReplayBuffer(tmp_path / name / "self_supervision" / "0", 4, "self", 6)
         for name in ("whole", "broken")
     ]
     assert len(sets[0]) == 4

@@ -16,13 +16,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from dhpe_lab.synthesis.synthesis import load_synthetic, write_synthetic
-from dhpe_lab.training import checks, journal, train
+from dhpe_lab.training import checks, train, train_log
 from dhpe_lab.training.batches import MixedBatches
 from dhpe_lab.training.config import TrainConfig
-from dhpe_lab.training.joint_loss import joint_loss
-from dhpe_lab.training.journal import Journal, read_log
 from dhpe_lab.training.state import TrainingState
+from dhpe_lab.training.total_loss import total_loss
 from dhpe_lab.training.train import schedule
+from dhpe_lab.training.train_log import TrainLog, read_log
 from dhpe_ros.cli import main as cli
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
@@ -358,7 +358,7 @@ def test_full_learns_at_its_own_size(synthetic):
     assert batch.images.shape == (2, 3, 224, 224)
     assert batch.mask.shape == (2, 224, 224)
     networks, projection = build_networks("full"), Projection(HandModel(hand_model_path()))
-    terms = joint_loss(networks, projection, batch, precision=torch.float32)
+    terms = total_loss(networks, projection, batch, precision=torch.float32)
     sum(terms.values()).backward()
     for module in networks.modules():
         assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
@@ -440,7 +440,7 @@ def test_the_rate_warms_up_and_falls_to_nothing():
 def test_without_tensorboard_the_log_has_it_all(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
-    Journal(tmp_path, 0).scalars(1, {"loss/total": 2.0})
+    TrainLog(tmp_path, 0).scalars(1, {"loss/total": 2.0})
     assert "requirements/training.txt" in caplog.text
     assert read_log(tmp_path) == [{"step": 1, "loss/total": 2.0}]
 
@@ -449,7 +449,7 @@ def test_with_tensorboard_curves_and_pictures_arrive(tmp_path):
     pytest.importorskip("tensorboard", reason="needs requirements/training.txt")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    board = Journal(tmp_path, 0)
+    board = TrainLog(tmp_path, 0)
     board.scalars(1, {"loss/total": 2.0})
     board.picture(1, torch.zeros(8, 8, 3, dtype=torch.uint8).numpy())
     board.close()
@@ -459,11 +459,11 @@ def test_with_tensorboard_curves_and_pictures_arrive(tmp_path):
 
 
 def test_a_log_goes_on_from_the_checkpoint(tmp_path):
-    log = Journal(tmp_path, 0)
+    log = TrainLog(tmp_path, 0)
     for step in (1, 2, 3):
         log.scalars(step, {"x": float(step)})
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 4, "x"')  # the kill came here
-    Journal(tmp_path, 2).scalars(3, {"x": 9.0})
+    TrainLog(tmp_path, 2).scalars(3, {"x": 9.0})
     assert [row["x"] for row in read_log(tmp_path)] == [1.0, 2.0, 9.0]
-    assert journal.Means().take() == {}
+    assert train_log.Means().take() == {}

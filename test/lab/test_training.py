@@ -16,7 +16,7 @@ from dhpe_lab.training.augmentation import augment
 from dhpe_lab.training.batches import Batch
 from dhpe_lab.training.config import TrainConfig
 from dhpe_lab.training.data import load_data
-from dhpe_lab.training.joint_loss import joint_loss
+from dhpe_lab.training.total_loss import total_loss
 from dhpe_lab.training.train import schedule
 from dhpe_lab.training.validation import CROP_SCALE, validate
 from dhpe_ros.cli import main as cli
@@ -191,14 +191,14 @@ def test_every_term_of_the_loss_reaches_the_networks(synthetic):
     torch.manual_seed(0)
     networks, batch = build_networks("lite"), _one_batch(synthetic)
     projection = Projection(HandModel(hand_model_path()))
-    terms = joint_loss(networks, projection, batch)
+    terms = total_loss(networks, projection, batch)
     assert all(term.isfinite() for term in terms.values())
     sum(terms.values()).backward()
     for module in networks.modules():
         for name, parameter in module.named_parameters():
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
-    first = joint_loss(networks, projection, batch, evidence_only=True)
+    first = total_loss(networks, projection, batch, evidence_only=True)
     assert set(first) == {"heatmaps", "side", "hand", "masks"}
 
 
@@ -212,7 +212,7 @@ def test_one_batch_can_be_learnt_by_heart(synthetic):
     history, steps = [], 120
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = 2e-3 * schedule(step, step / steps, warmup_steps=10)
-        terms = joint_loss(networks, projection, batch)
+        terms = total_loss(networks, projection, batch)
         optimizer.zero_grad()
         sum(terms.values()).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 20.0)

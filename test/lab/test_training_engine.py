@@ -15,8 +15,8 @@ from dhpe_lab.training.config import TrainConfig
 from dhpe_lab.training.data import TrainingData, load_backgrounds
 from dhpe_lab.training.engine import objects as engine_objects
 from dhpe_lab.training.engine.backgrounds import Backgrounds
-from dhpe_lab.training.engine.damage import blurred, compressed
 from dhpe_lab.training.engine.data_engine import DataEngine
+from dhpe_lab.training.engine.degradation import blurred, compressed
 from dhpe_lab.training.engine.draws import Draws
 from dhpe_lab.training.engine.scene import Pools
 from dhpe_lab.training.stream import Stream, live_count
@@ -243,7 +243,7 @@ def test_on_a_gpu_nothing_waits_and_the_pictures_are_the_cpu_s(model, drawn):
         assert apart.mean() < 0.01, name
 
 
-# ---------------------------------------------------------------- surroundings, damage, mixing
+# ---------------------------------------------------------------- surroundings, degradation, mixing
 
 
 def test_backgrounds_come_from_the_pictures_given():

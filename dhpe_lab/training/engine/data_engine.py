@@ -18,7 +18,7 @@ from dhpe_lab.synthesis.synthesis import require_parts
 from dhpe_lab.training.augmentation import INPUT_SIZE
 from dhpe_lab.training.batches import BACKGROUND_SHARE, Batch
 from dhpe_lab.training.engine.backgrounds import Backgrounds, occluders
-from dhpe_lab.training.engine.damage import blurred, damaged, tinted
+from dhpe_lab.training.engine.degradation import blurred, degrade, tinted
 from dhpe_lab.training.engine.draws import Draws
 from dhpe_lab.training.engine.scene import Pools, Stage
 from dhpe_ros.hand.model import HandModel
@@ -95,7 +95,7 @@ class DataEngine:
         known = hand[:, None, None]
         still = torch.eye(3, device=self._device)
         batch = Batch(
-            images=(damaged(image, draws) * 255).round() / 255,
+            images=(degrade(image, draws) * 255).round() / 255,
             hand=hand,
             right=right,
             near=right,

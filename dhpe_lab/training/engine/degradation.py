@@ -33,7 +33,7 @@ _QUANTA = (
 )
 
 
-def damaged(images: Tensor, draws: Draws) -> Tensor:
+def degrade(images: Tensor, draws: Draws) -> Tensor:
     """All of it, each with its own chance, in the order of light's way."""
     scale = images.shape[-1] / INPUT_SIZE
     images = _sometimes(0.85, tinted(images, draws), images, draws)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dhpe_lab.datasets.samples import Sample
-from dhpe_lab.hand_building.girth import girths
+from dhpe_lab.hand_building.finger_width import finger_widths
 from dhpe_ros.geometry.crop import crop_to_image
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
@@ -57,8 +57,8 @@ def product(one, other):
 
 @pytest.mark.parametrize("right", [True, False])
 def test_masks_of_the_mesh_itself_are_as_wide_as_it_and_grown_ones_wider(projection, right):
-    same = girths(list(open_hands(projection, 0, right)), projection)
-    wider = girths(list(open_hands(projection, 2, right)), projection)
+    same = finger_widths(list(open_hands(projection, 0, right)), projection)
+    wider = finger_widths(list(open_hands(projection, 2, right)), projection)
     assert len({finger for finger, _ in same}) == 5
     for key in same.keys() & wider.keys():
         assert np.median(same[key]) == pytest.approx(1, abs=0.06), key
@@ -70,4 +70,4 @@ def test_what_does_not_stand_free_is_not_measured(projection):
     samples = [
         replace(sample, mask=full, opacity=full) for sample in open_hands(projection, 0, True)
     ]
-    assert girths(samples, projection) == {}
+    assert finger_widths(samples, projection) == {}

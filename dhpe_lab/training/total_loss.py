@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dhpe_lab.training import losses, processes
+from dhpe_lab.training import distributed, losses
 from dhpe_lab.training.batches import Batch
 from dhpe_lab.training.config import LossConfig
 from dhpe_ros.hand.pose_prior import pose_space_of
@@ -21,7 +21,7 @@ SILHOUETTE_SIZE = 56
 SOME = 6  # hands of a batch for the two terms that cost most: masked features and silhouettes
 
 
-def joint_loss(
+def total_loss(
     networks: Networks,
     projection: Projection,
     batch: Batch,
@@ -82,7 +82,7 @@ def _instances(*marked: Tensor) -> tuple[Tensor, ...]:
     Asked for all at once: processes wait for each other.
     """
     counts = torch.stack([flags.sum(dtype=torch.float32) for flags in marked])
-    return processes.average(counts).clamp(min=1 / processes.count()).unbind()
+    return distributed.average(counts).clamp(min=1 / distributed.count()).unbind()
 
 
 def _some_with_masks(batch: Batch) -> Tensor:

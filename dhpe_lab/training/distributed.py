@@ -1,4 +1,4 @@
-"""Training in several processes, started by ``torchrun``; with one it is all nothing."""
+"""Training in several processes, started by ``torchrun``; no-ops when not distributed."""
 
 from __future__ import annotations
 

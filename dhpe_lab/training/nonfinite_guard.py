@@ -10,13 +10,13 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dhpe_lab.training import processes
+from dhpe_lab.training import distributed
 from dhpe_lab.training.batches import Batch
 
 _LOG = logging.getLogger(__name__)
 
 
-class FiniteGuard:
+class NonFiniteGuard:
     """Watches the gradients: one that is not finite is no step, too many in a row are the end.
 
     The first such batch of a run is saved in its folder, each process's part of it.
@@ -48,7 +48,7 @@ class FiniteGuard:
 
     def _save(self, step: int, batch: Batch, terms: dict[str, float]) -> Path:
         """``bad_batch_RANK.safetensors``: the tensors of the batch; step and terms as metadata."""
-        path = self._folder / f"bad_batch_{processes.rank()}.safetensors"
+        path = self._folder / f"bad_batch_{distributed.rank()}.safetensors"
         if not path.exists():
             about = {"step": str(step), "terms": json.dumps(terms)}
             tensors = {n: t.detach().cpu().contiguous() for n, t in batch.tensors().items()}

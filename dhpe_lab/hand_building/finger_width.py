@@ -1,8 +1,8 @@
-"""How thick photographed fingers are, against those of the hand model.
+"""Width of photographed fingers over those of the hand model.
 
 The model is fitted to labelled photographs by their joints alone; across each phalanx that stands
-free, the width of the photograph's mask is divided by that of the mesh. ``anny_hands.GIRTH`` comes
-from it: ``python -m dhpe_lab.hand_building.girth --real FOLDER``
+free, the width of the photograph's mask is divided by that of the mesh. The measurement behind
+``anny_hands.FINGER_WIDTH``: ``python -m dhpe_lab.hand_building.finger_width --real FOLDER``
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ _STEP_PX = 0.25
 _FEWEST = 15
 
 
-def girths(samples: Sequence[Sample], projection: Projection) -> dict[tuple[str, str], np.ndarray]:
+def finger_widths(
+    samples: Sequence[Sample], projection: Projection
+) -> dict[tuple[str, str], np.ndarray]:
     """Widths of masks over widths of meshes for each ``(finger, place)``; samples need masks."""
     parameters, errors = fit_labels(samples, projection)
     with torch.no_grad():
@@ -112,7 +114,7 @@ def main() -> None:
     for source, samples in sources.items():
         chosen = np.random.default_rng(0).permutation(len(samples))[: options.count]
         print(f"{source}: width of masks over width of meshes, median (phalanges)")
-        found = girths([samples[i] for i in chosen], projection)
+        found = finger_widths([samples[i] for i in chosen], projection)
         for finger in _FINGERS:
             row = [(place, found.get((finger, place), [])) for place in _PLACES]
             cells = [f"{p} {np.median(r):.2f} ({len(r)})" for p, r in row if len(r) >= _FEWEST]

@@ -14,7 +14,7 @@ from torch import Tensor
 _LOG = logging.getLogger(__name__)
 
 
-class Journal:
+class TrainLog:
     """One line of ``log.jsonl`` per entry: ``{"step": 40, "loss/heatmaps": 1.2, ...}``."""
 
     def __init__(self, folder: Path, step: int) -> None:

@@ -15,7 +15,7 @@ _PICTURE = ("image", "mask", "opacity")
 _LABELS = ("joints_px", "relative_depth_px", "rotation", "pose", "shape")
 
 
-class GrowingSet:
+class ReplayBuffer:
     """The newest ``capacity`` samples: right hands with every label, pictures of one size.
 
     ``store`` writes what is new to a file of its own, named by the step, and never changes one.
