@@ -25,4 +25,4 @@ def _change(text: str, known: Mapping[str, object]) -> tuple[str, object]:
     try:
         return name, load_yaml(value)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{name}: {value!r} is {error}") from error

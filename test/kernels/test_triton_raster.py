@@ -26,7 +26,7 @@ from unittest import mock
 import torch, triton
 from triton.runtime import driver
 from triton_compilation import AbsentCard, compile_only
-from dhpe_ros.rendering import triton_raster
+from dhpe_lab.rendering import triton_raster
 
 driver.set_active(AbsentCard(architecture=90))
 with mock.patch.object(triton.JITFunction, "__getitem__", compile_only):
