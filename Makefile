@@ -21,7 +21,7 @@ else
 RUN := $(VENV)/bin/python
 endif
 
-.PHONY: help setup demo test test-quick bench lint format clean
+.PHONY: help setup demo test test-quick bench lint docs format clean
 
 help:
 	@echo "make demo    run the node on the rendered clip and write demo_output/"
@@ -31,6 +31,7 @@ help:
 	@echo "make test-quick  unit tests and golden results only"
 	@echo "make bench   measure speed, compare with benchmarks/baseline.json; ARGS='--only render'"
 	@echo "make lint    check style; make format repairs what it can"
+	@echo "make docs    build the documentation into site/"
 	@echo "make setup   only prepare .venv, which the others do by themselves"
 	@echo "make clean   remove .venv and everything else that was generated"
 	@echo "PYTHON=/path/to/python chooses the interpreter (3.10 to 3.13)"
@@ -55,10 +56,13 @@ lint: setup
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
 format: setup
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf .venv .setup.log .setup.lock build install log demo_output
+	rm -rf .venv .setup.log .setup.lock build install log site demo_output
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -18,7 +18,7 @@ STARTS = 5
 
 
 def measure(device: str) -> dict[str, float]:
-    """Metric name -> value, the median. On a CPU: a GPU may have no engine (docs/engines.md)."""
+    """Metric name -> value, the median. On a CPU: a GPU may have no engine."""
     if device != "cpu" or not (find_spec("rclpy") and find_spec("dhpe_ros.msg")):
         return {}
     with tempfile.TemporaryDirectory() as name:

@@ -215,7 +215,7 @@ class RefinementConfig:
     def paper(cls) -> RefinementConfig:
         """The paper's Eq. 13 and its 50 steps: three unit weights, and nothing of our own.
 
-        The feature term is a mean over the features here (docs/refinement.md).
+        The feature term is a mean over the features here (docs/explanation/refinement.md).
         """
         return cls(
             optimizer="adam",

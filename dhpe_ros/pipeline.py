@@ -52,7 +52,7 @@ def each_once(hands: Sequence[Hand]) -> list[Hand]:
 
 
 class HandPipeline:
-    """The method (docs/method.md), from a whole image to hands in the camera's frame."""
+    """The method (docs/explanation/method.md): a whole image to hands in the camera's frame."""
 
     def __init__(self, config: Config | None = None) -> None:
         """Load the hand model and the networks.

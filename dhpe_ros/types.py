@@ -1,6 +1,6 @@
 """The nouns of the pipeline: what one stage hands to the next.
 
-Coordinates (see ``docs/conventions.md``): image pixels have their origin at the centre of the top
+Coordinates (docs/reference/conventions.md): image pixels have their origin at the centre of the top
 left pixel, x to the right and y down; crop coordinates are x and y in [-1, 1] over the square crop,
 y down; camera coordinates are the optical frame in metres, x right, y down, z forward.
 """
@@ -147,8 +147,8 @@ class Refinement:
 class Hand:
     """One hand, placed in the image and in the camera. Arrays are float32, joints OpenPose's.
 
-    ``parameters`` are the 63 of docs/method.md, for the square ``box`` as the network saw it: for a
-    left hand, the mirrored crop.
+    ``parameters`` are the 63 of docs/reference/conventions.md, for the square ``box`` as the
+    network saw it: for a left hand, the mirrored crop.
     """
 
     side: Side

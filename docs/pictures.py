@@ -69,7 +69,7 @@ def synthetic_hands(model: HandModel, columns: int = 10, rows: int = 3) -> list[
 def photo_texture(projection: Projection, image: np.ndarray, hand: Hand) -> list[np.ndarray]:
     """The crop, the mesh with its colours, as seen and turned, and three hands made from it.
 
-    The new hands keep the pose; shape and rotation are random (docs/method.md, section 4).
+    The new hands keep the pose; shape and rotation are random (docs/explanation/method.md).
     """
     crop = crop_image(image, hand.box, mirrored=hand.side is Side.LEFT)
     triangles, rng = projection.hand_model.triangles.numpy(), np.random.default_rng(8)

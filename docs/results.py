@@ -1,109 +1,139 @@
-"""Measures what docs/results.md says and writes it: ``python docs/results.py --real FOLDER``.
+"""Measure what docs/results.md says and write it: ``python docs/results.py --real FOLDER``.
 
-Each section is a ``dhpe evaluate`` command and the tables of its report. Predictions are kept in
-the user's cache, so only what is new is predicted. ``--rhd``, ``--stb`` and ``--dexter-object`` add
-those sets, for who has them.
+Accuracy comes from ``dhpe evaluate``; speed is that of ``benchmarks/baseline.json``, which
+``make bench ARGS=--save-baseline`` measures. Rows that are not measured stay as they are.
 """
 
+from __future__ import annotations
+
 import argparse
+import json
 import re
+import subprocess
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dhpe_lab.evaluation.report.cited import AUC_20_50, cited_tables
-from dhpe_lab.evaluation.report.pages import table_lines
 from dhpe_ros.cli.main import main as dhpe
 
-PAGE = Path(__file__).with_name("results.md")
-_SECTION = r"^(##+) ([^\n]+)\n(.*?)(?=^##|\Z)"
-_KEPT = (
-    "Overview",
-    "3D by alignment",
-    "Masks",
-    "By joint and finger",
-    "Does it know when it is wrong?",
-)
-_INTRO = """\
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = Path(__file__).with_suffix(".md")
+BASELINE = ROOT / "benchmarks" / "baseline.json"
+_PAGE = """\
 # Results
 
-Written by `python docs/results.py{arguments}` on {day}, with the weights named below; not edited by
-hand. [evaluation.md](evaluation.md) says what the figures mean and how to get your own. Samples are
-small: differences of a percent or two of a figure are noise. Labels of `signs` and `wild` are
-MediaPipe's, another tracker's output and no ground truth; rendered hands have exact ones.
+*Written by `python docs/results.py --real FOLDER`; not edited by hand.*
 
-No figure here is from RHD, STB or Dexter+Object unless a section says so: who has these sets gets
-their sections by the same program. Nothing was run on a GPU; times are from a shared CPU.
-"""
-_CITED = """\
-## What others published
+[Measure accuracy](how-to/evaluate.md) defines the figures.
+Numbers in brackets count hands or pictures; few of them make noisy figures.
 
-Not measured here: cited from the papers, whose protocols differ in details ([cited] in every row).
+- "2D" is the mean distance of the mesh's 21 joints from the labels, in percent of the longer
+  side of their box.
+- "3D AUC" is the area under the PCK curve from 20 to 50 mm, aligned at the root, with the true
+  bone scale.
+- `signs`, `wild`, `frames2` and `negatives` are photographs that were not trained on. MediaPipe
+  labelled them; such labels are another tracker's output and not ground truth.
+- Rendered hands have exact labels. They come from the program that rendered training hands.
+- No row is from RHD, STB or Dexter+Object. `dhpe evaluate --set FOLDER` measures them where they
+  are.
+
+| what | value | command | measured |
+|---|---|---|---|
+{rows}
 """
+_HANDS = {
+    "found_pct": "found {:.0f} %",
+    "err2d_pct": "2D {:.1f} %",
+    "err2d_median_pct": "median {:.1f} %",
+    "mask_iou": "mask IoU {:.2f}",
+    "auc_20_50": "3D AUC {:.2f}",
+}
+_PICTURES = {
+    "recall": "recall {:.2f}",
+    "recall_small": "of small hands {:.2f}",
+    "precision": "precision {:.2f}",
+    "side_pct": "side right {:.0f} %",
+}
+_REAL = ["--real", "FOLDER"]
+_ACCURACY = (
+    ("Rendered hands from all sides, boxes given", ["--set", "synthetic"], _HANDS),
+    ("The same, networks alone", ["--set", "synthetic", "--method", "networks"], _HANDS),
+    ("The clip that ships, searched and tracked", ["--set", "demo", "--search"], _HANDS),
+    ("`signs`, boxes given", ["--set", "signs", *_REAL], _HANDS),
+    ("`wild`, boxes given", ["--set", "wild", *_REAL], _HANDS),
+    ("`frames2`, whole pictures", ["--set", "frames2", *_REAL], _PICTURES),
+    (
+        "`negatives`, pictures without a hand",
+        ["--set", "negatives", "--split", "all", *_REAL],
+        {"with_hand_pct": "a hand in {:.1f} % of them"},
+    ),
+)
+_SPEED = (
+    ("stages.estimate_ms.cpu", "A tracked hand, from image to mesh"),
+    ("stages.evidence_ms.cpu", "Of it, the evidence networks, once"),
+    ("stages.refinement_ms.cpu", "Of it, the refinement"),
+    ("stages.search_ms.cpu", "A search of a 640 x 480 image"),
+    ("refine.reference_ms.cpu", "The paper's 50 refinement steps"),
+    ("networks.lite_ms.eager.cpu", "Networks of `lite`, a crop, eager"),
+    ("networks.lite_ms.aoti.cpu", "Networks of `lite`, a crop, compiled"),
+    ("networks.full_ms.eager.cpu", "Networks of `full`, a crop, eager"),
+    ("networks.full_ms.aoti.cpu", "Networks of `full`, a crop, compiled"),
+    ("node.latency_p50_ms.cpu", "Node, from stamp to `~/hands`, median"),
+    ("node.latency_p95_ms.cpu", "Node, from stamp to `~/hands`, 95th percentile"),
+    ("node.start_ms.cpu", "Node, from start to ready, compiled"),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write docs/results.md.")
-    add = parser.add_argument
-    add("--real", help="folder of signs/ and wild/")
-    add("--rhd", help="RHD_published_v2")
-    add("--stb", help="folder of STB's images/ and labels/")
-    add("--dexter-object", help="folder of Dexter+Object's data/")
-    add("--mediapipe", action="store_true", help="compare with MediaPipe, where it is installed")
-    add("--limit", type=int, default=200, help="hands of each set (%(default)s)")
-    add("--few", type=int, default=50, help="hands, or frames, of what is slow (%(default)s)")
-    add("--output", type=Path, default=PAGE, help="what to write (%(default)s)")
+    parser.add_argument("--real", help="folder of signs/, wild/ and so on")
+    parser.add_argument("--limit", type=int, help="hands or pictures of each set (default: all)")
+    parser.add_argument("--only", default="", help="only rows of accuracy that contain this")
     options = parser.parse_args()
-    shown = " --real FOLDER" * bool(options.real) + " --mediapipe" * options.mediapipe
-    shown += f" --limit {options.limit} --few {options.few}"
-    parts = [_INTRO.format(arguments=shown, day=date.today().isoformat())]
-    for title, command in sections(options):
-        parts.append(section(title, command))
-    parts.append(_CITED)
-    parts += ["\n".join(table_lines(t)) + "\n" for name in AUC_20_50 for t in cited_tables(name)]
-    partial = options.output.with_suffix(".partial")
-    partial.write_text("\n".join(parts), "utf-8")
-    partial.replace(options.output)
+    rows = _rows_of_page()
+    for what, command, figures in _ACCURACY:
+        if options.only in what and (options.real or "FOLDER" not in command):
+            command = [*command, *(["--limit", str(options.limit)] if options.limit else [])]
+            rows[what] = _accuracy(command, figures, options.real)
+            _write(rows)
+    _write(rows | dict(_speed()))
 
 
-def sections(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
-    """Titles, and the options of ``dhpe evaluate`` for each."""
-    limit, few = (["--limit", str(count)] for count in (options.limit, options.few))
-    rivals = ["swarm", "keypoints", *["mediapipe"] * options.mediapipe]
-    both = ["--method", "dhpe", "networks"]
-    found = [
-        ("Rendered hands from all sides", ["--set", "synthetic", *limit, *both]),
-        ("Rivals, on fewer of them", ["--set", "synthetic", *few, *both, *rivals]),
-        ("The rendered clip, searched and followed", ["--set", "demo", *few, "--search"]),
-    ]
-    if options.real:
-        real = ["--real", options.real]
-        found += [
-            ("Photographs, boxes given", ["--set", "signs", "wild", *limit, *real]),
-            ("Photographs, searched", ["--set", "signs", *few, *real, "--search"]),
-        ]
-    for name in ("rhd", "stb", "dexter_object"):
-        if folder := getattr(options, name):
-            found.append((name, ["--set", folder]))
-    return found
+def _rows_of_page() -> dict[str, str]:
+    """What -> the other columns, of the present page."""
+    text = PAGE.read_text("utf-8") if PAGE.exists() else ""
+    return dict(re.findall(r"^\| (.+?) \| (.+) \|$", text, re.M))
 
 
-def section(title: str, command: list[str]) -> str:
-    """One command: run, and its tables, without pictures."""
+def _write(rows: dict[str, str]) -> None:
+    order = [*(what for what, *_ in _ACCURACY), *(what for _, what in _SPEED)]
+    table = [f"| {what} | {rows[what]} |" for what in order if what in rows]
+    PAGE.write_text(_PAGE.format(rows="\n".join(table)), "utf-8")
+
+
+def _accuracy(command: list[str], figures: dict[str, str], real: str | None) -> str:
     with TemporaryDirectory() as folder:
-        if dhpe(["evaluate", *command, "--report", folder]) != 0:
-            raise SystemExit(f"dhpe evaluate {' '.join(command)} failed")
-        text = (Path(folder) / "report.md").read_text("utf-8")
-    tables = []
-    for level, heading, body in re.findall(_SECTION, text, re.M | re.S):
-        rows = re.findall(r"^\|.*?(?=\n\n|\Z)", body, re.M | re.S)
-        if heading in _KEPT:
-            tables += rows
-        elif level == "##" and heading != "How this was made":
-            tables.append(f"**{heading}**")
-    about = next(line for line in text.splitlines() if line.startswith("Weights "))
-    shown = " ".join("FOLDER" if Path(word).is_dir() else word for word in command)
-    return "\n\n".join([f"## {title}", f"```\ndhpe evaluate {shown}\n```", about, *tables]) + "\n"
+        report = Path(folder, "figures.json")
+        words = [real or word if word == "FOLDER" else word for word in command]
+        if dhpe(["evaluate", *words, "--json", str(report)]) != 0:
+            raise SystemExit(f"dhpe evaluate {' '.join(words)} failed")
+        found = json.loads(report.read_text("utf-8"))
+    known = [text.format(found[key]) for key, text in figures.items() if found.get(key) is not None]
+    value = f"{', '.join(known)} ({found.get('n', found.get('pictures'))})"
+    return f"{value} | `dhpe evaluate {' '.join(command)}` | {date.today().isoformat()}"
+
+
+def _speed() -> Iterator[tuple[str, str]]:
+    """What ``make bench`` measured, and the other columns."""
+    bench = {figure["key"]: figure for figure in json.loads(BASELINE.read_text())}
+    log = ["git", "log", "-1", "--format=%cs", str(BASELINE)]
+    day = subprocess.check_output(log, cwd=ROOT, text=True).strip()
+    for key, what in _SPEED:
+        command = f"`make bench ARGS='--only {key}'`"
+        value, device = bench[key]["value"], bench[key]["device"]
+        shown = f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
+        yield what, f"{shown} ms | {command} | {day}, {device}"
 
 
 if __name__ == "__main__":

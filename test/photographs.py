@@ -1,4 +1,4 @@
-"""Rendered hands as photographs with labels, in the folder format of docs/training.md."""
+"""Rendered hands as photographs with labels, in the folder format of docs/reference/data.md."""
 
 from __future__ import annotations
 

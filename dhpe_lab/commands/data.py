@@ -16,7 +16,7 @@ SUMMARY = "Check a copy of a data set: counts, files, labels drawn over pictures
 
 _EPILOG = """\
 DIR is recognised by what it holds: RHD_published_v2, STB (images/ and labels/), Dexter+Object
-(data/), labelled pictures as in docs/training.md, or pictures for backgrounds (NYU's, or any).
+(data/), labelled pictures (docs/reference/data.md), or pictures for backgrounds (NYU's, or any).
 All labels are read; of the pictures, --look of each part are opened. --picture draws labels over
 some of them: joints in 3D projected through the set's camera where there are any.
 Exit code: 0 all well; 1 something is missing or wrong, named by file; 2 nothing known is there."""

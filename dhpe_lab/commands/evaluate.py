@@ -35,7 +35,7 @@ Sets:
   FOLDER      RHD_published_v2: its 2,728 evaluation pictures, the hand of more pixels in each;
               STB's images/ and labels/: B1, the 6,000 pictures of the stereo camera;
               Dexter+Object's data/: 3,014 pictures with finger tips;
-              labelled pictures in the format of docs/training.md; or pictures without labels
+              labelled pictures in the format of docs/reference/data.md; or pictures without labels
   FILE        a picture, a video or a rosbag2 recording, with a labels.json beside it or without
 
 Figures, null where a set has no such labels:
@@ -268,7 +268,7 @@ def _real_set(name: str, real: Path) -> Path:
     if not real.is_dir():
         raise CommandError(
             f"{name}: there is no folder {real}; name the one that holds {name}/ "
-            "with --real FOLDER (docs/training.md describes it)"
+            "with --real FOLDER (docs/reference/data.md describes it)"
         )
     return real / name
 

@@ -20,7 +20,7 @@ SUMMARY = "Measure what refinement is worth: errors against steps, and other way
 _EPILOG = """\
 The networks see each hand once, in the label's box and with its side. From there: the paper's
 Eq. 13 with Adam and Levenberg-Marquardt as configured, with each number of steps; a particle swarm;
-and a fit to the 2D joints alone. docs/refinement.md describes them and reads the figures.
+and a fit to the 2D joints alone. docs/explanation/refinement.md describes them.
 
 Printed: a table in Markdown for each set, ready for that page. Sets are those of dhpe evaluate.
 --picture and --json are written anew after each set. Hands come one at a time, a few seconds each

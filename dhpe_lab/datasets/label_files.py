@@ -1,4 +1,4 @@
-"""``labels.json`` as ``docs/training.md`` describes it: what is known of the hands of a folder.
+"""``labels.json`` of docs/reference/data.md: what is known of the hands of a folder.
 
 One hand in each picture (``hands``), whole pictures with all their hands (``frames``), or a mapping
 from the names of pictures and videos to their hands. All labels are checked as they are read.
@@ -20,7 +20,7 @@ from dhpe_ros.media import is_sequence
 from dhpe_ros.types import JOINT_COUNT, Box, Side
 
 _LOG = logging.getLogger(__name__)
-REMEDY = "docs/training.md describes the folder of labelled pictures"
+REMEDY = "docs/reference/data.md describes the folder of labelled pictures"
 # MediaPipe's labels count from a picture's corner, our points from the first pixel's centre.
 _CORNER_PX = 0.5
 

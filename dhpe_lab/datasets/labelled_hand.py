@@ -91,7 +91,7 @@ def relative_depth_px(hand: LabelledHand) -> np.ndarray:
     """``(21,)``: depth from the middle MCP on, in pixels at the MCP's distance.
 
     Along the ray through the MCP, not along the camera's axis: a crop is taken to show the hand as
-    seen along its own ray (docs/conventions.md).
+    seen along its own ray (docs/reference/conventions.md).
     """
     root = hand.joints_m[MIDDLE_MCP]
     distance = np.linalg.norm(root)

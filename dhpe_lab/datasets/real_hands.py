@@ -1,4 +1,4 @@
-"""Real photographs to train on: the folder of ``docs/training.md``.
+"""Real photographs to train on: the folder of ``docs/reference/data.md``.
 
 It holds ``signs/``, ``wild/`` and maybe ``wild2/`` (one labelled hand per picture), ``frames/`` and
 maybe ``frames2/`` (whole pictures with the hands in them) and maybe ``negatives/`` (whole pictures

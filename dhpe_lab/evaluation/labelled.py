@@ -1,4 +1,4 @@
-"""Hands to measure against: published sets, the folders of ``docs/training.md``, files, recordings.
+"""Hands to measure against: published sets, folders of docs/reference/data.md, recordings.
 
 Pictures, videos and recordings that nobody labelled are sets too, of hands about which nothing is
 known: they are searched for, and what needs no label is reported.

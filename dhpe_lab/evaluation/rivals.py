@@ -72,7 +72,7 @@ def _require_mediapipe() -> None:
     except ImportError as error:
         raise ValueError(
             "mediapipe is not installed; pip install mediapipe==0.10.21, in an environment of its "
-            "own with NumPy 1 (docs/evaluation.md)"
+            "own with NumPy 1 (docs/how-to/evaluate.md)"
         ) from error
 
 

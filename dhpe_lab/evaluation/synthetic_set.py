@@ -1,7 +1,7 @@
 """The synthetic test set: hands from every side, over random backgrounds, every label exact.
 
 Rendered when it is first needed and kept in the user's cache, in the format of
-``docs/training.md``. The folder's name holds a digest of everything that makes the pictures, so
+docs/reference/data.md. The folder's name holds a digest of everything that makes the pictures, so
 that figures of different sets are not taken for figures of the same one.
 """
 

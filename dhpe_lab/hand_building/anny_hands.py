@@ -44,7 +44,7 @@ FINGER_WIDTH = {"thumb": 1.12, "index": 1.02, "middle": 1.07, "ring": 1.03, "lit
 """How much thicker fingers are than Anny's, against the hand's length.
 
 Measured with hands fitted by their joints to photographs with masks: width of the mask over width
-of the mesh, across phalanges that stand free (docs/open_hand.md).
+of the mesh, across phalanges that stand free (docs/explanation/open-hand.md).
 """
 
 CHILD_SHARE = 0.10

@@ -146,7 +146,7 @@ def write_fits(real: Path, output: Path, hand_model: str = "") -> None:
     if not names:
         raise ValueError(
             f"none of {len(samples)} photographs in {real} can be fitted; are their joints in the "
-            "order of docs/conventions.md?"
+            "order of docs/reference/conventions.md?"
         )
     np.savez(output / "fits.npz", names=np.array(names), parameters=np.concatenate(rows))
     print(f"{len(names)} of {len(samples)} photographs fitted, {cut} cut out")

@@ -48,7 +48,7 @@ NOTHING = "nothing to learn from: set data.real, data.rhd, data.stb or data.synt
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is learnt from (docs/training.md): one or more of the first four."""
+    """What is learnt from (docs/explanation/training.md): one or more of the first four."""
 
     real: str = setting("", "folder of labelled photographs")
     rhd: str = setting("", "RHD_published_v2, the Rendered Handpose Dataset")
@@ -158,7 +158,7 @@ class LearningConfig:
 
 @dataclass(frozen=True)
 class SelfSupervisionConfig:
-    """New hands from the networks' own predictions (docs/method.md, section 4)."""
+    """New hands from the networks' own predictions (docs/explanation/method.md, section 4)."""
 
     share: float = setting(
         0.0, "part of the examples that are such hands; 0: none are made", at_least=0.0, at_most=0.9

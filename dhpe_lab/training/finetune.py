@@ -1,7 +1,7 @@
 """Weights made better on a user's own recording, by what several looks at it agree on.
 
 Learnt from: the recording's hands with the looks' agreement as labels; new views of them, rendered
-with their pose and skin (docs/method.md, section 4); and rendered hands of all kinds, so that
+with their pose and skin (docs/explanation/method.md); and rendered hands of all kinds, so that
 nothing is forgotten. The last part of the recording is held back.
 """
 

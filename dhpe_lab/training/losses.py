@@ -1,4 +1,4 @@
-"""The losses of joint training (docs/method.md, Eqs. 2-12), each per instance ``(B,)``."""
+"""The losses of joint training (Eqs. 2-12, docs/explanation/method.md), per instance ``(B,)``."""
 
 from __future__ import annotations
 

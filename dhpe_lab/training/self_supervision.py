@@ -1,4 +1,4 @@
-"""New training hands from the networks' own predictions (docs/method.md, section 4)."""
+"""New training hands from the networks' own predictions (docs/explanation/method.md, section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joint training of a profile's networks: one visible loop (docs/method.md, section 3)."""
+"""Joint training of a profile's networks: one visible loop (docs/explanation/method.md)."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether convolutions are faster in bf16 than in fp32.
 
     They are on a CPU that takes matrix tiles and on AMD's with bf16 instructions; Intel's that have
-    those alone multiply no faster by them (docs/engines.md).
+    those alone multiply no faster by them (docs/how-to/engines.md).
     """
     full_rate = {"AuthenticAMD", "avx512_bf16"} <= set(instruction_set().split())
     return device.type == "cuda" or has_matrix_tiles() or full_rate

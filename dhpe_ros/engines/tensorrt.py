@@ -30,7 +30,7 @@ def unfit(device: torch.device, precision: str) -> str:
     try:
         import torch_tensorrt  # noqa: F401
     except (ImportError, OSError) as error:  # its libraries may be missing
-        return f"torch_tensorrt cannot be imported ({error}); see docs/jetson.md, or choose aoti"
+        return f"torch_tensorrt cannot be imported ({error}); docs/how-to/jetson.md, or choose aoti"
     return ""
 
 

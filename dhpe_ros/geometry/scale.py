@@ -22,8 +22,8 @@ _ENOUGH = 30  # vertices with a measured depth
 HAND_LENGTHS_M = (0.08, 0.28)
 _ANY_LENS = 2.0  # times that those may be left where the camera's lens is assumed
 
-# Mean error of a hand's distance, as a part of it, by what its size rests on (docs/ros.md, at
-# 0.56 m in the mean). Learning steadies a size and makes it no truer.
+# Mean error of a hand's distance, as a part of it, by what its size rests on (at
+# 0.56 m in the mean, docs/explanation/distance.md). Learning steadies a size and makes it no truer.
 DISTANCE_ERRORS = {
     Scale.ESTIMATED: 0.13,
     Scale.LEARNED: 0.13,

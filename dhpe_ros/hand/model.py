@@ -1,4 +1,4 @@
-"""The MANO-format hand layer: pose and shape to a mesh and its skeleton (docs/method.md).
+"""The MANO-format hand layer: pose and shape to a mesh and its skeleton.
 
 Romero, Tzionas, Black, *Embodied Hands*, SIGGRAPH Asia 2017, for the format and the formulas.
 """

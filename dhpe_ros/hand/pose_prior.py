@@ -155,7 +155,7 @@ class PoseSpace(nn.Module):
         """``(B, 45)`` to ``(B, 45, 45)``: second derivatives of ``forward``, none below zero.
 
         Gauss-Newton's, of ``gaussian`` and ``penetration``. With that of ``beyond_limits`` the
-        refinement ends no lower and no sooner (docs/refinement.md).
+        refinement ends no lower and no sooner (docs/explanation/refinement.md).
         """
         pose = self.pose_from_theta(theta)
         slopes = self._slopes(theta)

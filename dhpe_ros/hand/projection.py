@@ -1,6 +1,6 @@
 """f_Proj: the 63 parameters to a mesh in the crop, its skeleton and its silhouette.
 
-Fixed, never trained (docs/method.md, section 1); refinement and training share it.
+Fixed, never trained (docs/explanation/method.md, section 1); refinement and training share it.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class EvidenceNetwork(nn.Module):
 
 
 class FullEvidence(EvidenceNetwork):
-    """ResNet-50 for the features, PoseNet for the joints (docs/method.md, section 2)."""
+    """ResNet-50 for the features, PoseNet for the joints (docs/explanation/method.md)."""
 
     feature_size = CROP_SIZE
 

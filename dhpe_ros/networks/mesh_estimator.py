@@ -1,4 +1,4 @@
-"""f_E3D and f_Ref: evidence to the 63 parameters, in three iterations (docs/method.md)."""
+"""f_E3D and f_Ref: evidence to the 63 parameters, iterated (docs/explanation/method.md)."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class PoseNet(nn.Module):
 
     Or another side that is a multiple of 8. Parameter names are those of the published weights
     (``conv1_1`` ... ``conv7_7``); leaky ReLU 0.01, zero padding that keeps the size
-    (docs/method.md, section 2). Batch norms, which the published network does without, are for
+    (docs/explanation/method.md). Batch norms, which the published network does without, are for
     learning from nothing: ``fuse_batch_norms`` leaves the published layers alone.
     """
 

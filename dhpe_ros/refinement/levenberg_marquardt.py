@@ -4,7 +4,7 @@ The joint term is a sum of few squares, so its curvature is known, as is that of
 held to and of fingers that touch: a handful of steps take it lower than fifty gradient steps do.
 What is left is smooth and small beside it and comes in by its gradient. The feature term, whose
 gradient is a pass through the network and back, is left out: the steps end no lower with it
-(docs/refinement.md). All of it on the CPU, and but for the mesh in double precision.
+(docs/explanation/refinement.md). All of it on the CPU, and but for the mesh in double precision.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Its feature term asks a network whether a silhouette fits, and tells little of where it does not.
 The mask head says where the hand ends; what its outline lacks to the mesh's are squares, a vertex
-of the outline each, with a curvature that is known (docs/refinement.md). Computed on the CPU.
+of the outline each, with a known curvature (docs/explanation/refinement.md). Computed on the CPU.
 """
 
 from __future__ import annotations

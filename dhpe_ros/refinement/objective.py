@@ -1,4 +1,4 @@
-"""Eq. 13: what a hand should agree with, as one number per hand (docs/method.md, section 5)."""
+"""Eq. 13: what a hand should agree with, as one number per hand (docs/explanation/method.md)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def joint_weights(observation: Observation, config: RefinementConfig) -> Tensor:
     """``(B, 21)``: what a squared distance of each joint costs.
 
     The less sure a joint is, the farther off it lies: the square of the confidence comes near the
-    inverse variance that a least-squares problem wants (docs/refinement.md).
+    inverse variance that a least-squares problem wants (docs/explanation/refinement.md).
     """
     if config.confidence_weighting:
         return config.joints_weight * observation.confidences**2

@@ -1,4 +1,4 @@
-"""Eq. 13: gradient steps on the 63 parameters, for the image at hand (docs/method.md)."""
+"""Eq. 13: gradient steps on the 63 parameters, for one image (docs/explanation/method.md)."""
 
 from __future__ import annotations
 

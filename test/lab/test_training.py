@@ -30,7 +30,7 @@ from dhpe_ros.types import Box
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """Random pictures with labels in the folder format of docs/training.md."""
+    """Random pictures with labels in the folder format of docs/reference/data.md."""
     folder = tmp_path_factory.mktemp("real")
     rng = np.random.default_rng(0)
 

@@ -106,7 +106,7 @@ def test_no_module_hides_the_messages():
 
 
 def test_requirements_are_exact_and_no_package_is_named_twice():
-    files = ("common.txt", "ros-wheels.txt", "constraints.txt", "development.txt")
+    files = ("common.txt", "ros-wheels.txt", "constraints.txt", "development.txt", "docs.txt")
     names = [package.lower() for file in files for package in pinned(file)]
     assert sorted(names) == sorted(set(names))
     assert pinned("ros-installed.txt") and pinned("open-hand.txt") and pinned("training.txt")
