@@ -26,7 +26,7 @@ from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.refinement.objective import Observation, objective_without_pictures
 from dhpe_ros.types import MIDDLE_MCP
 
-UNLABELLED = Path(__file__).resolve().parents[2] / "docs/images/overview.png"
+UNLABELLED = Path(__file__).resolve().parents[2] / "docs/images/synthetic_hands.png"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -161,7 +161,7 @@ def test_every_method_is_compared_from_the_same_estimate(tmp_path, small_swarm, 
         ("there is no folder nowhere", ("--json", "nowhere/a.json")),
         ("name the one that holds wild/", ("--set", "synthetic", "wild", "--real", "nowhere")),
         ("there is no such folder or file", ("--set", "nowhere")),
-        ("overview.png: study needs labelled hands", ("--set", UNLABELLED)),
+        ("synthetic_hands.png: study needs labelled hands", ("--set", UNLABELLED)),
         ("nothing.safetensors", ("--weights", "nothing.safetensors")),
     ],
 )
