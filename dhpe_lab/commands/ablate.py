@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dhpe_lab.commands.evaluate import check_least
 from dhpe_lab.commands.train import build_config
 from dhpe_ros.config import Config
 from dhpe_ros.system.errors import CommandError, one_line
@@ -117,10 +118,7 @@ def _compare(
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    for name, least in (("steps", 1), ("limit", 1), ("refine", 0)):
-        value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise CommandError(f"--{name} must be >= {least}, got {value}")
+    check_least(arguments, steps=1, limit=1, refine=0)
     if arguments.budget is not None and not 0 < arguments.budget < 1e6:
         raise CommandError(f"--budget must be minutes above 0, got {arguments.budget}")
 

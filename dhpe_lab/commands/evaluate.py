@@ -148,7 +148,7 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     if not measured:  # another process tells, or whole pictures alone were asked for
         return
     if arguments.json:
-        _write(arguments.json, _flat(measured[0]))
+        write_json(arguments.json, _flat(measured[0]))
     if arguments.report:
         write_report(arguments.report, measured, ranges, _curves(arguments, measured, pipeline))
         print(arguments.report / "report.html")
@@ -183,7 +183,7 @@ def _search_pictures(
     if arguments.json:
         settings = Question("dhpe", True, config).settings()
         found = {"set": name, "split": arguments.split, **figures, "by_set": by_set}
-        _write(arguments.json, {**found, "settings": settings})
+        write_json(arguments.json, {**found, "settings": settings})
 
 
 def _rows(figures: dict[str, dict]) -> str:
@@ -200,29 +200,38 @@ def _rows(figures: dict[str, dict]) -> str:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """What would only fail after the work is done. Raises ``CommandError``."""
+    """Refuse what would fail only after the work. Raises ``CommandError``."""
     if arguments.report and (whole := set(arguments.set) & set(WHOLE_PICTURES)):
         raise CommandError(f"--report: {min(whole)} gives a table and --json; leave --report out")
     if arguments.method != ["dhpe"] and (whole := set(arguments.set) & set(WHOLE_PICTURES)):
         raise CommandError(f"--method: {min(whole)} is searched by dhpe alone")
-    for name, least in (("limit", 1), ("seed", 0), ("curve", 0)):
-        value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise CommandError(f"--{name} must be >= {least}, got {value}")
+    check_least(arguments, limit=1, seed=0, curve=0)
     if arguments.range and not 0 <= arguments.range[0] < arguments.range[1]:
         raise CommandError("--range: LOW must be at least 0 and below HIGH")
     if arguments.curve and not arguments.report:
         raise CommandError("--curve is part of the report; name its folder with --report DIR")
-    if arguments.json:
-        if not arguments.json.parent.is_dir():
-            raise CommandError(
-                f"--json {arguments.json}: there is no folder {arguments.json.parent}"
-            )
-        if len(arguments.set) * len(arguments.method) > 1:
-            raise CommandError(
-                "--json holds the figures of one set and one method; --report DIR writes those of "
-                "all to DIR/figures.json"
-            )
+    check_folders(arguments, "json")
+    if arguments.json and len(arguments.set) * len(arguments.method) > 1:
+        raise CommandError(
+            "--json holds the figures of one set and one method; --report DIR writes those of "
+            "all to DIR/figures.json"
+        )
+
+
+def check_least(arguments: argparse.Namespace, **least: int) -> None:
+    """Refuse an option that is set and below its least value. Raises ``CommandError``."""
+    for name, lowest in least.items():
+        value = getattr(arguments, name)
+        if value is not None and value < lowest:
+            raise CommandError(f"--{name} must be >= {lowest}, got {value}")
+
+
+def check_folders(arguments: argparse.Namespace, *names: str) -> None:
+    """Refuse a file to write whose folder is not there. Raises ``CommandError``."""
+    for name in names:
+        file = getattr(arguments, name)
+        if file and not file.parent.is_dir():
+            raise CommandError(f"--{name} {file}: there is no folder {file.parent}")
 
 
 def _config(arguments: argparse.Namespace) -> Config:
@@ -251,7 +260,7 @@ def _opened_in_turn(name: str, arguments: argparse.Namespace) -> LabelledSet:
 
 
 def open_set(name: str, real: Path, limit: int | None, seed: int | None) -> LabelledSet:
-    """What ``--set`` names. Errors as in ``open_labelled``; ``CommandError`` without ``real``."""
+    """Open a ``--set``. Errors as in ``open_labelled``; ``CommandError`` without ``real``."""
     from dhpe_lab.evaluation.labelled import open_demo, open_labelled
     from dhpe_lab.evaluation.synthetic_set import SEED, open_synthetic
 
@@ -325,7 +334,8 @@ def _table(one: Measured) -> str:
     return "\n".join([about, *lines])
 
 
-def _write(path: Path, result: dict) -> None:
+def write_json(path: Path, result: dict) -> None:
+    """Write ``result`` as a JSON file. Raises ``CommandError``."""
     try:
         path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", "utf-8")
     except OSError as error:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 from pathlib import Path
 
-from dhpe_lab.commands.evaluate import open_set
+from dhpe_lab.commands.evaluate import check_folders, check_least, open_set, write_json
 from dhpe_lab.evaluation.methods import STUDY_STEPS
 from dhpe_ros.cli.predict import load_pipeline
 from dhpe_ros.config import Config
@@ -47,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from dhpe_ros.networks.weights import weights_path
+    from dhpe_lab.evaluation.measure import Question
 
     _check(arguments)
     settings = {
@@ -55,10 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
         "model.weights": str(arguments.weights or ""),
         "model.device": arguments.device,
     }
+    config, seed = Config().replace(settings), arguments.seed or 0
     steps, rows = sorted(set(arguments.steps)), []
     try:
         from dhpe_lab.evaluation.refinement_study import study
-        from dhpe_lab.evaluation.report.refinement import markdown
+        from dhpe_lab.evaluation.report.refinement import markdown, picture
 
         sets = [
             open_set(name, arguments.real, arguments.limit, arguments.seed)
@@ -67,13 +66,15 @@ def run(arguments: argparse.Namespace) -> int:
         for labelled in sets:
             if not labelled.gives_boxes:
                 raise CommandError(f"{labelled.name}: study needs labelled hands")
-        pipeline = load_pipeline(Config().replace(settings))
-        weights = arguments.weights or weights_path(arguments.profile)
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
-        about = f"Weights {weights.name} sha256:{digest}, {pipeline.device}"
+        weights = Question("dhpe", False, config).settings()["model.weights"]
+        pipeline = load_pipeline(config)
+        about = f"Weights {weights}, {pipeline.device}"
         for labelled in sets:
-            rows += study(pipeline, labelled, steps, arguments.seed or 0)
-            _write(arguments, about, rows)
+            rows += study(pipeline, labelled, steps, seed)
+            if arguments.json:
+                write_json(arguments.json, {"about": about, "seed": seed, "rows": rows})
+            if arguments.picture:
+                arguments.picture.write_bytes(picture(rows))
     except (ValueError, OSError, ImportError) as error:
         raise CommandError(one_line(error)) from error
     print(markdown(f"{about}.", rows), end="")
@@ -81,27 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """What would only fail after the work is done. Raises ``CommandError``."""
+    """Refuse what would fail only after the work. Raises ``CommandError``."""
     if not all(1 <= steps <= 1000 for steps in arguments.steps):
         said = " ".join(map(str, arguments.steps))
         raise CommandError(f"--steps must be 1 to 1000 each, got {said}; 0 is always there")
-    if arguments.limit < 1:
-        raise CommandError(f"--limit must be >= 1, got {arguments.limit}")
-    if arguments.seed is not None and arguments.seed < 0:
-        raise CommandError(f"--seed must be >= 0, got {arguments.seed}")
+    check_least(arguments, limit=1, seed=0)
     if arguments.picture and arguments.picture.suffix != ".svg":
         raise CommandError(f"--picture {arguments.picture}: curves are drawn as .svg")
-    for name in ("picture", "json"):
-        file = getattr(arguments, name)
-        if file and not file.parent.is_dir():
-            raise CommandError(f"--{name} {file}: there is no folder {file.parent}")
-
-
-def _write(arguments: argparse.Namespace, about: str, rows: list[dict]) -> None:
-    from dhpe_lab.evaluation.report.refinement import picture
-
-    if arguments.json:
-        content = {"about": about, "seed": arguments.seed or 0, "rows": rows}
-        arguments.json.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
-    if arguments.picture:
-        arguments.picture.write_bytes(picture(rows))
+    check_folders(arguments, "picture", "json")

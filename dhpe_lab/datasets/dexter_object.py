@@ -30,7 +30,7 @@ _REMEDY = "unpack Dexter+Object whole and give the folder that holds data/"
 
 
 def is_dexter_object(folder: Path) -> bool:
-    """Whether there are labels of Dexter+Object in a folder."""
+    """True if a folder holds labels of Dexter+Object."""
     return any(_labels_file(folder, sequence).is_file() for sequence in SEQUENCES)
 
 

@@ -69,7 +69,7 @@ def read_frames(folder: Path, train: bool) -> Iterator[LabelledFrame]:
 
 
 def read_labels(folder: Path) -> dict:
-    """What the file holds. Raises ``FileNotFoundError``, or ``ValueError`` that names it."""
+    """Read the file. Raises ``FileNotFoundError``, or ``ValueError`` that names it."""
     path = labels_file(folder)
     try:
         labels = json.loads(path.read_text())
@@ -84,7 +84,7 @@ def read_labels(folder: Path) -> dict:
 
 @contextmanager
 def wrong_label(folder: Path) -> Iterator[None]:
-    """What is wrong with a label becomes a ``ValueError`` that names the file."""
+    """Turn an error in a label into a ``ValueError`` that names the file."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""What is known of a hand in a picture that is not read yet, to train on or to measure against."""
+"""Labels of a hand in a picture that is not read yet, to train on or to measure against."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMED = 5  # missing files that an error names
 
 @dataclass(frozen=True)
 class LabelledHand:
-    """What is known of one hand in one picture; the picture itself is read when it is needed."""
+    """Labels of one hand in one picture; the picture itself is read when it is needed."""
 
     picture: Path
     joints_px: np.ndarray  # (21, 2), origin at the centre of the first pixel; NaN: not known

@@ -30,7 +30,7 @@ _REMEDY = "unpack RHD_published_v2 whole and give that folder"
 
 
 def is_rhd(folder: Path) -> bool:
-    """Whether there are labels of RHD in a folder."""
+    """True if a folder holds labels of RHD."""
     return any(_labels_file(folder, split).is_file() for split in _PARTS)
 
 

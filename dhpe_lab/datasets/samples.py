@@ -1,4 +1,4 @@
-"""What training learns from: one labelled picture of one hand, whatever it came from."""
+"""Training samples: one labelled picture of one hand, whatever it came from."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ VIEWS = {
 
 
 def is_stb(folder: Path) -> bool:
-    """Whether there are labels of STB in a folder."""
+    """True if a folder holds labels of STB."""
     return any(_cameras(folder, split) for split in _SEQUENCES)
 
 

@@ -106,7 +106,7 @@ def with_fresh_mesh(base: TrainConfig, file: Path) -> TrainConfig:
 
 
 def steps_within(base: TrainConfig, minutes: float, device: torch.device) -> int:
-    """How many steps of the joint training fit into ``minutes``, here and now, by a short trial."""
+    """Steps of the joint training that fit into ``minutes`` here and now, by a short trial."""
     with TemporaryDirectory() as folder:
         trial = base.replace(
             {

@@ -1,4 +1,4 @@
-"""Whether a user's copy of a data set is whole and sound: counts, files, labels over pictures."""
+"""Check of a user's copy of a data set: counts, files, labels over pictures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PICTURED, _COLUMNS = 12, 4
 
 @dataclass
 class Checked:
-    """What was found in a folder."""
+    """Findings in a folder."""
 
     kind: str
     counts: dict[str, int] = field(default_factory=dict)  # part -> hands, or pictures
@@ -72,7 +72,7 @@ def check(folder: Path, at_most: int | None) -> Checked:
 
 
 def _kind(folder: Path) -> tuple[str, dict]:
-    """What a folder is, and how its parts are read."""
+    """Kind of a folder, and a reader of each of its parts."""
     if is_rhd(folder):
         return "RHD", {part: lambda p=part: read_rhd(folder, p) for part in ("train", "test")}
     if is_stb(folder):
@@ -99,7 +99,7 @@ def _unlabelled(folder: Path) -> list[LabelledHand]:
 
 
 def _problems(hand: LabelledHand) -> Iterator[str]:
-    """What is wrong with one hand's files and labels."""
+    """Faults of one hand's files and labels."""
     try:
         image, mask = hand.image(), hand.mask()
     except ValueError as error:

@@ -45,7 +45,7 @@ class LabelledSet:
 
     @property
     def gives_boxes(self) -> bool:
-        """Whether every hand says where it is; otherwise they are searched for."""
+        """True if every hand has a box; otherwise hands are searched for."""
         return all(hand.box is not None or hand.known.any() for hand in self.hands)
 
     def pictures(self) -> Iterator[tuple[LabelledHand, np.ndarray]]:

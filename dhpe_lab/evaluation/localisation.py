@@ -1,4 +1,4 @@
-"""How well hands are found in whole pictures, and how often where there are none.
+"""Recall and precision of the localiser on whole pictures, with hands and without.
 
 ``python -m dhpe_lab.evaluation.localisation --real FOLDER`` or ``--empty FOLDER``
 """
@@ -29,7 +29,7 @@ ENOUGH_OVERLAP = 0.5  # intersection over union with the box about the label's j
 
 @dataclass(frozen=True)
 class Localisation:
-    """What was found of what there is."""
+    """Counts of labelled and found hands."""
 
     frames: int
     hands: int  # labelled

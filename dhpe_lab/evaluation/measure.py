@@ -24,7 +24,7 @@ _WHERE = ("model.device", "model.threads")  # change no prediction beyond roundi
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of every set: which method, how hands are given, under which settings."""
+    """Conditions of a measurement: the method, how hands are given, the settings."""
 
     method: str
     search: bool
@@ -58,7 +58,7 @@ class Question:
         return settings
 
     def content(self) -> dict[str, object]:
-        """What names the predictions in the cache, beside the set."""
+        """Key of the predictions in the cache, beside the set."""
         return {
             "method": self.method,
             "search": self.search,

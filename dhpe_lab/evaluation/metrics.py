@@ -1,4 +1,4 @@
-"""What is measured, in plain NumPy: 3D-PCK and its area, 2D error, masks, jitter, calibration.
+"""Measures in plain NumPy: 3D-PCK and its area, 2D error, masks, jitter, calibration.
 
 3D figures follow the protocol of hand3d (Zimmermann & Brox, ICCV 2017): a curve for each joint over
 the hands in which it is visible, the mean of these curves, its area by trapezoids over the range.
@@ -42,7 +42,7 @@ class Similarity(NamedTuple):
 
 
 def similarity(points: np.ndarray, truth: np.ndarray, alignment: str) -> Similarity | None:
-    """What takes ``(N, 3)`` points to the truth, as ``alignment`` allows.
+    """Transform of ``(N, 3)`` points that takes them to the truth, as ``alignment`` allows.
 
     The two that look at the root need joints; None where the label lacks what it takes.
     """
@@ -206,7 +206,7 @@ def lag_frames(joints_m: np.ndarray, truth_m: np.ndarray) -> float:
 
 
 class Calibration(NamedTuple):
-    """Whether a number that is known without labels tells how wrong a hand is."""
+    """Relation of a number that is known without labels to the error of a hand."""
 
     rank_correlation: float  # Spearman's: 1 it orders hands by their error, 0 it says nothing
     bins: list[tuple[float, float, int]]  # number up to, mean error, hands; from low to high

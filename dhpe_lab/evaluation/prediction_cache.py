@@ -34,7 +34,7 @@ _NOBODY = -1  # a side that is not known
 
 
 class PredictionCache:
-    """What one method says about one set."""
+    """Predictions of one method on one set."""
 
     def __init__(self, folder: Path, labelled: LabelledSet, question: Mapping[str, object]) -> None:
         """In a folder of its own within ``folder``, named by ``question`` and the set."""

@@ -1,4 +1,4 @@
-"""What becomes of the errors when boxes are off, or hands are turned in the picture.
+"""Errors with boxes that are off, and with hands turned in the picture.
 
 ``python -m dhpe_lab.evaluation.robustness --real FOLDER``: held-back photographs, as they are, in
 boxes up to 20 % too small, too large and beside the hand, and turned around the whole circle.
@@ -69,7 +69,7 @@ def _turned(
 
 
 def disturbed(labelled: LabelledSet) -> dict[str, DisturbedSet]:
-    """What is done to the hands -> the set."""
+    """Change of the hands -> the set."""
     same = labelled.name, labelled.hands
     return {
         "as they are": DisturbedSet(*same),

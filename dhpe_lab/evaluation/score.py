@@ -39,7 +39,7 @@ _NEVER_MM = 1e9  # the error of a hand that was not found
 
 @dataclass(frozen=True)
 class Score:
-    """How far one prediction is from its label; None or NaN where nothing can be said."""
+    """Errors of one prediction against its label; None or NaN where there is no label."""
 
     found: bool
     side_correct: bool | None
@@ -160,7 +160,7 @@ def summary(scores: Sequence[Score]) -> dict[str, float | int | str | None]:
 
 
 def details(scores: Sequence[Score], ranges_mm: Iterable[tuple[float, float]]) -> dict:
-    """What the report shows beside the summary: figures by alignment, joint, finger; masks; trust.
+    """Figures beside the summary: by alignment, joint and finger; masks; calibration.
 
     ``ranges_mm`` are those of the areas under the 3D-PCK curves.
     """
@@ -265,7 +265,7 @@ def _by_joint(scores: Sequence[Score]) -> dict[str, dict[str, float | None]]:
 
 
 def _calibrations(scores: Sequence[Score]) -> dict[str, dict]:
-    """Whether residual and confidence tell which hands are wrong, in 2D and where known in 3D."""
+    """Rank correlation of residual and confidence with the error, in 2D and where known in 3D."""
     signals: dict[str, Callable[[Score], float | None]] = {
         "residual": lambda one: one.residual_pct,
         "confidence": lambda one: one.confidence,

@@ -41,7 +41,7 @@ MEAN_LENGTH_M = 0.186
 """Mean wrist joint to middle finger tip of the population, adults of both sexes."""
 
 FINGER_WIDTH = {"thumb": 1.12, "index": 1.02, "middle": 1.07, "ring": 1.03, "little": 1.15}
-"""How much thicker fingers are than Anny's, against the hand's length.
+"""Width of fingers over Anny's, against the hand's length.
 
 Measured with hands fitted by their joints to photographs with masks: width of the mask over width
 of the mesh, across phalanges that stand free (docs/explanation/open-hand.md).

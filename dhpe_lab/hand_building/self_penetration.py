@@ -1,4 +1,4 @@
-"""How far a posed hand passes through itself, measured on its mesh.
+"""Depth to which a posed hand passes through itself, measured on its mesh.
 
 The hand falls into six parts by its skinning weights: the palm (with the ball of the thumb) and the
 five fingers. Skin of a finger is *inside* another part where the generalized winding number of that
@@ -24,7 +24,7 @@ _PALM_BONES = (0, 13)  # wrist and the metacarpal of the thumb
 
 @dataclass(frozen=True)
 class HandParts:
-    """What is tested against what; made once per hand model by :func:`hand_parts`."""
+    """Pairs of parts to test; made once per hand model by :func:`hand_parts`."""
 
     triangles: np.ndarray  # (F, 3) int64
     part_of_triangle: np.ndarray  # (F,) 0 palm, 1..5 fingers in MANO's order
@@ -50,7 +50,7 @@ def hand_parts(triangles: np.ndarray, weights: np.ndarray) -> HandParts:
 
 
 def penetration_depths(vertices: np.ndarray, parts: HandParts) -> np.ndarray:
-    """How deep the skin of each bone lies in another part of the hand, at its deepest vertex.
+    """Depth of each bone's skin in another part of the hand, at its deepest vertex.
 
     Args:
         vertices: (B, V, 3) metres.
@@ -208,7 +208,7 @@ def _share_a_corner(first, second):
 
 @kernel
 def _an_edge_pierces(points, edges, triangle):
-    """Whether an edge of one triangle passes through the other (Moller and Trumbore 1997)."""
+    """True where an edge of one triangle passes through the other (Moller and Trumbore 1997)."""
     a = _at(points, triangle[0])
     u, v = _sub(_at(points, triangle[1]), a), _sub(_at(points, triangle[2]), a)
     for k in range(3):

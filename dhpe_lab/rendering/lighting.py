@@ -60,7 +60,7 @@ class Lights:
 def visibility(
     vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray, lights: Lights
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How much of each light and of the surrounding reaches each vertex, 0 to 1.
+    """Share of each light and of the surrounding that reaches each vertex, 0 to 1.
 
     Shadow maps seen from every light, and from thirteen directions for the surrounding (ambient
     occlusion), with percentage-closer filtering (Reeves et al., SIGGRAPH 1987). Evaluated at the

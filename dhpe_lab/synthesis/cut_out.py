@@ -15,7 +15,7 @@ _BESIDE = 0.03  # of the joints' box: how far beside the cut a joint may lie
 
 
 def cut_out(image: np.ndarray, mesh: np.ndarray, joints_px: np.ndarray) -> np.ndarray | None:
-    """What to keep of a photograph over another background: the hand and its forearm.
+    """Opacity of a photograph over another background: the hand and its forearm.
 
     GrabCut (Rother et al., 2004): sure of the mesh's inside, asking about its rim and about the
     strip beyond the wrist. None where the cut does not look like the mesh.

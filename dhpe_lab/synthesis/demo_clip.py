@@ -59,7 +59,7 @@ _POSES = {
 
 @dataclass(frozen=True)
 class Key:
-    """What the hand does at a moment; in between it moves smoothly."""
+    """Keyframe of the hand; in between it moves smoothly."""
 
     time_s: float
     pose: str
@@ -147,7 +147,7 @@ def upright() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Layer:
-    """What a camera sees of a hand and its forearm, and nothing behind them."""
+    """Camera image of a hand and its forearm, without a background."""
 
     rgb: np.ndarray  # (480, 640, 3) in 0..1
     alpha: np.ndarray  # (480, 640) in 0..1, the part of the pixel that they cover

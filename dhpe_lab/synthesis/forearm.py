@@ -17,7 +17,7 @@ _ANGLES_MAX = 0.8  # radians
 
 
 class ForearmShapes(NamedTuple):
-    """How B forearms continue their hands."""
+    """Poses of B forearms against their hands."""
 
     length_m: Tensor  # (B,)
     bend: Tensor  # (B, 3) radians about x (twist), y (sideways), z (flexion)

@@ -36,7 +36,7 @@ class HandSurface(NamedTuple):
     nails: np.ndarray
 
     def regions(self) -> dict[str, np.ndarray | int]:
-        """What `random_skin` wants to know."""
+        """Parts of the hand for `random_skin`."""
         fields = self._asdict()
         return {"detail": fields.pop("texels").detail, **fields}
 

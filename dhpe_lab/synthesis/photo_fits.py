@@ -77,7 +77,7 @@ def fit_labels(samples: Sequence[Sample], projection: Projection) -> tuple[Tenso
 
 
 def square(sample: Sample) -> Box:
-    """What crop coordinates of a fit span."""
+    """The square that crop coordinates of a fit span."""
     return Box.around(sample.joints_px).squared(MARGIN)
 
 

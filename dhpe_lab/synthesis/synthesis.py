@@ -44,7 +44,7 @@ _FINE = 2  # samples along a pixel's side
 
 @dataclass(frozen=True)
 class SyntheticHand:
-    """What is drawn: a posed right hand in front of a camera, before it is drawn."""
+    """A posed right hand in front of a camera, before it is drawn."""
 
     vertices_m: np.ndarray  # (778, 3) model frame, posed
     joints_m: np.ndarray  # (21, 3)

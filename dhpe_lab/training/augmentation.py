@@ -231,7 +231,7 @@ def _occlude(
 
 
 def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What lenses, sensors and codecs do to ``(H, W, 3)`` uint8."""
+    """Degrade ``(H, W, 3)`` uint8 as lenses, sensors and codecs do."""
     height, width = image.shape[:2]
     scale = min(height, width) / INPUT_SIZE
     if rng.random() < 0.85:

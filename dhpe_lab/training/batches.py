@@ -65,7 +65,7 @@ class Batch:
         return Batch(images=values.pop("image"), **values)
 
     def unpacked(self) -> Batch:
-        """What ``packed`` made, as it is to be."""
+        """Undo ``packed``."""
         images = self.images.permute(0, 3, 1, 2).float().div_(255)
         return replace(self, images=images, mask=self.mask.float().div_(255))
 
@@ -170,7 +170,7 @@ class MixedBatches:
 
 
 class _Packed(Dataset):
-    """How batches come from a worker."""
+    """Form in which batches come from a worker."""
 
     def __init__(self, batches: MixedBatches) -> None:
         self._batches = batches

@@ -80,7 +80,7 @@ def save_checkpoint(
 def notes(
     state: TrainingState, data: TrainingData, config: TrainConfig, measured: dict[str, float]
 ) -> dict[str, object]:
-    """How the weights came to be. Of paths only the last part: the rest is this machine's."""
+    """Provenance of the weights. Of paths only the last part: the rest is this machine's."""
     settings = config.as_mapping()
     paths = (
         "data.real",
@@ -106,7 +106,7 @@ def notes(
 
 
 def commit() -> str:
-    """What ``git describe`` says of the sources; empty where they are not in a git repository."""
+    """``git describe`` of the sources; empty where they are not in a git repository."""
     command = ["git", "describe", "--always", "--dirty", "--tags"]
     folder = Path(__file__).parent
     try:

@@ -48,7 +48,7 @@ NOTHING = "nothing to learn from: set data.real, data.rhd, data.stb or data.synt
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is learnt from (docs/explanation/training.md): one or more of the first four."""
+    """Sources to learn from (docs/explanation/training.md): one or more of the first four."""
 
     real: str = setting("", "folder of labelled photographs")
     rhd: str = setting("", "RHD_published_v2, the Rendered Handpose Dataset")
@@ -91,7 +91,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """How long; whichever of minutes and steps is used up first ends the run."""
+    """Length of a run; whichever of minutes and steps is used up first ends it."""
 
     minutes: float = setting(
         60.0,
@@ -124,7 +124,7 @@ class BudgetConfig:
 
 @dataclass(frozen=True)
 class LearningConfig:
-    """How steps are taken."""
+    """The optimiser's steps."""
 
     rate: float = setting(1e-3, "highest learning rate of AdamW", at_least=0.0, at_most=1.0)
     warmup_steps: int = setting(
@@ -203,7 +203,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What is kept of a run, and when it is looked at."""
+    """Files of a run, and when it is checked."""
 
     output: str = setting("runs/lite", "folder of the run; one that holds a run is gone on with")
     check_minutes: float = setting(
@@ -247,7 +247,7 @@ class TrainConfig(Settings):
             raise ValueError("data.augmentation is part of live hands; render them into a folder")
 
     def check_continues(self, other: TrainConfig) -> None:
-        """Whether a run under ``other`` settings can go on under these.
+        """Check that a run under ``other`` settings can go on under these.
 
         Raises ``ValueError`` where they differ in more than how long, where and how it is watched.
         """

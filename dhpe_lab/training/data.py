@@ -36,7 +36,7 @@ _BACKGROUND_SIDE = 512  # pixels, the shorter side of a background, at most
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is trained on, and by source what is only looked at."""
+    """Samples to train on, and by source those to validate on."""
 
     samples: list[Sample | StoredSample]
     backgrounds: list[np.ndarray]
@@ -46,11 +46,11 @@ class TrainingData:
 
     @cached_property
     def surroundings(self) -> Sequence[np.ndarray]:
-        """What is behind drawn hands: the backgrounds, or made-up pictures if there are none."""
+        """Backgrounds of drawn hands; made-up pictures if there are none."""
         return self.backgrounds or MadeUpPictures()
 
     def description(self) -> dict[str, object]:
-        """How much there is of what: goes into the checkpoints."""
+        """Counts by source, for the checkpoints."""
         return {
             "samples": dict(Counter(sample.source for sample in self.samples)),
             "backgrounds": len(self.backgrounds),

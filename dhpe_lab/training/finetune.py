@@ -39,7 +39,7 @@ _REHEARSAL_SEED, _CHECK_SEED, _VIEW_SEED = 11, 12, 13
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured, before and after, and what follows from it."""
+    """Measurements before and after, and the verdict."""
 
     before: dict[str, dict[str, float]]  # held back, rendered -> evidence, mesh, side (percent)
     after: dict[str, dict[str, float]]

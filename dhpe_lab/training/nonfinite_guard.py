@@ -1,4 +1,4 @@
-"""Keeps a batch that is not finite from spoiling the networks, and keeps it for looking at."""
+"""Non-finite guard: skips steps without a finite gradient, and saves the first such batch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class NonFiniteGuard:
         self._in_a_row = 0
 
     def passes(self, step: int, norm: Tensor, batch: Batch, terms: Mapping[str, Tensor]) -> bool:
-        """Whether the gradient with this ``norm`` may be followed; the same in every process.
+        """True if the gradient with this ``norm`` is finite; the same in every process.
 
         Raises ``FloatingPointError`` when there are too many in a row that may not.
         """

@@ -1,4 +1,4 @@
-"""What the networks make of held-back hands, to look at while they train."""
+"""Pictures of the networks' predictions on held-back hands, for the train log."""
 
 from __future__ import annotations
 

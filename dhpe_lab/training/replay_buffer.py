@@ -1,4 +1,4 @@
-"""A bounded set of samples that grows while a run is under way, and is there when it goes on."""
+"""Replay buffer: a bounded set of samples that a resumed run finds again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ReplayBuffer:
     """
 
     def __init__(self, folder: Path, capacity: int, source: str, step: int = 0) -> None:
-        """What the set in ``folder`` was at ``step``; files of later steps are removed."""
+        """Read the buffer in ``folder`` as of ``step``; remove files of later steps."""
         self._folder, self._capacity, self._source = folder, capacity, source
         self._samples: deque[Sample] = deque(maxlen=capacity)
         self._unwritten = 0

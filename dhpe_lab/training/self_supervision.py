@@ -37,7 +37,7 @@ _MIX, _GROW = 0, 1  # random numbers of their own
 
 
 class SelfSupervision:
-    """What one process makes of its own predictions, and puts into its own batches.
+    """Samples that one process makes of its own predictions, for its own batches.
 
     It all is a function of seed, step, process and the networks, so a run that is resumed with the
     same number of processes goes on as if it had not been interrupted. Without

@@ -1,4 +1,4 @@
-"""What a training run consists of at one step, and the file it is resumed from."""
+"""State of a training run at one step, and the file it is resumed from."""
 
 from __future__ import annotations
 

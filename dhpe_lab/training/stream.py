@@ -52,7 +52,7 @@ class Stream:
 
 
 def live_count(config: TrainConfig, photographs: bool) -> int:
-    """How many of a batch are live; of both kinds, where both are asked for, at least one."""
+    """Number of live samples in a batch; at least one of each kind that is asked for."""
     if config.data.synthetic != LIVE:
         return 0
     share, batch = config.data.live_share if photographs else 1.0, config.data.batch

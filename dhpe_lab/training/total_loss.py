@@ -77,7 +77,7 @@ def total_loss(
 
 
 def _instances(*marked: Tensor) -> tuple[Tensor, ...]:
-    """How many instances each marks, on average over the processes; never nothing.
+    """Number of instances that each marks, on average over the processes; at least one.
 
     Asked for all at once: processes wait for each other.
     """

@@ -126,7 +126,7 @@ def begin_with_trunk(lite_weights: Path) -> LocaliserNetwork:
 def load_pictures(
     real: Path | None, fits: Path | None, synthetic: Path, backgrounds: Path | None, seed: int
 ) -> WholePictures:
-    """What there is in the folders of docs/reference/data.md. Errors as of their readers."""
+    """Read the folders of docs/reference/data.md. Errors as of their readers."""
     hands: list[Sequence[Sample]] = [load_synthetic(synthetic)]
     frames, behind = [], []
     if real:

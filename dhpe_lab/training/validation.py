@@ -1,4 +1,4 @@
-"""How good the networks are on labelled hands, without refinement: what training is watched by."""
+"""Validation of the networks on labelled hands, without refinement."""
 
 from __future__ import annotations
 

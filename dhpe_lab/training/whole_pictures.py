@@ -46,7 +46,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Targets:
-    """What the network should answer of one picture, on its cells."""
+    """Targets of one picture, on the network's cells."""
 
     centres: np.ndarray  # (h, w) 0..1, 1 at the cell of a hand's centre
     boxes: np.ndarray  # (4, h, w), as ``decode`` reads them
@@ -203,7 +203,7 @@ def _share_on(mask: np.ndarray, joints_px: np.ndarray) -> float:
 
 
 def targets_of(hands: Sequence[Box], unsure: Sequence[Box] = ()) -> Targets:
-    """What to answer where there are ``hands``; nothing is asked of the ``unsure``'s cells."""
+    """Targets for ``hands``; cells of the ``unsure`` have no target."""
     rows, columns = (np.arange(side // STRIDE) + 0.5 for side in (HEIGHT, WIDTH))
     shape = len(rows), len(columns)
     centres, counts = np.zeros(shape, np.float32), np.ones(shape, bool)

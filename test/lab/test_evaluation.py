@@ -1,4 +1,4 @@
-"""What ``dhpe evaluate`` reads, writes and refuses; the networks are those that ship."""
+"""Inputs, outputs and refusals of ``dhpe evaluate``, with the networks that ship."""
 
 import json
 from pathlib import Path
@@ -227,7 +227,7 @@ def test_limit_draws_the_same_hands_for_a_seed(tmp_path):
 
 
 def breakages(folder: Path) -> dict[str, tuple[object, ...]]:
-    """What is wrong -> the options that ask for it."""
+    """Fault -> the options that ask for it."""
     (folder / "empty").mkdir()
     (folder / "garbled").mkdir()
     (folder / "garbled/labels.json").write_text("{")

@@ -1,4 +1,4 @@
-"""How far a hand passes through itself: known solids, and fingers put into each other."""
+"""Self-penetration of hands: known solids, and fingers put into each other."""
 
 import numpy as np
 import pytest

@@ -1,1 +1,1 @@
-"""What is written of results: pages in HTML and Markdown, charts, sheets of pictures."""
+"""Reports of results: pages in HTML and Markdown, charts, sheets of pictures."""

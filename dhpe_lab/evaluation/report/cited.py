@@ -36,7 +36,7 @@ RHD_MASKS = (  # the paper's Table 2, recalled: IoU, precision, recall, F1 in pe
 
 
 def cited_tables(set_name: str) -> list[Table]:
-    """What others report on a set, marked as cited; none for sets that only we have."""
+    """Published figures on a set, marked as cited; none for sets that only we have."""
     tables = []
     if set_name in AUC_20_50:
         rows = [(f"{who} [cited]", auc) for who, auc in AUC_20_50[set_name]]

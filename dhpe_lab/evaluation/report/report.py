@@ -125,7 +125,7 @@ def headline_table(measured: Sequence[Measured]) -> Table:
 
 
 def legend(measured: Sequence[Measured]) -> str:
-    """What the columns mean, with the alignments that were used."""
+    """Explain the columns, with the alignments that were used."""
     used = dict.fromkeys(headline(one.scores) for one in measured if one.details["alignments"])
     return _LEGEND.format(alignments="; ".join(ALIGNMENTS[how] for how in used) or "not known")
 

@@ -1,1 +1,1 @@
-"""How steady, how far off in metres and whose hands are, on rendered videos with exact truth."""
+"""Steadiness, absolute error and identity of hands, on rendered videos with exact truth."""

@@ -1,4 +1,4 @@
-"""How far off hands are in the camera's frame, by what tells their size, on rendered videos.
+"""Errors in the camera's frame, by the source of the hand's size, on rendered videos.
 
 ``python -m dhpe_lab.evaluation.videos.absolute``: hands that move at random, with exact truth. The
 error is that of the root (the middle finger's base) in absolute position, in millimetres.
@@ -48,7 +48,7 @@ CASES: dict[str, Case] = {
 
 
 def depth_images(sequence: Sequence3D) -> list[np.ndarray]:
-    """What a depth camera would see: the hand before a wall, with noise and holes."""
+    """Depth image of the hand before a wall, with noise and holes."""
     rng, images = np.random.default_rng(0), []
     for hand_m in sequence.depths_m:
         depth_m = np.minimum(hand_m, WALL_M)

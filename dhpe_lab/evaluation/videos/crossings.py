@@ -1,4 +1,4 @@
-"""Whether hands keep their identities when one passes before another, on rendered videos.
+"""Identities of hands that pass before one another, on rendered videos.
 
 ``python -m dhpe_lab.evaluation.videos.crossings``: a left and a right hand cross in front of the
 camera, at several speeds, with exact truth. An identity switch is a hand with another number than
@@ -30,7 +30,7 @@ _HIDDEN = 0.6  # of the hand's size: nearer, the one behind is not to be seen
 
 @dataclass(frozen=True)
 class Crossing:
-    """What was counted."""
+    """Counts of a video."""
 
     frames: int
     true_hands: int  # that could be seen

@@ -1,4 +1,4 @@
-"""How steady and how prompt hands are from frame to frame, on rendered videos with exact truth.
+"""Jitter and lag of hands from frame to frame, on rendered videos with exact truth.
 
 ``python -m dhpe_lab.evaluation.videos.sequences``: the demo's clip and hands that move at random.
 """

@@ -1,4 +1,4 @@
-"""What is behind and before synthetic hands, by the batch: pieces of pictures, or made up."""
+"""Backgrounds and occluders of synthetic hands, by the batch: of pictures, or made up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lenses, sensors and codecs do to pictures, by the batch: ``augmentation``'s on a device.
+"""Degradation of pictures by lenses, sensors and codecs: ``augmentation``'s by the batch.
 
 Pictures are (B, 3, S, S) float32 sRGB in 0..1; lengths are in pixels of ``INPUT_SIZE``.
 """
@@ -34,7 +34,7 @@ _QUANTA = (
 
 
 def degrade(images: Tensor, draws: Draws) -> Tensor:
-    """All of it, each with its own chance, in the order of light's way."""
+    """Apply every degradation, each with its own chance, in the order of light's way."""
     scale = images.shape[-1] / INPUT_SIZE
     images = _sometimes(0.85, tinted(images, draws), images, draws)
     images = _sometimes(0.15, _few_pixels(images, draws), images, draws)

@@ -19,7 +19,7 @@ _KINDS = 3  # ball, box, rod
 
 
 class HeldObjects(NamedTuple):
-    """What the hands of a batch hold, and how it is painted."""
+    """Objects in the hands of a batch, and their paint."""
 
     vertices_m: Tensor  # (B, W, 3) in the hand's frame; all at one point where nothing is held
     kind: Tensor  # (B,) int64: ball, box, rod

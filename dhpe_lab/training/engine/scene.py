@@ -44,7 +44,7 @@ _PIXELS_AT_ONCE = 64 * 224**2  # they need some GiB
 
 @dataclass(frozen=True)
 class Pools:
-    """How many of what wait on the device."""
+    """Numbers of things that wait on the device."""
 
     poses: int
     skins: int
