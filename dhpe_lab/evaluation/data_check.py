@@ -89,7 +89,7 @@ def _kind(folder: Path) -> tuple[str, dict]:
     if folder.is_dir() and picture_files(folder):
         return "pictures without labels", {"backgrounds": lambda: _unlabelled(folder)}
     raise ValueError(
-        f"{folder}: no known data set (docs/how-to/evaluate.md lists them), and no pictures"
+        f"{folder}: no data set that is known here (docs/how-to/evaluate.md), and no pictures"
     )
 
 
