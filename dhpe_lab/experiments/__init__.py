@@ -1,0 +1,1 @@
+"""Measurements that docs/decisions quotes, each with its script."""
