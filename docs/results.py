@@ -54,6 +54,7 @@ _PICTURES = {
     "recall_small": "of small hands {:.2f}",
     "precision": "precision {:.2f}",
     "side_pct": "side right {:.0f} %",
+    "err2d_median_pct": "2D median {:.1f} %",
 }
 _REAL = ["--real", "FOLDER"]
 _ACCURACY = (
