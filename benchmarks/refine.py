@@ -18,9 +18,10 @@ from dhpe_ros.config import Config, RefinementConfig
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.refinement.mask_term import signed_distances
-from dhpe_ros.refinement.objective import Observation, objective
+from dhpe_ros.refinement.objective import objective
+from dhpe_ros.refinement.outline_term import signed_distances
 from dhpe_ros.refinement.refine import refine
+from dhpe_ros.refinement.terms import Observation
 from dhpe_ros.types import CROP_SIZE
 
 METRICS = (

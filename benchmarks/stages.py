@@ -13,8 +13,9 @@ from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.geometry.crop import crop_image
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.refinement.objective import Observation, objective
+from dhpe_ros.refinement.objective import objective
 from dhpe_ros.refinement.refine import refine
+from dhpe_ros.refinement.terms import Observation
 from dhpe_ros.rendering.overlay import draw_overlay, hand_mask
 
 STAGES = (

@@ -25,11 +25,11 @@ from dhpe_ros.media.pictures import as_image
 from dhpe_ros.networks.evidence import Evidence
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.networks.weights import hand_model_path, load_networks, localiser_path, weights_path
-from dhpe_ros.refinement.gradient_steps import OPTIMIZERS, StepGraphs
-from dhpe_ros.refinement.mask_term import signed_distances
-from dhpe_ros.refinement.objective import Observation
+from dhpe_ros.refinement.gradient import OPTIMIZERS, StepGraphs
+from dhpe_ros.refinement.outline_term import signed_distances
 from dhpe_ros.refinement.refine import RefinedParameters, refine
 from dhpe_ros.refinement.start import carry
+from dhpe_ros.refinement.terms import Observation
 from dhpe_ros.rendering import overlay as drawing
 from dhpe_ros.system.devices import one_thread, torch_device
 from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, SideSource, Target

@@ -17,8 +17,9 @@ from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import Bounds, HandParameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import EvidenceNetwork
-from dhpe_ros.refinement.objective import Observation, objective_without_pictures
+from dhpe_ros.refinement.objective import geometric_objective
 from dhpe_ros.refinement.refine import refine
+from dhpe_ros.refinement.terms import Observation
 
 PARTICLES, GENERATIONS = 64, 50
 _OWN, _COMMON = 2.8, 1.3  # pull of a particle's own best place and of the best one of all
@@ -59,7 +60,7 @@ def swarm(
     bounds = Bounds.of(projection.hand_model.theta_std)
 
     def value(parameters: Tensor) -> Tensor:
-        reached = objective_without_pictures(parameters, seen, projection, config)
+        reached = geometric_objective(parameters, seen, projection, config)
         return reached.nan_to_num(float("inf"))
 
     scattered = torch.randn(PARTICLES, start.shape[1], generator=draws).to(start)
@@ -95,7 +96,7 @@ def fit_keypoints(
     start[:, 4:8] = sides
     seen = _repeated(observation, len(sides))
     fitted = refine(start, seen, projection, evidence, config).parameters
-    values = objective_without_pictures(fitted, seen, projection, config)
+    values = geometric_objective(fitted, seen, projection, config)
     return fitted[values.nan_to_num(float("inf")).argmin()][None]
 
 

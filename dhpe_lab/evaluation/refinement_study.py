@@ -25,9 +25,10 @@ from dhpe_ros.geometry.crop import Crop, crop_image
 from dhpe_ros.geometry.lift import SeenHands, place_hand
 from dhpe_ros.networks.evidence import Evidence
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.refinement.mask_term import signed_distances
-from dhpe_ros.refinement.objective import Observation, objective
+from dhpe_ros.refinement.objective import objective
+from dhpe_ros.refinement.outline_term import signed_distances
 from dhpe_ros.refinement.refine import refine
+from dhpe_ros.refinement.terms import Observation
 from dhpe_ros.types import Side, Target
 
 PAPER = RefinementConfig.paper()  # also measures every method's result: ``objective``

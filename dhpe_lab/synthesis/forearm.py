@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dhpe_ros.hand.model import rotation_from_axis_angle
+from dhpe_ros.hand.rotations import rotation_from_axis_angle
 
 RINGS = 8
 _ANGLES_MAX = 0.8  # radians

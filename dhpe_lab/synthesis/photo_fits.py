@@ -32,7 +32,6 @@ from dhpe_ros.files.npz import read_npz
 from dhpe_ros.geometry.crop import crop_image, crop_to_image
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters, normalize_parameters
-from dhpe_ros.hand.pose_prior import pose_space_of
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.rendering import silhouette
@@ -59,7 +58,7 @@ def fit_labels(samples: Sequence[Sample], projection: Projection) -> tuple[Tenso
     target = torch.from_numpy(targets).float()
     trust = torch.tensor([_DEPTH * (s.relative_depth_px is not None) for s in samples])
     weights = torch.stack((torch.ones_like(trust), torch.ones_like(trust), trust), 1)[:, None]
-    pose_space = pose_space_of(projection.hand_model, target.device)
+    pose_space = projection.pose_space
     parameters = _start(target, projection).requires_grad_(True)
     optimizer = torch.optim.Adam([parameters], RATE)
     for _ in range(STEPS):

@@ -25,8 +25,9 @@ from dhpe_lab.synthesis.hand_poses import sample_poses
 from dhpe_lab.synthesis.hand_surface import surface_of
 from dhpe_lab.synthesis.photo_hands import PhotoBank
 from dhpe_ros.files.npz import read_npz
-from dhpe_ros.hand.model import HandModel, rotation_from_quaternion
+from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.pose_prior import PoseSpace
+from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.rendering import covered
 from dhpe_ros.system.programs import module_command, run_program

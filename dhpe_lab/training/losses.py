@@ -8,10 +8,11 @@ from torch.nn import functional
 
 from dhpe_lab.training.batches import Batch
 from dhpe_lab.training.config import LossConfig
-from dhpe_ros.hand.model import HandModel, rotation_from_axis_angle, rotation_from_quaternion
+from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.pose_prior import PoseSpace
 from dhpe_ros.hand.projection import ProjectedHand
+from dhpe_ros.hand.rotations import rotation_from_axis_angle, rotation_from_quaternion
 from dhpe_ros.networks.evidence import EvidenceMaps, heatmap_targets
 from dhpe_ros.networks.mesh_estimator import MeshEstimate
 from dhpe_ros.types import CROP_SIZE, HEATMAP_SIGMA, MIDDLE_MCP

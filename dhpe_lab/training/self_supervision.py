@@ -21,9 +21,10 @@ from dhpe_lab.training.batches import Batch
 from dhpe_lab.training.config import TrainConfig
 from dhpe_lab.training.replay_buffer import ReplayBuffer
 from dhpe_lab.training.state import TrainingState
-from dhpe_ros.hand.model import HandModel, rotation_from_quaternion
+from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
+from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.networks.weights import Networks
 from dhpe_ros.system.threads import for_each
 

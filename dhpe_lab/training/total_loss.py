@@ -12,7 +12,6 @@ from torch.nn import functional
 from dhpe_lab.training import distributed, losses
 from dhpe_lab.training.batches import Batch
 from dhpe_lab.training.config import LossConfig
-from dhpe_ros.hand.pose_prior import pose_space_of
 from dhpe_ros.hand.projection import ProjectedHand, Projection
 from dhpe_ros.networks.evidence import Evidence, EvidenceMaps, EvidenceNetwork, read_joints
 from dhpe_ros.networks.weights import Networks
@@ -55,7 +54,7 @@ def total_loss(
     if evidence_only:
         return terms
     model = projection.hand_model
-    pose_space = pose_space_of(model, model.hands_mean.device)
+    pose_space = projection.pose_space
     estimates = networks.mesh_estimator(_evidence(maps), projection)
     for estimate in estimates:
         per_hand = {

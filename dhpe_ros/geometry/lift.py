@@ -9,9 +9,9 @@ from torch import Tensor
 
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.crop import Crop
-from dhpe_ros.hand.model import rotation_from_quaternion
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import ProjectedHand
+from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.networks.evidence import Evidence
 from dhpe_ros.refinement.refine import RefinedParameters
 from dhpe_ros.rendering.normals import area_normals

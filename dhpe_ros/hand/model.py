@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dhpe_ros.hand.kernels import compiled_hand
-from dhpe_ros.hand.kernels.hand_kernels import TINY
+from dhpe_ros.hand.kernels.tensors import HandTensors
 from dhpe_ros.hand.mano_file import BONE_COUNT, VERTEX_COUNT, read_mano_file
+from dhpe_ros.hand.rotations import rotation_from_axis_angle
 from dhpe_ros.types import JOINT_COUNT
 
 # MANO's 16 joints and 5 tips (thumb, index, middle, ring, little) in OpenPose's order.
@@ -83,11 +84,14 @@ class HandModel(nn.Module):
         ``frame`` ``(B, 3, 4)`` is an affine map ``[A | b]`` that moves what ``forward`` returns.
         """
         if compiled_hand.is_fit_for(pose, shape, frame, self.template):
-            return compiled_hand.PosedHand.apply(pose, shape, frame, self)
-        return self.reference(pose, shape, frame)
+            plain = self.pose_hand_in_torch
+            return compiled_hand.PosedHand.apply(pose, shape, frame, self.tensors, plain)
+        return self.pose_hand_in_torch(pose, shape, frame)
 
-    def reference(self, pose: Tensor, shape: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """What ``pose_hand`` computes, in plain torch: for export and tracing, as its oracle."""
+    def pose_hand_in_torch(
+        self, pose: Tensor, shape: Tensor, frame: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """``pose_hand`` by torch's own operations, for compilers, exporters and transforms."""
         turns = rotation_from_axis_angle(pose)
         joints = functional.linear(
             shape, self.jointdirs[1:].flatten(0, 1), self.joint_template[1:].flatten()
@@ -104,13 +108,18 @@ class HandModel(nn.Module):
         return moved.mT, functional.linear(moved, self.skeleton_regressor).mT
 
     @property
+    def tensors(self) -> HandTensors:
+        """Buffers that the kernels read."""
+        return HandTensors(*(getattr(self, name) for name in HandTensors._fields))
+
+    @property
     def v_template(self) -> Tensor:
         """``(778, 3)``: the hand at rest."""
         return self.template.T
 
     @property
     def weights(self) -> Tensor:
-        """``(778, 16)``: how much each bone moves each vertex."""
+        """Skinning weights, ``(778, 16)``."""
         return self.bone_weights.T
 
     def skeleton(self, vertices: Tensor) -> Tensor:
@@ -118,7 +127,7 @@ class HandModel(nn.Module):
         return linear_over_vertices(vertices, self.skeleton_regressor)
 
     def pivots(self, vertices: Tensor) -> Tensor:
-        """Likewise, but the centres that the bones turn about, and the last vertex of each finger.
+        """Centres that the bones turn about, and fingertips: ``(B, 21, 3)``, OpenPose's order.
 
         The same as ``skeleton`` for a MANO file, which has no landmarks of its own.
         """
@@ -157,24 +166,3 @@ def _pivot_regressor(joint_regressor: Tensor, tips: np.ndarray) -> Tensor:
     one_hot = joint_regressor.new_zeros(5, VERTEX_COUNT)
     one_hot[torch.arange(5), torch.from_numpy(np.asarray(tips, np.int64))] = 1.0
     return torch.cat((joint_regressor, one_hot))[list(OPENPOSE_FROM_MANO)]
-
-
-def rotation_from_axis_angle(vector: Tensor) -> Tensor:
-    """``(..., 3)`` to ``(..., 3, 3)``; smooth and finite at zero and, by way of the half angle,
-    as exact for small angles as for others."""
-    angle = ((vector * vector).sum(-1, keepdim=True) + TINY).sqrt()
-    half = 0.5 * angle
-    return _rotation_from_unit_quaternion(half.cos(), vector * (half.sin() / angle))
-
-
-def rotation_from_quaternion(quaternion: Tensor) -> Tensor:
-    """``(..., 4)`` w x y z, of any length, to ``(..., 3, 3)``; below 1e-6 it nears the identity."""
-    unit = functional.normalize(quaternion, dim=-1, eps=1e-6)
-    return _rotation_from_unit_quaternion(*unit.split((1, 3), -1))
-
-
-def _rotation_from_unit_quaternion(w: Tensor, axis: Tensor) -> Tensor:
-    """``(..., 1)`` and ``(..., 3)`` to ``I + 2 w [u] + 2 [u]^2``."""
-    identity = torch.eye(3, dtype=axis.dtype, device=axis.device).expand(*axis.shape, 3)
-    cross = torch.linalg.cross(identity, axis[..., None, :])  # row i: e_i x u
-    return torch.add(identity, cross @ (w[..., None] * identity + cross), alpha=2)

@@ -1,4 +1,4 @@
-"""Which poses are a hand's: a penalty on poses that are not, and random poses that are.
+"""Prior on poses: a penalty on those that no hand takes, and random ones that a hand takes.
 
 Three terms, each batched, differentiable, finite everywhere and free of synchronisation, so that
 training, refinement and a CUDA graph can use them:
@@ -17,14 +17,15 @@ from its skeleton, the limits are the open hand's, and ``HandModel`` guesses the
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dhpe_ros.hand.model import OPENPOSE_FROM_MANO, HandModel, rotation_from_axis_angle
+from dhpe_ros.hand.model import OPENPOSE_FROM_MANO, HandModel
+from dhpe_ros.hand.rotations import rotation_from_axis_angle
 
 FINGERS = {"index": 0, "middle": 3, "little": 6, "ring": 9, "thumb": 12}
 """First joint of each finger among the 15 of a pose."""
@@ -117,7 +118,7 @@ class PoseSpace(nn.Module):
             "offsets": offsets.reshape(5, 3, 3),
             "wrist": joints[0],
             "centers": centers - joints[bones],
-            "reach": _reach(centers, radii, bones),
+            "contact_m": _contact_distances(centers, radii, bones),
         }
         for name, value in buffers.items():
             self.register_buffer(name, torch.as_tensor(value).detach().float(), persistent=False)
@@ -162,7 +163,7 @@ class PoseSpace(nn.Module):
         away = self._centers(pose)
         away = away[:, :, None] - away[:, None]
         distance = (away**2).sum(-1).clamp(min=1e-9).sqrt()
-        close = (distance < self.reach).triu(1)
+        close = (distance < self.contact_m).triu(1)
         way = away / distance[..., None] * close[..., None]
         by_pair = (way[:, None] * (slopes[:, :, :, None] - slopes[:, :, None])).sum(-1).flatten(2)
         bent = 2 * CM_PER_M**2 * by_pair @ by_pair.mT
@@ -226,6 +227,16 @@ class PoseSpace(nn.Module):
             result[rows] = self.pose_from_angles(self._back_to_touch(angles, within[rows]))
             return result, self.deepest_overlap_m(result)
 
+    @cached_property
+    def arrays(self) -> tuple[tuple, tuple]:
+        """Limits and spheres for ``prior_kernels``."""
+        pairs = self.contact_m.triu(1).nonzero()
+        near = self.contact_m[pairs[:, 0], pairs[:, 1]]
+        limits = _doubles(self.theta_std, self.axes, self.lower, self.upper)
+        wrist, offsets, centers, near = _doubles(self.wrist, self.offsets, self.centers, near)
+        spheres = wrist, offsets, centers, self.bones.numpy(), pairs.numpy(), near, CM_PER_M**2
+        return (*limits, LIMITS_WEIGHT), spheres
+
     def _back_to_touch(self, apart: Tensor, wished: Tensor) -> Tensor:
         """Angles on the way from ``apart`` to ``wished`` where the fingers just meet: bisection."""
         allowed = self.deepest_overlap_m(self.pose_from_angles(apart))
@@ -241,7 +252,7 @@ class PoseSpace(nn.Module):
         centers = self._centers(pose)
         squares = (centers**2).sum(-1)
         squared = squares[:, :, None] + squares[:, None] - 2 * centers @ centers.mT
-        return (self.reach - squared.clamp(min=1e-9).sqrt()).clamp(min=0)
+        return (self.contact_m - squared.clamp(min=1e-9).sqrt()).clamp(min=0)
 
     def _slopes(self, theta: Tensor) -> Tensor:
         """``(B, 45, N, 3)``: the spheres' centres by each pose component, as differences."""
@@ -267,12 +278,6 @@ class PoseSpace(nn.Module):
         wrist = self.wrist.expand(batch, 1, 3)
         position = torch.cat((wrist, torch.stack(positions, 2).flatten(1, 2)), 1)[:, self.bones]
         return position + (rotation @ self.centers[..., None])[..., 0]
-
-
-@lru_cache(maxsize=8)
-def pose_space_of(model: HandModel, device: torch.device) -> PoseSpace:
-    """The pose space of a model on a device, made once."""
-    return PoseSpace(model).to(device)
 
 
 def _rest_hand(model: HandModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -339,7 +344,7 @@ def _between_the_skins(template: np.ndarray, point: np.ndarray) -> tuple[np.ndar
     return np.array([point[0], (top + bottom) / 2, point[2]]), (top - bottom) / 2
 
 
-def _reach(centers: np.ndarray, radii: np.ndarray, bones: np.ndarray) -> np.ndarray:
+def _contact_distances(centers: np.ndarray, radii: np.ndarray, bones: np.ndarray) -> np.ndarray:
     """(N, N) metres: the distance that two spheres keep; 0 for those that belong together.
 
     Those that overlap in the rest hand, at the roots of two fingers, belong together too.
@@ -354,8 +359,12 @@ def _reach(centers: np.ndarray, radii: np.ndarray, bones: np.ndarray) -> np.ndar
     tested = ~touching | far_links
     tested &= ~(next_to_palm[:, None] & stays[None]) & ~(stays[:, None] & next_to_palm[None])
     rest = np.linalg.norm(centers[:, None] - centers[None], axis=2)
-    reach = radii[:, None] + radii[None] - _GIVE_M
-    return np.where(tested & (rest > reach), reach, 0.0)
+    contact = radii[:, None] + radii[None] - _GIVE_M
+    return np.where(tested & (rest > contact), contact, 0.0)
+
+
+def _doubles(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    return tuple(tensor.double().contiguous().numpy() for tensor in tensors)
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

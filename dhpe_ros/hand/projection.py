@@ -5,13 +5,20 @@ Fixed, never trained (docs/explanation/method.md, section 1); refinement and tra
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dhpe_ros.hand.model import HandModel, linear_over_vertices, rotation_from_quaternion
+from dhpe_ros.hand.model import HandModel, linear_over_vertices
 from dhpe_ros.hand.parameters import HandParameters
+from dhpe_ros.hand.pose_prior import PoseSpace
+from dhpe_ros.hand.rotations import rotation_from_quaternion
+from dhpe_ros.hand.skeleton_layer import SkeletonLayer, SurfacePoints
 from dhpe_ros.rendering import silhouette
 from dhpe_ros.types import CROP_SIZE
 
@@ -27,7 +34,13 @@ class ProjectedHand:
 
 
 class Projection(nn.Module):
-    """f_Reg and f_Ren of the paper over one hand model."""
+    """f_Reg and f_Ren of the paper over one hand model.
+
+    ``skeleton``, ``pose_space``, ``surface_points``, ``prior_arrays`` and ``on_cpu`` are derived
+    from the model on its device when they are first asked for.
+    """
+
+    _DERIVED = ("skeleton", "pose_space", "surface_points", "prior_arrays", "on_cpu")
 
     def __init__(self, hand_model: HandModel) -> None:
         super().__init__()
@@ -42,15 +55,50 @@ class Projection(nn.Module):
         pose = self.hand_model.pose_from_theta(p.pose)
         return ProjectedHand(*self.hand_model.pose_hand(pose, p.shape, frame))
 
+    def joints_2d(self, parameters: Tensor) -> Tensor:
+        """``(B, 21, 2)``, crop coordinates, without the mesh and without a gradient."""
+        return self.skeleton.joints(parameters)[..., :2].to(parameters.dtype)
+
     def silhouette(self, hand: ProjectedHand, size: int = CROP_SIZE) -> Tensor:
         """f_Ren: ``(B, size, size)`` in 0..1."""
         return silhouette(hand.vertices, self.hand_model.triangles, size)
 
     def smoothness(self, hand: ProjectedHand) -> Tensor:
         """L_Lap (Eqs. 10-11): mean norm of the uniform mesh Laplacian, ``(B,)``."""
-        away = linear_over_vertices(hand.vertices, self.laplacian)
+        deviations = linear_over_vertices(hand.vertices, self.laplacian)
         # Beside what lengths come to, the last term is nothing; at zero there is a slope with it.
-        return ((away**2).sum(2) + _TINY).sqrt().mean(1)
+        return ((deviations**2).sum(2) + _TINY).sqrt().mean(1)
+
+    @cached_property
+    def skeleton(self) -> SkeletonLayer:
+        return SkeletonLayer(self.hand_model)
+
+    @cached_property
+    def pose_space(self) -> PoseSpace:
+        return PoseSpace(self.hand_model)
+
+    @cached_property
+    def surface_points(self) -> SurfacePoints:
+        return SurfacePoints(self.hand_model)
+
+    @cached_property
+    def prior_arrays(self) -> tuple[tuple, ...]:
+        """Components, mesh model, neighbours, limits and spheres for ``prior_kernels``."""
+        model = self.hand_model
+        components = model.hands_components, model.hands_components.T, model.hands_mean
+        doubles = tuple(part.double().contiguous().numpy() for part in components)
+        mesh = tuple(part.to(self.laplacian).contiguous().numpy() for part in model.tensors)
+        return doubles, mesh, _neighbours(self.laplacian), *self.pose_space.arrays
+
+    @cached_property
+    def on_cpu(self) -> Projection:
+        """Copy on the CPU."""
+        return copy.deepcopy(self).cpu()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Projection:
+        for name in self._DERIVED:  # they are of the device and the type that were
+            self.__dict__.pop(name, None)
+        return super()._apply(fn, recurse)
 
 
 def _uniform_laplacian(hand_model: HandModel) -> Tensor:
@@ -64,3 +112,11 @@ def _uniform_laplacian(hand_model: HandModel) -> Tensor:
     return torch.eye(count, dtype=torch.float32) - adjacency / adjacency.sum(1, keepdim=True).clamp(
         min=1.0
     )
+
+
+def _neighbours(laplacian: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """First index of each vertex's neighbours ``(V + 1,)``, and the neighbours."""
+    row, column = laplacian.nonzero().T
+    kept = row != column
+    starts = torch.searchsorted(row[kept].contiguous(), torch.arange(len(laplacian) + 1))
+    return starts.numpy(), column[kept].contiguous().numpy()

@@ -1,30 +1,26 @@
-"""The joints alone: what a mesh of 778 vertices says about 21 of them, condensed beforehand.
+"""Joints and single vertices without the whole mesh, and their derivatives.
 
 Joints are linear in the posed vertices, and these are sums over bones, so a joint is a sum over the
 few bones that move what it is regressed from. Exactly the hand layer's joints, at a fiftieth of the
-work; in double precision, so that differences of two of them are derivatives.
+work; in double precision.
 """
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dhpe_ros.hand.kernels.compiled_hand import is_fit_for
-from dhpe_ros.hand.kernels.skeleton_kernels import add_squares, differentiate_joints, place_joints
-from dhpe_ros.hand.model import (
-    HandModel,
-    bone_transforms,
-    rotation_from_axis_angle,
-    rotation_from_quaternion,
-)
+from dhpe_ros.hand.kernels.skeleton_kernels import differentiate_joints, place_joints
+from dhpe_ros.hand.model import HandModel, bone_transforms
 from dhpe_ros.hand.parameters import HandParameters
+from dhpe_ros.hand.rotations import rotation_from_axis_angle, rotation_from_quaternion
 from dhpe_ros.types import JOINT_COUNT, PARAMETER_COUNT
 
-_STEP = 1e-6  # of a finite difference; in double precision good to about as many digits
+_LEAST_WEIGHT = 1e-6  # of a bone that moves a vertex
 
 
 class SkeletonLayer(nn.Module):
@@ -46,7 +42,6 @@ class SkeletonLayer(nn.Module):
         self.register_buffer("to_joint", to_joint, persistent=False)
         for name in ("joint_template", "jointdirs", "hands_components", "hands_mean", "identity"):
             self.register_buffer(name, getattr(model, name).double(), persistent=False)
-        self.register_buffer("steps", _STEP * torch.eye(PARAMETER_COUNT).double(), persistent=False)
 
     def forward(self, parameters: Tensor) -> Tensor:
         """``(B, 63)`` to ``(B, 21, 3)``, crop coordinates."""
@@ -68,7 +63,7 @@ class SkeletonLayer(nn.Module):
 
     def joints(self, parameters: Tensor) -> Tensor:
         """As ``forward``, in a fraction of the time, but without gradients."""
-        if not _is_compiled_for(parameters):
+        if parameters.device.type != "cpu" or not is_fit_for(parameters):
             return self(parameters).detach()
         rows = parameters.detach().double().contiguous()
         joints = rows.new_empty(len(rows), JOINT_COUNT, 3)
@@ -76,31 +71,19 @@ class SkeletonLayer(nn.Module):
         return joints
 
     def derivatives(self, parameters: Tensor, coordinates: int = 3) -> tuple[Tensor, Tensor]:
-        """Joints ``(B, 21, 3)`` and their derivatives by the raw 63 numbers.
+        """Joints ``(B, 21, 3)`` and their derivatives by the raw 63 numbers; on the CPU.
 
-        ``(B, 21, coordinates, 63)``, of the first 2 coordinates or of all 3.
+        The latter are ``(B, 21, coordinates, 63)``, of the first 2 coordinates or of all 3.
         """
-        if not _is_compiled_for(parameters):
-            joints, slopes = self.differences(parameters)
-            return joints, slopes[:, :, :coordinates]
         rows = parameters.detach().double().contiguous()
         joints = rows.new_empty(len(rows), JOINT_COUNT, 3)
         slopes = rows.new_empty(len(rows), JOINT_COUNT, coordinates, PARAMETER_COUNT)
         differentiate_joints(rows.numpy(), self._arrays, joints.numpy(), slopes.numpy())
         return joints, slopes
 
-    def differences(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """What ``derivatives`` computes, as differences in plain torch: its oracle."""
-        count = len(parameters)
-        parameters = parameters.double()
-        moved = torch.cat((parameters[:, None], parameters[:, None] + self.steps), 1)
-        joints = self(moved.flatten(0, 1)).unflatten(0, (count, PARAMETER_COUNT + 1))
-        here = joints[:, 0]
-        return here, ((joints[:, 1:] - here[:, None]) / _STEP).permute(0, 2, 3, 1)
-
     @cached_property
     def _arrays(self) -> tuple[np.ndarray, ...]:
-        """The model as ``skeleton_kernels`` wants it."""
+        """Arrays of the model for ``skeleton_kernels``."""
         parts = (
             self._pairs.T,
             self.points,
@@ -113,29 +96,31 @@ class SkeletonLayer(nn.Module):
         return tuple(part.contiguous().numpy() for part in parts)
 
 
-def gauss_newton(slopes: Tensor, residuals: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Curvature ``(B, 63, 63)`` and way down ``(B, 63)`` of half the weighted sum of squares.
+class SurfacePoints:
+    """Vertices of ``Projection``, as sums over the bones that move them; float64, on the CPU.
 
-    Args:
-        slopes: ``(B, R, 63)``, of the residuals.
-        residuals: ``(B, R)``; float64 like all.
-        weights: ``(B, R)``.
+    For those who need a few of the 778 with their derivatives.
     """
-    if not _is_compiled_for(slopes):
-        weighted = slopes * weights[..., None]
-        return weighted.mT @ slopes, -(weighted.mT @ residuals[..., None])[..., 0]
-    count, _, size = slopes.shape
-    curvatures, downhills = slopes.new_zeros(count, size, size), slopes.new_zeros(count, size)
-    arrays = (slopes, residuals, weights)
-    add_squares(*(t.contiguous().numpy() for t in arrays), curvatures.numpy(), downhills.numpy())
-    return curvatures, downhills
 
+    def __init__(self, model: HandModel) -> None:
+        weights = model.bone_weights.T.double().cpu().numpy()  # (778, 16)
+        template = model.template.T.double().cpu().numpy()  # (778, 3)
+        count = len(weights)
+        directions = model.blend_shapes.double().cpu().numpy().reshape(3, count, -1)
+        vertex, bone = (weights > _LEAST_WEIGHT).nonzero()
+        share = weights[vertex, bone][:, None]
+        self._bones = bone
+        self._first = np.searchsorted(vertex, np.arange(count + 1))
+        self._points = share * np.concatenate((template, np.ones((count, 1))), 1)[vertex]
+        self._blend = share[..., None] * directions[:, vertex].transpose(1, 0, 2)
+        rest = (model.joint_template, model.jointdirs, model.hands_components.T, model.hands_mean)
+        self._rest = tuple(np.ascontiguousarray(part.double().cpu().numpy()) for part in rest)
 
-def _is_compiled_for(parameters: Tensor) -> bool:
-    return parameters.device.type == "cpu" and is_fit_for(parameters)
-
-
-@lru_cache(maxsize=8)
-def skeleton_of(model: HandModel, device: torch.device) -> SkeletonLayer:
-    """The condensed skeleton of a model on a device, made once."""
-    return SkeletonLayer(model).to(device)
+    def select(self, vertices: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Arrays of ``vertices`` ``(N,)`` for ``read_field``."""
+        first, count = self._first[vertices], np.diff(self._first)[vertices]
+        point = np.repeat(np.arange(len(vertices)), count)
+        pair = np.arange(len(point)) - np.repeat(count.cumsum() - count, count)
+        pair += np.repeat(first, count)
+        pairs = np.stack((point, self._bones[pair]), 1)
+        return pairs, self._points[pair], self._blend[pair], *self._rest

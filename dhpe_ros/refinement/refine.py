@@ -1,11 +1,9 @@
-"""Eq. 13: gradient steps on the 63 parameters, for one image (docs/explanation/method.md)."""
+"""Refinement of the 63 parameters at test time (Eq. 13, docs/method.md)."""
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,17 +11,17 @@ from torch import Tensor
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import EvidenceNetwork
-from dhpe_ros.refinement.gradient_steps import OPTIMIZERS, StepGraphs, gradient_steps
-from dhpe_ros.refinement.levenberg_marquardt import levenberg_marquardt
-from dhpe_ros.refinement.objective import Observation, residual
+from dhpe_ros.refinement.gauss_newton import levenberg_marquardt
+from dhpe_ros.refinement.gradient import OPTIMIZERS, StepGraphs, gradient_steps
 from dhpe_ros.refinement.start import choose_start
+from dhpe_ros.refinement.terms import Observation
 
-_GRAPHS = StepGraphs()  # for who has none: programs of one thread
+_GRAPHS = StepGraphs()  # default, for programs of one thread
 
 
 @dataclass(frozen=True)
 class RefinedParameters:
-    """The result, per hand of the batch."""
+    """Result of the refinement, for a batch of ``B`` hands."""
 
     parameters: Tensor  # (B, 63)
     steps: int
@@ -52,10 +50,10 @@ def refine(
     """
     begun = time.monotonic()
     if start.is_cuda and config.optimizer not in OPTIMIZERS:
-        here = refine(start.cpu(), observation.on_cpu(), _on_cpu(projection), evidence, config)
+        here = refine(start.cpu(), observation.on_cpu(), projection.on_cpu, evidence, config)
         return here.to(start.device)
     if config.steps == 0:
-        distance = residual(start, observation, projection)
+        distance = _joint_distance(start, observation, projection)
         unchanged = torch.ones_like(distance, dtype=torch.bool)
         return RefinedParameters(start, 0, distance, distance, unchanged)
 
@@ -67,7 +65,7 @@ def refine(
     with torch.no_grad():
         accepted = end.after.isfinite() & (end.after <= end.before)
         both, twice = torch.cat((start, end.parameters)), observation.twice()
-        at_start, at_end = residual(both, twice, projection).chunk(2)
+        at_start, at_end = _joint_distance(both, twice, projection).chunk(2)
         return RefinedParameters(
             torch.where(accepted[:, None], end.parameters, start),
             end.steps,
@@ -78,7 +76,7 @@ def refine(
         )
 
 
-@lru_cache(maxsize=8)
-def _on_cpu(projection: Projection) -> Projection:
-    """A projection's double, made once."""
-    return copy.deepcopy(projection).cpu()
+def _joint_distance(parameters: Tensor, observation: Observation, projection: Projection) -> Tensor:
+    """Mean distance of the projected joints to the observed ones, crop coordinates: ``(B,)``."""
+    residuals = projection.joints_2d(parameters) - observation.joints
+    return residuals.norm(dim=2).mean(dim=1)

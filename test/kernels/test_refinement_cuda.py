@@ -13,8 +13,8 @@ from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import build_evidence
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.networks.weights import hand_model_path
-from dhpe_ros.refinement.objective import Observation
 from dhpe_ros.refinement.refine import refine
+from dhpe_ros.refinement.terms import Observation
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 ADAM = RefinementConfig(optimizer="adam", steps=10)

@@ -20,7 +20,7 @@ from dhpe_ros.networks.weights import hand_model_path
 
 triton_hand = triton_mode.load("dhpe_ros.hand.kernels.triton_hand")
 needs_cuda = pytest.mark.skipif(DEVICE == "cpu", reason="needs a CUDA device")
-KERNELS = {"wind", "skin", "regress", "unskin", "total", "unwind"}
+KERNELS = {"fk", "lbs", "regress", "lbs_backward", "total", "fk_backward"}
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def posed(layer, inputs):
 def test_values_and_gradients_are_those_of_plain_torch(models, batch, dtype, exact):
     model, inputs = models[dtype], inputs_of(batch, dtype)
     assert type(model.pose_hand(*inputs)[0].grad_fn).__name__ == "PosedHandBackward"
-    found, expected = posed(model.pose_hand, inputs), posed(model.reference, inputs)
+    found, expected = posed(model.pose_hand, inputs), posed(model.pose_hand_in_torch, inputs)
     torch.testing.assert_close(found[:2], expected[:2], atol=exact, rtol=exact)
     torch.testing.assert_close(found[2:], expected[2:], atol=100 * exact, rtol=exact)
 
@@ -81,7 +81,7 @@ def test_any_bend_gives_finite_meshes_and_gradients(models):
     assert all(t.isfinite().all() for t in found)
     assert found[0].abs().max() < 10  # metres: a bend only turns
     doubles = [t.detach().double().requires_grad_() for t in (pose, shape, frame)]
-    expected = posed(models[torch.float64].reference, doubles)
+    expected = posed(models[torch.float64].pose_hand_in_torch, doubles)
     for ours, exact in zip(found, expected, strict=True):  # up to a full turn
         torch.testing.assert_close(ours[:7], exact[:7].float(), atol=2e-3, rtol=2e-5)
 
@@ -96,7 +96,7 @@ def test_inputs_and_pulls_may_be_views(models):
         loss = vertices.sum() + joints.mT[:, 1].sum()
         return torch.autograd.grad(loss, numbers)[0]
 
-    torch.testing.assert_close(pulled(model.pose_hand), pulled(model.reference))
+    torch.testing.assert_close(pulled(model.pose_hand), pulled(model.pose_hand_in_torch))
 
 
 def test_gradients_of_gradients_are_those_of_plain_torch(models):
@@ -107,7 +107,7 @@ def test_gradients_of_gradients_are_those_of_plain_torch(models):
         first = torch.autograd.grad(layer(*inputs)[1].square().sum(), inputs[:2], create_graph=True)
         return torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
 
-    torch.testing.assert_close(curvature(model.pose_hand), curvature(model.reference))
+    torch.testing.assert_close(curvature(model.pose_hand), curvature(model.pose_hand_in_torch))
 
 
 def test_a_batch_equals_its_members(models):

@@ -27,8 +27,8 @@ def main():
         layer = hand.to(getattr(torch, dtype))
         inputs = [layer.template.new_zeros(1, *size) for size in ((15, 3), (10,), (3, 4))]
         with mock.patch.object(triton.JITFunction, "__getitem__", compile_only):
-            *pull, kept = triton_hand.pose_hands(layer, *inputs)
-            triton_hand.pull_back(layer, inputs, kept, pull)
+            *pull, kept = triton_hand.pose_hands(layer.tensors, *inputs)
+            triton_hand.pose_hands_backward(layer.tensors, inputs, kept, pull)
 
 
 if __name__ == "__main__":

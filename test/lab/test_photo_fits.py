@@ -23,9 +23,10 @@ from dhpe_lab.synthesis.photo_fits import (
     write_fits,
 )
 from dhpe_lab.synthesis.photo_hands import PhotoBank
-from dhpe_ros.hand.model import HandModel, rotation_from_quaternion
+from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
+from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.rendering import silhouette
 

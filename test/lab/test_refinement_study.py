@@ -23,7 +23,8 @@ from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import build_evidence
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.refinement.objective import Observation, objective_without_pictures
+from dhpe_ros.refinement.objective import geometric_objective
+from dhpe_ros.refinement.terms import Observation
 from dhpe_ros.types import MIDDLE_MCP
 
 UNLABELLED = Path(__file__).resolve().parents[2] / "docs/images/synthetic_hands.png"
@@ -96,7 +97,7 @@ def test_a_swarm_lowers_the_objective_the_same_way_for_a_seed(projection, eviden
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     before, after = (
-        float(objective_without_pictures(h, observation, projection, PAPER)) for h in (start, first)
+        float(geometric_objective(h, observation, projection, PAPER)) for h in (start, first)
     )
     assert after < 0.8 * before
 

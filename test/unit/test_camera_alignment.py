@@ -6,7 +6,7 @@ from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.weights import hand_model_path
-from dhpe_ros.refinement.camera_alignment import align_camera
+from dhpe_ros.refinement.start import align_camera
 
 
 def _hand():

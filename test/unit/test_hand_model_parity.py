@@ -10,9 +10,10 @@ import torch
 from dhpe_ros.config import Config
 from dhpe_ros.hand.mano_file import read_mano_file
 from dhpe_ros.hand.manopth_hand import ManopthHandModel
-from dhpe_ros.hand.model import HandModel, bone_transforms, rotation_from_axis_angle
+from dhpe_ros.hand.model import HandModel, bone_transforms
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
+from dhpe_ros.hand.rotations import rotation_from_axis_angle
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.pipeline import HandPipeline
 

@@ -14,7 +14,7 @@ from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media import open_media
 from dhpe_ros.networks.weights import build_networks, load_networks, save_networks
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.refinement import gradient_steps
+from dhpe_ros.refinement import gradient
 from dhpe_ros.rendering.overlay import draw_overlay, hand_mask
 from dhpe_ros.tracking.tracker import HandTracker
 from dhpe_ros.types import Box, Side, SideSource, Target
@@ -134,13 +134,13 @@ def test_gradient_steps_are_captured_before_the_first_image_and_never_later(
     """With plain steps in place of graphs: no CUDA device is needed."""
     captured = []
 
-    class Graphed(gradient_steps.Descent):
+    class Graphed(gradient.Descent):
         def __init__(self, looks, *others):
             super().__init__(looks, *others)
             captured.append(len(self.parameters))
 
-    monkeypatch.setattr(gradient_steps, "_GraphedDescent", Graphed)
-    monkeypatch.setattr(gradient_steps.StepGraphs, "DEVICES", ("cpu",))
+    monkeypatch.setattr(gradient, "_GraphedDescent", Graphed)
+    monkeypatch.setattr(gradient.StepGraphs, "DEVICES", ("cpu",))
     settings = {"refinement.optimizer": "adam", "refinement.features_weight": 0.0}
     pipeline = make(**settings, **{"tracking.max_hands": 3})
     pipeline.warm_up()

@@ -3,13 +3,13 @@
 import dataclasses
 import time
 
+import hand_oracle
 import numpy as np
 import pytest
 import torch
 
 from dhpe_lab.synthesis import hand_poses
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.hand import skeleton_layer
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import Bounds, HandParameters
 from dhpe_ros.hand.pose_prior import PoseSpace
@@ -17,10 +17,18 @@ from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import build_evidence, for_one_picture
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.networks.weights import hand_model_path
-from dhpe_ros.refinement import priors
-from dhpe_ros.refinement.gradient_steps import Descent
-from dhpe_ros.refinement.objective import Observation, joint_weights, objective
+from dhpe_ros.refinement import hand_prior
+from dhpe_ros.refinement.gradient import Descent
+from dhpe_ros.refinement.hand_prior import HandPrior
+from dhpe_ros.refinement.objective import objective
 from dhpe_ros.refinement.refine import refine
+from dhpe_ros.refinement.terms import (
+    JointTerm,
+    Linearisation,
+    Observation,
+    PosedHands,
+    joint_weights,
+)
 
 WITHOUT_PRIORS = dataclasses.replace(
     RefinementConfig.paper(),
@@ -242,22 +250,27 @@ def test_a_few_damped_steps_end_no_higher_than_fifty_of_adam(projection, evidenc
     assert (values[0] <= values[1]).all()
 
 
+def _prior(parameters, projection, config):
+    joints = projection.joints_2d(parameters)
+    return HandPrior.of(projection, config).value(PosedHands(parameters, joints, None))
+
+
 @pytest.mark.parametrize("compiled", [True, False])
 def test_the_priors_are_what_plain_torch_says(projection, evidence, monkeypatch, compiled):
     truth, _ = _scene(projection, evidence, batch=9)
     start = _perturbed(truth)
     start[::2, 8:53] *= 6  # beyond limits, fingers in the palm
     if not compiled:
-        monkeypatch.setattr(priors, "is_fit_for", lambda *_: False)
+        monkeypatch.setattr(hand_prior, "is_fit_for", lambda *_: False)
     for weights in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 0.03, 0.015)):
         names = ("laplacian_weight", "pose_weight", "shape_weight")
         config = RefinementConfig(**dict(zip(names, weights, strict=True)))
         found, expected = [], []
-        for function, into in ((priors.prior_terms, found), (priors.reference, expected)):
+        for function, into in ((_prior, found), (hand_oracle.hand_prior, expected)):
             moving = start.clone().requires_grad_(True)
             value = function(moving, projection, config)
             into += [value, *torch.autograd.grad(value @ torch.arange(1.0, 10.0), moving)]
-        assert type(found[0].grad_fn).__name__ == "_CompiledPriorsBackward" or not compiled
+        assert type(found[0].grad_fn).__name__ == "_CompiledPriorBackward" or not compiled
         size = expected[1].abs().max().item()
         torch.testing.assert_close(found[0], expected[0], atol=1e-6, rtol=2e-5)
         torch.testing.assert_close(found[1], expected[1], atol=1e-5 * size, rtol=1e-4)
@@ -268,9 +281,9 @@ def test_the_priors_derivatives_are_what_plain_torch_says(projection, evidence):
     start = _perturbed(truth)
     start[::2, 8:53] *= 6  # beyond limits, fingers in the palm
     config = RefinementConfig()
-    found = priors.prior_derivatives(start, projection, config)
-    expected = priors.reference_derivatives(start, projection, config)
-    torch.testing.assert_close(found[0].float(), priors.prior_terms(start, projection, config))
+    found = HandPrior.of(projection, config).linearise(start)
+    expected = hand_oracle.hand_prior_linearised(start, projection, config)
+    torch.testing.assert_close(found.value.float(), _prior(start, projection, config))
     for one, other, precision in zip(found, expected, (1e-5, 1e-5, 1e-3), strict=True):
         size = other.abs().max().item()  # single precision's differences make the last one
         torch.testing.assert_close(one, other, atol=precision * size, rtol=10 * precision)
@@ -296,8 +309,27 @@ def test_kernels_and_plain_torch_end_at_the_same_hand(projection, evidence, monk
     config = dataclasses.replace(FAST_WITHOUT_FEATURES, steps=4, outlier_distance=0.2)
     args = _perturbed(truth), observation, projection, evidence, config
     compiled = refine(*args)
-    monkeypatch.setattr(priors, "is_fit_for", lambda *_: False)
-    monkeypatch.setattr(skeleton_layer, "is_fit_for", lambda *_: False)
+
+    def joints_by_differences(term, parameters):
+        def value(numbers):
+            joints = projection.skeleton(numbers)[..., :2]
+            return term.value(PosedHands(numbers, joints, None))
+
+        skeleton = projection.skeleton
+        joints, jacobian = hand_oracle.differences(lambda h: skeleton(h)[..., :2], parameters)
+        residuals = joints - term.observed.double()
+        saturated = 1 + (residuals**2).sum(2) / term.outlier_distance**2
+        weights = (2 * term.weights.double() / saturated**2).repeat_interleave(2, 1)
+        parts = jacobian.flatten(1, 2), residuals.flatten(1), weights
+        curvature, gradient = hand_oracle.normal_equations(*parts)
+        return Linearisation(value(parameters), gradient, curvature)
+
+    def prior_in_torch(term, parameters):
+        rows = parameters.float()
+        return Linearisation(*hand_oracle.hand_prior_linearised(rows, projection, config))
+
+    monkeypatch.setattr(JointTerm, "linearise", joints_by_differences)
+    monkeypatch.setattr(HandPrior, "linearise", prior_in_torch)
     plain = refine(*args)
     torch.testing.assert_close(compiled.parameters, plain.parameters, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(compiled.residual_after, plain.residual_after, atol=1e-5, rtol=0)

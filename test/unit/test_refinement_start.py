@@ -13,9 +13,10 @@ from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.weights import hand_model_path
-from dhpe_ros.refinement.objective import Observation, objective
+from dhpe_ros.refinement.objective import objective
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.refinement.start import carry, choose_start
+from dhpe_ros.refinement.terms import Observation
 from dhpe_ros.types import Box, Side
 
 CONFIG = RefinementConfig(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dhpe_lab.training.engine.draws import Draws
-from dhpe_ros.hand.model import rotation_from_axis_angle
+from dhpe_ros.hand.rotations import rotation_from_axis_angle
 
 _CUTS = 4  # parts into which the edges of the cube are cut
 _KNUCKLES, _TIPS = slice(5, None, 4), slice(8, None, 4)  # of the four fingers

@@ -31,8 +31,9 @@ from dhpe_lab.synthesis.synthesis import CLOSEST_M, FARTHEST_M, NEAREST_M, SHAPE
 from dhpe_lab.training.augmentation import CLOSEST_CROP, WIDEST_MESH
 from dhpe_lab.training.engine.draws import Draws
 from dhpe_lab.training.engine.objects import HeldObjects, hold, unit_objects
-from dhpe_ros.hand.model import HandModel, rotation_from_quaternion
+from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.pose_prior import PoseSpace
+from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.rendering import silhouette
 from dhpe_ros.types import MIDDLE_MCP
 

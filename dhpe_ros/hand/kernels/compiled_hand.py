@@ -1,28 +1,30 @@
-"""The compiled hand layer as a function of torch's autograd, and when it may stand in for torch."""
+"""The compiled hand layer as a function of torch's autograd, and the calls that it may take."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from dhpe_ros.hand.kernels import numba_hand
+from dhpe_ros.hand.kernels.tensors import HandTensors
 
-if TYPE_CHECKING:
-    from dhpe_ros.hand.model import HandModel
+_PoseHand = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _HAS_TRITON = find_spec("triton") is not None
 
 
 def is_fit_for(*tensors: Tensor) -> bool:
-    """Whether the kernels may compute this call: plain tensors of one type on one device that has
-    kernels (a CPU; with Triton, a CUDA device), nobody tracing.
+    """True where the kernels may compute with these tensors.
 
-    Compilers, exporters and the transforms of ``torch.func`` need torch's own operations.
+    They must be plain tensors of one type on one device that has kernels (a CPU; with Triton, a
+    CUDA device), and nobody may be tracing: compilers, exporters and the transforms of
+    ``torch.func`` need torch's own operations.
     """
     kind, device = tensors[0].dtype, tensors[0].device
     return (
@@ -49,16 +51,16 @@ def kernels_for(device: torch.device) -> ModuleType:
 
 
 class PosedHand(torch.autograd.Function):
-    """``HandModel.reference`` by the kernels; second derivatives go through ``reference``."""
+    """``HandModel.pose_hand`` by the kernels; second derivatives go through plain torch."""
 
     @staticmethod
     def forward(
-        ctx: Any, pose: Tensor, shape: Tensor, frame: Tensor, layer: HandModel
+        ctx: Any, pose: Tensor, shape: Tensor, frame: Tensor, model: HandTensors, plain: _PoseHand
     ) -> tuple[Tensor, Tensor]:
         inputs = pose.contiguous(), shape.contiguous(), frame.contiguous()
-        vertices, joints, kept = kernels_for(pose.device).pose_hands(layer, *inputs)
+        vertices, joints, kept = kernels_for(pose.device).pose_hands(model, *inputs)
         ctx.save_for_backward(pose, shape, frame, *kept)
-        ctx.layer = layer
+        ctx.model, ctx.plain = model, plain
         return vertices, joints
 
     @staticmethod
@@ -66,15 +68,16 @@ class PosedHand(torch.autograd.Function):
         saved = ctx.saved_tensors
         inputs, kept = saved[:3], saved[3:]
         if torch.is_grad_enabled() or _is_transformed():  # somebody wants gradients of gradients
-            return *_differentiable_gradients(ctx, inputs, pull), None
+            return *_differentiable_gradients(ctx, inputs, pull), None, None
         inputs, pull = [t.contiguous() for t in inputs], [t.contiguous() for t in pull]
-        return *kernels_for(inputs[0].device).pull_back(ctx.layer, inputs, kept, pull), None
+        kernels = kernels_for(inputs[0].device)
+        return *kernels.pose_hands_backward(ctx.model, inputs, kept, pull), None, None
 
 
 def _differentiable_gradients(
     ctx: Any, inputs: tuple[Tensor, ...], pull: tuple[Tensor, ...]
 ) -> list[Tensor | None]:
     wanted = [t for t, needed in zip(inputs, ctx.needs_input_grad, strict=False) if needed]
-    hand = ctx.layer.reference(*inputs)
+    hand = ctx.plain(*inputs)
     found = iter(torch.autograd.grad(hand, wanted, pull, create_graph=True))
     return [next(found) if needed else None for needed in ctx.needs_input_grad[:3]]

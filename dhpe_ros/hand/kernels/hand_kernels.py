@@ -1,6 +1,6 @@
 """Compiled kernels of the hand layer: meshes and their gradients, hand by hand, on one core.
 
-They compute what ``HandModel.reference`` does. Affine maps are ``(3, 4)`` matrices ``[A | b]``.
+Affine maps are ``(3, 4)`` matrices ``[A | b]``.
 """
 
 import math
@@ -55,8 +55,8 @@ def pose_meshes(pose, shape, frame, model, first, step, out):
 
 
 @kernel(**compiled)
-def pull_back(pose, shape, frame, model, first, step, pull, v_posed, out):
-    """The gradient's way back: from ``pull`` to ``out``, of pose, shape and frame.
+def pose_meshes_backward(pose, shape, frame, model, first, step, pull, v_posed, out):
+    """Backward of ``pose_meshes``: from ``pull`` to ``out``, of pose, shape and frame.
 
     ``pull`` are the gradients of vertices and joints of ``pose_meshes``, ``v_posed`` is what it
     filled in; the other arguments are those it had.
@@ -196,7 +196,7 @@ def rotation_of(quaternion, rotation):
 
 @kernel(**compiled)
 def rotation_back(vector, quaternion, to_rotation, to_vector):
-    """``rotation_from_vector``'s gradient; near zero no large terms cancel each other."""
+    """Backward of ``rotation_from_vector``; near zero no large terms cancel each other."""
     w, g = quaternion[0], to_rotation
     u = quaternion[1:]
     twist = (g[2, 1] - g[1, 2], g[0, 2] - g[2, 0], g[1, 0] - g[0, 1])

@@ -3,62 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from dhpe_ros.hand.kernels import hand_kernels
+from dhpe_ros.hand.kernels.tensors import HandTensors
 from dhpe_ros.system.threads import for_each
-
-if TYPE_CHECKING:
-    from dhpe_ros.hand.model import HandModel
 
 _HANDS_PER_THREAD = 8  # fewer are done before another thread has woken up
 
 
 def pose_hands(
-    layer: HandModel, pose: Tensor, shape: Tensor, frame: Tensor
+    model: HandTensors, pose: Tensor, shape: Tensor, frame: Tensor
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Vertices (B, 778, 3), joints (B, 21, 3), and what `pull_back` wants kept."""
-    batch, count = pose.shape[0], layer.template.shape[1]
+    """Vertices (B, 778, 3), joints (B, 21, 3), and what the backward pass needs."""
+    batch, count = pose.shape[0], model.template.shape[1]
     vertices, joints = pose.new_empty(batch, count, 3), pose.new_empty(batch, 21, 3)
     v_posed = pose.new_empty(batch, 3, count)
     inputs, out = _arrays(pose, shape, frame), _arrays(vertices, joints, v_posed)
-    model = _model(layer)
+    parts = _arrays(*model)
 
     def work(first: int, step: int) -> None:
-        hand_kernels.pose_meshes(*inputs, model, first, step, out)
+        hand_kernels.pose_meshes(*inputs, parts, first, step, out)
 
     _share(batch, work)
     return vertices, joints, (v_posed,)
 
 
-def pull_back(
-    layer: HandModel, inputs: list[Tensor], kept: list[Tensor], pull: list[Tensor]
+def pose_hands_backward(
+    model: HandTensors, inputs: list[Tensor], kept: list[Tensor], pull: list[Tensor]
 ) -> tuple[Tensor, ...]:
     """Gradients of the inputs (pose, shape, frame) from those of vertices and joints."""
     gradients = tuple(torch.empty_like(t) for t in inputs)
-    model, out, (v_posed,) = _model(layer), _arrays(*gradients), _arrays(*kept)
+    parts, out, (v_posed,) = _arrays(*model), _arrays(*gradients), _arrays(*kept)
     arrays, pulls = _arrays(*inputs), _arrays(*pull)
 
     def work(first: int, step: int) -> None:
-        hand_kernels.pull_back(*arrays, model, first, step, pulls, v_posed, out)
+        hand_kernels.pose_meshes_backward(*arrays, parts, first, step, pulls, v_posed, out)
 
     _share(len(v_posed), work)
     return gradients
-
-
-def _model(layer: HandModel) -> tuple:
-    parts = (
-        layer.template,
-        layer.blend_shapes,
-        layer.bone_weights,
-        layer.joint_template,
-        layer.jointdirs,
-        layer.skeleton_regressor,
-    )
-    return tuple(part.numpy() for part in parts)
 
 
 def _arrays(*tensors: Tensor) -> tuple:

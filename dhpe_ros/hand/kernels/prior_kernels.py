@@ -1,7 +1,7 @@
-"""Compiled kernels of Eq. 13's terms that ask no image: values and gradients by the 63 numbers.
+"""Compiled kernels of the priors: values and derivatives by the 63 numbers; and of the bounds.
 
-They compute what ``priors.reference`` and ``Anchors.distance`` do, hand by hand, on one core: the
-mesh in its own precision, the few numbers of the pose in double. ``bring_within`` keeps the bounds.
+They compute ``HandPrior`` and ``ParameterPrior``, hand by hand, on one core: the mesh in its own
+precision, the few numbers of the pose in double.
 """
 
 import math
@@ -13,7 +13,7 @@ from dhpe_ros.hand.kernels.hand_kernels import (
     compiled,
     dot,
     pose_meshes,
-    pull_back,
+    pose_meshes_backward,
     rotation_back,
     rotation_from_vector,
 )
@@ -53,7 +53,7 @@ def add_smoothness(parameters, weight, components, hand_model, rings, values, gr
         values[hand] += weight * _laplacian(vertices[hand], rings, pull[hand])
     joints[:] = 0
     out = np.empty_like(pose), np.empty_like(shape), np.empty_like(frame)
-    pull_back(pose, shape, frame, hand_model, 0, 1, (pull, joints), v_posed, out)
+    pose_meshes_backward(pose, shape, frame, hand_model, 0, 1, (pull, joints), v_posed, out)
     for hand in range(batch):
         gradient, row = np.zeros(63, np.float64), parameters[hand]
         _frame_back(row, out[2][hand], gradient)
@@ -110,7 +110,7 @@ def _frame_back(row, to_frame, gradient):
 def add_pose_space(parameters, weight, components, limits, spheres, values, gradients, curvatures):
     """Add ``PoseSpace`` to ``values`` (B,) and ``gradients`` (B, 63).
 
-    ``curvatures`` (B, 63, 63) get what ``PoseSpace.curvature`` is; (0, 0, 0) where nobody asks.
+    ``curvatures`` (B, 63, 63) get ``PoseSpace.curvature``; (0, 0, 0) where nobody asks.
 
     components: (45, 45), its transpose and the mean (45,). limits: theta_std (45,), axes
         (15, 3, 3), lower and upper (15, 3), the weight of going beyond. spheres: the wrist (3,),
@@ -192,7 +192,7 @@ def _penetration(pose, turns, spheres, to_angles, weight, components, curvature)
 
     ``curvature`` (45, 45), by the components, gets that of the squares, times ``weight``.
     """
-    wrist, offsets, centers, bones, pairs, reach, cost = spheres
+    wrist, offsets, centers, bones, pairs, contact, cost = spheres
     rotations, positions = np.zeros((16, 3, 3), np.float64), np.empty((16, 3), np.float64)
     rotations[0, 0, 0] = rotations[0, 1, 1] = rotations[0, 2, 2] = 1
     positions[0] = wrist
@@ -217,10 +217,10 @@ def _penetration(pose, turns, spheres, to_angles, weight, components, curvature)
         squared = dot(away, away)
         if squared != squared:
             total = squared
-        if not squared < reach[p] * reach[p]:
+        if not squared < contact[p] * contact[p]:
             continue
         distance = math.sqrt(max(squared, 1e-9))
-        overlap = max(reach[p] - distance, 0.0)
+        overlap = max(contact[p] - distance, 0.0)
         total += cost * overlap**2
         if squared < 1e-9:
             continue
@@ -253,13 +253,13 @@ def _penetration(pose, turns, spheres, to_angles, weight, components, curvature)
 
 
 @kernel(**compiled)
-def add_anchors(parameters, numbers, weights, units, swift, values, gradients, curvatures):
-    """Add what ``Anchors.distance`` is to ``values`` (B,), ``gradients`` (B, 63), ``curvatures``.
+def add_parameter_prior(parameters, centers, weights, stds, outlier, values, gradients, curvatures):
+    """Add ``ParameterPrior`` to ``values`` (B,), ``gradients`` (B, 63), ``curvatures`` (B, 63, 63).
 
-    numbers: (A, B, 59) of the others. weights: (A, B). units: (59,). swift: in units, so far apart
-    hands hardly hold each other.
+    centers: (A, B, 59). weights: (A, B). stds: (59,). outlier: difference in standard deviations at
+    which a square is halved.
     """
-    count, others = numbers.shape[2], len(numbers)
+    count, others = centers.shape[2], len(centers)
     now, pull = np.empty(count, np.float64), np.empty(count, np.float64)
     for hand in range(len(parameters)):
         row = parameters[hand]
@@ -268,17 +268,17 @@ def add_anchors(parameters, numbers, weights, units, swift, values, gradients, c
         _to_length_one(now[:4])
         pull[:] = 0
         for a in range(others):
-            weight, other = weights[a, hand] / count, numbers[a, hand]
+            weight, other = weights[a, hand] / count, centers[a, hand]
             if weight == 0:
                 continue
             turned = -1.0 if dot(now[:4], other[:4]) < 0 else 1.0  # q and -q: the same rotation
             for n in range(count):
-                away = (now[n] - (turned if n < 4 else 1.0) * other[n]) / units[n]
-                saturated = 1 + (away / swift) ** 2
-                slope = 2 * weight / (saturated**2 * units[n])
-                values[hand] += weight * away**2 / saturated
-                pull[n] += slope * away
-                curvatures[hand, 4 + n, 4 + n] += slope / units[n]
+                residual = (now[n] - (turned if n < 4 else 1.0) * other[n]) / stds[n]
+                saturated = 1 + (residual / outlier) ** 2
+                slope = 2 * weight / (saturated**2 * stds[n])
+                values[hand] += weight * residual**2 / saturated
+                pull[n] += slope * residual
+                curvatures[hand, 4 + n, 4 + n] += slope / stds[n]
         along = dot(now[:4], pull[:4])
         for n in range(count):
             outwards = along * now[n] if n < 4 else 0.0
@@ -287,7 +287,7 @@ def add_anchors(parameters, numbers, weights, units, swift, values, gradients, c
 
 @kernel(**compiled)
 def bring_within(parameters, lowest, highest):
-    """What ``hand_parameters.Bounds.bring`` does, in place: ``parameters`` (B, 63)."""
+    """``Bounds.bring`` in place: ``parameters`` (B, 63)."""
     for row in parameters:
         for k in range(len(row)):
             if row[k] < lowest[k]:

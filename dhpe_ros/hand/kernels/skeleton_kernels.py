@@ -1,6 +1,6 @@
 """Compiled kernels of the skeleton alone: joints and their derivatives, hand by hand, on one core.
 
-They compute what ``SkeletonLayer`` does in torch, with derivatives in closed form. A small turn
+They are ``SkeletonLayer``, with derivatives in closed form. A small turn
 ``omega`` of a bone moves what hangs on it by ``omega x (point - pivot)``.
 """
 
@@ -69,7 +69,7 @@ def differentiate_joints(parameters, model, joints, slopes):
 
 @kernel(**compiled)
 def read_field(row, model, field, values, slopes):
-    """What a ``field`` (S, S) over the crop reads at N points, by each of a hand's 63 numbers.
+    """Read a ``field`` (S, S) over the crop at N points, and its slopes by a hand's 63 numbers.
 
     Fills values (N,) and slopes (N, 63). Between the centres of its cells the field is linear,
     beyond the outermost ones flat. model: as in ``place_joints``, its pairs of N points and bones.
@@ -108,7 +108,7 @@ def read_field(row, model, field, values, slopes):
 
 @kernel(**compiled)
 def _read(field, x, y):
-    """The field at a point of the crop, and how it grows there to the right and down."""
+    """Value of the field at a point of the crop, and its slopes to the right and down."""
     size = len(field)
     column, row = (x + 1) * (size / 2) - 0.5, (y + 1) * (size / 2) - 0.5
     flat_across = column < 0 or column > size - 1
@@ -124,17 +124,17 @@ def _read(field, x, y):
 
 
 @kernel(**compiled)
-def add_squares(slopes, residuals, weights, curvatures, downhills):
-    """Gauss-Newton of ``sum of weight * residual^2 / 2``, without threads.
+def add_normal_equations(jacobians, residuals, weights, curvatures, gradients):
+    """Gauss-Newton form of ``sum of weight * residual^2 / 2``, without threads.
 
-    slopes (B, R, 63), residuals and weights (B, R); curvatures (B, 63, 63) and downhills (B, 63),
-    the way down, are added to.
+    jacobians (B, R, 63), residuals and weights (B, R). Adds to curvatures (B, 63, 63) and
+    gradients (B, 63).
     """
-    for hand in range(len(slopes)):
-        curvature, downhill = curvatures[hand], downhills[hand]
-        for r in range(slopes.shape[1]):
-            slope, weight = slopes[hand, r], weights[hand, r]
-            add_scaled(downhill, -weight * residuals[hand, r], slope)
+    for hand in range(len(jacobians)):
+        curvature, gradient = curvatures[hand], gradients[hand]
+        for r in range(jacobians.shape[1]):
+            slope, weight = jacobians[hand, r], weights[hand, r]
+            add_scaled(gradient, weight * residuals[hand, r], slope)
             for k in range(63):
                 add_scaled(curvature[k], weight * slope[k], slope)
 
@@ -224,7 +224,7 @@ def _to_crop(row, placed, share, joints):
 
 @kernel(**compiled)
 def _shift_by_shape(jointdirs, chain):
-    """(16, 3, 10): how the shape shifts each bone's affine map, through the joints at rest."""
+    """(16, 3, 10): shift by the shape of each bone's affine map, through the joints at rest."""
     shift = np.zeros((16, 3, 10), np.float64)
     for b in range(1, 16):
         parent = PARENTS[b]
@@ -269,7 +269,7 @@ def _by_angles(jacobians, model, moved, rest, chain, count):
 
 @kernel(**compiled)
 def _bends(jacobians, turns):
-    """(45, 9): how each bone's rotation matrix changes with its axis-angle, ``[omega]x R``."""
+    """(45, 9): change of each bone's rotation matrix with its axis-angle, ``[omega]x R``."""
     by = np.empty((45, 9), np.float64)
     for b in range(15):
         for k in range(3):

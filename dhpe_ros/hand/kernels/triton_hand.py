@@ -1,4 +1,4 @@
-"""The hand layer on a GPU: what `numba_hand` does, in three Triton kernels forward and three back.
+"""The hand layer on a GPU: three Triton kernels forward, three backward; same face as `numba_hand`.
 
 Every sum has one order, so that results are the same at every run. Nothing waits for the device,
 and sizes depend on the batch alone, so that calls can be captured in a CUDA graph: call once before
@@ -14,8 +14,6 @@ Program axis 0 is the hand: programs that run side by side read the same blend s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import triton
 import triton.language as tl
@@ -23,9 +21,7 @@ from torch import Tensor
 
 from dhpe_ros.hand import mano_file
 from dhpe_ros.hand.kernels import hand_kernels
-
-if TYPE_CHECKING:
-    from dhpe_ros.hand.model import HandModel
+from dhpe_ros.hand.kernels.tensors import HandTensors
 
 _VERTICES = tl.constexpr(mano_file.VERTEX_COUNT)
 _TURNS = tl.constexpr(mano_file.BONE_COUNT - 1)  # of five fingers, three bones each
@@ -39,28 +35,28 @@ _BLOCK_COUNT = triton.cdiv(mano_file.VERTEX_COUNT, _BLOCK)
 
 
 def pose_hands(
-    layer: HandModel, pose: Tensor, shape: Tensor, frame: Tensor
+    model: HandTensors, pose: Tensor, shape: Tensor, frame: Tensor
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Vertices (B, 778, 3), joints (B, 21, 3), and what `pull_back` wants kept."""
+    """Vertices (B, 778, 3), joints (B, 21, 3), and what the backward pass needs."""
     batch = len(pose)
     coefficients, chain = pose.new_empty(batch, _BLEND.value), pose.new_empty(batch, _CHAIN.value)
     at_rest, vertices = (pose.new_empty(batch, _VERTICES.value, 3) for _ in range(2))
     joints = pose.new_empty(batch, _JOINTS.value, 3)
     with torch.cuda.device_of(pose):
-        wind[(batch,)](
-            pose, shape, frame, layer.joint_template, layer.jointdirs, coefficients, chain,
+        fk[(batch,)](
+            pose, shape, frame, model.joint_template, model.jointdirs, coefficients, chain,
             num_warps=1,
         )  # fmt: skip
-        skin[batch, _BLOCK_COUNT](
-            coefficients, chain, layer.template, layer.blend_shapes, layer.bone_weights,
+        lbs[batch, _BLOCK_COUNT](
+            coefficients, chain, model.template, model.blend_shapes, model.bone_weights,
             at_rest, vertices, BLOCK=_BLOCK,
         )  # fmt: skip
-        regress[batch, _JOINTS.value](vertices, layer.skeleton_regressor, joints)
+        regress[batch, _JOINTS.value](vertices, model.skeleton_regressor, joints)
     return vertices, joints, (at_rest, chain)
 
 
-def pull_back(
-    layer: HandModel, inputs: list[Tensor], kept: list[Tensor], pull: list[Tensor]
+def pose_hands_backward(
+    model: HandTensors, inputs: list[Tensor], kept: list[Tensor], pull: list[Tensor]
 ) -> tuple[Tensor, ...]:
     """Gradients of the inputs (pose, shape, frame) from those of vertices and joints."""
     at_rest, chain = kept
@@ -69,13 +65,13 @@ def pull_back(
     pulls = at_rest.new_empty(batch, _PULLS.value)
     gradients = tuple(torch.empty_like(t) for t in inputs)
     with torch.cuda.device_of(at_rest):
-        unskin[batch, _BLOCK_COUNT](
+        lbs_backward[batch, _BLOCK_COUNT](
             *pull, at_rest, chain,
-            layer.blend_shapes, layer.bone_weights, layer.skeleton_regressor, parts, BLOCK=_BLOCK,
+            model.blend_shapes, model.bone_weights, model.skeleton_regressor, parts, BLOCK=_BLOCK,
         )  # fmt: skip
         total[batch, triton.cdiv(_PULLS.value, 32)](parts, pulls, _BLOCK_COUNT, PADDED=64)
-        unwind[(batch,)](
-            *inputs[:2], layer.joint_template, layer.jointdirs, chain, pulls, *gradients,
+        fk_backward[(batch,)](
+            *inputs[:2], model.joint_template, model.jointdirs, chain, pulls, *gradients,
             num_warps=1,
         )  # fmt: skip
     return gradients
@@ -85,12 +81,12 @@ def pull_back(
 
 
 @triton.jit
-def wind(
+def fk(
     pose, shape, frame,  # (B, 15, 3), (B, 10), (B, 3, 4)
     joint_template, jointdirs,  # (16, 3), (16, 3, 10)
     coefficients, chain,  # out: (B, 145), (B, 16, 3, 4)
 ):  # fmt: skip
-    """The chain of a hand, from wrist to finger tips, five fingers at a time."""
+    """Forward kinematics: the chain from wrist to finger tips, five fingers at a time."""
     hand = tl.program_id(0).to(tl.int64)
     pose += hand * 3 * _TURNS
     shape += hand * _SHAPES
@@ -122,13 +118,13 @@ def wind(
 
 
 @triton.jit
-def skin(
+def lbs(
     coefficients, chain,
     template, blend_shapes, weights,  # (3, V), (3 V, 145), (16, V)
     at_rest, vertices,  # out: (B, V, 3), before and after the chain moves them
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Blend the shapes of a block of vertices, and move it by the chain."""
+    """Linear blend skinning: blend the shapes of a block of vertices, and move it by the chain."""
     hand = tl.program_id(0).to(tl.int64)
     vertex, axis, inside = _block(BLOCK)
     k = tl.arange(0, 32)[None, None, :]
@@ -161,13 +157,13 @@ def regress(vertices, regressor, joints):
 
 
 @triton.jit
-def unskin(
+def lbs_backward(
     to_vertices, to_joints,  # (B, V, 3), (B, 21, 3)
     at_rest, chain, blend_shapes, weights, regressor,
     parts,  # out: (B, blocks, 337)
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """How a block of vertices pulls on the blend coefficients and on the chain."""
+    """Backward of `lbs`: the pull of a block of vertices on blend coefficients and chain."""
     hand = tl.program_id(0).to(tl.int64)
     parts += (hand * tl.num_programs(1) + tl.program_id(1)) * _PULLS
     vertex, axis, inside = _block(BLOCK)
@@ -206,11 +202,11 @@ def total(parts, pulls, count: tl.constexpr, PADDED: tl.constexpr):
 
 
 @triton.jit
-def unwind(
+def fk_backward(
     pose, shape, joint_template, jointdirs, chain, pulls,
     to_pose, to_shape, to_frame,  # out
 ):  # fmt: skip
-    """The way back through `wind`, from finger tips to wrist."""
+    """Backward of `fk`, from finger tips to wrist."""
     hand = tl.program_id(0).to(tl.int64)
     pose += hand * 3 * _TURNS
     to_pose += hand * 3 * _TURNS

@@ -1,10 +1,10 @@
-"""What a hand is held to while it is refined."""
+"""Proximal and temporal prior of the refinement."""
 
 import pytest
 import torch
 
 from dhpe_ros.hand.parameters import HandParameters
-from dhpe_ros.refinement.anchors import Anchors
+from dhpe_ros.refinement.terms import ParameterPrior, PosedHands
 
 THETA_STD = torch.linspace(0.2, 1.5, 45)
 NOBODY = torch.full((3, 63), torch.nan)
@@ -18,7 +18,11 @@ def hands(seed):
 
 
 def held_to(*others, weight=1.0):
-    return Anchors.of([(other, weight) for other in others], hands(0), THETA_STD)
+    return ParameterPrior.of([(other, weight) for other in others], THETA_STD)
+
+
+def distance(prior, parameters):
+    return prior.value(PosedHands(parameters, torch.zeros(3, 21, 2), None))
 
 
 def test_the_distance_by_hand():
@@ -28,35 +32,35 @@ def test_the_distance_by_hand():
     other[1, 53] += 3.0  # as far as a swift hand: half of the square is left
     other[2] = torch.nan
     expected = torch.tensor([0.9, 4.5, 0.0]) / 59
-    assert torch.allclose(held_to(other).distance(now), expected)
-    assert torch.allclose(held_to(other, other, weight=2.0).distance(now), 4 * expected)
+    assert torch.allclose(distance(held_to(other), now), expected)
+    assert torch.allclose(distance(held_to(other, other, weight=2.0), now), 4 * expected)
 
 
 @pytest.mark.parametrize("others", [(hands(1),), (hands(1), hands(2)), (NOBODY, hands(2))])
 def test_the_derivatives_are_those_of_the_distance(others):
-    anchors, parameters = held_to(*others, weight=0.7), hands(3).requires_grad_(True)
-    (expected,) = torch.autograd.grad(anchors.distance(parameters).sum(), parameters)
-    value, gradient, _ = anchors.derivatives(parameters.detach())
-    assert torch.allclose(value.float(), anchors.distance(parameters), atol=1e-7)
+    prior, parameters = held_to(*others, weight=0.7), hands(3).requires_grad_(True)
+    (expected,) = torch.autograd.grad(distance(prior, parameters).sum(), parameters)
+    value, gradient, _ = prior.linearise(parameters.detach())
+    assert torch.allclose(value.float(), distance(prior, parameters), atol=1e-7)
     assert torch.allclose(gradient.float(), expected, atol=1e-7)
 
 
 def test_the_curvature_is_that_of_the_distance_where_it_is_least():
     parameters = hands(1)
-    anchors = held_to(parameters)
-    curvature = anchors.derivatives(parameters)[2]
+    prior = held_to(parameters)
+    curvature = prior.linearise(parameters)[2]
     step = 1e-3
     for number in (10, 40, 55):
         shift = step * torch.eye(63)[number]
-        second = 2 * anchors.distance(parameters + shift) / step**2
+        second = 2 * distance(prior, parameters + shift) / step**2
         assert torch.allclose(curvature[:, number, number].float(), second, rtol=1e-2)
     assert (curvature[:, :4] == 0).all()
-    assert (held_to(hands(9)).derivatives(hands(4))[2] >= 0).all()
+    assert (held_to(hands(9)).linearise(hands(4))[2] >= 0).all()
     assert torch.equal(curvature, torch.diag_embed(curvature.diagonal(dim1=1, dim2=2)))
 
 
 def test_nobody_holds_nothing():
-    value, gradient, curvature = held_to(NOBODY).derivatives(hands(1))
+    value, gradient, curvature = held_to(NOBODY).linearise(hands(1))
     assert not value.any() and not gradient.any() and not curvature.any()
 
 
@@ -64,11 +68,11 @@ def test_opposite_quaternions_are_no_change():
     parameters = hands(1)
     turned = parameters.clone()
     turned[:, 4:8] *= -2
-    assert torch.allclose(held_to(turned).distance(parameters), torch.zeros(3), atol=1e-9)
+    assert torch.allclose(distance(held_to(turned), parameters), torch.zeros(3), atol=1e-9)
 
 
 def test_moving_through_the_image_is_not_held_back():
     parameters = hands(1)
     moved = parameters.clone()
     moved[:, :4] = moved[:, :4] * 1.5 + 0.3
-    assert not held_to(moved).distance(parameters).any()
+    assert not distance(held_to(moved), parameters).any()

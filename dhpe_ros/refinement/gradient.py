@@ -1,4 +1,4 @@
-"""Eq. 13 as it stands: steps against the gradient of the whole objective.
+"""Gradient steps on the whole objective, feature term included: the paper's way.
 
 On a CUDA device each step is one launch instead of one for every small kernel, most of which are
 the feature network's for one picture; that runs in half precision there. The CUDA graphs of these
@@ -21,22 +21,23 @@ from dhpe_ros.engines.cuda_graph import captured
 from dhpe_ros.hand.parameters import Bounds, HandParameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import EvidenceNetwork, for_one_picture
-from dhpe_ros.refinement.objective import Observation, objective
+from dhpe_ros.refinement.objective import objective
+from dhpe_ros.refinement.terms import Observation
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "gradient_descent": torch.optim.SGD}
 _LOOK_BACK = 5  # steps: one alone may go up, and on a GPU to read a value is to wait for it
-_SEEN = ("image", "features", "joints", "confidences", "previous", "estimate")
-_Look = tuple[str, torch.Size, torch.dtype]  # name, shape and type of a part of an observation
+_PARTS = ("image", "features", "joints", "confidences", "previous", "estimate")
+_PartSpec = tuple[str, torch.Size, torch.dtype]  # of an observation: name, shape, type
 _log = logging.getLogger(__name__)
 
 
-class Descended(NamedTuple):
-    """Where the steps led."""
+class OptimizerResult(NamedTuple):
+    """Parameters at the end of the steps, and the objective."""
 
     parameters: Tensor  # (B, 63)
     steps: int  # fewer than were asked for when time was up or hardly anything moved
-    before: Tensor  # (B,) the objective of what they are judged against
-    after: Tensor  # (B,) and theirs
+    before: Tensor  # (B,) objective of the start that they are judged against
+    after: Tensor  # (B,) objective of ``parameters``
 
 
 def gradient_steps(
@@ -47,8 +48,8 @@ def gradient_steps(
     evidence: EvidenceNetwork,
     config: RefinementConfig,
     graphs: StepGraphs,
-) -> Descended:
-    """``config.steps`` steps from ``begin`` ``(B, 63)``, to be judged against ``start``.
+) -> OptimizerResult:
+    """Take ``config.steps`` steps from ``begin`` ``(B, 63)``; judge them against ``start``.
 
     Ends earlier when over the last five no hand's value fell by more than ``config.tolerance`` of
     it, or when ``config.time_budget`` is over.
@@ -56,14 +57,14 @@ def gradient_steps(
     begun = time.monotonic()
     if observation.previous is None:  # so that one graph serves hands with and without a past
         observation = replace(observation, previous=torch.full_like(start, torch.nan))
-    seen = {name: getattr(observation, name) for name in _SEEN}
-    seen = {name: part for name, part in seen.items() if part is not None}
-    looks = tuple((name, part.shape, part.dtype) for name, part in seen.items())
+    parts = {name: getattr(observation, name) for name in _PARTS}
+    parts = {name: part for name, part in parts.items() if part is not None}
+    specs = tuple((name, part.shape, part.dtype) for name, part in parts.items())
     each = replace(config, steps=1, time_budget=0.0, tolerance=0.0)
-    arguments = looks, start.dtype, start.device, projection, evidence, each
+    arguments = specs, start.dtype, start.device, projection, evidence, each
     graphed = start.device.type in graphs.DEVICES
     descent = graphs.descent(*arguments) if graphed else Descent(*arguments)
-    descent.begin(begin, seen)
+    descent.begin(begin, parts)
     steps, earlier = 0, None
     while steps < config.steps:
         if config.time_budget and descent.seconds_since(begun) > config.time_budget:
@@ -75,7 +76,7 @@ def gradient_steps(
                 break
             earlier = value.clone()
     parameters = descent.parameters.detach().clone()
-    return Descended(parameters, steps, descent.value(start), descent.value(parameters))
+    return OptimizerResult(parameters, steps, descent.value(start), descent.value(parameters))
 
 
 class Descent:
@@ -83,39 +84,39 @@ class Descent:
 
     def __init__(
         self,
-        looks: tuple[_Look, ...],
+        specs: tuple[_PartSpec, ...],
         dtype: torch.dtype,
         device: torch.device,
         projection: Projection,
         evidence: EvidenceNetwork,
         config: RefinementConfig,
     ) -> None:
-        """For observations that look like this; the settings are those of a step."""
-        self._seen = {name: _empty(shape, dtype, device) for name, shape, dtype in looks}
-        hands = len(self._seen["joints"])
+        """Allocate tensors for observations of these parts; the settings are those of one step."""
+        self._parts = {name: _empty(shape, dtype, device) for name, shape, dtype in specs}
+        hands = len(self._parts["joints"])
         start = HandParameters.start(hands, device).to(dtype)
         self.parameters = start.requires_grad_(True)
-        observation = Observation(**{"image": None, **self._seen})
+        observation = Observation(**{"image": None, **self._parts})
         self._arguments = observation, projection, evidence, config
         self._bounds = Bounds.of(projection.hand_model.theta_std)
         graphed = {"capturable": True, "fused": True} if start.is_cuda else {}
-        kind = OPTIMIZERS[config.optimizer]
+        optimizer = OPTIMIZERS[config.optimizer]
         options = graphed if config.optimizer == "adam" else {}
-        self._optimizer = kind([self.parameters], lr=config.step_size, **options)
+        self._optimizer = optimizer([self.parameters], lr=config.step_size, **options)
 
     @torch.no_grad()
-    def begin(self, start: Tensor, seen: Mapping[str, Tensor]) -> None:
-        """Anew, from ``start`` and with what is seen."""
+    def begin(self, start: Tensor, parts: Mapping[str, Tensor]) -> None:
+        """Start anew, from ``start`` and with another observation."""
         self.parameters.copy_(start)
-        for name, part in seen.items():
-            self._seen[name].copy_(part)
+        for name, part in parts.items():
+            self._parts[name].copy_(part)
         for state in self._optimizer.state.values():
             for value in state.values():
                 value.zero_()
 
     @torch.enable_grad()
     def step(self) -> Tensor:
-        """One more. Returns the objective before it, ``(B,)``."""
+        """Take one more step. Returns the objective before it, ``(B,)``."""
         value = objective(self.parameters, *self._arguments)
         (self.parameters.grad,) = torch.autograd.grad(value.sum(), self.parameters)
         self._optimizer.step()
@@ -125,20 +126,20 @@ class Descent:
 
     @torch.no_grad()
     def value(self, parameters: Tensor) -> Tensor:
-        """``(B,)``: the objective of ``parameters``."""
+        """Objective of ``parameters``, ``(B,)``."""
         return objective(parameters, *self._arguments)
 
     def seconds_since(self, begun: float) -> float:
-        """When the steps so far are done."""
+        """Time since ``begun``, once the steps so far are done."""
         return time.monotonic() - begun
 
 
 class _GraphedDescent(Descent):
-    """Its steps are replays of a CUDA graph, and so is a look at the objective."""
+    """Descent whose steps, and values of the objective, are replays of a CUDA graph."""
 
-    def __init__(self, looks, dtype, device, projection, evidence, config) -> None:
+    def __init__(self, specs, dtype, device, projection, evidence, config) -> None:
         with torch.cuda.device(device):
-            super().__init__(looks, dtype, device, projection, for_one_picture(evidence), config)
+            super().__init__(specs, dtype, device, projection, for_one_picture(evidence), config)
             self._graph, self._value = captured(super().step, trials=0)
 
     def step(self) -> Tensor:
@@ -156,7 +157,7 @@ class _GraphedDescent(Descent):
 
 
 class StepGraphs:
-    """CUDA graphs of gradient steps: one for each number of hands, and for each configuration.
+    """Cache of CUDA graphs of gradient steps: one per number of hands and configuration.
 
     A graph is captured when it is asked for first, until the graphs are closed. That takes up to
     a quarter of a minute, and work of other threads on the device would spoil it. Once closed, what
@@ -171,20 +172,20 @@ class StepGraphs:
         self._closed = False
 
     def close(self) -> None:
-        """Capture no more from now on."""
+        """Capture no more graphs."""
         self._closed = True
 
     def descent(
         self,
-        looks: tuple[_Look, ...],
+        specs: tuple[_PartSpec, ...],
         dtype: torch.dtype,
         device: torch.device,
         projection: Projection,
         evidence: EvidenceNetwork,
         config: RefinementConfig,
     ) -> Descent:
-        """The steps of such observations, as a graph if there is one or may be one."""
-        arguments = looks, dtype, device, projection, evidence, config
+        """Return the steps for such observations, as a graph if there is one or may be one."""
+        arguments = specs, dtype, device, projection, evidence, config
         if arguments in self._graphs:
             return self._graphs[arguments]
         if self._closed:
@@ -192,7 +193,7 @@ class StepGraphs:
                 "gradient steps of %d hands run without a CUDA graph, slower: graphs are captured "
                 "at the start, for tracking.max_hands (at most %d) and the refinement settings of "
                 "then; start again with those of now",
-                looks[0][1][0],
+                specs[0][1][0],
                 self.MOST,
             )
             return Descent(*arguments)

@@ -11,13 +11,12 @@ from dhpe_ros.hand.kernels.skeleton_kernels import read_field
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.hand.surface_points import surface_points_of
 from dhpe_ros.networks.evidence import build_evidence
 from dhpe_ros.networks.weights import hand_model_path
-from dhpe_ros.refinement import levenberg_marquardt
-from dhpe_ros.refinement.mask_term import Outlines, signed_distances
-from dhpe_ros.refinement.objective import Observation
+from dhpe_ros.refinement import gauss_newton
+from dhpe_ros.refinement.outline_term import OutlineTerm, signed_distances
 from dhpe_ros.refinement.refine import refine
+from dhpe_ros.refinement.terms import Observation
 from dhpe_ros.rendering import outline_lengths
 
 CONFIG = RefinementConfig()
@@ -72,8 +71,8 @@ def test_distances_tell_where_between_two_cells_the_outline_runs(radius):
 def test_a_crop_without_a_hand_or_with_nothing_else_tells_nothing(projection, hand, value):
     distances = signed_distances(torch.full((1, 64, 64), value))
     assert distances.isnan().all()
-    outlines = Outlines.of(hand, distances, projection, CONFIG, reach=0.05)
-    for part in outlines.derivatives(hand):
+    outlines = OutlineTerm.of(hand, distances, projection, CONFIG.mask_weight, 0.05)
+    for part in outlines.linearise(hand):
         assert (part == 0).all()
 
 
@@ -90,7 +89,7 @@ def test_readings_and_their_slopes_are_those_of_the_moved_vertices(projection, h
 
     expected = torch.autograd.functional.jacobian(readings, hand.double())[:, 0]
     values, slopes = np.empty(40), np.empty((40, 63))
-    points = surface_points_of(projection.hand_model).some(vertices)
+    points = projection.surface_points.select(vertices)
     read_field(hand[0].double().numpy(), points, field.numpy(), values, slopes)
     np.testing.assert_allclose(values, readings(hand.double()), atol=1e-6)
     np.testing.assert_allclose(slopes, expected, atol=1e-6)
@@ -102,7 +101,7 @@ def test_beyond_the_crop_a_field_is_flat(projection, hand):
     vertices = np.arange(8)
     field = np.arange(128.0) + np.zeros((128, 1))
     values, slopes = np.empty(8), np.ones((8, 63))
-    points = surface_points_of(projection.hand_model).some(vertices)
+    points = projection.surface_points.select(vertices)
     read_field(far[0].double().numpy(), points, field, values, slopes)
     assert (values == 127).all()
     assert (slopes == 0).all()
@@ -113,23 +112,25 @@ def test_the_gradient_is_that_of_the_value(projection, hand):
     other[:, 53] = 2.0
     other[:, 1] += 0.03
     distances = signed_distances(_mask(projection, other))
-    outlines = Outlines.of(hand, distances, projection, CONFIG, reach=0.05)
+    outlines = OutlineTerm.of(hand, distances, projection, CONFIG.mask_weight, 0.05)
     hand = hand.double()
-    value, gradient, curvature = outlines.derivatives(hand)
+    value, gradient, curvature = outlines.linearise(hand)
     assert 0 < value.item() < CONFIG.mask_weight * 0.03**2
     assert torch.linalg.eigvalsh(curvature[0]).min() > -1e-9
     steps = 1e-7 * torch.eye(63, dtype=torch.float64)
-    values = [[outlines.derivatives(hand + k * s)[0].item() for k in (1, -1)] for s in steps]
+    values = [[outlines.linearise(hand + k * s)[0].item() for k in (1, -1)] for s in steps]
     slopes = [(more - less) / 2e-7 for more, less in values]
     np.testing.assert_allclose(gradient[0], slopes, atol=1e-3 * gradient.abs().max().item())
 
 
 def test_a_far_outline_hardly_pulls(projection, hand):
     near, far = (
-        Outlines.of(hand, signed_distances(_disc(64, radius)), projection, CONFIG, reach=0.05)
+        OutlineTerm.of(
+            hand, signed_distances(_disc(64, radius)), projection, CONFIG.mask_weight, 0.05
+        )
         for radius in (0.5, 0.95)
     )
-    assert 0 < far.derivatives(hand)[1].norm() < 0.5 * near.derivatives(hand)[1].norm()
+    assert 0 < far.linearise(hand)[1].norm() < 0.5 * near.linearise(hand)[1].norm()
 
 
 def test_refinement_brings_the_outline_onto_the_mask(projection, hand):
@@ -161,27 +162,29 @@ def test_refinement_brings_the_outline_onto_the_mask(projection, hand):
 def test_the_farther_the_reach_the_more_pulls_what_is_seen_some_way_off(projection, hand):
     distances = signed_distances(_disc(64, 0.75))
     wide, narrow = (
-        Outlines.of(hand, distances, projection, CONFIG, reach).derivatives(hand)[1].norm()
-        for reach in (0.1, 0.05)
+        OutlineTerm.of(hand, distances, projection, CONFIG.mask_weight, saturation)
+        .linearise(hand)[1]
+        .norm()
+        for saturation in (0.1, 0.05)
     )
     assert wide > 2 * narrow > 0
 
 
 def test_the_outline_is_found_twice_and_lets_go_sooner_then(projection, hand, monkeypatch):
-    reaches, found = [], Outlines.of
+    saturations, found = [], OutlineTerm.of
 
     def watched(*args):
-        reaches.append(args[-1])
+        saturations.append(args[-1])
         return found(*args)
 
-    monkeypatch.setattr(levenberg_marquardt.Outlines, "of", watched)
+    monkeypatch.setattr(gauss_newton.OutlineTerm, "of", watched)
     with torch.no_grad():
         joints = projection(hand).joints[..., :2] + 0.05
     distances = signed_distances(_mask(projection, hand))
     seen = Observation(None, torch.zeros(1, 2048), joints, torch.ones(1, 21), distances=distances)
     evidence = build_evidence("lite").eval().requires_grad_(False)
     refine(hand, seen, projection, evidence, CONFIG)
-    assert reaches == [0.1, 0.05]
+    assert saturations == [0.1, 0.05]
 
 
 def test_hands_that_are_refined_together_end_where_each_would_alone(projection, hand):

@@ -1,0 +1,216 @@
+"""Terms of the objective: Eq. 13, and what this project adds (docs/method.md, section 5).
+
+Each has a value. Those that are sums of squares have a Gauss-Newton form too: value, gradient and
+curvature. Gradient steps differentiate the values of all terms but the outline's; damped
+Gauss-Newton steps take the terms that have the second form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dhpe_ros.config import RefinementConfig
+from dhpe_ros.hand.kernels.prior_kernels import add_parameter_prior
+from dhpe_ros.hand.kernels.skeleton_kernels import add_normal_equations
+from dhpe_ros.hand.parameters import normalize_parameters
+from dhpe_ros.hand.projection import ProjectedHand, Projection
+from dhpe_ros.networks.evidence import EvidenceNetwork
+from dhpe_ros.types import JOINT_COUNT, PARAMETER_COUNT
+
+# Distances between two hands are in standard deviations, of rotations in these.
+_QUATERNION_STD = 0.2  # 23 degrees
+_OUTLIER_STDS = 3.0  # two frames' hands this far apart have moved, or an estimate is wrong
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Constant data that the parameters are fitted to."""
+
+    image: Tensor | None  # (B, 3, S, S), x as the feature network sees it; for its term alone
+    features: Tensor  # (B, 2048), F(x)
+    joints: Tensor  # (B, 21, 2), the refined 2D joints, crop coordinates
+    confidences: Tensor  # (B, 21)
+    previous: Tensor | None = None  # (B, 63), a frame ago, in this crop; NaN: not known
+    estimate: Tensor | None = None  # (B, 63), the mesh network's, its camera moved onto the joints
+    distances: Tensor | None = None  # (B, 128, 128), of ``signed_distances``, on the CPU
+
+    def twice(self) -> Observation:
+        """Repeat each part, for two sets of parameters one behind the other."""
+        parts = vars(self).values()
+        return Observation(*(None if p is None else torch.cat((p, p)) for p in parts))
+
+    def on_cpu(self) -> Observation:
+        """Copy to the CPU, without the picture and its features."""
+        parts = {name: part for name, part in vars(self).items() if part is not None}
+        dropped = {"image": None, "features": self.features[:, :0]}
+        return replace(self, **{name: part.cpu() for name, part in parts.items()} | dropped)
+
+
+class PosedHands(NamedTuple):
+    """Parameters and the hands that they pose."""
+
+    parameters: Tensor  # (B, 63)
+    joints: Tensor  # (B, 21, 2), crop coordinates
+    hand: ProjectedHand | None  # with its mesh; None where only the joints were posed
+
+
+class Linearisation(NamedTuple):
+    """Gauss-Newton form of a term about some parameters; float64, on the CPU."""
+
+    value: Tensor  # (B,)
+    gradient: Tensor  # (B, 63)
+    curvature: Tensor  # (B, 63, 63), positive semi-definite
+
+
+class Term(Protocol):
+    """Summand of the objective."""
+
+    def value(self, posed: PosedHands) -> Tensor:
+        """``(B,)``, weighted."""
+
+
+class GaussNewtonTerm(Term, Protocol):
+    """Term whose curvature is known."""
+
+    def linearise(self, parameters: Tensor) -> Linearisation:
+        """Linearise about ``parameters`` ``(B, 63)``, on the CPU."""
+
+
+@dataclass(frozen=True)
+class JointTerm:
+    """Squared distances of the projected joints to the observed ones, weighted and summed.
+
+    Beyond ``outlier_distance`` a squared distance ``d^2`` saturates, as
+    ``d^2 / (1 + d^2 / outlier_distance^2)`` (Geman and McClure, 1987).
+    """
+
+    observed: Tensor  # (B, 21, 2), crop coordinates
+    weights: Tensor  # (B, 21)
+    outlier_distance: float  # half-sides of the crop; 0: never an outlier
+    projection: Projection
+
+    @staticmethod
+    def of(observation: Observation, projection: Projection, config: RefinementConfig) -> JointTerm:
+        weights = joint_weights(observation, config)
+        return JointTerm(observation.joints, weights, config.outlier_distance, projection)
+
+    def value(self, posed: PosedHands) -> Tensor:
+        observed, weights = (part.to(posed.joints.dtype) for part in (self.observed, self.weights))
+        squared = ((posed.joints - observed) ** 2).sum(2)
+        if self.outlier_distance > 0:
+            squared = squared / (1 + squared / self.outlier_distance**2)
+        return (weights * squared).sum(1)
+
+    def linearise(self, parameters: Tensor) -> Linearisation:
+        """The curvature is that of the weights that saturation leaves here."""
+        joints, jacobian = self.projection.skeleton.derivatives(parameters, coordinates=2)
+        observed, weights = (part.double().numpy() for part in (self.observed, self.weights))
+        residuals = joints.numpy()[..., :2] - observed
+        squared = (residuals**2).sum(2)
+        saturated = np.ones_like(squared)
+        if self.outlier_distance > 0:
+            saturated += squared / self.outlier_distance**2
+        value = (weights * squared / saturated).sum(1)
+        per_coordinate = np.repeat(2 * weights / saturated**2, 2, axis=1)
+        gradient, curvature = empty_derivatives(len(squared))
+        add_normal_equations(
+            jacobian.flatten(1, 2).numpy(), residuals.reshape(-1, 2 * JOINT_COUNT), per_coordinate,
+            curvature.numpy(), gradient.numpy(),
+        )  # fmt: skip
+        return Linearisation(torch.from_numpy(value), gradient, curvature)
+
+
+@dataclass(frozen=True)
+class FeatureTerm:
+    """Change of the features where all that the hand does not cover takes the mean colour.
+
+    The mean over the 2048 features, so that its weight does not depend on their number.
+    """
+
+    observation: Observation
+    projection: Projection
+    evidence: EvidenceNetwork
+    weight: float
+
+    def value(self, posed: PosedHands) -> Tensor:
+        image = self.observation.image
+        mask = self.projection.silhouette(posed.hand, image.shape[-1])
+        masked = self.evidence.features(image * mask[:, None])
+        return self.weight * ((self.observation.features - masked) ** 2).mean(dim=1)
+
+
+@dataclass(frozen=True)
+class ParameterPrior:
+    """Proximal and temporal prior: rotation, pose and shape of ``A`` other hands for each of ``B``.
+
+    The mean over these numbers of their squared difference ``d^2``, in standard deviations; it
+    saturates, as ``d^2 / (1 + d^2 / 3^2)``. Scale and translation are free, so that nothing lags in
+    the image.
+    """
+
+    centers: Tensor  # (A, B, 59), rotations of length one
+    weights: Tensor  # (A, B, 1); zero where the other hand is not known
+    stds: Tensor  # (59,)
+
+    @staticmethod
+    def of(others: Sequence[tuple[Tensor, float]], theta_std: Tensor) -> ParameterPrior:
+        """From parameters ``(B, 63)``, NaN where not known, and their weights."""
+        rotation = theta_std.new_full((4,), _QUATERNION_STD)
+        stds = torch.cat((rotation, theta_std, theta_std.new_ones(10)))
+        centers = torch.stack([_without_camera(other) for other, _ in others])
+        known = [weight * other.isfinite().all(1, keepdim=True) for other, weight in others]
+        return ParameterPrior(centers.nan_to_num(0.0), torch.stack(known).to(centers.dtype), stds)
+
+    def value(self, posed: PosedHands) -> Tensor:
+        squared = self._residuals(_without_camera(posed.parameters)) ** 2
+        return (self.weights * squared / (1 + squared / _OUTLIER_STDS**2)).mean(2).sum(0)
+
+    def linearise(self, parameters: Tensor) -> Linearisation:
+        """The curvature is diagonal."""
+        rows = parameters.detach().double().contiguous()
+        gradient, curvature = empty_derivatives(len(rows))
+        value = rows.new_zeros(len(rows))
+        out = value.numpy(), gradient.numpy(), curvature.numpy()
+        add_parameter_prior(rows.numpy(), *self._arrays, _OUTLIER_STDS, *out)
+        return Linearisation(value, gradient, curvature)
+
+    @cached_property
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        """Centers, weights and standard deviations for ``add_parameter_prior``."""
+        parts = self.centers, self.weights[..., 0], self.stds
+        return tuple(part.double().contiguous().numpy() for part in parts)
+
+    def _residuals(self, numbers: Tensor) -> Tensor:
+        """``(A, B, 59)`` in standard deviations; q and -q are the same rotation."""
+        opposite = (numbers[:, :4] * self.centers[..., :4]).sum(2, keepdim=True) < 0
+        turn = numbers[:, :4] - torch.where(opposite, -1.0, 1.0) * self.centers[..., :4]
+        return torch.cat((turn, numbers[:, 4:] - self.centers[..., 4:]), 2) / self.stds
+
+
+def _without_camera(parameters: Tensor) -> Tensor:
+    """``(B, 59)``: rotation of length one, pose and shape of ``(B, 63)``."""
+    return normalize_parameters(parameters)[:, 4:]
+
+
+def joint_weights(observation: Observation, config: RefinementConfig) -> Tensor:
+    """``(B, 21)``: weight of each joint's squared distance.
+
+    The less sure a joint is, the farther off it lies: the square of the confidence comes near the
+    inverse variance that a least-squares problem wants (docs/refinement.md).
+    """
+    if config.confidence_weighting:
+        return config.joints_weight * observation.confidences**2
+    return torch.full_like(observation.confidences, config.joints_weight)
+
+
+def empty_derivatives(count: int) -> tuple[Tensor, Tensor]:
+    """Gradient ``(B, 63)`` and curvature ``(B, 63, 63)`` of zeros, float64."""
+    gradient = torch.zeros(count, PARAMETER_COUNT, dtype=torch.float64)
+    return gradient, gradient.new_zeros(count, PARAMETER_COUNT, PARAMETER_COUNT)
