@@ -62,7 +62,7 @@ def load(path: Path, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
 
 
 def _opened(path: Path) -> Callable[..., Any]:
-    """What ``aoti_load_package`` gives, by the loader beneath it where this torch has that.
+    """As ``aoti_load_package``, by the loader beneath it where this torch has that.
 
     The documented function imports the whole compiler first, which is half of a node's start. For
     CPUs: on a GPU, with torch 2.11, the loader took the process with it.
@@ -90,7 +90,7 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
 
 
 def has_kernel(operator: Any) -> bool:
-    """Whether inductor makes its own code of an operator; the others call torch's.
+    """True where inductor makes its own code of an operator; the others call torch's.
 
     A composite one is taken apart before.
     """

@@ -46,7 +46,7 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Views:
-    """What the networks are tried on: of each of ``N`` frames with a hand."""
+    """Inputs that the networks are tried on, of ``N`` frames with a hand."""
 
     crops: Tensor  # (N, 3, 224, 224) in 0..1, of the hand
     pictures: Tensor  # (N, 3, *SIZE) uint8, the whole frame as the localiser sees it
@@ -57,7 +57,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far compiled results are from eager ones on the same frames.
+    """Distances of compiled results from eager ones on the same frames.
 
     Joints are those of the heat maps, of the refiner and of the mesh, in pixels of the 224 crop;
     boxes where the localiser is surest, in pixels of what it sees.
@@ -72,14 +72,14 @@ class Parity:
     boxes_px_max: float
 
     def within(self, pixels: float, vertices_mm: float) -> bool:
-        """Whether no joint, box and vertex is farther off; false if a figure is not a number."""
+        """True if no joint, box or vertex is farther off; false if a figure is not a number."""
         near = self.joints_px_max <= pixels and self.boxes_px_max <= pixels
         return near and self.vertices_mm_max <= vertices_mm
 
 
 @dataclass(frozen=True)
 class Operators:
-    """How often the graphs use what the compiler has kernels for, and what it leaves to torch."""
+    """Counts of the operators that the compiler has kernels for, and that it leaves to torch."""
 
     supported: dict[str, int]
     unsupported: dict[str, int]
@@ -95,7 +95,7 @@ class Times:
 
 @dataclass(frozen=True)
 class Built:
-    """What has been built, and what is known of it."""
+    """Engine that was built, and its measurements."""
 
     sidecar: Path
     bytes: int
@@ -125,7 +125,7 @@ def export_all(
 def dry_run(
     eager: EagerNetworks, device: torch.device, compiler: str, precision: str, views: Views
 ) -> Operators:
-    """What the compiler can do of the networks, without compiling. Raises ``BuildError``."""
+    """Count what the compiler supports, without compiling. Raises ``BuildError``."""
     _check_fit(compiler, device, precision)
     programs = export_all(eager, precision, device, views)
     if compiler == "tensorrt":
@@ -135,7 +135,7 @@ def dry_run(
 
 
 def count_operators(programs: dict[str, ExportedProgram], compiler: str) -> Operators:
-    """What the compiler can do of the graphs."""
+    """Count the graphs' operators by whether the compiler supports them."""
     kind = COMPILERS[compiler]
     counts = Counter(
         node.target

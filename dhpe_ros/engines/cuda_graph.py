@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 def captured(
     call: Callable[[], Result], trials: int = _TRIALS
 ) -> tuple[torch.cuda.CUDAGraph, Result]:
-    """What ``call`` does on the current CUDA device, to ``replay``, and what it returned.
+    """Capture ``call`` on the current CUDA device as a graph to ``replay``, and its result.
 
     A replay reads what lies in the same tensors by then, and writes into those returned. ``call``
     runs a few times before, so that kernels are compiled and, of so many algorithms for each, the

@@ -161,8 +161,8 @@ def _cross_by_products(a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
 def _max_by_argmax(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
     """The largest number and where it is; torch-tensorrt has one at a time."""
     index = x.argmax(dim, keepdim=True)
-    both = x.gather(dim, index), index
-    return both if keepdim else tuple(one.squeeze(dim) for one in both)
+    value = x.gather(dim, index)
+    return (value, index) if keepdim else (value.squeeze(dim), index.squeeze(dim))
 
 
 STAND_INS = {

@@ -1,4 +1,4 @@
-"""What an engine was built from and for: all that must be the same where it runs."""
+"""Identity of an engine: all that it was built from and for, and needs where it runs."""
 
 from __future__ import annotations
 
@@ -102,20 +102,22 @@ def source_files(modules: tuple[ModuleType, ...]) -> tuple[Path, ...]:
 def _imports(path: Path) -> Iterator[str]:
     """Names of what a file imports of this package; some are not modules but in one."""
     for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_PACKAGE):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if module.startswith(_PACKAGE):
+                yield module
+                yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (a.name for a in node.names if a.name.startswith(_PACKAGE))
 
 
 def has_matrix_tiles() -> bool:
-    """Whether the CPU multiplies matrices of bf16 as such (AMX), faster than 8-bit integers."""
+    """True where the CPU multiplies matrices of bf16 as such (AMX), faster than 8-bit integers."""
     return "amx_bf16" in instruction_set().split()
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether convolutions are faster in bf16 than in fp32.
+    """True where convolutions are faster in bf16 than in fp32.
 
     They are on a CPU that takes matrix tiles and on AMD's with bf16 instructions; Intel's that have
     those alone multiply no faster by them (docs/how-to/engines.md).
@@ -143,7 +145,7 @@ def _difference(name: str, was: str, now: str) -> str:
 
 
 def _command(model: ModelConfig, backend: str, precision: str) -> str:
-    """What the user types to build an engine of this configuration."""
+    """Command that builds an engine of this configuration."""
     options = {"profile": model.profile, "backend": backend, "precision": precision}
     defaults = {field.name: field.default for field in fields(ModelConfig)}
     for option, name in (

@@ -1,4 +1,4 @@
-"""What the pipeline runs: the networks on the first backend that works, eager torch at last."""
+"""The pipeline's networks on the first backend that works, eager torch at last."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ class BackedNetworks:
 def _ways(
     eager: EagerNetworks, model: ModelConfig, device: torch.device
 ) -> Iterator[tuple[EagerNetworks | EngineNetworks | None, str]]:
-    """What may run, the fastest first and eager torch at last, each made when it is asked for.
+    """Backends that may run, the fastest first, eager torch at last, each made when asked for.
 
     None is one that cannot be had; beside it why, where that is worth a warning.
     """
@@ -163,7 +163,7 @@ def _ways(
 
 
 def precisions(device: torch.device) -> tuple[str, ...]:
-    """What engines on a device may be of, the one to recommend first."""
+    """Precisions of engines on a device, the one to recommend first."""
     if device.type == "cuda":
         return ("fp16", "bf16", "fp32")
     floats = ("bf16", "fp32") if has_fast_bf16(device) else ("fp32", "bf16")
@@ -177,7 +177,7 @@ def precisions_of(model: ModelConfig, device: torch.device) -> tuple[str, ...]:
 
 
 def engines_folder(model: ModelConfig) -> Path:
-    """Where the configuration has its engines."""
+    """Folder of the configuration's engines."""
     return Path(model.engines).expanduser() if model.engines else store.default_folder()
 
 

@@ -77,7 +77,7 @@ def _spans(
 
 
 def _round_numbers(source: Node, least: float, most: float) -> Node:
-    """What ``source`` gives, to the nearest of 256 steps."""
+    """Round the output of ``source`` to the nearest of 256 steps."""
     ops, graph = torch.ops.quantized_decomposed, source.graph
     step = max((most - least) / 255, _LEAST_STEP)
     how = (step, round(-least / step), 0, 255, torch.uint8)

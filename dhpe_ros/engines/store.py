@@ -28,7 +28,7 @@ class MissingEngineError(EngineError):
 
 
 def default_folder() -> Path:
-    """Where this user's engines are, whose home may lie behind a link."""
+    """Folder of this user's engines; the user's home may lie behind a link."""
     return user_cache().resolve() / "engines"
 
 
@@ -94,8 +94,8 @@ def _no_match(folder: Path, identity: Identity) -> EngineError:
             continue
         others.append((len(differences), str(path), differences))
     if others:
-        _, path, differences = min(others)
-        return EngineError(_mismatch(Path(path), differences, identity))
+        _, nearest, differences = min(others)
+        return EngineError(_mismatch(Path(nearest), differences, identity))
     return MissingEngineError(
         f"no engine {identity.label} in {folder}; build it: {identity.rebuild}"
     )

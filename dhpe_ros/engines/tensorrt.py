@@ -84,7 +84,7 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
 
 
 def has_kernel(operator: Any) -> bool:
-    """Whether TensorRT has a converter for an operator; the others run in torch."""
+    """True where TensorRT has a converter for an operator; the others run in torch."""
     from torch_tensorrt.dynamo.conversion._ConverterRegistry import DYNAMO_CONVERTERS
 
     return operator in DYNAMO_CONVERTERS

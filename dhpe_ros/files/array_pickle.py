@@ -13,7 +13,7 @@ import pickle
 import pickletools
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class RefusedError(pickle.UnpicklingError):
 
 
 class StandIn:
-    """What a pickle's object became; ``resolve`` gives its numbers."""
+    """Stand-in for a pickle's object; ``resolve`` gives its numbers."""
 
     def resolve(self) -> np.ndarray:
         """The array. Raises ``ValueError`` where the object has none."""
@@ -141,7 +141,7 @@ def read_array_pickle(
         ) from error
 
 
-def _array_of(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+def _array_of(data: Any, dtype: Any, shape: Any, order: Literal["F", "C"]) -> np.ndarray:
     if isinstance(data, str):  # Python 2's bytes
         data = data.encode("latin1")
     if not isinstance(data, bytes | bytearray) or not isinstance(dtype, _DtypeStandIn):
@@ -162,7 +162,7 @@ def _check_opcodes(data: bytes) -> None:
     file = io.BytesIO(data)
     depths: list[int | None] = []  # of what is on the unpickler's stack; None is a mark
     memo: dict[int, int | None] = {}
-    while (opcode := pickletools.code2op[file.read(1).decode("latin1")]).name != "STOP":
+    while (opcode := pickletools.code2op[file.read(1).decode("latin1")]).name != "STOP":  # type: ignore[attr-defined]
         argument = None
         if opcode.name == "STRING":  # whose own reader knows ASCII only
             file.readline()
@@ -174,7 +174,7 @@ def _check_opcodes(data: bytes) -> None:
                 raise RefusedError("its memo is larger than the file")
             memo[number] = depths[-1]
         elif opcode.name in _GET:
-            depths.append(memo[argument])
+            depths.append(memo[argument])  # type: ignore[index]  # None raises KeyError
         elif opcode.name == "MARK":
             depths.append(None)
         elif opcode.stack_before:
@@ -185,12 +185,12 @@ def _check_opcodes(data: bytes) -> None:
 
 def _depth(opcode: pickletools.OpcodeInfo, depths: list[int | None]) -> int:
     """Take what an opcode takes from the stack; how deep the object nests that it makes."""
-    needs, parts = opcode.stack_before, []
+    needs, parts = opcode.stack_before, list[int]()
     if pickletools.markobject in needs:
         while (depth := depths.pop()) is not None:
             parts.append(depth)
         needs = needs[: needs.index(pickletools.markobject)]
-    parts += [depths.pop() for _ in needs]
+    parts += [depths.pop() or 0 for _ in needs]
     filled = parts.pop() if opcode.name in _FILL else 0
     depth = max(filled, 1 + max(parts, default=0))
     if depth > _DEEPEST:

@@ -34,7 +34,7 @@ def installed_program(name: str) -> Path | None:
 
 
 def user_cache() -> Path:
-    """Where this user's files are kept that can be made again (XDG base directories)."""
+    """Folder of this user's files that can be made again (XDG base directories)."""
     base = os.environ.get("XDG_CACHE_HOME")
     try:
         return Path(base or Path.home() / ".cache") / "dhpe_ros"

@@ -6,6 +6,7 @@ Romero, Tzionas, Black, *Embodied Hands*, SIGGRAPH Asia 2017, for the format and
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,18 +26,29 @@ OPENPOSE_FROM_MANO = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 1
 class HandModel(nn.Module):
     """A right hand; everything in metres, in MANO's frame (fingers -x, palm -y, thumb +z)."""
 
+    template: Tensor  # (3, 778): coordinate by coordinate, as the skinning wants it
+    triangles: Tensor  # (F, 3)
+    blend_shapes: Tensor  # (3 * 778, 10 + 135), of shape and of bends
+    bone_weights: Tensor  # (16, 778)
+    hands_components: Tensor  # (45, 45)
+    hands_mean: Tensor  # (45,)
+    joint_template: Tensor  # (16, 3)
+    jointdirs: Tensor  # (16, 3, 10)
+    pivot_regressor: Tensor  # (21, 778): where bones turn and fingers end
+    skeleton_regressor: Tensor  # (21, 778): where people see joints
+    identity: Tensor  # (4, 4)
+    theta_std: Tensor  # (45,)
+
     def __init__(self, path: str | Path) -> None:
         """Load the open hand or a MANO file; errors as in ``read_mano_file``."""
         super().__init__()
         file = read_mano_file(path)
         arrays = {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in file.arrays.items()}
-        # Coordinate by coordinate, as the skinning wants it.
-        self.register_buffer("template", arrays["v_template"].T.contiguous())  # (3, 778)
+        self.register_buffer("template", arrays["v_template"].T.contiguous())
         self.register_buffer("triangles", arrays["f"])
         blend_shapes = torch.cat((arrays["shapedirs"], arrays["posedirs"]), 2)
-        # (3 * 778, 10 + 135)
         self.register_buffer("blend_shapes", blend_shapes.transpose(0, 1).reshape(-1, 145))
-        self.register_buffer("bone_weights", arrays["weights"].T.contiguous())  # (16, 778)
+        self.register_buffer("bone_weights", arrays["weights"].T.contiguous())
         self.register_buffer("hands_components", arrays["hands_components"])
         self.register_buffer("hands_mean", arrays["hands_mean"])
         # Joints are linear in the vertices, so at rest they are linear in the shape.
@@ -45,15 +57,13 @@ class HandModel(nn.Module):
         self.register_buffer(
             "jointdirs", torch.einsum("jv,vcs->jcs", regressor, arrays["shapedirs"])
         )
-        # Where bones turn and fingers end, and where people see joints (open_hand/landmarks.py).
         self.register_buffer("pivot_regressor", _pivot_regressor(regressor, file.tips))
-        landmarks = file.extras.get("landmarks", np.eye(JOINT_COUNT))
-        landmarks = torch.from_numpy(np.asarray(landmarks, np.float32))
+        landmarks = torch.as_tensor(file.extras.get("landmarks", np.eye(JOINT_COUNT))).float()
         self.register_buffer("skeleton_regressor", landmarks @ self.pivot_regressor)
         self.register_buffer("identity", torch.eye(4, dtype=torch.float32))
         # MANO has no statistics of its pose components; half a radian is a wide guess.
-        theta_std = file.extras.get("theta_std", np.full(45, 0.5))
-        self.register_buffer("theta_std", torch.from_numpy(np.asarray(theta_std, np.float32)))
+        theta_std = torch.as_tensor(file.extras.get("theta_std", np.full(45, 0.5))).float()
+        self.register_buffer("theta_std", theta_std)
         self.extras = file.extras
         self._file = file
 
@@ -62,8 +72,9 @@ class HandModel(nn.Module):
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as target:
-            extras = self._file.extras
-            np.savez_compressed(target, **self._file.arrays, tips=self._file.tips, **extras)
+            file = self._file
+            arrays: dict[str, Any] = {**file.arrays, "tips": file.tips, **file.extras}
+            np.savez_compressed(target, **arrays)
         partial.replace(path)
 
     def pose_from_theta(self, theta: Tensor) -> Tensor:

@@ -99,7 +99,19 @@ def pose_axes(
 
 
 class PoseSpace(nn.Module):
-    """The poses of one hand model; its mean shape stands for all shapes."""
+    """Prior on the poses of one hand model, of its mean shape; the hand as N spheres."""
+
+    components: Tensor  # (45, 45)
+    mean: Tensor  # (45,)
+    theta_std: Tensor  # (45,)
+    axes: Tensor  # (15, 3, 3), of ``pose_axes``
+    lower: Tensor  # (15, 3) radians
+    upper: Tensor  # (15, 3)
+    offsets: Tensor  # (5, 3, 3) metres from the joint before, of each finger
+    wrist: Tensor  # (3,)
+    centers: Tensor  # (N, 3) metres from the sphere's bone
+    contact_m: Tensor  # (N, N) distances that spheres keep; 0: any
+    bones: Tensor  # (N,)
 
     def __init__(self, model: HandModel) -> None:
         super().__init__()
@@ -233,8 +245,8 @@ class PoseSpace(nn.Module):
         pairs = self.contact_m.triu(1).nonzero()
         near = self.contact_m[pairs[:, 0], pairs[:, 1]]
         limits = _doubles(self.theta_std, self.axes, self.lower, self.upper)
-        wrist, offsets, centers, near = _doubles(self.wrist, self.offsets, self.centers, near)
-        spheres = wrist, offsets, centers, self.bones.numpy(), pairs.numpy(), near, CM_PER_M**2
+        *placed, kept_m = _doubles(self.wrist, self.offsets, self.centers, near)
+        spheres = *placed, self.bones.numpy(), pairs.numpy(), kept_m, CM_PER_M**2
         return (*limits, LIMITS_WEIGHT), spheres
 
     def _back_to_touch(self, apart: Tensor, wished: Tensor) -> Tensor:

@@ -40,6 +40,8 @@ class Projection(nn.Module):
     from the model on its device when they are first asked for.
     """
 
+    hand_model: HandModel
+    laplacian: Tensor  # (778, 778)
     _DERIVED = ("skeleton", "pose_space", "surface_points", "prior_arrays", "on_cpu")
 
     def __init__(self, hand_model: HandModel) -> None:

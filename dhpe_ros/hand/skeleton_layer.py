@@ -24,7 +24,19 @@ _LEAST_WEIGHT = 1e-6  # of a bone that moves a vertex
 
 
 class SkeletonLayer(nn.Module):
-    """``(B, 63)`` to the joints of ``Projection``, and their derivatives; float64."""
+    """``(B, 63)`` to the joints of ``Projection``, and their derivatives; float64.
+
+    P is the number of pairs of a joint and a bone that moves it.
+    """
+
+    points: Tensor  # (P, 4)
+    blend: Tensor  # (3 P, 145)
+    to_joint: Tensor  # (21, P)
+    joint_template: Tensor
+    jointdirs: Tensor
+    hands_components: Tensor
+    hands_mean: Tensor
+    identity: Tensor
 
     def __init__(self, model: HandModel) -> None:
         super().__init__()
@@ -34,9 +46,9 @@ class SkeletonLayer(nn.Module):
         shares = shares[self._pairs[0], self._pairs[1]]  # (P, 778)
         template = torch.cat((model.template.double(), torch.ones_like(model.template[:1])))
         directions = model.blend_shapes.double().reshape(3, -1, model.blend_shapes.shape[1])
-        self.register_buffer("points", shares @ template.T, persistent=False)  # (P, 4)
+        self.register_buffer("points", shares @ template.T, persistent=False)
         blend = torch.einsum("pv,cvk->pck", shares, directions)
-        self.register_buffer("blend", blend.flatten(0, 1), persistent=False)  # (3 P, 145)
+        self.register_buffer("blend", blend.flatten(0, 1), persistent=False)
         to_joint = torch.zeros(JOINT_COUNT, len(shares), dtype=torch.float64)
         to_joint[self._pairs[0], torch.arange(len(shares))] = 1.0
         self.register_buffer("to_joint", to_joint, persistent=False)

@@ -121,6 +121,7 @@ class EfficientNetTrunk(EfficientNetPyramid):
         self.feature_head = ConvBlock(_TAPS[6], FEATURE_COUNT, kernel=1)
         self.heatmap_head = nn.Conv2d(DECODER, JOINT_COUNT, 1)
         nn.init.normal_(self.heatmap_head.weight, std=0.01)
+        assert self.heatmap_head.bias is not None
         nn.init.zeros_(self.heatmap_head.bias)
 
     def features(self, x: Tensor) -> Tensor:

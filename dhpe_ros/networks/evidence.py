@@ -1,4 +1,4 @@
-"""f_Feat and f_J2D: what an image of a hand says before any hand model is asked.
+"""f_Feat and f_J2D: features, 2D joints, side and mask of a hand, without any hand model.
 
 Two profiles with the same outputs: ``full`` is the paper's pair of networks, ``lite`` one small
 shared trunk for machines without a GPU.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,7 @@ from torch.nn import functional
 from dhpe_ros.networks.efficientnet_lite import EfficientNetTrunk
 from dhpe_ros.networks.fused_resnet import FusedResNet50
 from dhpe_ros.networks.imagenet import Normalisation
-from dhpe_ros.networks.lite_trunk import LiteTrunk
-from dhpe_ros.networks.mask_head import MaskHead
+from dhpe_ros.networks.lite_trunk import ConvBlock, LiteTrunk, double
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, HEATMAP_SIGMA, JOINT_COUNT, JOINT_NAMES
@@ -25,12 +25,13 @@ from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, HEATMAP_SIGMA, JOINT_COUNT,
 _WRIST = JOINT_NAMES.index("wrist")
 _BASES = JOINT_NAMES.index("index1"), JOINT_NAMES.index("little1")
 _DOUBT = 2.0  # of a hand's logit: what a search finds looks more like one than training's crops do
+_MASK_WIDTH = 24
 _HAND_LOGIT = 6.0  # of an untrained head: it takes every crop for a hand
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the evidence networks see in ``B`` crops."""
+    """Outputs of the evidence networks for ``B`` crops."""
 
     features: Tensor  # (B, 2048), F of the paper
     joints: Tensor  # (B, 21, 2) crop coordinates, j2D of the paper
@@ -41,33 +42,31 @@ class Evidence:
 
     @property
     def score(self) -> Tensor:
-        """``(B,)``: what speaks for there being a hand, and for its joints: their mean confidence.
+        """``(B,)``: mean confidence of the joints, times the probability of a hand.
 
-        Joints alone are seen in ears and shoulders too, and surely.
+        Joints alone are detected in ears and shoulders too, with confidence.
         """
         joints = self.confidences.mean(dim=1)
         return joints if self.hand is None else joints * self.hand
 
     def rows(self, index: Tensor | slice) -> Evidence:
         """The evidence of some of the crops."""
-        parts = vars(self).values()
-        return Evidence(*(None if part is None else part[index] for part in parts))
+        parts = {name: part for name, part in vars(self).items() if part is not None}
+        return replace(self, **{name: part[index] for name, part in parts.items()})
 
     def replaced(self, where: Tensor, other: Evidence) -> Evidence:
         """This evidence, with ``other``'s in the crops that ``where`` ``(B,)`` marks."""
-        return Evidence(
-            torch.where(where[:, None], other.features, self.features),
-            torch.where(where[:, None, None], other.joints, self.joints),
-            torch.where(where[:, None], other.confidences, self.confidences),
-            torch.where(where, other.right, self.right),
-            None if self.mask is None else torch.where(where[:, None, None], other.mask, self.mask),
-            None if self.hand is None else torch.where(where, other.hand, self.hand),
-        )
+        parts = {name: part for name, part in vars(self).items() if part is not None}
+        chosen = {
+            name: torch.where(where.reshape(-1, *[1] * (part.ndim - 1)), vars(other)[name], part)
+            for name, part in parts.items()
+        }
+        return replace(self, **chosen)
 
     def averaged(self, closer: Evidence, part: float) -> Evidence:
         """This evidence, its joints averaged with those seen in the middle ``part`` of the crops.
 
-        By squared confidence: what a closer look leaves out, it is not confident of.
+        Weighted by squared confidence: of joints outside its crop the closer one is not confident.
         """
         own, other = (one.confidences[..., None] ** 2 for one in (self, closer))
         joints = (own * self.joints + other * part * closer.joints) / (own + other).clamp(min=1e-9)
@@ -76,7 +75,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class EvidenceMaps:
-    """The networks' raw output, which training needs."""
+    """Raw output of the networks, which training needs."""
 
     features: Tensor  # (B, 2048)
     heatmaps: tuple[Tensor, ...]  # (B, 21, 32, 32) each; the last stage counts
@@ -85,9 +84,34 @@ class EvidenceMaps:
     hand_logit: Tensor  # (B,)
 
 
+class MaskHead(nn.Module):
+    """Features ``(B, coarse, S / 2, S / 2)`` and ``(B, fine, S, S)`` to logits ``(B, S, S)``.
+
+    Of the hand without the arm, from features that were learnt for something else.
+    """
+
+    def __init__(self, coarse: int, fine: int) -> None:
+        super().__init__()
+        width = _MASK_WIDTH
+        self.coarse = nn.Sequential(ConvBlock(coarse, 2 * width), ConvBlock(2 * width, width, 1))
+        self.fine = ConvBlock(fine, width, 1)
+        self.both = nn.Sequential(ConvBlock(width, width), nn.Conv2d(width, 1, 1))
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        return self.both(double(self.coarse(coarse)) + self.fine(fine))[:, 0]
+
+
+class FeatureNetwork(Protocol):
+    """Network that the feature term of the refinement asks."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """F of pictures from ``feature_input``: ``(B, 2048)``."""
+
+
 class EvidenceNetwork(nn.Module):
     """Crops ``(B, 3, 224, 224)`` in 0..1, RGB, to evidence. Subclasses bring the networks."""
 
+    mask_head: MaskHead
     feature_size: int  # side in pixels of what the feature network sees; training may halve it
 
     def __init__(self) -> None:
@@ -100,14 +124,15 @@ class EvidenceNetwork(nn.Module):
             nn.Linear(128, 1),
         )
         self.hand_head = _small_head()
+        last = self.hand_head[-1]
+        nn.init.zeros_(last.get_parameter("weight"))
+        nn.init.constant_(last.get_parameter("bias"), _HAND_LOGIT)
         self.facing_head: nn.Module | None = None  # palm or back; with the layout that is a side
-        nn.init.zeros_(self.hand_head[-1].weight)
-        nn.init.constant_(self.hand_head[-1].bias, _HAND_LOGIT)
         self.normalise = Normalisation()
 
     @property
     def scalar_heads(self) -> tuple[nn.Module | None, ...]:
-        """The small networks that tell one number of a crop."""
+        """Heads with one output per crop."""
         return self.right_head, self.hand_head, self.facing_head
 
     def features(self, x: Tensor) -> Tensor:
@@ -125,20 +150,20 @@ class EvidenceNetwork(nn.Module):
         raise NotImplementedError
 
     def _maps(
-        self, features: Tensor, heatmaps: tuple[Tensor, ...], seen: Sequence[Tensor]
+        self, features: Tensor, heatmaps: tuple[Tensor, ...], pyramid: Sequence[Tensor]
     ) -> EvidenceMaps:
-        """With what the heads make of the features, and of ``seen``, which the mask is made of."""
+        """Add the heads' outputs; ``pyramid`` are the two inputs of the mask head."""
         right_logit = self.right_logit(features, heatmaps[-1])
         hand_logit = self.hand_head(features)[:, 0]
-        return EvidenceMaps(features, heatmaps, right_logit, self.mask_head(*seen), hand_logit)
+        return EvidenceMaps(features, heatmaps, right_logit, self.mask_head(*pyramid), hand_logit)
 
     def right_logit(self, features: Tensor, heatmaps: Tensor) -> Tensor:
-        """``(B,)``: for a right hand positive, from F and where the joints lie to each other."""
+        """``(B,)``: positive for a right hand, from F and the layout of the joints."""
         joints = read_joints(heatmaps.detach().float())[0]
         layout = joints - joints.mean(1, keepdim=True)
         layout = layout / layout.abs().amax((1, 2), keepdim=True).clamp(min=0.01)
-        seen = torch.cat((features, layout.flatten(1).to(features.dtype)), 1)
-        logit = self.right_head(seen)[:, 0]
+        inputs = torch.cat((features, layout.flatten(1).to(features.dtype)), 1)
+        logit = self.right_head(inputs)[:, 0]
         if self.facing_head is None:
             return logit
         return logit + turning_sense(joints).to(logit.dtype) * self.facing_head(features)[:, 0]
@@ -171,9 +196,9 @@ class FullEvidence(EvidenceNetwork):
         return self.feature_network(x)[0]
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
-        features, *seen = self.feature_network(self.feature_input(crops))
+        features, *pyramid = self.feature_network(self.feature_input(crops))
         heatmaps = self.joint_network(_resized(crops, self.feature_size * 8 // 7) - 0.5)  # 256
-        return self._maps(features, heatmaps, seen)
+        return self._maps(features, heatmaps, pyramid)
 
 
 class LiteEvidence(EvidenceNetwork):
@@ -200,12 +225,15 @@ class LiteEvidence(EvidenceNetwork):
         return self.trunk.features(x)
 
     def maps(self, crops: Tensor) -> EvidenceMaps:
-        features, heatmaps, *seen = self.trunk(self.feature_input(crops))
-        return self._maps(features, (heatmaps,), seen)
+        features, heatmaps, *pyramid = self.trunk(self.feature_input(crops))
+        return self._maps(features, (heatmaps,), pyramid)
 
 
 DEFAULT_TRUNK = "pyramid"
-LITE_TRUNKS = {"pyramid": LiteTrunk, "efficientnet_lite0": EfficientNetTrunk}
+LITE_TRUNKS: dict[str, type[LiteTrunk] | type[EfficientNetTrunk]] = {
+    "pyramid": LiteTrunk,
+    "efficientnet_lite0": EfficientNetTrunk,
+}
 
 
 class _OnePicture:
@@ -219,8 +247,8 @@ class _OnePicture:
         return self._network(x)[0]
 
 
-def for_one_picture(evidence: EvidenceNetwork) -> EvidenceNetwork | _OnePicture:
-    """What has the features of a picture and their gradient fastest on a GPU; norms are folded."""
+def for_one_picture(evidence: EvidenceNetwork) -> FeatureNetwork:
+    """Fastest way to the features of one picture and their gradient on a GPU; norms are folded."""
     return _OnePicture(evidence.feature_network) if isinstance(evidence, FullEvidence) else evidence
 
 
@@ -230,7 +258,7 @@ def build_evidence(profile: str, trunk: str = "", input_size: int = 0) -> Eviden
 
 
 def turning_sense(joints: Tensor) -> Tensor:
-    """``(B,)``, -1..1: which way round, seen from the wrist, from the index to the little finger.
+    """Turning sense from the index to the little finger, seen from the wrist: ``(B,)``, -1..1.
 
     ``joints`` ``(B, 21, 2)``. The mirror image has the other sign, a hand seen edge-on none: right
     hands with the palm to the camera are negative.

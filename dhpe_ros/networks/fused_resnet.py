@@ -19,7 +19,7 @@ _GRADIENT_SCALE = 4096.0  # half precision has no numbers for what a picture's g
 
 
 class FusedResNet50(nn.Module):
-    """What `ResNet50` computes, at inference: its batch norms must be folded already.
+    """`ResNet50` at inference: its batch norms must be folded already.
 
     Differentiable by the picture alone. Inside it is ``dtype`` and channels last.
     """
@@ -77,7 +77,7 @@ class _Convolution(NamedTuple):
         return _picture(torch._addmm_activation(self.bias, _rows(x), self.weight.flatten(1).T), x)
 
     def pull(self, gradient: Tensor, x: Tensor) -> Tensor:
-        """What the gradient of the result is for ``x``."""
+        """Gradient of the result by ``x``."""
         wanted = (True, False, False)
         return torch.ops.aten.convolution_backward(
             gradient, x, self.weight, None, *self.sizes, False, (0, 0), 1, wanted

@@ -1,4 +1,4 @@
-"""What pictures are normalised by: mean and spread of ImageNet's colours."""
+"""Normalisation of pictures by mean and standard deviation of ImageNet's colours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Normalisation(nn.Module):
-    """Pictures ``(B, 3, H, W)`` in 0..``white`` with the mean at 0 and the spread at 1."""
+    """Pictures ``(B, 3, H, W)`` in 0..``white`` to mean 0 and standard deviation 1."""
+
+    scale: Tensor  # (3, 1, 1)
+    shift: Tensor  # (3, 1, 1)
 
     def __init__(self, white: float = 1.0) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """What the small networks share: down to 1/32 of the input, and up again to 1/8."""
+    """Common part of the small networks: down to 1/32 of the input, and up again to 1/8."""
 
     def __init__(self) -> None:
         super().__init__()

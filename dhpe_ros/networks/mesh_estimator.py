@@ -23,7 +23,7 @@ class MeshEstimate:
     """One iteration's result."""
 
     parameters: Tensor  # (B, 63)
-    hand: ProjectedHand  # what the parameters look like
+    hand: ProjectedHand  # projection of the parameters
     joints_2d: Tensor  # (B, 21, 2) refined 2D joints, crop coordinates
 
 
@@ -51,8 +51,8 @@ class MeshEstimator(nn.Module):
             parameters = normalize_parameters(parameters + step)
             hand = projection(parameters)
             if self.refiner is not None:
-                seen = (parameters, features, hand.joints.flatten(1), joints_2d.flatten(1))
-                refined = self.refiner(torch.cat(seen, 1)).reshape(-1, JOINT_COUNT, 2)
+                inputs = (parameters, features, hand.joints.flatten(1), joints_2d.flatten(1))
+                refined = self.refiner(torch.cat(inputs, 1)).reshape(-1, JOINT_COUNT, 2)
                 joints_2d = joints_2d + refined if self.hidden else refined
             estimates.append(MeshEstimate(parameters, hand, joints_2d))
         return estimates

@@ -30,7 +30,7 @@ class PoseNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         for step in _ENCODER:
-            if step != "pool":
+            if not isinstance(step, str):
                 self._add(*step, kernel=3)
         self._add("conv5_1", 128, 512, kernel=1)
         self.conv5_2 = nn.Conv2d(512, JOINT_COUNT, 1)
@@ -45,9 +45,10 @@ class PoseNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, a=0.01)
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
-        for scores in (self.conv5_2, self.conv6_7, self.conv7_7):  # heat maps are empty at first
-            nn.init.normal_(scores.weight, std=0.01)
+        for scores in ("conv5_2", "conv6_7", "conv7_7"):  # heat maps are empty at first
+            nn.init.normal_(getattr(self, scores).weight, std=0.01)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         for step in _ENCODER:

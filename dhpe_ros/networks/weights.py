@@ -1,4 +1,4 @@
-"""Where weights and hand models are, and how networks are saved and loaded.
+"""Paths of weights and hand models; saving and loading of networks.
 
 A weights file is safetensors; its metadata holds the configuration that the tensors belong to, and
 a checksum of both. It is loaded strictly: no missing, unexpected or misshapen tensor passes, nor
@@ -206,7 +206,7 @@ def _checksum(about: str, tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def _ships(path: Path) -> bool:
-    """Whether a file is, byte by byte, one of those that ship, which have no checksum in them."""
+    """True for a file that is, byte by byte, one of those that ship without a checksum in them."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return digest in shared_file("weights/checksums.sha256").read_text().split()
 

@@ -55,7 +55,7 @@ def levenberg_marquardt(
     damping = np.full(len(state.value), _FIRST_DAMPING)
     masked = observation.distances is not None and config.looks_at_masks
     outline_steps = dict(_OUTLINE_STEPS) if masked else {}
-    step, outline = 0, []
+    step, outline = 0, list[GaussNewtonTerm]()
     while step < config.steps:
         step += 1
         trial = state.parameters + scales * state.step(damping)
@@ -69,7 +69,7 @@ def levenberg_marquardt(
         if config.time_budget and time.monotonic() - begun > config.time_budget:
             break
         saturation = outline_steps.pop(step, None)
-        if saturation:
+        if saturation and observation.distances is not None:
             here = torch.from_numpy(state.parameters).to(start.dtype)
             seen = observation.distances, projection, config.mask_weight
             outline = [OutlineTerm.of(here, *seen, saturation)]
@@ -129,5 +129,5 @@ def _rows(parameters: Tensor) -> np.ndarray:
 
 def _scales(model: HandModel) -> np.ndarray:
     """``(63,)``: common difference of each number from where the steps begin."""
-    camera = (1.0, 0.1, 0.1, 1e-3, 0.2, 0.2, 0.2, 0.2)
+    camera = np.array((1.0, 0.1, 0.1, 1e-3, 0.2, 0.2, 0.2, 0.2))
     return np.concatenate((camera, model.theta_std.double().numpy(), np.ones(10)))

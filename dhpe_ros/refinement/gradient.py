@@ -20,7 +20,7 @@ from dhpe_ros.config import RefinementConfig
 from dhpe_ros.engines.cuda_graph import captured
 from dhpe_ros.hand.parameters import Bounds, HandParameters
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.networks.evidence import EvidenceNetwork, for_one_picture
+from dhpe_ros.networks.evidence import EvidenceNetwork, FeatureNetwork, for_one_picture
 from dhpe_ros.refinement.objective import objective
 from dhpe_ros.refinement.terms import Observation
 
@@ -88,7 +88,7 @@ class Descent:
         dtype: torch.dtype,
         device: torch.device,
         projection: Projection,
-        evidence: EvidenceNetwork,
+        evidence: FeatureNetwork,
         config: RefinementConfig,
     ) -> None:
         """Allocate tensors for observations of these parts; the settings are those of one step."""
@@ -96,7 +96,7 @@ class Descent:
         hands = len(self._parts["joints"])
         start = HandParameters.start(hands, device).to(dtype)
         self.parameters = start.requires_grad_(True)
-        observation = Observation(**{"image": None, **self._parts})
+        observation = Observation(**{"image": None, **self._parts})  # type: ignore[arg-type]
         self._arguments = observation, projection, evidence, config
         self._bounds = Bounds.of(projection.hand_model.theta_std)
         graphed = {"capturable": True, "fused": True} if start.is_cuda else {}
@@ -137,7 +137,15 @@ class Descent:
 class _GraphedDescent(Descent):
     """Descent whose steps, and values of the objective, are replays of a CUDA graph."""
 
-    def __init__(self, specs, dtype, device, projection, evidence, config) -> None:
+    def __init__(
+        self,
+        specs: tuple[_PartSpec, ...],
+        dtype: torch.dtype,
+        device: torch.device,
+        projection: Projection,
+        evidence: EvidenceNetwork,
+        config: RefinementConfig,
+    ) -> None:
         with torch.cuda.device(device):
             super().__init__(specs, dtype, device, projection, for_one_picture(evidence), config)
             self._graph, self._value = captured(super().step, trials=0)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.networks.evidence import EvidenceNetwork
+from dhpe_ros.networks.evidence import FeatureNetwork
 from dhpe_ros.refinement.hand_prior import HandPrior
 from dhpe_ros.refinement.terms import (
     FeatureTerm,
@@ -44,7 +44,7 @@ def objective(
     parameters: Tensor,
     observation: Observation,
     projection: Projection,
-    evidence: EvidenceNetwork | None,
+    evidence: FeatureNetwork | None,
     config: RefinementConfig,
 ) -> Tensor:
     """Sum of all terms but the outline's, ``(B,)``. A term without weight is not computed."""
@@ -52,9 +52,9 @@ def objective(
     joint, *priors = geometric_terms(observation, projection, config)
     terms: list[Term] = [joint, *priors]
     if config.features_weight > 0:
-        assert evidence is not None
-        feature = FeatureTerm(observation, projection, evidence, config.features_weight)
-        terms.insert(1, feature)
+        assert evidence is not None and observation.image is not None
+        seen = observation.image, observation.features
+        terms.insert(1, FeatureTerm(*seen, projection, evidence, config.features_weight))
     return _total(terms, PosedHands(parameters, hand.joints[..., :2], hand))
 
 

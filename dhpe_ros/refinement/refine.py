@@ -31,8 +31,13 @@ class RefinedParameters:
     seconds: float = 0.0  # of all hands together
 
     def to(self, device: torch.device) -> RefinedParameters:
-        tensors = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
-        return replace(self, **{name: part.to(device) for name, part in tensors.items()})
+        return replace(
+            self,
+            parameters=self.parameters.to(device),
+            residual_before=self.residual_before.to(device),
+            residual_after=self.residual_after.to(device),
+            accepted=self.accepted.to(device),
+        )
 
 
 def refine(

@@ -21,7 +21,7 @@ from dhpe_ros.hand.kernels.prior_kernels import add_parameter_prior
 from dhpe_ros.hand.kernels.skeleton_kernels import add_normal_equations
 from dhpe_ros.hand.parameters import normalize_parameters
 from dhpe_ros.hand.projection import ProjectedHand, Projection
-from dhpe_ros.networks.evidence import EvidenceNetwork
+from dhpe_ros.networks.evidence import FeatureNetwork
 from dhpe_ros.types import JOINT_COUNT, PARAMETER_COUNT
 
 # Distances between two hands are in standard deviations, of rotations in these.
@@ -43,13 +43,13 @@ class Observation:
 
     def twice(self) -> Observation:
         """Repeat each part, for two sets of parameters one behind the other."""
-        parts = vars(self).values()
-        return Observation(*(None if p is None else torch.cat((p, p)) for p in parts))
+        parts = {name: part for name, part in vars(self).items() if part is not None}
+        return replace(self, **{name: torch.cat((part, part)) for name, part in parts.items()})
 
     def on_cpu(self) -> Observation:
         """Copy to the CPU, without the picture and its features."""
         parts = {name: part for name, part in vars(self).items() if part is not None}
-        dropped = {"image": None, "features": self.features[:, :0]}
+        dropped: dict[str, Tensor | None] = {"image": None, "features": self.features[:, :0]}
         return replace(self, **{name: part.cpu() for name, part in parts.items()} | dropped)
 
 
@@ -134,16 +134,17 @@ class FeatureTerm:
     The mean over the 2048 features, so that its weight does not depend on their number.
     """
 
-    observation: Observation
+    image: Tensor  # (B, 3, S, S), x
+    features: Tensor  # (B, 2048), F(x)
     projection: Projection
-    evidence: EvidenceNetwork
+    evidence: FeatureNetwork
     weight: float
 
     def value(self, posed: PosedHands) -> Tensor:
-        image = self.observation.image
-        mask = self.projection.silhouette(posed.hand, image.shape[-1])
-        masked = self.evidence.features(image * mask[:, None])
-        return self.weight * ((self.observation.features - masked) ** 2).mean(dim=1)
+        assert posed.hand is not None
+        mask = self.projection.silhouette(posed.hand, self.image.shape[-1])
+        masked = self.evidence.features(self.image * mask[:, None])
+        return self.weight * ((self.features - masked) ** 2).mean(dim=1)
 
 
 @dataclass(frozen=True)

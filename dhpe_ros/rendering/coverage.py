@@ -17,11 +17,11 @@ from dhpe_ros.rendering.outline import add_lengths
 from dhpe_ros.rendering.topology import topology_of
 from dhpe_ros.system.threads import for_each
 
-BACKENDS = ("auto", "numba", "triton", "reference", "pytorch3d")
+BACKENDS = ("auto", "numba", "triton", "pytorch3d")
 
 
 class Fragments(NamedTuple):
-    """What lies nearest to the viewer at every pixel centre.
+    """Nearest surface to the viewer at every pixel centre.
 
     face_index: (B, H, W) int32, row of `triangles`, -1 where there is nothing.
     barycentric: (B, H, W, 3) float32, weights of the triangle's corners; 0 where there is nothing.
@@ -79,9 +79,8 @@ def silhouette(
         reach_px: pixels further than this from the outline send no gradient.
         backend: "numba" runs on the CPU, whatever the device of `vertices`; "triton" on a CUDA
             device, without waiting for it, so that a CUDA graph can capture it
-            (`triton_silhouette.py`); "auto" is triton where it can run, else numba. "reference" is
-            slow and plain torch, for small well-formed meshes. "pytorch3d" has the gradient of that
-            library's soft silhouette.
+            (`triton_silhouette.py`); "auto" is triton where it can run, else numba. "pytorch3d" has
+            the gradient of that library's soft silhouette.
 
     Returns:
         (B, H, W), 0 or 1, of the type and on the device of `vertices`.
@@ -101,7 +100,7 @@ def silhouette(
 
 
 def outline_lengths(vertices: np.ndarray, triangles: Tensor | np.ndarray) -> np.ndarray:
-    """How much of a mesh's outline each vertex stands for, in units of the vertices.
+    """Length of a mesh's outline that each vertex stands for, in units of the vertices.
 
     The outline is that of `silhouette`; vertices inside of it have none. A part of an edge with
     both ends hidden is left out.
@@ -125,7 +124,7 @@ def outline_lengths(vertices: np.ndarray, triangles: Tensor | np.ndarray) -> np.
 
 
 def _renderer(backend: str, on_cuda: bool) -> Callable[..., Tensor]:
-    """What renders: a function of vertices, topology, shape, softness_px and reach_px."""
+    """Function of vertices, topology, shape, softness_px and reach_px that renders."""
     if backend == "numba" or (backend == "auto" and not (on_cuda and _has_triton())):
         return NumbaSilhouette.apply
     if backend in ("auto", "triton"):
@@ -137,10 +136,6 @@ def _renderer(backend: str, on_cuda: bool) -> Callable[..., Tensor]:
         from dhpe_ros.rendering.triton_silhouette import TritonSilhouette
 
         return TritonSilhouette.apply
-    if backend == "reference":
-        from dhpe_ros.rendering.reference import silhouette
-
-        return silhouette
     if backend == "pytorch3d":
         from dhpe_ros.rendering.pytorch3d_backend import silhouette
 
@@ -212,7 +207,7 @@ def visible_faces(
 def _scene(
     vertices: np.ndarray | Tensor, triangles: np.ndarray | Tensor, size: int | tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int, int]]:
-    """What the kernels take: pixels (B, V, 2), depths (B, V), triangles (F, 3); and (B, H, W)."""
+    """Arguments of the kernels: pixels (B, V, 2), depths (B, V), triangles (F, 3), (B, H, W)."""
     vertices = as_array(vertices)
     if vertices.ndim != 3 or vertices.shape[2] != 3:
         raise ValueError(f"vertices must have shape (B, V, 3), got {vertices.shape}")

@@ -13,12 +13,13 @@ exact coverage of the whole mesh, and it does not depend on the orientation of t
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 from dhpe_ros.system.compiled import kernel
 
-_options = {"error_model": "numpy"}
+_options: dict[str, Any] = {"error_model": "numpy"}
 
 
 @kernel(**_options)
@@ -52,7 +53,7 @@ def orientation(xa: float, ya: float, xb: float, yb: float, xc: float, yc: float
 
 @kernel(**_options)
 def edge_weights(points, triangles, triangle_edges, triangle_edge_signs, weights):
-    """How many more times each edge bounds covering surface than it cancels.
+    """Net number of times that each edge bounds covering surface.
 
     points (V, 2) pixels; weights (E,) int64, filled: 0 for an edge that is no contour, +-1 on a
     rim, +-2 on a fold; positive when the surface lies to the right of the edge run from the

@@ -6,12 +6,13 @@ them; a part is on the outline if a ray from its middle meets no surface on one 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 from dhpe_ros.system.compiled import kernel
 
-_options = {"error_model": "numpy"}
+_options: dict[str, Any] = {"error_model": "numpy"}
 _TILE = 8  # pixels; a block's candidates are looked up once and passed on to its tiles
 _BLOCK = 32
 _COINCIDENT_PX = 1e-9
@@ -133,7 +134,7 @@ def _insert(cuts, cutters, count, t, f):
 
 @kernel(**_options)
 def _bounds(lines, line_weights, e, t):
-    """Whether edge e has covered image on one side and background on the other at parameter t.
+    """True where edge e has covered image on one side and background on the other at parameter t.
 
     Counts the layers on both sides with a ray along the axis that the edge crosses more steeply.
     Of edges that lie on top of each other, the first is taken to lie before the others.

@@ -36,7 +36,7 @@ def hand_mask(hands: Sequence[Hand], height: int, width: int) -> np.ndarray:
         window = window_of(hand, height, width)
         if window is not None:
             part = mask[window]
-            part[covered(_in_window(hand, window)[None], hand.triangles, part.shape)[0]] = 255
+            part[covered(_in_window(hand, window)[None], hand.triangles, _size(part))[0]] = 255
     return mask
 
 
@@ -67,8 +67,13 @@ def _draw_mesh(picture: np.ndarray, hand: Hand) -> None:
     if window is not None:
         part = picture[window]
         unit = _in_window(hand, window)[None]
-        faces = visible_faces(unit, hand.triangles, part.shape[:2])[0]
+        faces = visible_faces(unit, hand.triangles, _size(part))[0]
         _lay_over(part, faces, _colors(hand), 1 - _MESH_OPACITY)
+
+
+def _size(picture: np.ndarray) -> tuple[int, int]:
+    height, width = picture.shape[:2]
+    return height, width
 
 
 def _colors(hand: Hand) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which triangles share which edge: computed once per triangle list, kept in a small cache."""
+"""Connectivity of triangle meshes: computed once per triangle list, kept in a small cache."""
 
 from __future__ import annotations
 

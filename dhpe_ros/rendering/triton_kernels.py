@@ -99,7 +99,7 @@ def trace(
 def _edge_weights(
     vertices, coordinates, starts, corners, signs, e, valid, edge_count, height, width
 ):  # fmt: skip
-    """How many more times each edge bounds covering surface than it cancels: 0 if no contour."""
+    """Net number of times that each edge bounds covering surface: 0 if no contour."""
     incidences = tl.load(starts + edge_count)
     first = tl.load(starts + e, valid, 0)
     last = tl.load(starts + e + 1, valid, 0)

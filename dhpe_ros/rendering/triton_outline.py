@@ -163,7 +163,7 @@ def _next_cut(lines, line_edges, edge_count, count, k, low, LINES: tl.constexpr)
 def _bounds(
     lines, line_edges, line_weights, edge_count, count, k, t, LINES: tl.constexpr
 ):  # fmt: skip
-    """Whether line k has covered image on one side and background on the other at parameter t.
+    """True where line k has covered image on one side and background on the other at parameter t.
 
     The ray, and the rule for edges on top of each other, are those of `outline._bounds`.
     """

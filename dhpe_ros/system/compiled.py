@@ -46,7 +46,7 @@ def kernel(function: Callable | None = None, **options: Any) -> Any:
 
 @functools.cache
 def _folder_of(module: str) -> Path | None:
-    """Where the machine code of a module's kernels is kept, or None."""
+    """Folder of the machine code of a module's kernels, or None."""
     try:
         name = f"{module}-{_digest(module)}"
         if (INSTALLED / name).is_dir():
@@ -63,7 +63,7 @@ def _root() -> Path:
 
     Machine code is loaded without a question: nobody else may write it.
     """
-    chosen = numba.config.CACHE_DIR
+    chosen = getattr(numba.config, "CACHE_DIR", "")
     root = (Path(chosen) / "dhpe_ros" if chosen else user_cache()) / "kernels"
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = root.stat()
@@ -123,7 +123,7 @@ class _Locator(caching._CacheLocator):
 
 
 class _Implementation(caching.CompileResultCacheImpl):
-    _locator_classes = (_Locator,)
+    _locator_classes = (_Locator,)  # type: ignore[assignment]  # numba writes a list
 
 
 class _Kept(caching.FunctionCache):

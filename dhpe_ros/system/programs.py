@@ -1,4 +1,4 @@
-"""How our programs are called here, and how those that ``python -m`` runs end."""
+"""Command lines of our programs, and the exit codes of those that ``python -m`` runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dhpe_ros.system.errors import one_line
 
 
 def command(name: str, *words: str) -> str:
-    """What a user types for ``dhpe NAME WORDS`` where this package is installed.
+    """Command line for ``dhpe NAME WORDS`` where this package is installed.
 
     In a ROS workspace that is ``ros2 run``; elsewhere ``dhpe``, by its path where PATH has it not.
     """
@@ -33,7 +33,7 @@ def command(name: str, *words: str) -> str:
 
 
 def module_command(module: str, *words: str) -> str:
-    """What a user types to run a module of this package by this Python."""
+    """Command line that runs a module of this package by this Python."""
     return shlex.join([sys.executable, "-m", module, *words])
 
 

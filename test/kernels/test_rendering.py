@@ -1,11 +1,12 @@
-"""The renderer: kernels against the reference, against calculus, and against bad meshes."""
+"""The renderer: kernels against a slow twin, against calculus, and against bad meshes."""
 
 import numpy as np
 import pytest
+import silhouette_oracle
 import torch
 from meshes import BAD_MESHES, SQUARE, blob, soup, square
 
-from dhpe_ros.rendering import coverage, covered, rasterize, reference, silhouette, visible_faces
+from dhpe_ros.rendering import coverage, covered, rasterize, silhouette, visible_faces
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,7 +45,7 @@ def test_height_and_width_may_differ():
 def test_coverage_equals_the_reference_on_overlapping_triangles(seed):
     vertices, triangles = soup(seed)
     mask = silhouette(vertices[None], triangles, (37, 50))[0]
-    assert torch.equal(mask.bool(), reference.coverage(vertices, triangles, (37, 50)))
+    assert torch.equal(mask.bool(), silhouette_oracle.coverage(vertices, triangles, (37, 50)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -53,7 +54,7 @@ def test_coverage_equals_the_reference_on_a_closed_surface(dtype):
     vertices = vertices.to(dtype)
     mask = silhouette(vertices[None], triangles, 64)[0]
     assert mask.dtype == dtype
-    expected = reference.coverage(vertices[:, :2].double(), triangles, (64, 64))
+    expected = silhouette_oracle.coverage(vertices[:, :2].double(), triangles, (64, 64))
     assert torch.equal(mask.bool(), expected)
 
 
@@ -83,7 +84,7 @@ def test_gradient_equals_autograd_of_the_reference(mesh):
     upstream = torch.randn(1, *size, generator=torch.Generator().manual_seed(1)).double()
     ours = gradient_of(vertices[None], triangles, size, upstream)[0]
     vertices = vertices.clone().requires_grad_()
-    (reference.relaxed_silhouette(vertices, triangles, size) * upstream[0]).sum().backward()
+    (silhouette_oracle.relaxed_silhouette(vertices, triangles, size) * upstream[0]).sum().backward()
     torch.testing.assert_close(ours, vertices.grad, rtol=1e-6, atol=1e-8)
 
 
@@ -98,7 +99,7 @@ def test_gradient_equals_finite_differences_of_the_relaxed_silhouette(mesh):
     for _ in range(3):
         direction = torch.randn(vertices.shape, generator=generator, dtype=torch.float64)
         ahead, behind = (
-            (reference.relaxed_silhouette(vertices + step * direction, triangles, (40, 40)))
+            (silhouette_oracle.relaxed_silhouette(vertices + step * direction, triangles, (40, 40)))
             for step in (1e-7, -1e-7)
         )
         expected = ((ahead - behind) * upstream).sum().item() / 2e-7
@@ -262,20 +263,6 @@ def test_wrong_input_is_named(vertices, triangles, size, message):
 
 
 # --- backends -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("relaxation", [{}, {"softness_px": 3.0, "reach_px": 5.0}])
-def test_the_reference_is_a_backend(relaxation):
-    vertices, triangles = soup(2, 8)
-    vertices = torch.stack([vertices, 0.5 * vertices, torch.full_like(vertices, NAN)])
-    upstream = torch.randn(3, 20, 30, generator=torch.Generator().manual_seed(5)).double()
-    results = []
-    for backend in ("reference", "numba"):
-        leaf = vertices.clone().requires_grad_()
-        mask = silhouette(leaf, triangles, (20, 30), backend=backend, **relaxation)
-        mask.backward(upstream)
-        results.append((mask.detach(), leaf.grad))
-    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-8)
 
 
 def test_unknown_and_missing_backends_are_named(monkeypatch):

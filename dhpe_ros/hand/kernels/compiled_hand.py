@@ -69,9 +69,10 @@ class PosedHand(torch.autograd.Function):
         inputs, kept = saved[:3], saved[3:]
         if torch.is_grad_enabled() or _is_transformed():  # somebody wants gradients of gradients
             return *_differentiable_gradients(ctx, inputs, pull), None, None
-        inputs, pull = [t.contiguous() for t in inputs], [t.contiguous() for t in pull]
+        contiguous = [[t.contiguous() for t in tensors] for tensors in (inputs, pull)]
         kernels = kernels_for(inputs[0].device)
-        return *kernels.pose_hands_backward(ctx.model, inputs, kept, pull), None, None
+        pulled = kernels.pose_hands_backward(ctx.model, contiguous[0], kept, contiguous[1])
+        return *pulled, None, None
 
 
 def _differentiable_gradients(

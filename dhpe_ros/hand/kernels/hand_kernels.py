@@ -4,6 +4,7 @@ Affine maps are ``(3, 4)`` matrices ``[A | b]``.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from dhpe_ros.system.compiled import kernel
 
 TINY = 1e-16  # radians squared, added to a squared angle so that none is zero
 
-compiled = {
+compiled: dict[str, Any] = {
     "error_model": "numpy",
     "fastmath": {"reassoc", "contract"},
 }

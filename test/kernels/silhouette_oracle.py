@@ -1,4 +1,4 @@
-"""The silhouette once more, slow and obvious, in plain torch: the oracle of the tests.
+"""Slow twin of the silhouette in plain torch.
 
 Nothing is shared with the kernels. Coverage asks every pixel of every triangle, the outline asks
 both sides of every piece of every edge, and autograd differentiates the distance. Memory grows with
@@ -11,32 +11,6 @@ import math
 
 import torch
 from torch import Tensor
-
-from dhpe_ros.rendering.topology import Topology
-
-
-def silhouette(
-    vertices: Tensor,
-    topology: Topology,
-    shape: tuple[int, int],
-    softness_px: float,
-    reach_px: float,
-) -> Tensor:
-    """`coverage.silhouette` by the functions below: coverage (B, H, W), S's gradient.
-
-    Not for pixel centres that lie exactly on the outline: the distance has a kink there.
-    """
-    triangles = torch.from_numpy(topology.triangles).to(vertices.device)
-    masks = [vertices.new_zeros(0, *shape)]
-    for points in vertices[..., :2]:
-        finite = triangles[points[triangles].isfinite().all(-1).all(-1)]
-        mask = coverage(points.detach(), finite, shape).to(points)
-        if len(finite) and len(outline(_to_pixels(points.detach(), shape), finite)[0]):
-            relaxed = relaxed_silhouette(points, finite, shape, softness_px)
-            off_px = softness_px * torch.tan(math.pi * (relaxed.detach() - 0.5))
-            mask = mask + torch.where(off_px.abs() <= reach_px, relaxed - relaxed.detach(), 0.0)
-        masks.append(mask[None])
-    return torch.cat(masks)
 
 
 def coverage(vertices: Tensor, triangles: Tensor, size: tuple[int, int]) -> Tensor:
@@ -97,7 +71,7 @@ def _cuts(starts: Tensor, steps: Tensor, e: int) -> Tensor:
 
 
 def _covered(where: Tensor, corners: Tensor) -> Tensor:
-    """Whether each point of `where` (..., 2) lies in one of the triangles (F, 3, 2)."""
+    """True where a point of `where` (..., 2) lies in one of the triangles (F, 3, 2)."""
     sides = torch.stack(
         [
             _cross(corners[:, (k + 1) % 3] - corners[:, k], where[..., None, :] - corners[:, k])
