@@ -3,8 +3,8 @@
 The terms are sums of few squares, so their curvature is known: a handful of steps go lower than
 fifty gradient steps do. The mesh Laplacian is smooth and small beside them and comes in by its
 gradient alone. The feature term, whose gradient is a pass through the network and back, is left
-out: the steps end no lower with it (docs/refinement.md). All of it on the CPU, and but for the mesh
-in double precision.
+out: the steps end no lower with it (docs/explanation/refinement.md). All of it runs on the CPU, in
+double precision but for the mesh.
 """
 
 from __future__ import annotations

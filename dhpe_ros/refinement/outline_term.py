@@ -2,7 +2,7 @@
 
 The paper's feature term asks a network whether a silhouette fits, and says little about where it
 does not. The mask head says where the hand ends. Each vertex of the mesh's outline is a residual
-whose Jacobian is known (docs/refinement.md). Computed on the CPU.
+whose Jacobian is known (docs/explanation/refinement.md). Computed on the CPU.
 """
 
 from __future__ import annotations

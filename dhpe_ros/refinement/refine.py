@@ -1,4 +1,4 @@
-"""Refinement of the 63 parameters at test time (Eq. 13, docs/method.md)."""
+"""Refinement of the 63 parameters at test time (Eq. 13, docs/explanation/method.md)."""
 
 from __future__ import annotations
 

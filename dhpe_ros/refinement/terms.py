@@ -1,4 +1,4 @@
-"""Terms of the objective: Eq. 13, and what this project adds (docs/method.md, section 5).
+"""Terms of the objective: Eq. 13 and more (docs/explanation/method.md, section 5).
 
 Each has a value. Those that are sums of squares have a Gauss-Newton form too: value, gradient and
 curvature. Gradient steps differentiate the values of all terms but the outline's; damped
@@ -204,7 +204,7 @@ def joint_weights(observation: Observation, config: RefinementConfig) -> Tensor:
     """``(B, 21)``: weight of each joint's squared distance.
 
     The less sure a joint is, the farther off it lies: the square of the confidence comes near the
-    inverse variance that a least-squares problem wants (docs/refinement.md).
+    inverse variance that a least-squares problem wants (docs/explanation/refinement.md).
     """
     if config.confidence_weighting:
         return config.joints_weight * observation.confidences**2
