@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _compare(
     arguments: argparse.Namespace, base: TrainConfig, names, sets, device, write_report
 ) -> int:
-    """All variants, one after the other; the report is written anew after each."""
+    """Train and measure one variant after the other; write the report anew after each."""
     from dhpe_lab.evaluation.ablation import VARIANTS, run_variant, variant_config
     from dhpe_lab.training import distributed
 
@@ -150,7 +150,7 @@ def _base(arguments: argparse.Namespace) -> TrainConfig:
 
 
 def _planned(arguments: argparse.Namespace, base: TrainConfig, device) -> TrainConfig:
-    """With the steps that ``plan.json`` holds, or that are found now and kept there.
+    """Take the steps from ``plan.json``, or find them now and keep them there.
 
     Raises ``CommandError`` where the folder holds another comparison.
     """

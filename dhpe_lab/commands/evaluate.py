@@ -1,4 +1,4 @@
-"""``dhpe evaluate``: how far off the pipeline is, and its rivals; printed, as JSON, as a report."""
+"""``dhpe evaluate``: errors of the pipeline and of other methods; printed, JSON, a report."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
-    """All sets with all methods, in all processes; the first one tells."""
+    """Measure all sets with all methods, in all processes; the first one reports."""
     from dhpe_lab.evaluation.measure import RANGES_MM, measure
     from dhpe_ros.files.resources import user_cache
 

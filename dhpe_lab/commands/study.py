@@ -1,4 +1,4 @@
-"""``dhpe study``: what refinement is worth, step by step and beside other fits."""
+"""``dhpe study``: errors against refinement steps, beside other fits."""
 
 from __future__ import annotations
 

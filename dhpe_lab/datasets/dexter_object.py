@@ -84,7 +84,7 @@ def _labels_file(folder: Path, sequence: str) -> Path:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """In the order of their numbers."""
+    """Pictures in the order of their numbers."""
     try:
         return list_folder(folder)
     except MediaError as error:

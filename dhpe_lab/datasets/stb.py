@@ -52,7 +52,7 @@ class _View:
 
 
 def _color_camera() -> tuple[np.ndarray, np.ndarray]:
-    """From SK's depth camera to its colour camera; the readme has the way back."""
+    """Transform from SK's depth camera to its colour camera; the readme has the inverse."""
     rotation = cv2.Rodrigues(np.array((0.00531, -0.01196, 0.00301)))[0].T
     return rotation, -rotation @ (-24.0381, -0.4563, -1.2326)
 
@@ -105,7 +105,7 @@ def _labels_file(folder: Path, sequence: str, camera: str) -> Path:
 
 
 def _cameras(folder: Path, split: str) -> list[str]:
-    """Those of which there are labels."""
+    """Cameras that have labels."""
     return [
         camera
         for camera in VIEWS

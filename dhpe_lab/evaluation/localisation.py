@@ -82,13 +82,13 @@ def _matched(found: Sequence[FoundHand], frame: Frame) -> tuple[int, int]:
 def false_alarms(
     localiser: HandLocaliser | WholePipeline, files: Sequence[Path], min_score: float
 ) -> list[Path]:
-    """Of pictures without hands, those in which some are found. Errors as of ``open_media``."""
+    """Pictures without hands in which some are found. Errors as of ``open_media``."""
     pictures = ((file, frame.image) for file in files for frame in open_media(file).frames())
     return [file for file, image in pictures if localiser.find(image, min_score)]
 
 
 class WholePipeline:
-    """As a localiser: boxes about the joints of the meshes that the pipeline ends up with."""
+    """The pipeline as a localiser: boxes about the joints of its final meshes."""
 
     def __init__(self) -> None:
         self._pipeline = HandPipeline()

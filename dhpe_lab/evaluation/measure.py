@@ -37,11 +37,11 @@ class Question:
         return _there(Path(model.weights or weights_path(model.profile)), "weights")
 
     def hand_model(self) -> Path:
-        """Likewise of the hand."""
+        """The hand model's file; errors likewise."""
         return _there(Path(self.config.model.hand_model or hand_model_path()), "hand model")
 
     def localiser(self) -> Path:
-        """Likewise of the network that finds hands."""
+        """The localiser's file; errors likewise."""
         return _there(Path(self.config.model.localiser or localiser_path()), "localiser")
 
     def settings(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The names of what can be measured; ``rivals`` has the ways. Imports nothing, for the parser."""
+"""Names of the methods of ``rivals``. Imports nothing, for the parser."""
 
 METHODS = {
     "dhpe": "this project: networks and refinement as configured",

@@ -63,7 +63,7 @@ def similarity(points: np.ndarray, truth: np.ndarray, alignment: str) -> Similar
 
 
 def _procrustes(points: np.ndarray, truth: np.ndarray) -> Similarity:
-    """By least squares, without reflections (Umeyama, PAMI 1991)."""
+    """Least-squares alignment without reflections (Umeyama, PAMI 1991)."""
     center, true_center = points.mean(0), truth.mean(0)
     about, true_about = points - center, truth - true_center
     u, values, v = np.linalg.svd(true_about.T @ about)
@@ -113,7 +113,7 @@ def errors_2d_pct(joints_px: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
 
 
 def longer_side(truth_px: np.ndarray) -> float:
-    """Of the box of the labelled joints ``(21, 2)``, at least one pixel."""
+    """Longer side of the box of the labelled joints ``(21, 2)``, at least one pixel."""
     known = truth_px[np.isfinite(truth_px).all(axis=1)]
     return max(float(np.ptp(known, axis=0).max()), 1.0) if len(known) else 1.0
 
@@ -192,7 +192,7 @@ def jitter_mm(joints_m: np.ndarray, truth_m: np.ndarray) -> tuple[float, float]:
 
 
 def lag_frames(joints_m: np.ndarray, truth_m: np.ndarray) -> float:
-    """By how many frames joints ``(T, 21, 3)`` trail the truth, about the root.
+    """Number of frames by which joints ``(T, 21, 3)`` trail the truth, about the root.
 
     The part of the error that points against the true velocity, by least squares. What is wrong in
     every frame is taken out first.

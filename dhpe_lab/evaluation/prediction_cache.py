@@ -37,7 +37,7 @@ class PredictionCache:
     """Predictions of one method on one set."""
 
     def __init__(self, folder: Path, labelled: LabelledSet, question: Mapping[str, object]) -> None:
-        """In a folder of its own within ``folder``, named by ``question`` and the set."""
+        """Use a subfolder of ``folder``, named by ``question`` and the set."""
         self._labelled = labelled
         self.question = {**question, "hands": _digest_of(labelled), "code": code_digest()}
         text = json.dumps(self.question, indent=1, sort_keys=True)
@@ -91,7 +91,7 @@ def file_digest(path: str | Path) -> str:
 
 
 def code_digest() -> str:
-    """Of all code that a prediction depends on."""
+    """Digest of all code that a prediction depends on."""
     files = [p for p in _RUNTIME.rglob("*.py") if p.relative_to(_RUNTIME).parts[0] not in _FACES]
     files += [_LABORATORY / "evaluation" / f"{name}.py" for name in _METHODS]
     digest = hashlib.sha256()
@@ -101,7 +101,7 @@ def code_digest() -> str:
 
 
 def _digest_of(labelled: LabelledSet) -> str:
-    """Of the pictures, by size and time, and of what is given about each hand."""
+    """Digest of the pictures, by size and time, and of what is given about each hand."""
     digest, stamps = hashlib.sha256(), {}
     for hand in labelled.hands:
         if hand.picture not in stamps:
@@ -113,7 +113,7 @@ def _digest_of(labelled: LabelledSet) -> str:
 
 
 def _stamp(path: Path) -> list[tuple[int, int]]:
-    """Of a file that is not there, nothing: whoever reads it says so."""
+    """Size and time of each file; none of a missing one, which its reader reports."""
     files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
     return [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 

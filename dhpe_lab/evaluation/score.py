@@ -1,4 +1,4 @@
-"""From predictions to the numbers that are reported."""
+"""Scores of predictions: the numbers that are reported."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _mask(hand: Hand, label: LabelledHand, picture_size: tuple[int, int]) -> Mas
 
 
 def _vertex_mm(hand: Hand, label: LabelledHand) -> dict[str, float]:
-    """As the joints are aligned; by Procrustes the vertices themselves."""
+    """Vertices aligned as the joints are; by Procrustes, on themselves."""
     truth = label.mesh_m()
     if truth is None or len(hand.vertices_m) != len(truth):
         return {}
@@ -203,7 +203,7 @@ def headline(scores: Sequence[Score]) -> str:
 
 
 def thresholds(low_mm: float, high_mm: float) -> np.ndarray:
-    """From one to the other, one a millimetre."""
+    """Thresholds from low to high, one a millimetre."""
     return np.linspace(low_mm, high_mm, max(2, round(high_mm - low_mm) + 1))
 
 

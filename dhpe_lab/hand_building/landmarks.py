@@ -1,4 +1,4 @@
-"""Where people see a hand's joints, against where its bones turn.
+"""Joints as people see them, against the pivots of the bones.
 
 Labels of photographs lie at creases, knuckles and in the pulp of finger tips; a hand model's joints
 are centres of rotation, its tips the last vertices. On rendered hands both are known: a tracker of

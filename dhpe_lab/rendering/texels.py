@@ -17,7 +17,7 @@ from dhpe_ros.system.compiled import kernel
 
 
 class Texels(NamedTuple):
-    """Where the N texels of a mesh lie. The first V of them are its vertices.
+    """Places of the N texels of a mesh. The first V of them are its vertices.
 
     detail: R, the number of parts into which each edge is cut.
     corners: (F * R * R, 3) int32, the texels of the small triangles; those of triangle f begin at
@@ -51,7 +51,7 @@ def texel_count(triangle_count: int, edge_count: int, vertex_count: int, detail:
 
 @kernel
 def small_triangle(u, v, detail):
-    """Of the barycentric point (u, v, 1 - u - v): index of its small triangle, weights there.
+    """Index of the small triangle at the barycentric point (u, v, 1 - u - v), and weights there.
 
     In units of 1 / detail, the upright triangle at (i, j) is (i + 1, j), (i, j + 1), (i, j); the
     one turned over, at (i, j), is (i, j + 1), (i + 1, j), (i + 1, j + 1). Upright ones fill one

@@ -71,7 +71,7 @@ def _largest_part(cut: np.ndarray) -> np.ndarray:
 
 
 def _holds(cut: np.ndarray, joints_px: np.ndarray, side: float) -> bool:
-    """All joints lie in the cut: no finger was lost to the background."""
+    """True if all joints lie in the cut: no finger was lost to the background."""
     away = cv2.distanceTransform(1 - cut, cv2.DIST_L2, 3)
     column, row = np.rint(joints_px).astype(int).T
     height, width = cut.shape

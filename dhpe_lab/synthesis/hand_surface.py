@@ -1,4 +1,4 @@
-"""Where palm, creases, nails and knuckles lie on the hand, for its skin in synthesis."""
+"""Regions of palm, creases, nails and knuckles on the hand, for its synthetic skin."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def _write_cut(output: Path, triangles: Tensor, job: tuple[Sample, np.ndarray]) 
 
 
 def cut_file(folder: Path, name: str) -> Path:
-    """Where the opacity of a photograph is."""
+    """File of a photograph's opacity."""
     return (folder / name).with_suffix(".png")
 
 

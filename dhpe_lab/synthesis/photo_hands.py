@@ -36,7 +36,7 @@ class PhotoBank:
     SKINS = 1200  # photographs that skin is taken from, at most
 
     def __init__(self, hands: Sequence[PhotoHand], model: HandModel, seed: int) -> None:
-        """Of a model with ``pose_axes``. Raises ``ValueError`` where there are no hands."""
+        """Keep fits of a model with ``pose_axes``. Raises ``ValueError`` without hands."""
         if not hands:
             raise ValueError("no photographs to take poses and skins from")
         self._hands, self._model, self._seed = hands, model, seed

@@ -141,7 +141,7 @@ def _random_view(sample: Sample, rng: np.random.Generator, mirrored: bool) -> _V
 
 
 def _plain_view(sample: Sample, mirrored: bool) -> _View:
-    """As the labels frame the hand at test time."""
+    """View of a hand as its labels frame it at test time."""
     box = Box.around(sample.joints_px)
     scale = 2 / (max(box.width, box.height) * PLAIN_CROP)
     linear = scale * np.diag((-1.0 if mirrored else 1.0, 1.0))

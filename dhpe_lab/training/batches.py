@@ -56,7 +56,7 @@ class Batch:
 
     @staticmethod
     def packed(examples: Sequence[Example]) -> Batch:
-        """As ``stack``, images (B, S, S, 3) and masks as bytes: a quarter to send elsewhere."""
+        """Stack with images (B, S, S, 3) and masks as bytes: a quarter to send elsewhere."""
         values = {
             field.name: torch.from_numpy(np.stack([getattr(e, field.name) for e in examples]))
             for field in fields(Example)
@@ -80,7 +80,7 @@ class Batch:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def to(self, device: torch.device | str) -> Batch:
-        """On ``device``; the copy may still be under way."""
+        """Copy to ``device``; the copy may still be under way."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def rows(self, index: Tensor) -> Batch:
@@ -88,7 +88,7 @@ class Batch:
         return self._each(lambda tensor: tensor[index])
 
     def pin_memory(self) -> Batch:
-        """For a fast copy to a GPU; the loader calls it."""
+        """Pin the memory, for a fast copy to a GPU; the loader calls it."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:

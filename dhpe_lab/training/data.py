@@ -124,7 +124,7 @@ def load_backgrounds(folder: Path) -> list[np.ndarray]:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """Of pictures, in a folder and those in it."""
+    """Files of pictures in a folder and its subfolders."""
     return sorted(file for file in folder.rglob("*") if kind_of(file) is Kind.PICTURE)
 
 

@@ -16,7 +16,7 @@ from dhpe_ros.system.devices import torch_device
 
 @contextmanager
 def joined(device: str) -> Iterator[torch.device]:
-    """Among the others, if there are any; gives the device of this process.
+    """Join the other processes, if there are any; gives the device of this one.
 
     ``device`` is ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one. Of several processes
     on GPUs, each takes the one of its local rank. Raises ``ValueError`` if it is not there.
@@ -70,13 +70,13 @@ def follow_first_statistics(networks: Networks) -> None:
 
 
 def wait() -> None:
-    """Until all processes are here."""
+    """Wait until all processes are here."""
     if distributed.is_initialized():
         distributed.barrier()
 
 
 def share(module: nn.Module) -> nn.Module:
-    """All processes start with the first one's weights and step by the mean of their gradients.
+    """Share the first process's weights, and step by the mean of all gradients.
 
     Every call must use all of the parameters. Batch norms keep to the statistics of their own
     process; the first one's running ones count.

@@ -84,7 +84,7 @@ def finetune(config: TrainConfig, hands: Sequence[OwnHand], device: torch.device
 
 
 def split(hands: Sequence[OwnHand]) -> tuple[list[OwnHand], list[OwnHand]]:
-    """Those to learn from, and the end of the recording. Raises ``ValueError`` for too few."""
+    """Hands to learn from, and the end of the recording. Raises ``ValueError`` for too few."""
     if len(hands) < LEAST_HANDS:
         raise ValueError(
             f"only {len(hands)} hands of the recording are sure enough to learn from, of "
@@ -112,7 +112,7 @@ def _new_views(hands: Sequence[OwnHand], model: HandModel) -> list[Sample]:
 
 
 def _as_saved(run: Run) -> Networks:
-    """In half precision, as they will be used."""
+    """Networks in half precision, as they will be used."""
     file = run.folder / "last.safetensors"
     networks = load_networks(file, run.config.model.profile)
     for module in networks.modules():

@@ -106,7 +106,7 @@ def to_patch(points_px: np.ndarray, square: Box, scale: float) -> np.ndarray:
 
 
 def _patch_size(square: Box) -> int:
-    """As many pixels as the picture has, within what training can use."""
+    """Side of a patch in pixels: that of the square, within what training can use."""
     return int(np.clip(round(square.width), 96, 320))
 
 

@@ -52,7 +52,7 @@ class SelfSupervision:
         projection: Projection,
         backgrounds: Sequence[np.ndarray],
     ) -> None:
-        """As it was when ``state`` was saved."""
+        """Restore what was there when ``state`` was saved."""
         self._settings, self._seed = config.self_supervision, config.learning.seed
         self._varied = config.data.augmentation
         self._state, self._projection, self._backgrounds = state, projection, backgrounds
@@ -88,7 +88,7 @@ class SelfSupervision:
             self.hands.add(new_hands(seed, self._model, (*numbers, k)))
 
     def store(self) -> None:
-        """To be called by all processes, before one of them saves the state."""
+        """Write what is new; all processes call it before one of them saves the state."""
         if self._settings.share:
             self.hands.store(self._state.step)
             _LOG.info("%d hands of the networks' own", len(self.hands))
@@ -110,7 +110,7 @@ def _promising(batch: Batch, rng: np.random.Generator) -> Tensor:
 def find_seeds(
     networks: Networks, projection: Projection, batch: Batch, rows: Tensor
 ) -> list[PhotoHand]:
-    """Of the ``rows`` ``(N,)`` of a batch, those whose mesh lies on the labelled joints."""
+    """Those of the ``rows`` ``(N,)`` of a batch whose mesh lies on the labelled joints."""
     # Of batch statistics, which each process has of its own, the first one's are what is saved.
     distributed.follow_first_statistics(networks)
     if not len(rows):

@@ -17,7 +17,7 @@ from dhpe_ros.networks.weights import hand_model_path
 
 
 class Stream:
-    """Where this process's part of every batch comes from."""
+    """Source of this process's part of every batch."""
 
     def __init__(self, config: TrainConfig, data: TrainingData, device: torch.device) -> None:
         """Raises ``ValueError`` for a hand model that live hands cannot be made of."""

@@ -37,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass
 class Run:
-    """All that one process has to train with."""
+    """Objects that one process trains with."""
 
     config: TrainConfig
     device: torch.device
@@ -147,7 +147,7 @@ def train(run: Run) -> bool:
 
 
 class JointLoss(nn.Module):
-    """All losses of a stage in one call, which is what several processes can share."""
+    """Losses of a stage in one call, as distributed training needs them."""
 
     def __init__(self, run: Run, evidence_only: bool) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ def _precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def _step_seed(seed: int, step: int) -> int:
-    """Of what is random within a step, dropout; its own in every process."""
+    """Seed of the dropout in a step; its own in every process."""
     return (seed << 32) + step * distributed.count() + distributed.rank()
 
 

@@ -128,7 +128,7 @@ def _in_tile(points_px: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _draw_joints(tile: np.ndarray, joints_px: np.ndarray, box: Box) -> None:
-    """Those that are known, and the bones between them, in white."""
+    """Draw the known joints, and the bones between them, in white."""
     places = _in_tile(joints_px, box)
     known = np.isfinite(places).all(axis=1)
     points = np.where(known[:, None], places, 0).round().astype(int).tolist()

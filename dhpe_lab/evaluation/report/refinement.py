@@ -18,7 +18,7 @@ _SPENT = (("steps_taken", "taken", "{:.1f}"), ("ms", "ms", "{:.1f}"))
 _LEGEND = (
     "2D %: mean distance of the mesh's joints in percent of the joints' box; IoU: overlap of the "
     "silhouettes; AUC: 3D-PCK from 20 to 50 mm, root-aligned, with the true bone scale; E: Eq. 13 "
-    "to the letter; taken: steps until nothing moved any more; ms: median of a hand alone, of the "
+    "to the letter; taken: steps until convergence; ms: median of a hand alone, of the "
     "networks in the first row, beyond them in the others."
 )
 

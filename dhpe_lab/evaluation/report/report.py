@@ -81,7 +81,7 @@ def blocks_of(
     ranges_mm: Sequence[tuple[float, float]],
     refinement_rows: Sequence[dict] = (),
 ) -> list[Block]:
-    """All that the report says, in order."""
+    """Blocks of the report, in order."""
     settings = measured[0].question.settings()
     about = f"Weights {settings['model.weights']}, {settings['refinement.steps']} refinement steps "
     about += f"at most, by {settings['refinement.optimizer']}. {environment_line()}"
@@ -131,7 +131,7 @@ def legend(measured: Sequence[Measured]) -> str:
 
 
 def environment() -> dict[str, object]:
-    """Where this ran: what timings, and the last digits, depend on."""
+    """Versions and machine, on which timings and the last digits depend."""
     return {
         "dhpe_ros": __version__,
         "python": platform.python_version(),

@@ -89,7 +89,7 @@ class Backgrounds:
 
 
 class MadeUpPictures(Sequence[np.ndarray]):
-    """In the place of a user's pictures: (H, W, 3) uint8, each made when it is first asked for."""
+    """Made-up backgrounds: (H, W, 3) uint8, each made when it is first asked for."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)

@@ -75,7 +75,7 @@ class DataEngine:
 
     @torch.no_grad()
     def examples(self, first: int, count: int, size: int) -> Drawn:
-        """Those with the numbers from ``first`` on, pictures of ``size`` pixels a side."""
+        """Examples with the numbers from ``first`` on, pictures of ``size`` pixels a side."""
         draws = Draws(self._seed, torch.arange(first, first + count, device=self._device))
         stage = self._stage
         hand = ~draws.chance(BACKGROUND_SHARE)

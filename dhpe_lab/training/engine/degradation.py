@@ -107,7 +107,7 @@ def _jpeg_tables(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _few_pixels(images: Tensor, draws: Draws) -> Tensor:
-    """As from a sensor with fewer pixels, drawn larger."""
+    """Pictures of a sensor with fewer pixels, drawn larger."""
     size, which, result = images.shape[-1], draws.pick(len(_REDUCTIONS)), images
     for k, reduction in enumerate(_REDUCTIONS):
         small = max(8, round(size / reduction))

@@ -29,7 +29,7 @@ class Draws:
 
     @property
     def device(self) -> torch.device:
-        """Of all results."""
+        """Device of all results."""
         return self._keys.device
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:

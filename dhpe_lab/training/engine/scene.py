@@ -53,7 +53,7 @@ class Pools:
 
     @classmethod
     def for_device(cls, device: torch.device) -> Pools:
-        """As many as are there within a minute or so."""
+        """Pools that are ready within a minute or so."""
         return cls(32768, 1024) if device.type == "cuda" else cls(256, 32)
 
 
@@ -74,7 +74,7 @@ class Scene:
 
 
 class Stage:
-    """Where scenes are set up and drawn, all on one device."""
+    """Set-up and drawing of scenes, all on one device."""
 
     def __init__(self, model: HandModel, device: torch.device, seed: int, pools: Pools) -> None:
         """``model`` is on the CPU and has `pose_axes` and `wrist_loop`, as the open hand."""
