@@ -43,7 +43,7 @@ def measure(device: str) -> dict[str, float]:
     height, width = image.shape[:2]
     targets = pipeline.find(image)
     crop = crop_image(image, targets[0].box)
-    evidence = pipeline.see([crop])
+    evidence = pipeline.infer([crop])
     estimate = pipeline.mesh_estimator(evidence, pipeline.projection)[-1]
     pixels = torch.from_numpy(crop.image).permute(2, 0, 1)[None].float().to(pipeline.device) / 255
     observation = Observation(
@@ -76,7 +76,7 @@ def measure(device: str) -> dict[str, float]:
 
     times = (
         ms(lambda: crop_image(image, targets[0].box)),
-        ms(lambda: pipeline.see([crop])),
+        ms(lambda: pipeline.infer([crop])),
         ms(regress),
         ms(project),
         ms(one_step),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,13 +14,15 @@ from torch import Tensor
 
 from dhpe_ros.config import Config, ModelConfig, RefinementConfig
 from dhpe_ros.detection.localiser import HandLocaliser, load_fused
-from dhpe_ros.detection.search import HandSearch, told_side
+from dhpe_ros.detection.search import HandSearch, given_side
 from dhpe_ros.engines.networks import BackedNetworks, EagerNetworks
+from dhpe_ros.geometry.association import same_hand, suppress_duplicates
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.crop import Crop, crop_image
-from dhpe_ros.geometry.lift import SeenHands, place_hand
+from dhpe_ros.geometry.lift import lift_to_camera
 from dhpe_ros.hand.manopth_hand import ManopthHandModel
-from dhpe_ros.hand.model import HandModel
+from dhpe_ros.hand.model import HandModel, rotation_from_quaternion
+from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.media.pictures import as_image
 from dhpe_ros.networks.evidence import Evidence
@@ -31,24 +34,58 @@ from dhpe_ros.refinement.refine import RefinedParameters, refine
 from dhpe_ros.refinement.start import carry
 from dhpe_ros.refinement.terms import Observation
 from dhpe_ros.rendering import overlay as drawing
+from dhpe_ros.rendering.normals import area_normals
 from dhpe_ros.system.devices import one_thread, torch_device
-from dhpe_ros.types import CROP_SIZE, Box, Hand, Side, SideSource, Target
+from dhpe_ros.types import CROP_SIZE, Box, Hand, Refinement, Side, SideSource, Target
 
-_RIM = 17  # pixels of a crop that a second look leaves out
-_VOUCHED_FOR = 0.5  # of the score that a search asks for
-_SURE_OF_SIDE = 0.7  # below this probability a crop is also looked at in the mirror
+_RIM_PX = 17  # of a crop, which its second, closer inference leaves out
+_GIVEN_SHARE = 0.5  # of the score that a search asks for, where somebody vouches for a hand
+_SURE_OF_SIDE = 0.7  # probability of a side, below which a crop's mirror image is inferred too
 _OTHER_SIDE = 0.4  # probability of its side below which a crop is turned,
-_CLEARLY_OTHER_SIDE = 0.15  # and below which that of a followed hand is: it may show another hand
-_ONE_VIEW = 0.75  # of what a crop says of its side holds, where its mirror image was not looked at
+_CLEARLY_OTHER_SIDE = 0.15  # and below which a followed hand's is: it may show another hand
+_ONE_VIEW = 0.75  # of what a crop says of its side holds, where its mirror image was not inferred
 
 
-def each_once(hands: Sequence[Hand]) -> list[Hand]:
-    """Without those that coincide with one before them: two crops, moved, may see one hand."""
-    kept: list[Hand] = []
-    for hand in hands:
-        if not any(hand.coincides(other) for other in kept):
-            kept.append(hand)
-    return kept
+@dataclass(frozen=True)
+class View:
+    """One hand to estimate: the image, its camera, and where in the image the hand is."""
+
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    camera: Camera
+    target: Target
+
+
+@dataclass(frozen=True)
+class StageResults:
+    """Results of every stage, one row for each hand of the batch."""
+
+    views: list[View]
+    crops: list[Crop]  # left hands mirrored
+    evidence: Evidence
+    estimates: Tensor  # (B, 63), the mesh network's
+    observation: Observation
+    refined: RefinedParameters
+    hands: list[Hand]
+    seconds: dict[str, float]  # stage -> time of the whole batch; empty unless asked for
+
+
+class StageClock:
+    """Times stages one after the other, each until the device has done its work."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.seconds: dict[str, float] = {}
+        self._since = self._now()
+
+    def lap(self, stage: str) -> None:
+        """Count the time since the last lap as that of ``stage``."""
+        now = self._now()
+        self.seconds[stage], self._since = now - self._since, now
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
 
 
 class HandPipeline:
@@ -70,7 +107,8 @@ class HandPipeline:
             networks = load_networks(model.weights or weights_path(model.profile), model.profile)
             self.projection = Projection(hand_model).to(self.device).eval()
             fuse_batch_norms(networks.evidence)
-            self.evidence = networks.evidence.to(self.device, memory_format=torch.channels_last)
+            self.evidence = networks.evidence.to(self.device)
+            self.evidence.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.mesh_estimator = networks.mesh_estimator.to(self.device)
             localiser = load_fused(model.localiser or localiser_path(), self.device)
         # The eager networks stay: the refinement needs their gradient.
@@ -79,7 +117,7 @@ class HandPipeline:
             self.networks = BackedNetworks(self.eager, model, self.device)
         self.step_graphs = StepGraphs()
         finder = HandLocaliser(self.networks.locate, self.device)
-        self.search = HandSearch(self.see, finder.find, finder.glance)
+        self.search = HandSearch(self.infer, finder.find, finder.glance)
 
     def configure(self, config: Config) -> None:
         """Take over settings that may change while running.
@@ -100,14 +138,11 @@ class HandPipeline:
         drawing.warm_up()
         grey = np.full((CROP_SIZE, CROP_SIZE, 3), 127, np.uint8)
         target = Target(Box(0, 0, CROP_SIZE, CROP_SIZE), Side.RIGHT)
-        crops, evidence = self.look_at_right_hands(grey, [target])
+        view = View(grey, self.assumed_camera(grey), target)
         short = replace(self.config.refinement, steps=min(2, self.config.refinement.steps))
-        refined = self.fit(crops, evidence, short)
-        for hands in self._graphed_hands():
-            self.fit(crops * hands, evidence.rows(torch.zeros(hands, dtype=torch.long)), short)
+        for hands in (1, *self._graphed_hands()):
+            self.run([view] * hands, short)
         self.step_graphs.close()
-        camera = Camera.from_field_of_view(CROP_SIZE, CROP_SIZE, 60.0)
-        self._place(camera, [target], crops, evidence, refined)
         self.find(grey)
 
     def _graphed_hands(self) -> range:
@@ -123,33 +158,77 @@ class HandPipeline:
         camera: Camera | None = None,
         targets: Sequence[Target] | None = None,
     ) -> list[Hand]:
-        """The hands in ``image``, at most one per target.
+        """Estimate the hands in ``image``, at most one per target.
 
         ``image`` is ``(H, W, 3)`` uint8 RGB, a PIL image, or the path of a picture file, which is
         read upright. OpenCV's BGR must be turned round first (``image[..., ::-1]``).
 
         Without ``targets`` hands are searched for in the configured box. Without ``camera`` one is
-        assumed and ``metric`` is false. No hand, an empty list. Raises ``ValueError`` for what is
-        not an image, a file that cannot be read, or a camera of another size.
+        assumed and ``metric`` is false. Without a hand the list is empty. Raises ``ValueError`` for
+        what is not an image, a file that cannot be read, or a camera of another size.
         """
-        image = as_image(image, self.config.media.max_megapixels)
-        if camera and (camera.width, camera.height) != image.shape[1::-1]:
+        image = self._read(image, camera)
+        camera = camera or self.assumed_camera(image)
+        found = self.find(image) if targets is None else targets
+        views = [View(image, camera, target) for target in found]
+        hands = self.run(views, min_score=_GIVEN_SHARE * self.config.tracking.min_score).hands
+        return suppress_duplicates(hands, same_hand) if targets is None else hands
+
+    def run(
+        self,
+        views: Sequence[View],
+        refinement: RefinementConfig | None = None,
+        min_score: float = 0.0,
+        timed: bool = False,
+    ) -> StageResults:
+        """Run all stages on ``views``, as one batch, and keep what each of them found.
+
+        Views whose evidence scores below ``min_score`` are left out. ``refinement`` takes the place
+        of the configured one. ``timed`` waits for the device after each stage.
+        """
+        config = refinement or self.config.refinement
+        clock = StageClock(self.device) if timed else None
+
+        def lap(stage: str) -> None:
+            if clock:
+                clock.lap(stage)
+
+        crops, evidence = self.crop_and_infer(views)
+        kept = (evidence.score >= min_score).nonzero()[:, 0]
+        rows, evidence = kept.tolist(), evidence.rows(kept)
+        views, crops = [views[i] for i in rows], [crops[i] for i in rows]
+        lap("evidence")
+        with torch.no_grad():
+            estimates, joints_2d = self.networks.regress(evidence)
+        lap("mesh")
+        features, masks = config.looks_at_features, config.looks_at_masks
+        observation = self.observation(views, crops, evidence, joints_2d, features, masks)
+        networks = self.projection, self.evidence
+        refined = refine(estimates, observation, *networks, config, self.step_graphs)
+        lap("refinement")
+        hands = self.lift(views, crops, evidence, refined)
+        lap("lift")
+        seconds = clock.seconds if clock else {}
+        return StageResults(views, crops, evidence, estimates, observation, refined, hands, seconds)
+
+    def _read(
+        self,
+        image: np.ndarray | Tensor | Image.Image | str | os.PathLike[str],
+        camera: Camera | None,
+    ) -> np.ndarray:
+        pixels = as_image(image, self.config.media.max_megapixels)
+        height, width = pixels.shape[:2]
+        if camera and (camera.width, camera.height) != (width, height):
             raise ValueError(
                 f"the camera is for {camera.width}x{camera.height} pixels, the image has "
-                f"{image.shape[1]}x{image.shape[0]}; scale the intrinsics with the image"
+                f"{width}x{height}; scale the intrinsics with the image"
             )
-        found = self.find(image) if targets is None else targets
-        crops, evidence = self.look_at_right_hands(image, found)
-        crops, evidence, found = self._drop_unseen(crops, evidence, found)
-        if not crops:
-            return []
-        past = [target.previous for target in found]
-        refined = self.fit(crops, evidence, self.config.refinement, past)
-        camera = camera or Camera.from_field_of_view(
-            image.shape[1], image.shape[0], self.config.camera.field_of_view_deg
-        )
-        hands = self._place(camera, found, crops, evidence, refined)
-        return each_once(hands) if targets is None else hands
+        return pixels
+
+    def assumed_camera(self, image: np.ndarray) -> Camera:
+        """The camera taken for that of ``image`` ``(H, W, 3)`` where none is known."""
+        height, width = image.shape[:2]
+        return Camera.from_field_of_view(width, height, self.config.camera.field_of_view_deg)
 
     def find(self, image: np.ndarray, boxes: Sequence[Target] | None = None) -> list[Target]:
         """Search for one hand in each of ``boxes``, or for hands in the configured box.
@@ -163,44 +242,51 @@ class HandPipeline:
         return self.search.within(image, boxes, tracking)
 
     @torch.no_grad()
-    def see(self, crops: Sequence[Crop]) -> Evidence:
-        """The evidence networks on crops, as one batch."""
+    def infer(self, crops: Sequence[Crop]) -> Evidence:
+        """The evidence of crops, as one batch."""
         return self.networks.see(self.batch(crops))
 
     @torch.no_grad()
-    def look(self, crops: Sequence[Crop]) -> Evidence:
-        """As ``see``, the joints the mean of two looks, the second at the crops' middle.
+    def infer_augmented(self, crops: Sequence[Crop]) -> Evidence:
+        """The evidence of crops, with test-time augmentation where ``tracking.second_look`` is set.
 
-        Both looks are one batch: on two cores that takes a third less than one after the other.
+        Joints are then the mean of the crop's and of those inferred in its middle. Both are in one
+        batch: on two cores that takes a third less than one after the other.
         """
         if not self.config.tracking.second_look or not crops:
-            return self.see(crops)
-        both = self.see([*crops, *(crop.within(_RIM) for crop in crops)])
+            return self.infer(crops)
+        both = self.infer([*crops, *(crop.within(_RIM_PX) for crop in crops)])
         own, closer = both.rows(slice(len(crops))), both.rows(slice(len(crops), None))
-        return own.averaged(closer, 1 - 2 * _RIM / CROP_SIZE)
+        return own.averaged(closer, 1 - 2 * _RIM_PX / CROP_SIZE)
 
-    def look_at_right_hands(
-        self, image: np.ndarray, targets: Sequence[Target]
-    ) -> tuple[list[Crop], Evidence]:
-        """Crops and evidence; a side that nobody told is checked in the mirror if unsure.
+    def crop_and_infer(self, views: Sequence[View]) -> tuple[list[Crop], Evidence]:
+        """Crop every target as a right hand, and infer the crops' evidence.
 
-        It is turned then; that of a followed hand only where it is clearly wrong. ``right`` of the
-        evidence is what the crop says of its side, with the mirror image where that was looked at;
-        NaN where it was told.
+        A side that was not given is checked in the mirror image if unsure, and turned where that
+        looks more like a right hand; a followed hand's only where it clearly does. ``right`` of
+        the evidence is the probability that the crop, as it was turned, shows a right hand; NaN
+        where the side was given.
         """
-        tracking = self.config.tracking
-        sides = [told_side(target, tracking) for target in targets]
+        targets = [view.target for view in views]
+        sides = [given_side(target, self.config.tracking) for target in targets]
         crops = [
-            crop_image(image, target.box, mirrored=(target.side if s is None else s) is Side.LEFT)
-            for target, s in zip(targets, sides, strict=True)
+            crop_image(
+                view.image,
+                view.target.box,
+                mirrored=(view.target.side if side is None else side) is Side.LEFT,
+            )
+            for view, side in zip(views, sides, strict=True)
         ]
-        evidence = self.look(crops)
-        told = self._marks(side is not None for side in sides)
-        unsure = ~told & (evidence.right < _SURE_OF_SIDE)
+        evidence = self.infer_augmented(crops)
+        given = self._marks(side is not None for side in sides)
+        unsure = ~given & (evidence.right < _SURE_OF_SIDE)
         right = 0.5 + _ONE_VIEW * (evidence.right - 0.5)
         if unsure.any():
-            mirrored = [crop_image(image, crop.box, mirrored=not crop.mirrored) for crop in crops]
-            other = self.look(mirrored)
+            mirrored = [
+                crop_image(view.image, crop.box, mirrored=not crop.mirrored)
+                for view, crop in zip(views, crops, strict=True)
+            ]
+            other = self.infer_augmented(mirrored)
             right = torch.where(unsure, (evidence.right + 1 - other.right) / 2, right)
             followed = self._marks(t.side_source is SideSource.FOLLOWED for t in targets)
             turn = unsure & (right < torch.where(followed, _CLEARLY_OTHER_SIDE, _OTHER_SIDE))
@@ -208,65 +294,94 @@ class HandPipeline:
             crops = [m if turned else c for c, m, turned in pairs]
             evidence = evidence.replaced(turn, other)
             right = torch.where(turn, 1 - right, right)
-        return crops, replace(evidence, right=right.masked_fill(told, torch.nan))
+        return crops, replace(evidence, right=right.masked_fill(given, torch.nan))
 
     def _marks(self, marks: Iterable[bool]) -> Tensor:
         return torch.tensor(list(marks), dtype=torch.bool, device=self.device)
 
-    def _drop_unseen(
-        self, crops: list[Crop], evidence: Evidence, targets: Sequence[Target]
-    ) -> tuple[list[Crop], Evidence, list[Target]]:
-        """Keep what scores as a hand: a search, the last frame or a detector vouch for each."""
-        least = _VOUCHED_FOR * self.config.tracking.min_score
-        kept = (evidence.score >= least).nonzero()[:, 0]
-        rows = kept.tolist()
-        return [crops[i] for i in rows], evidence.rows(kept), [targets[i] for i in rows]
-
-    def fit(
+    @torch.no_grad()
+    def observation(
         self,
+        views: Sequence[View],
         crops: Sequence[Crop],
         evidence: Evidence,
-        config: RefinementConfig,
-        past: Sequence[Hand | None] = (),
-    ) -> RefinedParameters:
-        """The mesh network and the refinement on crops and their evidence, as one batch.
+        joints_2d: Tensor,
+        features: bool,
+        masks: bool,
+    ) -> Observation:
+        """The refinement's input: 2D joints ``(B, 21, 2)``, and the hands of a frame ago.
 
-        ``past`` are the same hands a frame ago, none for pictures without a frame before.
+        With the pictures that the feature term needs, and the mask term's distances, if asked.
         """
-        with torch.no_grad():
-            parameters, joints_2d = self.networks.regress(evidence)
-            looks = config.looks_at_features
-            image = self.evidence.feature_input(self.batch(crops)) if looks else None
-        previous = carry(past, crops).to(self.device) if any(past) else None
-        masked = evidence.mask is not None and config.looks_at_masks
-        observation = Observation(
-            image,
+        past = [view.target.previous for view in views]
+        mask = evidence.mask if masks and crops else None
+        return Observation(
+            self.evidence.feature_input(self.batch(crops)) if features else None,
             evidence.features,
             joints_2d,
             evidence.confidences,
-            previous,
-            distances=signed_distances(evidence.mask) if masked else None,
-        )
-        return refine(
-            parameters, observation, self.projection, self.evidence, config, self.step_graphs
+            carry(past, crops).to(self.device) if any(past) else None,
+            distances=None if mask is None else signed_distances(mask),
         )
 
     @torch.no_grad()
-    def _place(
+    def lift(
         self,
-        camera: Camera,
-        targets: Sequence[Target],
+        views: Sequence[View],
         crops: Sequence[Crop],
         evidence: Evidence,
         refined: RefinedParameters,
     ) -> list[Hand]:
+        """Hands in image pixels and in the camera's frame."""
         projected = self.projection(refined.parameters)
-        seen = SeenHands(projected, evidence, refined)
-        triangles = self.projection.hand_model.triangles
-        return [
-            place_hand(seen, row, crop, target, camera, triangles)
-            for row, (crop, target) in enumerate(zip(crops, targets, strict=True))
-        ]
+        p = HandParameters.split(refined.parameters)
+        joints, vertices, scales, rotations, parameters, confidences = (
+            tensor.cpu().double().numpy()
+            for tensor in (
+                projected.joints,
+                projected.vertices,
+                p.scale,
+                rotation_from_quaternion(p.rotation),
+                refined.parameters,
+                evidence.confidences,
+            )
+        )
+        outward = self.projection.hand_model.triangles.cpu().numpy()
+        hands = []
+        for row, (view, crop) in enumerate(zip(views, crops, strict=True)):
+            lifted = lift_to_camera(
+                joints[row], vertices[row], scales[row].item(), rotations[row], crop, view.camera
+            )
+            vertices_m = _float32(lifted.vertices_m)
+            triangles = outward[:, [0, 2, 1]] if crop.mirrored else outward
+            triangles = np.ascontiguousarray(triangles, np.int32)
+            right = float(evidence.right[row])
+            half_side_px = crop.box.width / 2
+            hand = Hand(
+                side=Side.LEFT if crop.mirrored else Side.RIGHT,
+                score=float(evidence.score[row]),
+                box=crop.box,
+                joints_px=_float32(lifted.joints_px),
+                joints_m=_float32(lifted.joints_m),
+                joint_confidences=_float32(confidences[row]),
+                vertices_px=_float32(lifted.vertices_px),
+                vertices_m=vertices_m,
+                normals=_float32(area_normals(vertices_m, triangles)[0]),
+                triangles=triangles,
+                wrist_rotation=_float32(lifted.wrist_rotation),
+                parameters=_float32(parameters[row]),
+                metric=not view.camera.assumed,
+                refinement=Refinement(
+                    steps=refined.steps,
+                    residual_before_px=float(refined.residual_before[row]) * half_side_px,
+                    residual_after_px=float(refined.residual_after[row]) * half_side_px,
+                    accepted=bool(refined.accepted[row]),
+                ),
+                track_id=view.target.track_id,
+                right=1 - right if crop.mirrored else right,
+            )
+            hands.append(hand)
+        return hands
 
     def batch(self, crops: Sequence[Crop]) -> Tensor:
         """``(B, 3, 224, 224)`` in 0..1 on the device."""
@@ -276,6 +391,10 @@ class HandPipeline:
 
 
 _NO_CROPS = np.zeros((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, np.float32)
 
 
 def _hand_model(model: ModelConfig) -> HandModel:

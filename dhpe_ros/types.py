@@ -20,7 +20,6 @@ PARAMETER_COUNT = 63
 FEATURE_COUNT = 2048
 
 _FAR_PX = 1e9  # from an image: no box means that
-_ONE_HAND = 0.3  # of a hand's size: mean distance of joints below which two estimates are of one
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 MIDDLE_FINGER = (0, 9, 10, 11, 12)  # from the wrist to the tip: what a hand's length is
 JOINT_NAMES = ("wrist", *(f"{finger}{k}" for finger in FINGERS for k in (1, 2, 3, 4)))
@@ -44,7 +43,7 @@ class Side(IntEnum):
 class SideSource(Enum):
     """Who says which hand a target is."""
 
-    TOLD = "told"  # someone who knows: no image is asked
+    GIVEN = "given"  # someone who knows: no image is asked
     FOLLOWED = "followed"  # the images before: this one changes it where it clearly says otherwise
     FOUND = "found"  # a search: this image may correct it
 
@@ -129,7 +128,7 @@ class Target:
     box: Box
     side: Side | None = None  # None: nobody knows
     track_id: int = 0
-    side_source: SideSource = SideSource.TOLD
+    side_source: SideSource = SideSource.GIVEN
     previous: Hand | None = field(default=None, compare=False)  # the same hand, a frame ago
 
 
@@ -167,10 +166,4 @@ class Hand:
     refinement: Refinement
     track_id: int = 0
     scale: Scale = Scale.ESTIMATED
-    right: float = math.nan  # probability of a right hand by this image alone; NaN: side was told
-
-    def coincides(self, other: Hand) -> bool:
-        """Whether two estimates are of one hand: their joints lie together in the image."""
-        apart = np.linalg.norm(self.joints_px - other.joints_px, axis=1).mean()
-        size = max(np.ptp(one.joints_px, axis=0).max() for one in (self, other))
-        return bool(apart < _ONE_HAND * size)
+    right: float = math.nan  # probability of a right hand by this image alone; NaN: given

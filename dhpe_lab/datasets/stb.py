@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.io import loadmat
 
 from dhpe_lab.datasets.labelled_hand import LabelledHand, evenly, require_pictures
 from dhpe_ros.types import Side
@@ -79,8 +80,7 @@ def read_stb(folder: Path, split: str, at_most: int | None = None) -> list[Label
     To train on, those of both cameras where both are labelled. To test on, the 6,000 of the stereo
     camera's pictures, or the 3,000 of the other's colour pictures where that is all there is.
 
-    Raises ``FileNotFoundError`` for what is missing, ``ValueError`` for what is not STB and where
-    scipy, which reads the labels, is not installed.
+    Raises ``FileNotFoundError`` for what is missing, ``ValueError`` for what is not STB.
     """
     cameras = _cameras(folder, split)
     if not cameras:
@@ -161,12 +161,6 @@ def _read_positions(file: Path) -> np.ndarray:
 
 
 def _read_mat(file: Path) -> dict:
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise ValueError(
-            f"{file}: needs scipy to be read; pip install -r requirements/training.txt"
-        ) from error
     try:
         return loadmat(str(file), variable_names=["handPara"])
     except Exception as error:  # whatever a broken file makes of the reader

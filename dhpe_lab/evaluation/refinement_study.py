@@ -5,7 +5,6 @@ The networks see each hand once; every method begins from that and is measured a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import mean, median
@@ -17,36 +16,36 @@ from tqdm import tqdm
 
 from dhpe_lab.evaluation.baselines import fit_keypoints, swarm
 from dhpe_lab.evaluation.labelled import LabelledHand, LabelledSet
-from dhpe_lab.evaluation.predict import Prediction, camera_of, given_target
+from dhpe_lab.evaluation.predict import Prediction, given_view
 from dhpe_lab.evaluation.score import Score, score, summary
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.geometry.camera import Camera
-from dhpe_ros.geometry.crop import Crop, crop_image
-from dhpe_ros.geometry.lift import SeenHands, place_hand
-from dhpe_ros.networks.evidence import Evidence
-from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.pipeline import HandPipeline, StageClock, StageResults
 from dhpe_ros.refinement.objective import objective
-from dhpe_ros.refinement.outline_term import signed_distances
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.refinement.terms import Observation
-from dhpe_ros.types import Side, Target
 
 PAPER = RefinementConfig.paper()  # also measures every method's result: ``objective``
 
 
 @dataclass(frozen=True)
 class SeenHand:
-    """A labelled hand and what the networks say of it."""
+    """A labelled hand and what the networks say of it, all terms' observations included."""
 
     label: LabelledHand
-    picture_size: tuple[int, int]  # height, width
-    crop: Crop
-    target: Target
-    camera: Camera
-    evidence: Evidence  # of one hand
-    observation: Observation
-    estimate: Tensor  # (1, 63) of the mesh network
-    networks_ms: float
+    results: StageResults  # of this hand alone, without refinement
+
+    @property
+    def observation(self) -> Observation:
+        return self.results.observation
+
+    @property
+    def estimate(self) -> Tensor:
+        """``(1, 63)`` of the mesh network."""
+        return self.results.estimates
+
+    @property
+    def networks_ms(self) -> float:
+        return 1000 * (self.results.seconds["evidence"] + self.results.seconds["mesh"])
 
 
 @dataclass(frozen=True)
@@ -117,12 +116,13 @@ def study(
     tallies = [_Tally() for _ in compared]
     bar = tqdm(labelled.pictures(), labelled.name, len(labelled.hands), unit="hand", smoothing=0)
     for label, image in bar:
-        hand = see(pipeline, label, image)
+        hand = infer(pipeline, label, image)
         for method, tally in zip(compared, tallies, strict=True):
-            begun = _now(pipeline)
+            clock = StageClock(pipeline.device)
             parameters, taken = method.fit(hand)
-            spent = 1000 * (_now(pipeline) - begun)
-            tally.ms.append(hand.networks_ms if method.steps == 0 else spent)
+            clock.lap("fit")
+            fit_ms = 1000 * clock.seconds["fit"]
+            tally.ms.append(hand.networks_ms if method.steps == 0 else fit_ms)
             tally.taken.append(taken)
             tally.objectives.append(_objective(pipeline, hand, parameters))
             tally.scores.append(score(placed(pipeline, hand, parameters)))
@@ -138,34 +138,15 @@ def study(
     ]
 
 
-@torch.no_grad()
-def see(pipeline: HandPipeline, label: LabelledHand, image: np.ndarray) -> SeenHand:
-    """The networks on one hand, given by its label's box and side."""
-    target = given_target(pipeline, label)
-    crop = crop_image(image, target.box, mirrored=target.side is Side.LEFT)
-    begun = _now(pipeline)
-    evidence = pipeline.look([crop])
-    estimate = pipeline.mesh_estimator(evidence, pipeline.projection)[-1]
-    networks_ms = 1000 * (_now(pipeline) - begun)
-    pixels = torch.from_numpy(crop.image).to(pipeline.device).permute(2, 0, 1)[None].float() / 255
-    observation = Observation(
-        pipeline.evidence.feature_input(pixels),
-        evidence.features,
-        estimate.joints_2d,
-        evidence.confidences,
-        distances=signed_distances(evidence.mask),
+def infer(pipeline: HandPipeline, label: LabelledHand, image: np.ndarray) -> SeenHand:
+    """Run the networks on one hand, given by its label's box and side."""
+    view = given_view(pipeline, label, image)
+    results = pipeline.run([view], replace(PAPER, steps=0), timed=True)
+    joints_2d = results.observation.joints
+    everything = pipeline.observation(
+        [view], results.crops, results.evidence, joints_2d, features=True, masks=True
     )
-    return SeenHand(
-        label=label,
-        picture_size=image.shape[:2],
-        crop=crop,
-        target=target,
-        camera=camera_of(pipeline, label, image),
-        evidence=evidence,
-        observation=observation,
-        estimate=estimate.parameters,
-        networks_ms=networks_ms,
-    )
+    return SeenHand(label, replace(results, observation=everything))
 
 
 @torch.no_grad()
@@ -175,23 +156,14 @@ def _objective(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> fl
 
 
 def from_heatmaps(hand: SeenHand) -> Observation:
-    """What is seen without the mesh network: 2D joints as the heat maps have them."""
-    return replace(hand.observation, joints=hand.evidence.joints)
+    """Observe without the mesh network: 2D joints as the heat maps have them."""
+    return replace(hand.observation, joints=hand.results.evidence.joints)
 
 
-@torch.no_grad()
 def placed(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> Prediction:
-    """The hand of these parameters, placed as the pipeline places one."""
-    projection, as_it_is = pipeline.projection, replace(PAPER, steps=0)
-    kept = refine(parameters, hand.observation, projection, pipeline.evidence, as_it_is)
-    seen = SeenHands(projection(parameters), hand.evidence, kept)
-    triangles = projection.hand_model.triangles
-    result = place_hand(seen, 0, hand.crop, hand.target, hand.camera, triangles)
-    return Prediction(hand.label, hand.picture_size, result, True, hand.target.side)
-
-
-def _now(pipeline: HandPipeline) -> float:
-    """Seconds, once the device has done what it was asked."""
-    if pipeline.device.type == "cuda":
-        torch.cuda.synchronize(pipeline.device)
-    return time.perf_counter()
+    """The hand of these parameters ``(1, 63)``, lifted as the pipeline does."""
+    results, as_it_is = hand.results, replace(PAPER, steps=0)
+    kept = refine(parameters, hand.observation, pipeline.projection, pipeline.evidence, as_it_is)
+    (view,), crops = results.views, results.crops
+    (lifted,) = pipeline.lift([view], crops, results.evidence, kept)
+    return Prediction(hand.label, view.image.shape[:2], lifted, True, view.target.side)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from dhpe_lab.evaluation.baselines import fit_keypoints, swarm
-from dhpe_lab.evaluation.labelled import LabelledHand, LabelledSet
-from dhpe_lab.evaluation.predict import Clock, Prediction, camera_of, given_target, predict
-from dhpe_lab.evaluation.refinement_study import PAPER, from_heatmaps, placed, see
+from dhpe_lab.evaluation.labelled import LabelledSet
+from dhpe_lab.evaluation.predict import Prediction, given_view, milliseconds, predict
+from dhpe_lab.evaluation.refinement_study import PAPER, from_heatmaps, infer, placed
 from dhpe_ros.geometry.crop import Crop, crop_image
 from dhpe_ros.geometry.lift import root_position_m
-from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.pipeline import HandPipeline, StageClock, View
 from dhpe_ros.types import JOINT_COUNT, PARAMETER_COUNT, Box, Hand, Refinement, Side
 
 Predictor = Callable[[LabelledSet], Iterator[Prediction]]
@@ -52,15 +54,15 @@ def _fitted(
     """One hand at a time, from what the networks say of it."""
     projection, evidence = pipeline.projection, pipeline.evidence
     for label, image in labelled.pictures():
-        clock = Clock(pipeline.device)
-        hand = see(pipeline, label, image)
-        clock.stage("networks")
+        clock = StageClock(pipeline.device)
+        hand = infer(pipeline, label, image)
+        clock.lap("networks")
         if method == "swarm":
             found = swarm(hand.estimate, hand.observation, projection, PAPER, seed)
         else:
             found = fit_keypoints(from_heatmaps(hand), projection, evidence)
-        clock.stage("fit")
-        yield Prediction(**{**vars(placed(pipeline, hand, found)), "ms": clock.ms})
+        clock.lap("fit")
+        yield replace(placed(pipeline, hand, found), ms=milliseconds(clock.seconds))
 
 
 # ---------------------------------------------------------------- MediaPipe Hands
@@ -84,34 +86,28 @@ def _mediapipe(pipeline: HandPipeline, labelled: LabelledSet, search: bool) -> I
     with tracker:
         for label, image in labelled.pictures():
             height, width = image.shape[:2]
-            box = Box(0, 0, width, height) if search else given_target(pipeline, label).box
+            view = given_view(pipeline, label, image)
+            box = Box(0, 0, width, height) if search else view.target.box
             crop = None if search else crop_image(image, box)
-            clock = Clock(pipeline.device)
+            clock = StageClock(pipeline.device)
             result = tracker.process(image if crop is None else crop.image)
-            clock.stage("picture")
+            clock.lap("picture")
             hand = None
             if result.multi_hand_landmarks:
-                hand = _tracked(pipeline, label, image, box, crop, result)
+                hand = _tracked(view, box, crop, result)
             side = hand.side if hand else None
-            yield Prediction(label, (height, width), hand, hand is not None, side, clock.ms)
+            ms = milliseconds(clock.seconds)
+            yield Prediction(label, (height, width), hand, hand is not None, side, ms)
 
 
-def _tracked(
-    pipeline: HandPipeline,
-    label: LabelledHand,
-    image: np.ndarray,
-    box: Box,
-    crop: Crop | None,
-    result: object,
-) -> Hand:
+def _tracked(view: View, box: Box, crop: Crop | None, result: Any) -> Hand:
     """Its landmarks as a hand without a mesh, placed in the camera as ours are."""
     places = np.array([(p.x, p.y) for p in result.multi_hand_landmarks[0].landmark])
     if crop is None:
-        joints_px = places * image.shape[1::-1] - 0.5
+        joints_px = places * view.image.shape[1::-1] - 0.5
     else:
         joints_px = crop.to_image(2 * places - 1)
     about_m = np.array([(p.x, p.y, p.z) for p in result.multi_hand_world_landmarks[0].landmark])
-    camera = camera_of(pipeline, label, image)
     told = result.multi_handedness[0].classification[0]
     # It takes pictures for mirrored ones, as of a camera that one looks into.
     side = Side.LEFT if told.label == "Right" else Side.RIGHT
@@ -121,7 +117,7 @@ def _tracked(
         score=float(told.score),
         box=box,
         joints_px=joints_px.astype(np.float32),
-        joints_m=(about_m + root_position_m(camera, about_m, joints_px)).astype(np.float32),
+        joints_m=(about_m + root_position_m(view.camera, about_m, joints_px)).astype(np.float32),
         joint_confidences=np.full(JOINT_COUNT, told.score, np.float32),
         vertices_px=nothing,
         vertices_m=nothing,
@@ -129,6 +125,6 @@ def _tracked(
         triangles=nothing.astype(np.int32),
         wrist_rotation=np.eye(3, dtype=np.float32),
         parameters=np.zeros(PARAMETER_COUNT, np.float32),
-        metric=not camera.assumed,
+        metric=not view.camera.assumed,
         refinement=Refinement(0, 0.0, 0.0),
     )

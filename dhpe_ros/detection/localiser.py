@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dhpe_ros.detection.network import STRIDE, LocaliserNetwork
+from dhpe_ros.geometry.association import same_box, suppress_duplicates
 from dhpe_ros.networks.fusion import fuse_batch_norms
 from dhpe_ros.networks.imagenet import IMAGENET_MEAN
 from dhpe_ros.networks.weights import load_localiser
@@ -21,7 +22,6 @@ from dhpe_ros.types import Box
 SIZE = 288, 352  # rows and columns of what the network sees
 Locate = Callable[[Tensor], Tensor]  # (1, 3, *SIZE) uint8 to what `LocaliserNetwork` answers
 _GREY = tuple(round(255 * value) for value in IMAGENET_MEAN)  # beside a picture
-_SAME_HAND_OVERLAP = 0.4  # intersection over union, beyond which the weaker of two boxes goes
 _MOST = 16  # hands in a picture
 
 
@@ -66,14 +66,16 @@ class HandLocaliser:
         if mirror:
             answer = (answer + _mirrored(self._locate(picture.flip(3))[0])) / 2
         found = _peaks(answer.float().cpu(), min_score)
-        return _apart([FoundHand(Box(*((v / scale) for v in box)), score) for box, score in found])
+        hands = [FoundHand(Box(*((v / scale) for v in box)), score) for box, score in found]
+        return suppress_duplicates(hands, lambda one, other: same_box(one.box, other.box))
 
 
 def load_fused(path: str | Path, device: torch.device) -> LocaliserNetwork:
     """The network of a file, ready to run. Errors as of ``load_localiser``."""
     network = load_localiser(path).eval().requires_grad_(False)
     fuse_batch_norms(network)
-    return network.to(device, memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(device)
 
 
 def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -111,12 +113,3 @@ def decode(numbers: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     width, height = (STRIDE * side.clamp(-5, 5).exp() for side in (width, height))
     x, y = STRIDE * (columns + 0.5 + across), STRIDE * (rows + 0.5 + down)
     return torch.stack((x - width / 2, y - height / 2, width, height), 1)
-
-
-def _apart(hands: list[FoundHand]) -> list[FoundHand]:
-    """Of those that overlap much, the surest; they come surest first."""
-    kept: list[FoundHand] = []
-    for hand in hands:
-        if all(hand.box.overlap(other.box) < _SAME_HAND_OVERLAP for other in kept):
-            kept.append(hand)
-    return kept

@@ -25,11 +25,14 @@ class LocaliserNetwork(nn.Module):
 
     def add_head(self, width: int) -> None:
         """The last layers, on ``width`` channels at 1/8."""
-        self.head = nn.Sequential(ConvBlock(width, width), nn.Conv2d(width, 5, 1))
-        nn.init.kaiming_normal_(self.head[0][0].weight, mode="fan_out", nonlinearity="relu")
-        nn.init.normal_(self.head[-1].weight, std=0.01)
-        nn.init.zeros_(self.head[-1].bias)
-        nn.init.constant_(self.head[-1].bias[:1], _PRIOR_LOGIT)
+        block, last = ConvBlock(width, width), nn.Conv2d(width, 5, 1)
+        first = block[0]
+        assert isinstance(first, nn.Conv2d) and last.bias is not None
+        self.head = nn.Sequential(block, last)
+        nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.zeros_(last.bias)
+        nn.init.constant_(last.bias[:1], _PRIOR_LOGIT)
         self.normalise = Normalisation(white=255)
 
     def normalised(self, pictures: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 
 from dhpe_ros.config import TrackingConfig
 from dhpe_ros.detection.localiser import FoundHand
+from dhpe_ros.geometry.association import same_box, suppress_duplicates
 from dhpe_ros.geometry.crop import Crop, crop_image
 from dhpe_ros.networks.evidence import Evidence
 from dhpe_ros.types import Box, Side, SideSource, Target
@@ -28,8 +29,6 @@ _HOPELESS = 0.3  # of min_score: what scores less is not looked at again
 # far as the cube root of the localiser's, from this one on in full (weights/localiser.md).
 _SURE_OF_PLACE, _VOUCHED_SHARE = 0.8, 1 / 3
 _WITHOUT_MIRROR = 0.1  # more is asked of what a glance finds
-_SAME_HAND = 0.3  # of a crop's side: nearer, two crops of about one size are of one hand
-_SAME_SIZE = 1.6  # and no more apart in size
 
 
 class HandSearch:
@@ -101,7 +100,7 @@ class HandSearch:
         if not areas:
             return []
         numbers, targets = zip(*areas, strict=True)
-        told = [told_side(target, config) for target in targets]
+        told = [given_side(target, config) for target in targets]
         views = [
             (row, side)
             for row, t in enumerate(told)
@@ -119,7 +118,7 @@ class HandSearch:
                 continue
             joints_px = crops[best].to_image(evidence.joints[best].cpu().numpy())
             box, side = joints_box(joints_px, config), views[best][1]
-            source = SideSource.FOUND if told[row] is None else SideSource.TOLD
+            source = SideSource.FOUND if told[row] is None else SideSource.GIVEN
             at_joints = replace(target, box=box, side=side, side_source=source)
             moved.append((numbers[row], at_joints))
         return moved
@@ -145,18 +144,11 @@ def sure_score(config: TrackingConfig) -> float:
     return min(SURE_FACTOR * config.min_score, 1.0)
 
 
-def same_place(one: Box, other: Box) -> bool:
-    """Whether two crops are of one hand, by where they are and how large."""
-    across, down = np.subtract(one.center, other.center)
-    large, small = max(one.width, other.width), min(one.width, other.width)
-    return float(np.hypot(across, down)) < _SAME_HAND * large and large < _SAME_SIZE * small
-
-
-def told_side(target: Target, config: TrackingConfig) -> Side | None:
+def given_side(target: Target, config: TrackingConfig) -> Side | None:
     """The side that somebody vouches for: the configuration, or whoever made the target."""
     if config.side != "auto":
         return Side[config.side.upper()]
-    return target.side if target.side_source is SideSource.TOLD else None
+    return target.side if target.side_source is SideSource.GIVEN else None
 
 
 def joints_box(joints_px: np.ndarray, config: TrackingConfig) -> Box:
@@ -166,16 +158,13 @@ def joints_box(joints_px: np.ndarray, config: TrackingConfig) -> Box:
 
 def _beside(known: Sequence[Box], targets: Sequence[Target]) -> list[Target]:
     """The targets that are no known hand."""
-    return [t for t in targets if not any(same_place(t.box, box) for box in known)]
+    return [t for t in targets if not any(same_box(t.box, box) for box in known)]
 
 
 def _ranked(found: Sequence[tuple[float, Target]], at_least: float) -> list[Target]:
     """The targets with that score, the most prominent first, each hand once."""
-    targets: list[Target] = []
-    for target in _by_prominence(found, at_least):
-        if not any(same_place(target.box, t.box) for t in targets):
-            targets.append(target)
-    return targets
+    targets = _by_prominence(found, at_least)
+    return suppress_duplicates(targets, lambda one, other: same_box(one.box, other.box))
 
 
 def _by_prominence(found: Sequence[tuple[float, Target]], at_least: float) -> list[Target]:

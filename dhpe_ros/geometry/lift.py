@@ -5,38 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.crop import Crop
-from dhpe_ros.hand.parameters import HandParameters
-from dhpe_ros.hand.projection import ProjectedHand
-from dhpe_ros.hand.rotations import rotation_from_quaternion
-from dhpe_ros.networks.evidence import Evidence
-from dhpe_ros.refinement.refine import RefinedParameters
-from dhpe_ros.rendering.normals import area_normals
-from dhpe_ros.types import MIDDLE_MCP, Hand, Refinement, Side, Target
+from dhpe_ros.types import MIDDLE_MCP
 
 _MIRROR = np.diag((-1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)
-class SeenHands:
-    """What the stages found in a batch of crops."""
+class LiftedHand:
+    """A hand's points in the image and in the camera's frame; float64."""
 
-    projected: ProjectedHand
-    evidence: Evidence
-    refined: RefinedParameters
+    joints_px: np.ndarray  # (21, 2)
+    joints_m: np.ndarray  # (21, 3)
+    vertices_px: np.ndarray  # (V, 3): image pixels, and depth relative to the root in pixels
+    vertices_m: np.ndarray  # (V, 3)
+    wrist_rotation: np.ndarray  # (3, 3)
 
 
-def place_hand(
-    seen: SeenHands, row: int, crop: Crop, target: Target, camera: Camera, triangles: Tensor
-) -> Hand:
-    """One hand of the batch, undone from its crop: pixels, metres, and the right way round."""
-    p = HandParameters.split(seen.refined.parameters[row : row + 1])
-    scale = float(p.scale)
-    vertices = _numpy(seen.projected.vertices[row])
-    joints = _numpy(seen.projected.joints[row])
+def lift_to_camera(
+    joints: np.ndarray,
+    vertices: np.ndarray,
+    scale: float,
+    rotation: np.ndarray,
+    crop: Crop,
+    camera: Camera,
+) -> LiftedHand:
+    """Lift a hand out of its crop: to image pixels, and to metres in the camera's frame.
+
+    ``joints`` ``(21, 3)`` and ``vertices`` ``(V, 3)`` are in crop coordinates, ``scale`` of which
+    are a metre; ``rotation`` ``(3, 3)`` is the wrist's. A mirrored crop is mirrored back.
+    """
     joints_px = crop.to_image(joints[:, :2])
     # A crop shows the hand as seen along its own ray; without this turn a hand at the image's edge
     # would be published as if the camera had looked straight at it.
@@ -47,29 +47,14 @@ def place_hand(
         return (points - joints[MIDDLE_MCP]) / scale @ to_camera.T
 
     root_m = root_position_m(camera, turned_m(joints), joints_px)
-    vertices_m = _float32(turned_m(vertices) + root_m)
-    faces = triangles[:, [0, 2, 1]] if crop.mirrored else triangles
-    faces = np.ascontiguousarray(faces.cpu().numpy(), np.int32)
-    normals, _ = area_normals(vertices_m, faces)
-    wrist = to_camera @ _numpy(rotation_from_quaternion(p.rotation)[0])
-    right = float(seen.evidence.right[row])
-    return Hand(
-        side=Side.LEFT if crop.mirrored else Side.RIGHT,
-        score=float(seen.evidence.score[row]),
-        box=crop.box,
-        joints_px=_float32(joints_px),
-        joints_m=_float32(turned_m(joints) + root_m),
-        joint_confidences=_float32(_numpy(seen.evidence.confidences[row])),
-        vertices_px=_float32(_pixels(vertices, joints[MIDDLE_MCP, 2], crop)),
-        vertices_m=vertices_m,
-        normals=_float32(normals),
-        triangles=faces,
-        wrist_rotation=_float32(wrist @ _MIRROR if crop.mirrored else wrist),
-        parameters=_float32(_numpy(seen.refined.parameters[row])),
-        metric=not camera.assumed,
-        refinement=_refinement(seen.refined, row, crop),
-        track_id=target.track_id,
-        right=1 - right if crop.mirrored else right,
+    depth_px = (vertices[:, 2:] - joints[MIDDLE_MCP, 2]) * (crop.box.width / 2)
+    wrist = to_camera @ rotation
+    return LiftedHand(
+        joints_px=joints_px,
+        joints_m=turned_m(joints) + root_m,
+        vertices_px=np.concatenate((crop.to_image(vertices[:, :2]), depth_px), axis=1),
+        vertices_m=turned_m(vertices) + root_m,
+        wrist_rotation=wrist @ _MIRROR if crop.mirrored else wrist,
     )
 
 
@@ -83,26 +68,3 @@ def root_position_m(camera: Camera, joints_m: np.ndarray, joints_px: np.ndarray)
     rays = camera.rays(joints_px)
     across = np.eye(3) - rays[:, :, None] * rays[:, None, :]  # the part of a vector beside the ray
     return np.linalg.solve(across.sum(0), -(across @ joints_m[..., None]).sum(0))[:, 0]
-
-
-def _pixels(vertices: np.ndarray, root_depth: float, crop: Crop) -> np.ndarray:
-    depth = (vertices[:, 2:] - root_depth) * (crop.box.width / 2)
-    return np.concatenate((crop.to_image(vertices[:, :2]), depth), axis=1)
-
-
-def _refinement(refined: RefinedParameters, row: int, crop: Crop) -> Refinement:
-    to_px = crop.box.width / 2
-    return Refinement(
-        steps=refined.steps,
-        residual_before_px=float(refined.residual_before[row]) * to_px,
-        residual_after_px=float(refined.residual_after[row]) * to_px,
-        accepted=bool(refined.accepted[row]),
-    )
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.cpu().double().numpy()
-
-
-def _float32(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, np.float32)

@@ -40,10 +40,8 @@ def hand_length_m(joints_m: np.ndarray) -> float:
 
 def scaled(hand: Hand, factor: float, scale: Scale) -> Hand:
     """``hand`` that many times as large and as far away: it looks the same in the image."""
-    factor = np.float32(factor)
-    return replace(
-        hand, joints_m=hand.joints_m * factor, vertices_m=hand.vertices_m * factor, scale=scale
-    )
+    joints_m, vertices_m = (m * np.float32(factor) for m in (hand.joints_m, hand.vertices_m))
+    return replace(hand, joints_m=joints_m, vertices_m=vertices_m, scale=scale)
 
 
 def depth_ratio(hand: Hand, depth_m: np.ndarray) -> float | None:

@@ -57,7 +57,7 @@ def refine(
     if start.is_cuda and config.optimizer not in OPTIMIZERS:
         here = refine(start.cpu(), observation.on_cpu(), projection.on_cpu, evidence, config)
         return here.to(start.device)
-    if config.steps == 0:
+    if config.steps == 0 or not len(start):
         distance = _joint_distance(start, observation, projection)
         unchanged = torch.ones_like(distance, dtype=torch.bool)
         return RefinedParameters(start, 0, distance, distance, unchanged)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
+from dhpe_ros.geometry.association import MOVED_OVERLAP, same_box
 from dhpe_ros.geometry.crop import Crop, crop_to_image
 from dhpe_ros.hand.parameters import HandParameters, normalize_parameters
 from dhpe_ros.hand.projection import Projection
@@ -17,7 +18,6 @@ from dhpe_ros.refinement.objective import geometric_objective
 from dhpe_ros.refinement.terms import Observation, joint_weights
 from dhpe_ros.types import PARAMETER_COUNT, Hand, Side
 
-SAME_HAND_OVERLAP = 0.3  # of crops, intersection over union
 _MOST_COST = 10.0  # times the fresh estimate's objective: a past above it is of something else
 
 
@@ -35,7 +35,7 @@ def carry(past: Sequence[Hand | None], crops: Sequence[Crop]) -> Tensor:
 
 def _same(hand: Hand, crop: Crop) -> bool:
     mirrored = hand.side is Side.LEFT
-    return mirrored == crop.mirrored and hand.box.overlap(crop.box) > SAME_HAND_OVERLAP
+    return mirrored == crop.mirrored and same_box(hand.box, crop.box, MOVED_OVERLAP)
 
 
 def _carried(hand: Hand, crop: Crop) -> np.ndarray:

@@ -4,47 +4,54 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dhpe_ros.detection.search import joints_box, prominence, sure_score
+from dhpe_ros.geometry.association import (
+    MOVED_OVERLAP,
+    assign,
+    distance,
+    same_box,
+    same_hand,
+    suppress_duplicates,
+)
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.scale import HandScales
 from dhpe_ros.media.pictures import as_image
-from dhpe_ros.pipeline import HandPipeline, each_once
-from dhpe_ros.refinement.start import SAME_HAND_OVERLAP
+from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.tracking.side import FIRM, SideBelief
 from dhpe_ros.types import Box, Hand, Side, SideSource, Target
 
 BACK_S = 0.5  # an image that is more than so much older is of another time, not just late
-GAP_S = 5.0  # after so long without an image, hands that were followed are lost
-FRAME_S = 1 / 30  # between two images, for who does not say when they were taken
-PATIENCE_FRAMES = 10  # in a row with weaker hands only, and those will do
+GAP_S = 5.0  # after so long without an image, all followed hands are lost
+FRAME_S = 1 / 30  # between two images without a time
+PATIENCE_FRAMES = 10  # in a row with unconfirmed hands only, after which those are followed
 WEAK_SCORE = 0.6  # a lone hand below it may be the wrong one
-WEAK_FRAMES = 5  # so many in a row, and a search looks for a surer one
-SURER_BY = 1.1  # so many times as prominent a hand elsewhere must be
+WEAK_FRAMES = 5  # so many in a row, and a search looks for a challenger
+SURER_BY = 1.1  # so many times as prominent must the challenger be
 
-_OTHER_VIEW = 0.1  # of an image's width, by which intrinsics change that are of another camera
+_OTHER_VIEW = 0.1  # of an image's width, by which another camera's intrinsics differ at least
 
-# Lengths below are in sizes of the hand: the longer side of the box about its joints.
-_REACH = 1.0  # from where it was expected, a hand that comes back may be so far,
-_REACH_PER_S = 2.0  # and so much farther for each second it was away
-_OTHER_SIDE = 1.4  # what being the other hand costs, where the image is sure of it
-_SURE = 0.75  # probability that a side is right which was told, or which a search found
+# Lengths and costs below are in sizes of the hand: the longer side of the box about its joints.
+_GATE = 1.0  # distance at most of a returning hand from where it was expected,
+_GATE_PER_S = 2.0  # and so much more for each second it was lost
+_OTHER_SIDE_COST = 1.4  # of being the other hand, where the image is sure of it
+_SIDE_PROBABILITY = 0.75  # of a side that was given, or that a search found
 _COASTING_S = 0.4  # a lost hand is expected to go on moving for so long,
 _COASTING = 2.0  # and so far at most
 _TOO_SOON_S = 2e-3  # after the last frame, a place tells nothing of the velocity
-_KEEP = 0.7  # of the velocity so far, from frame to frame
-# By so much better must two hands fit each other's identities, and one that of a lost hand, to be
-# taken for these; or by so much nearer be to where the lost hand was expected.
-_SWAPPED, _OTHER, _NEARER = 1.0, 0.75, 0.35
+_KEPT_VELOCITY = 0.7  # of it, from frame to frame
+# Costs of a change of identity: to another followed hand's, and to a lost hand's. The latter is
+# free where the hand is so much nearer to where the lost one was expected.
+_SWAP_COST, _RETURN_COST, _NEARER = 0.5, 0.75, 0.35
 
 
 @dataclass(frozen=True)
 class _Track:
-    """A hand that is followed, or was until a moment ago."""
+    """A hand that is followed, or lost."""
 
     hand: Hand
     box: Box  # about the joints, as the next crop
@@ -61,35 +68,30 @@ class _Track:
         side, number = self.belief.side, self.track_id
         return Target(self.box, side, number, SideSource.FOLLOWED, previous=self.hand)
 
-    def place_at(self, time_s: float, scale: float) -> np.ndarray:
-        """``(2,)``: where the hand's middle is expected."""
-        way = self.velocity * min(time_s - self.seen_s, _COASTING_S)
-        most = _COASTING * self.box.width / scale
-        return self.box.center + way * (most / max(np.hypot(*way), most))
+    def expected(self, time_s: float, crop_scale: float) -> Box:
+        """The box in which the hand is expected."""
+        shift = self.velocity * min(time_s - self.seen_s, _COASTING_S)
+        most = _COASTING * self.box.width / crop_scale
+        shift = shift * (most / max(np.hypot(*shift), most))
+        return replace(self.box, x=self.box.x + shift[0], y=self.box.y + shift[1])
 
-    def box_at(self, time_s: float, scale: float) -> Box:
-        x, y = self.place_at(time_s, scale)
-        width, height = self.box.width, self.box.height
-        return Box(x - width / 2, y - height / 2, width, height)
+    def gate(self, time_s: float) -> float:
+        """Largest plausible distance from where the hand is expected, in sizes."""
+        return _GATE + _GATE_PER_S * (time_s - self.seen_s)
 
-    def reach(self, time_s: float) -> float:
-        """How far from where it is expected the hand may be, in sizes."""
-        return _REACH + _REACH_PER_S * (time_s - self.seen_s)
+    def distance(self, box: Box, time_s: float, crop_scale: float) -> float:
+        """Distance of a hand in ``box`` from where this one is expected, in sizes."""
+        return crop_scale * distance(self.expected(time_s, crop_scale), box)
 
-    def distance(self, box: Box, time_s: float, scale: float) -> float:
-        """Of a hand in ``box`` from where this one is expected, in sizes."""
-        size = max(self.box.width, box.width) / scale
-        return float(np.linalg.norm(self.place_at(time_s, scale) - box.center)) / size
+    def cost(self, box: Box, right: float | None, time_s: float, crop_scale: float) -> float:
+        """Cost of taking a hand in ``box`` for this one: distance in sizes, and the side.
 
-    def misfit(self, box: Box, right: float | None, time_s: float, scale: float) -> float:
-        """How little a hand in ``box`` looks like this one: distance in sizes, and the side.
-
-        ``right`` is the probability that it is a right hand; None: nobody knows.
+        ``right`` is the probability that it is a right hand, None if unknown.
         """
-        distance = self.distance(box, time_s, scale)
+        distance = self.distance(box, time_s, crop_scale)
         if right is None:
             return distance
-        return distance + _OTHER_SIDE * abs(right - (self.belief.side is Side.RIGHT))
+        return distance + _OTHER_SIDE_COST * abs(right - (self.belief.side is Side.RIGHT))
 
 
 class HandTracker:
@@ -123,7 +125,7 @@ class HandTracker:
         depth_m: np.ndarray | None = None,
         time_s: float | None = None,
     ) -> list[Hand]:
-        """The hands in the next frame ``(H, W, 3)`` uint8 RGB, in the order they were found.
+        """Estimate the hands in the next frame ``(H, W, 3)`` uint8 RGB, the oldest track first.
 
         ``boxes``, where given, come from someone else's detector and take the place of a search;
         one that overlaps a hand that is followed is where this hand is looked for. Followed hands
@@ -142,18 +144,18 @@ class HandTracker:
         self._keep_to_view(image, camera)
         time_s = self._now(time_s)
         self._forget_lost(time_s)
-        rival = self._rival(image) if boxes is None else []
-        found = [] if rival else self._found(image, boxes, time_s)
+        challenger = self._challenger(image) if boxes is None else []
+        found = [] if challenger else self._found(image, boxes, time_s)
         found_ids = {target.track_id for target in found}
         followed = [t.target for t in self._tracks.values() if t.track_id not in found_ids]
         targets = sorted(followed + found, key=lambda target: target.track_id not in self._tracks)
         targets = targets[: self._max_hands]
-        hands = self.pipeline.estimate(image, camera, targets + rival)
-        hands = self._taken_up(hands) if boxes is None else self._vouched_for(hands, found_ids)
-        if rival:
+        hands = self.pipeline.estimate(image, camera, targets + challenger)
+        hands = self._confirmed(hands) if boxes is None else self._given(hands, found_ids)
+        if challenger:
             hands = [_surer(hands)] if hands else []
-        hands = self._each_once(self._as_they_were(hands, time_s), time_s)
-        hands = self._as_own_side(image, camera, hands)
+        hands = self._without_duplicates(self._repaired(hands, time_s), time_s)
+        hands = self._with_own_sides(image, camera, hands)
         self._note_weakness(hands)
         self._remember(hands, time_s)
         scale = self.pipeline.config.scale
@@ -190,21 +192,21 @@ class HandTracker:
     def _found(
         self, image: np.ndarray, boxes: Sequence[Target] | None, time_s: float
     ) -> list[Target]:
-        """Hands that are not followed yet: from outside, or from a search where one is due."""
+        """Find hands that are not followed yet: from outside, or by a search where one is due."""
         tracking = self.pipeline.config.tracking
         if boxes is not None:
             found = self.pipeline.find(image, boxes)
         elif not self._tracks:
             found = self.pipeline.find(image)
         elif self._search_is_due(time_s):
-            known = [track.box for track in self._tracks.values()]
-            likely = [track.box_at(time_s, tracking.crop_scale) for track in self._lost.values()]
-            found = self.pipeline.search.elsewhere(image, known, tracking, likely)
+            followed = [track.box for track in self._tracks.values()]
+            likely = [track.expected(time_s, tracking.crop_scale) for track in self._lost.values()]
+            found = self.pipeline.search.elsewhere(image, followed, tracking, likely)
         else:
             return []
         self._searched_s = time_s
         known = {**self._lost} if boxes is None else {**self._lost, **self._tracks}
-        return [self._identified(target, known, time_s) for target in found]
+        return self._identified(found, list(known.values()), time_s)
 
     def _search_is_due(self, time_s: float) -> bool:
         tracking = self.pipeline.config.tracking
@@ -212,93 +214,103 @@ class HandTracker:
             return False
         return (time_s - self._searched_s) * tracking.search_rate >= 1.0
 
-    def _identified(self, target: Target, known: dict[int, _Track], time_s: float) -> Target:
-        """Give a found target the identity of the hand it fits best, which then is taken."""
+    def _identified(
+        self, found: Sequence[Target], known: Sequence[_Track], time_s: float
+    ) -> list[Target]:
+        """Give found targets the identities of the hands they fit best, or new ones."""
         scale = self.pipeline.config.tracking.crop_scale
+        costs = np.zeros((len(found), len(known)))
+        for (row, target), (column, track) in itertools.product(enumerate(found), enumerate(known)):
+            cost = track.cost(target.box, _right(target.side), time_s, scale)
+            costs[row, column] = cost / track.gate(time_s)
+        tracks = assign(costs, gate=1.0)
+        return [
+            self._as_track(target, known[tracks[row]])
+            if row in tracks
+            else replace(target, track_id=next(self._ids))
+            for row, target in enumerate(found)
+        ]
 
-        def misfit(track: _Track) -> float:
-            return track.misfit(target.box, _right(target.side), time_s, scale) / track.reach(
-                time_s
-            )
-
-        best = min(known.values(), key=misfit, default=None)
-        if best is None or misfit(best) > 1:
-            return replace(target, track_id=next(self._ids))
-        del known[best.track_id]
-        own = replace(self._target_of(best), box=target.box)
-        if target.side is None or target.side_source is not SideSource.TOLD:
+    def _as_track(self, target: Target, track: _Track) -> Target:
+        """A found target with the identity of a known hand; a side that was given stays."""
+        own = replace(self._target_of(track), box=target.box)
+        if target.side is None or target.side_source is not SideSource.GIVEN:
             return own
-        return replace(own, side=target.side, side_source=SideSource.TOLD)
+        return replace(own, side=target.side, side_source=SideSource.GIVEN)
 
     def _target_of(self, track: _Track) -> Target:
-        """Where to look for a hand that is known; one that was lost has no frame before."""
+        """The target of a known hand; one that was lost has no frame before."""
         followed = track.track_id in self._tracks
         return track.target if followed else replace(track.target, previous=None)
 
-    def _taken_up(self, hands: list[Hand]) -> list[Hand]:
-        """Without those just found that are not sure; lone ones will do after some patience."""
+    def _confirmed(self, hands: list[Hand]) -> list[Hand]:
+        """Leave out found hands that score low; without any other, only for some frames."""
         sure = sure_score(self.pipeline.config.tracking)
         known = self._tracks.keys() | self._lost.keys()
         kept = [h for h in hands if h.track_id in known or h.score >= sure]
         self._unsure_frames = 0 if kept or not hands else self._unsure_frames + 1
         return hands if self._unsure_frames > PATIENCE_FRAMES else kept
 
-    def _vouched_for(self, hands: list[Hand], told: set[int]) -> list[Hand]:
-        """Without those that boxes from outside do not show and that a search would not find."""
+    def _given(self, hands: list[Hand], given: set[int]) -> list[Hand]:
+        """Leave out hands without a given box that a search would not find."""
         least = self.pipeline.config.tracking.min_score
-        return [hand for hand in hands if hand.track_id in told or hand.score >= least]
+        return [hand for hand in hands if hand.track_id in given or hand.score >= least]
 
-    def _rival(self, image: np.ndarray) -> list[Target]:
-        """What a fresh search finds elsewhere, now and then while a lone track is weak."""
+    def _challenger(self, image: np.ndarray) -> list[Target]:
+        """A hand that a new search finds elsewhere, now and then while a lone track is weak."""
         if len(self._tracks) != 1 or self._weak_frames < WEAK_FRAMES:
             return []
         self._weak_frames = 0
         (tracked,) = self._tracks.values()
         found = self.pipeline.find(image)
-        elsewhere = [t for t in found if t.box.overlap(tracked.box) < SAME_HAND_OVERLAP]
+        elsewhere = [t for t in found if not same_box(t.box, tracked.box, MOVED_OVERLAP)]
         return [replace(target, track_id=next(self._ids)) for target in elsewhere[:1]]
 
     def _note_weakness(self, hands: Sequence[Hand]) -> None:
         weak = len(hands) == 1 and hands[0].score < WEAK_SCORE
         self._weak_frames = self._weak_frames + 1 if weak else 0
 
-    def _as_they_were(self, hands: Sequence[Hand], time_s: float) -> list[Hand]:
-        """With identities given back that hands have just swapped, or taken from one that is lost.
+    def _repaired(self, hands: Sequence[Hand], time_s: float) -> list[Hand]:
+        """Repair identities that hands have just swapped, or taken from a lost hand.
 
         Where two hands cross, a crop may show the one where the other was before.
         """
-        hands, known = list(hands), {**self._lost, **self._tracks}
-        scale = self.pipeline.config.tracking.crop_scale
+        known = {**self._lost, **self._tracks}
+        followed = [hand for hand in hands if hand.track_id in known]
+        own = [hand.track_id for hand in followed]
+        identities = own + [track_id for track_id in self._lost if track_id not in own]
+        costs = np.zeros((len(own), len(identities)))
+        for (row, hand), (column, track_id) in itertools.product(
+            enumerate(followed), enumerate(identities)
+        ):
+            change = self._change_cost(hand, known, track_id, track_id in own, time_s)
+            costs[row, column] = self._cost(hand, known[track_id], time_s) + change
+        repaired = {own[row]: identities[column] for row, column in assign(costs).items()}
+        return [replace(h, track_id=repaired.get(h.track_id, h.track_id)) for h in hands]
 
-        def misfit(hand: Hand, number: int) -> float:
-            return self._misfit(hand, known[number], time_s)
+    def _change_cost(
+        self, hand: Hand, known: Mapping[int, _Track], track_id: int, taken: bool, time_s: float
+    ) -> float:
+        """Cost of a change of identity, to one that another hand has ``taken`` or to a lost one.
 
-        def distance(hand: Hand, number: int) -> float:
-            return known[number].distance(self._box(hand), time_s, scale)
+        Infinite where the lost hand cannot have come so far.
+        """
+        if track_id == hand.track_id:
+            return 0.0
+        if taken:
+            return _SWAP_COST
+        scale, box = self.pipeline.config.tracking.crop_scale, self._box(hand)
+        from_own, from_lost = (
+            known[k].distance(box, time_s, scale) for k in (hand.track_id, track_id)
+        )
+        if from_lost > known[track_id].gate(time_s):
+            return math.inf
+        return 0.0 if from_own - from_lost > _NEARER else _RETURN_COST
 
-        followed = [k for k, hand in enumerate(hands) if hand.track_id in known]
-        for a, b in itertools.combinations(followed, 2):
-            one, other = hands[a], hands[b]
-            first, second = one.track_id, other.track_id
-            swapped = misfit(one, second) + misfit(other, first)
-            if swapped < misfit(one, first) + misfit(other, second) - _SWAPPED:
-                hands[a], hands[b] = replace(one, track_id=second), replace(other, track_id=first)
-        for k in followed:
-            own = hands[k].track_id
-            for lost in self._lost.keys() - {hand.track_id for hand in hands}:
-                if distance(hands[k], lost) > self._lost[lost].reach(time_s):
-                    continue
-                nearer = distance(hands[k], own) - distance(hands[k], lost)
-                better = misfit(hands[k], own) - misfit(hands[k], lost)
-                if (nearer > _NEARER and better > 0) or better > _OTHER:
-                    hands[k] = replace(hands[k], track_id=lost)
-                    break
-        return hands
-
-    def _as_own_side(
+    def _with_own_sides(
         self, image: np.ndarray, camera: Camera | None, hands: Sequence[Hand]
     ) -> list[Hand]:
-        """With those estimated again, in the same crop, that are not the side they were seen as."""
+        """Estimate those again, in the same crop, that were seen as the other side."""
         known, kept, wrong = {**self._lost, **self._tracks}, [], {}
         for hand in hands:
             track = known.get(hand.track_id)
@@ -307,28 +319,29 @@ class HandTracker:
             else:
                 wrong[hand.track_id] = hand
         targets = [
-            replace(self._target_of(known[k]), box=hand.box, side_source=SideSource.TOLD)
+            replace(self._target_of(known[k]), box=hand.box, side_source=SideSource.GIVEN)
             for k, hand in wrong.items()
         ]
         again = self.pipeline.estimate(image, camera, targets) if targets else []
         again = [replace(hand, right=wrong[hand.track_id].right) for hand in again]
         return sorted(kept + again, key=lambda hand: hand.track_id)
 
-    def _each_once(self, hands: Sequence[Hand], time_s: float) -> list[Hand]:
-        """Where two crops saw one hand, it is that of the track which it fits better.
+    def _without_duplicates(self, hands: Sequence[Hand], time_s: float) -> list[Hand]:
+        """Where two crops show one hand, keep it for the track that it fits better.
 
         The other is hidden behind it, most likely, and lost for now.
         """
+        known = {**self._lost, **self._tracks}
 
-        def misfit(hand: Hand) -> float:
-            track = self._tracks.get(hand.track_id) or self._lost.get(hand.track_id)
-            return np.inf if track is None else self._misfit(hand, track, time_s)
+        def cost(hand: Hand) -> float:
+            track = known.get(hand.track_id)
+            return math.inf if track is None else self._cost(hand, track, time_s)
 
-        kept = each_once(sorted(hands, key=misfit))
+        kept = suppress_duplicates(sorted(hands, key=cost), same_hand)
         return sorted(kept, key=lambda hand: hand.track_id)
 
     def _remember(self, hands: Iterable[Hand], time_s: float) -> None:
-        """What is followed from now on, and for a while what is not any more."""
+        """Keep the tracks of these hands, and for a while those that are lost."""
         before = {**self._lost, **self._tracks}
         self._tracks = {h.track_id: self._track(h, before, time_s) for h in hands}
         lost = [track for k, track in before.items() if k not in self._tracks]
@@ -341,20 +354,20 @@ class HandTracker:
         passed_s = math.inf if last is None else time_s - last.seen_s
         belief = SideBelief(hand.side, FIRM)
         if not math.isnan(hand.right):
-            before = SideBelief(hand.side) if last is None else last.belief
-            belief = before.after(hand.right, passed_s)
+            belief = SideBelief(hand.side) if last is None else last.belief
+            belief = belief.after(hand.right, passed_s)
         if last is None:
             return _Track(hand, box, time_s, np.zeros(2), belief)
         velocity = last.velocity
         if passed_s > _TOO_SOON_S:
             now = np.subtract(box.center, last.box.center) / passed_s
-            velocity = _KEEP * velocity + (1 - _KEEP) * now
+            velocity = _KEPT_VELOCITY * velocity + (1 - _KEPT_VELOCITY) * now
         return _Track(hand, box, time_s, velocity, belief)
 
-    def _misfit(self, hand: Hand, track: _Track, time_s: float) -> float:
+    def _cost(self, hand: Hand, track: _Track, time_s: float) -> float:
         scale = self.pipeline.config.tracking.crop_scale
         right = _right(hand.side) if math.isnan(hand.right) else hand.right
-        return track.misfit(self._box(hand), right, time_s, scale)
+        return track.cost(self._box(hand), right, time_s, scale)
 
     def _box(self, hand: Hand) -> Box:
         return joints_box(hand.joints_px, self.pipeline.config.tracking)
@@ -369,8 +382,10 @@ def _same_view(one: Camera, other: Camera) -> bool:
 
 
 def _right(side: Side | None) -> float | None:
-    """The probability of a right hand, of a side that was told or found."""
-    return None if side is None else _SURE if side is Side.RIGHT else 1 - _SURE
+    """Probability of a right hand, of a side that was given or found."""
+    if side is None:
+        return None
+    return _SIDE_PROBABILITY if side is Side.RIGHT else 1 - _SIDE_PROBABILITY
 
 
 def _surer(hands: Sequence[Hand]) -> Hand:

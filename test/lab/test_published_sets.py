@@ -3,9 +3,7 @@
 import json
 import os
 import pickle
-import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from published_sets import (
     write_rhd,
     write_stb,
 )
+from scipy.io import savemat
 
 from dhpe_lab.datasets import stb
 from dhpe_lab.datasets.labelled_hand import LabelledHand, relative_depth_px, stored_sample
@@ -37,8 +36,6 @@ from dhpe_lab.training.data import load_data
 from dhpe_lab.training.train_log import read_log
 from dhpe_ros.cli.main import main
 from dhpe_ros.types import JOINT_NAMES, MIDDLE_MCP, Side
-
-READ_MAT = stb._read_mat
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +55,7 @@ def _read_arrays(path: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def shd(tmp_path_factory):
-    """STB; its labels in another format where there is no scipy to write MATLAB's."""
-    folder = tmp_path_factory.mktemp("stb")
-    if find_spec("scipy"):
-        from scipy.io import savemat
-
-        yield write_stb(folder, savemat)
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stb, "_read_mat", _read_arrays)
-        yield write_stb(folder, _write_arrays)
+    return write_stb(tmp_path_factory.mktemp("stb"), savemat)
 
 
 def seen(hand: LabelledHand) -> np.ndarray:
@@ -207,9 +195,6 @@ def test_stb_with_one_camera_is_read(tmp_path, monkeypatch):
 
 
 def test_stbs_labels_are_matlabs(tmp_path):
-    pytest.importorskip("scipy", reason="writes MATLAB's files; see requirements/training.txt")
-    from scipy.io import savemat
-
     for compressed in (True, False):
         folder = tmp_path / str(compressed)
         write_stb(folder, lambda p, a, c=compressed: savemat(p, a, do_compression=c), moments=1)
@@ -224,11 +209,6 @@ def test_what_is_wrong_with_stb_is_said(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"no .*B1Counting_BB.mat; unpack images/ and lab"):
         read_stb(tmp_path, "test")
     folder = write_stb(tmp_path / "stb", _write_arrays, moments=1)
-    with monkeypatch.context() as patch:
-        patch.setattr(stb, "_read_mat", READ_MAT)
-        patch.setitem(sys.modules, "scipy.io", None)
-        with pytest.raises(ValueError, match=r"\.mat: needs scipy .*requirements/training.txt"):
-            read_stb(folder, "test")
     monkeypatch.setattr(stb, "_read_mat", _read_arrays)
     (folder / "images/B1Random/BB_right_0.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"BB_right_0.png, but the labels list it; unpack"):

@@ -16,9 +16,10 @@ from dhpe_ros.config import Config
 from dhpe_ros.engines import aoti, build, graphs, store
 from dhpe_ros.engines.networks import COMPILERS, EagerNetworks
 from dhpe_ros.files.resources import DEMO_CLIP
+from dhpe_ros.geometry.crop import crop_image
 from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.types import CROP_SIZE, Box, Target
+from dhpe_ros.types import CROP_SIZE, Box
 
 CPU = torch.device("cpu")
 
@@ -85,9 +86,8 @@ def test_the_quick_way_to_load_an_engine_is_the_documented_one(lite_engine):
 
 
 def test_several_crops_at_once_are_several_calls(pipelines, frames):
-    boxes = [Target(Box(80, 60, s, s)) for s in (200, 300, 400)]
-    crops = pipelines[0].look_at_right_hands(frames[0], boxes)[0]
-    mine, other = (pipeline.see(crops) for pipeline in pipelines)
+    crops = [crop_image(frames[0], Box(80, 60, s, s)) for s in (200, 300, 400)]
+    mine, other = (pipeline.infer(crops) for pipeline in pipelines)
     assert torch.allclose(mine.joints, other.joints, atol=0.5 / 112)
     assert torch.allclose(mine.features, other.features, atol=1e-3)
 

@@ -8,7 +8,7 @@ import torch
 
 from dhpe_ros.config import TrackingConfig
 from dhpe_ros.detection.localiser import FoundHand
-from dhpe_ros.detection.search import HandSearch, joints_box, told_side
+from dhpe_ros.detection.search import HandSearch, given_side, joints_box
 from dhpe_ros.networks.evidence import Evidence
 from dhpe_ros.types import Box, Side, SideSource, Target
 
@@ -108,14 +108,14 @@ def test_a_given_box_is_looked_at_and_nothing_else():
     assert len(search.within(IMAGE, [Target(Box(480, 300, 170, 170))], TrackingConfig())) == 1
 
 
-def test_a_told_side_is_kept_and_a_believed_one_is_not():
+def test_a_given_side_is_kept_and_a_believed_one_is_not():
     search = HandSearch(KnowsTheHand(_joints(320, 240, 300), Side.RIGHT), None)
     left = Target(WHOLE.box, Side.LEFT)
     believed = Target(WHOLE.box, Side.LEFT, side_source=SideSource.FOLLOWED)
     found = [search.within(IMAGE, [area], TrackingConfig()) for area in (left, believed)]
     assert [target.side for (target,) in found] == [Side.LEFT, Side.RIGHT]
-    assert told_side(believed, TrackingConfig(side="left")) is Side.LEFT
-    assert told_side(believed, TrackingConfig()) is None
+    assert given_side(believed, TrackingConfig(side="left")) is Side.LEFT
+    assert given_side(believed, TrackingConfig()) is None
 
 
 def _two_hands():

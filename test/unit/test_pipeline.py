@@ -10,6 +10,7 @@ from PIL import Image
 
 from dhpe_ros.config import Config
 from dhpe_ros.files.resources import DEMO_CLIP, shared_file
+from dhpe_ros.geometry.association import same_hand
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media import open_media
 from dhpe_ros.networks.weights import build_networks, load_networks, save_networks
@@ -103,7 +104,7 @@ def test_a_left_hand_is_a_right_hand_in_the_mirror(make, image):
 @pytest.mark.parametrize(
     ("source", "own", "side"),
     [
-        (SideSource.TOLD, 0.05, Side.RIGHT),
+        (SideSource.GIVEN, 0.05, Side.RIGHT),
         (SideSource.FOLLOWED, 0.3, Side.RIGHT),
         (SideSource.FOLLOWED, 0.05, Side.LEFT),
         (SideSource.FOUND, 0.3, Side.LEFT),
@@ -113,18 +114,18 @@ def test_an_image_turns_a_hand_that_was_found_and_a_followed_one_where_it_is_cle
     make, image, monkeypatch, source, own, side
 ):
     pipeline = make()
-    look = pipeline.look
+    infer = pipeline.infer_augmented
 
-    def look_at_a_left_hand(crops):
-        assert source is not SideSource.TOLD or not any(crop.mirrored for crop in crops)
+    def infer_a_left_hand(crops):
+        assert source is not SideSource.GIVEN or not any(crop.mirrored for crop in crops)
         right = torch.tensor([0.9 if crop.mirrored else own for crop in crops])
-        return replace(look(crops), right=right)
+        return replace(infer(crops), right=right)
 
-    monkeypatch.setattr(pipeline, "look", look_at_a_left_hand)
+    monkeypatch.setattr(pipeline, "infer_augmented", infer_a_left_hand)
     target = replace(TARGET[0], side=Side.RIGHT, side_source=source)
     (hand,) = pipeline.estimate(image, targets=[target])
     assert hand.side is side
-    right = np.nan if source is SideSource.TOLD else (own + 0.1) / 2  # the mean of both views
+    right = np.nan if source is SideSource.GIVEN else (own + 0.1) / 2  # the mean of both views
     assert hand.right == pytest.approx(right, nan_ok=True)
 
 
@@ -169,9 +170,9 @@ def test_one_hand_that_was_found_twice_is_there_once(make, image, monkeypatch):
     (hand,) = pipeline.estimate(image, targets=TARGET)
     size = np.ptp(hand.joints_px, axis=0).max()
     beside, far = (replace(hand, joints_px=hand.joints_px + k * size) for k in (0.1, 0.5))
-    assert hand.coincides(beside) and not hand.coincides(far)
+    assert same_hand(hand, beside) and not same_hand(hand, far)
     monkeypatch.setattr(pipeline, "find", lambda _: TARGET)
-    monkeypatch.setattr(pipeline, "_place", lambda *_: [hand, beside, far])
+    monkeypatch.setattr(pipeline, "lift", lambda *_: [hand, beside, far])
     assert pipeline.estimate(image) == [hand, far]
     assert len(pipeline.estimate(image, targets=TARGET)) == 3  # somebody asked for each
 

@@ -1,6 +1,7 @@
 """From the crop into the camera: what is published in metres must look like what was seen."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ import torch
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.crop import crop_image
 from dhpe_ros.geometry.lens import lens_of
-from dhpe_ros.geometry.lift import SeenHands, place_hand, root_position_m
+from dhpe_ros.geometry.lift import root_position_m
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import Evidence
 from dhpe_ros.networks.weights import hand_model_path
+from dhpe_ros.pipeline import HandPipeline, View
 from dhpe_ros.refinement.refine import RefinedParameters
 from dhpe_ros.types import Box, Side, Target
 
@@ -34,18 +36,18 @@ def projection():
     return Projection(HandModel(hand_model_path()))
 
 
-def _place(projection, box, mirrored=False, camera=CAMERA):
+def _lifted(projection, box, mirrored=False, camera=CAMERA):
     h = HandParameters.start(1)
     h[:, 0], h[:, 4:8] = 6.5, torch.tensor((0.6, 0.6, 0.3, -0.2))
-    with torch.no_grad():
-        projected = projection(h)
-    evidence = Evidence(
-        torch.zeros(1, 2048), projected.joints[..., :2], torch.ones(1, 21), torch.ones(1)
-    )
+    joints = projection(h).joints[..., :2]
+    evidence = Evidence(torch.zeros(1, 2048), joints, torch.ones(1, 21), torch.ones(1))
     zero, yes = torch.zeros(1), torch.ones(1, dtype=torch.bool)
-    seen = SeenHands(projected, evidence, RefinedParameters(h, 0, zero, zero, yes))
-    crop = crop_image(IMAGE, box, mirrored)
-    return place_hand(seen, 0, crop, Target(box), camera, projection.hand_model.triangles)
+    refined = RefinedParameters(h, 0, zero, zero, yes)
+    view, crop = View(IMAGE, camera, Target(box)), crop_image(IMAGE, box, mirrored)
+    (hand,) = HandPipeline.lift(
+        SimpleNamespace(projection=projection), [view], [crop], evidence, refined
+    )
+    return hand
 
 
 @pytest.mark.parametrize("lens", LENSES.values(), ids=LENSES)
@@ -55,7 +57,7 @@ def _place(projection, box, mirrored=False, camera=CAMERA):
 )
 def test_metres_project_onto_the_pixels_also_at_the_edge(projection, box, mirrored, lens):
     camera = replace(CAMERA, lens=lens, rotation=TURN)
-    hand = _place(projection, box, mirrored, camera)
+    hand = _lifted(projection, box, mirrored, camera)
     difference = np.linalg.norm(camera.project(hand.joints_m) - hand.joints_px, axis=1)
     size = np.ptp(hand.joints_px, axis=0).max()
     assert difference.mean() < 0.03 * size
@@ -70,7 +72,7 @@ def test_metres_project_onto_the_pixels_also_at_the_edge(projection, box, mirror
 def test_the_root_lies_where_the_joints_are_seen(projection, lens, degrees):
     angle = np.radians(degrees)
     camera = replace(CAMERA, lens=lens, rotation=TURN)
-    joints = _place(projection, Box(230, 150, 180, 180)).joints_m.astype(float)
+    joints = _lifted(projection, Box(230, 150, 180, 180)).joints_m.astype(float)
     about = joints - joints[9]
     root = np.array(TURN) @ (0.5 * np.sin(angle), 0.05, 0.5 * np.cos(angle))
     seen = camera.project(about + root)
@@ -88,12 +90,12 @@ def test_raw_and_rectified_images_see_one_hand_at_one_place():
 
 
 def test_depth_is_what_scale_and_focal_length_say(projection):
-    hand = _place(projection, Box(230, 150, 180, 180))
+    hand = _lifted(projection, Box(230, 150, 180, 180))
     assert hand.joints_m[9, 2] == pytest.approx(500 / (6.5 * 90), rel=0.05)
 
 
 def test_sizes_are_those_of_the_model(projection):
-    hand = _place(projection, Box(0, 0, 150, 150))
+    hand = _lifted(projection, Box(0, 0, 150, 150))
     model = projection.hand_model
     rest = model.skeleton(model(model.pose_from_theta(torch.zeros(1, 45)), torch.zeros(1, 10)))[0]
     for start, end in ((0, 9), (5, 6), (2, 3)):
@@ -103,8 +105,8 @@ def test_sizes_are_those_of_the_model(projection):
 
 
 def test_a_mirrored_crop_gives_the_mirror_image_of_the_hand(projection):
-    right = _place(projection, Box(100, 100, 150, 150))
-    left = _place(projection, Box(640 - 250, 100, 150, 150), mirrored=True)
+    right = _lifted(projection, Box(100, 100, 150, 150))
+    left = _lifted(projection, Box(640 - 250, 100, 150, 150), mirrored=True)
     assert (right.side, left.side) == (Side.RIGHT, Side.LEFT)
     assert np.allclose(left.vertices_m, right.vertices_m * (-1, 1, 1), atol=1e-4)
     volume = [_volume(hand) for hand in (right, left)]

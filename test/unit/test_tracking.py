@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dhpe_ros.config import Config
-from dhpe_ros.detection.search import same_place
+from dhpe_ros.geometry.association import same_box
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.tracking.tracker import BACK_S, FRAME_S, GAP_S, HandTracker
 from dhpe_ros.types import Box, Side, SideSource, Target
@@ -363,7 +363,7 @@ class HidesWhatIsBehind:
 
     def _elsewhere(self, image, known, config, likely):
         found = [self._target(k) for k in self.visible()]
-        return [t for t in found if not any(same_place(t.box, box) for box in known)]
+        return [t for t in found if not any(same_box(t.box, box) for box in known)]
 
     def estimate(self, image, camera, targets):
         hands = []
@@ -479,7 +479,7 @@ class FollowsSides(Shows):
             shown = [self._nearest(target.box.center[0]) for target in targets]
         hands = []
         for (x, seen), target in zip(shown, targets, strict=True):
-            side = target.side if target.side_source is SideSource.TOLD else seen
+            side = target.side if target.side_source is SideSource.GIVEN else seen
             box = Target(Box(x - 90, 160, 180, 180), side, target.track_id)
             hands.append(replace(_hand(box, 0.9), right=0.98 if seen is Side.RIGHT else 0.02))
         return hands
