@@ -1,4 +1,4 @@
-"""One home for every default of the pipeline and the node."""
+"""Every default of the pipeline and the node."""
 
 from __future__ import annotations
 
@@ -17,133 +17,138 @@ MAX_HANDS = 64  # that can be asked for
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which networks and which hand, and where they run."""
+    """Networks, hand model, and the device and backend that run them."""
 
     profile: str = setting(
         "lite",
-        "lite: one small trunk; full: the paper's networks (ResNet-50, PoseNet), hardly trained",
+        "networks: lite has one small trunk, full those of the paper (ResNet-50, PoseNet), hardly "
+        "trained",
         one_of=("lite", "full"),
     )
-    weights: str = setting("", "safetensors file of the networks; empty: the profile's own")
+    weights: str = setting("", "path of the networks' safetensors file; empty: the profile's own")
     localiser: str = setting(
-        "", "safetensors file of the network that finds hands; empty: the one that ships"
+        "", "path of the localiser's safetensors file; empty: the one that ships"
     )
     hand_model: str = setting(
-        "", "MANO-format hand, .npz or MANO_RIGHT.pkl; empty: the open hand that ships"
+        "", "path of a hand in MANO's format, .npz or .pkl; empty: the open hand that ships"
     )
     hand_layer: str = setting(
         "own",
-        "what poses the hand: own, or manopth where it is installed",
+        "hand layer that poses the mesh; manopth must be installed",
         one_of=("own", "manopth"),
     )
     device: str = setting(
-        "auto", "torch device: auto, cpu, cuda, cuda:1 ...; auto takes a GPU where there is one"
+        "auto", "torch device: cpu, cuda, cuda:1 ...; auto takes a GPU where there is one"
     )
     backend: str = setting(
         "auto",
-        "how the networks run; auto takes the fastest that was built, else CUDA graphs or eager",
+        "runtime of the networks; auto takes the fastest engine built, else CUDA graphs or eager",
         one_of=("auto", "eager", "compiled", "tensorrt"),
     )
     precision: str = setting(
         "auto",
-        "of compiled networks; auto takes the fastest that was built",
+        "precision of compiled networks; auto takes the fastest engine built",
         one_of=("auto", "fp32", "bf16", "fp16", "int8"),
     )
     engines: str = setting("", "folder of compiled networks; empty: the user's cache")
     strict_backend: bool = setting(
-        False, "stop where the backend cannot be used, instead of falling back to the next"
+        False, "fail if the backend cannot be used, instead of falling back to the next"
     )
     threads: int = setting(
-        0, "CPU threads of torch; 0 leaves torch's own choice", at_least=0, at_most=256
+        0, "number of CPU threads of torch; 0: torch's own choice", at_least=0, at_most=256
     )
 
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Where a hand is looked for and when it counts as one."""
+    """Search for hands, their confirmation and their tracking."""
 
     box: str = setting(
-        "full", "where to look first: 'x,y,width,height' in pixels, or 'full'", live=True
+        "full",
+        "region searched for hands: 'x,y,width,height' in pixels, or 'full' for the whole image",
+        live=True,
     )
     side: str = setting(
         "auto",
-        "which hand it is; auto lets the network tell",
+        "side of all hands; auto lets the networks predict it",
         one_of=("auto", "left", "right"),
         live=True,
     )
     min_score: float = setting(
         0.35,
-        "score that a search asks of a hand, mean confidence of the 2D joints times the "
-        "probability of a hand; one that is followed or given needs half of it",
+        "minimum score of a found hand: mean confidence of its 2D joints times the probability "
+        "of a hand; half of it is enough for a tracked or given hand",
         at_least=0.0,
         at_most=1.0,
         live=True,
     )
     crop_scale: float = setting(
         1.8,
-        "side of the crop over the longer side of the joints' box",
+        "side of the square crop, in longer sides of the joints' box",
         at_least=1.0,
         at_most=4.0,
         live=True,
     )
     localiser_min_score: float = setting(
         0.15,
-        "how sure the search of whole pictures must be of a hand",
+        "minimum score of the localiser, from which the networks look at a place",
         at_least=0.01,
         at_most=1.0,
         live=True,
     )
     max_hands: int = setting(
         4,
-        "so many hands at most, the most prominent ones",
+        "maximum number of tracked hands",
         at_least=1,
         at_most=MAX_HANDS,
         live=True,
     )
     search_rate: float = setting(
         3.0,
-        "searches a second for further hands while some are followed; 0: none",
+        "searches for further hands while some are tracked, in hertz; 0: none",
         at_least=0.0,
         at_most=100.0,
         live=True,
     )
     memory: float = setting(
         1.5,
-        "seconds for which a hand that is lost keeps its identity for when it comes back",
+        "time for which a lost hand keeps its track id, in seconds",
         at_least=0.0,
         at_most=60.0,
         live=True,
     )
     second_look: bool = setting(
-        True, "see each hand once more, closer: 2D joints are the mean of both looks", live=True
+        True, "test-time augmentation: average the 2D joints with those of a closer crop", live=True
     )
 
 
 @dataclass(frozen=True)
 class RefinementConfig:
-    """Eq. 13: gradient steps on the 63 parameters at test time."""
+    """Eq. 13: steps on the 63 parameters at test time."""
 
     optimizer: str = setting(
         "levenberg_marquardt",
-        "how the steps are taken; adam and gradient_descent are the paper's way",
+        "optimiser of the 63 hand parameters; the paper uses gradient steps",
         one_of=("levenberg_marquardt", "adam", "gradient_descent"),
         live=True,
     )
-    steps: int = setting(50, "at most so many; 0 turns it off", at_least=0, at_most=1000, live=True)
+    steps: int = setting(
+        50, "maximum number of steps; 0: no refinement", at_least=0, at_most=1000, live=True
+    )
     step_size: float = setting(
-        1e-2, "gamma of Eq. 13, of gradient steps", at_least=1e-6, at_most=1.0, live=True
+        1e-2, "step size of gradient steps, gamma of Eq. 13", at_least=1e-6, at_most=1.0, live=True
     )
     tolerance: float = setting(
         3e-3,
-        "ends when a step, or five gradient steps, lower the objective by less than this part; "
-        "0: when none lowers it, and gradient steps are all taken",
+        "relative decrease of the objective in a step, or in five gradient steps, below which "
+        "the steps end; 0: steps end when none lowers it, gradient steps are all taken",
         at_least=0.0,
         at_most=1.0,
         live=True,
     )
     time_budget: float = setting(
         0.0,
-        "seconds after which no further step begins; 0: none",
+        "time after which no further step begins, in seconds; 0: no limit",
         at_least=0.0,
         at_most=60.0,
         live=True,
@@ -160,8 +165,8 @@ class RefinementConfig:
     )
     mask_weight: float = setting(
         160.0,
-        "weight of a term that brings the mesh's outline onto the seen hand's, which gradient "
-        "steps leave out; 0: none",
+        "weight of the mask term, the distance of the mesh's outline to the predicted mask's; "
+        "gradient steps leave it out; 0: none",
         at_least=0.0,
         at_most=1e6,
         live=True,
@@ -171,44 +176,48 @@ class RefinementConfig:
     )
     pose_weight: float = setting(
         0.03,
-        "weight of a term against poses no hand takes; 0: the paper's Eq. 13",
+        "weight of the pose prior, against implausible poses; the paper has none: 0",
         at_least=0.0,
         at_most=1e6,
         live=True,
     )
     shape_weight: float = setting(
         0.015,
-        "weight of a term against uncommon shapes; 0: the paper's Eq. 13",
+        "weight of the shape prior, against uncommon shapes; the paper has none: 0",
         at_least=0.0,
         at_most=1e6,
         live=True,
     )
     estimate_weight: float = setting(
         0.03,
-        "weight of a term against leaving the mesh network's estimate; 0: the paper's Eq. 13",
+        "weight of the proximal term, against leaving the mesh network's estimate; the paper has "
+        "none: 0",
         at_least=0.0,
         at_most=1e6,
         live=True,
     )
     temporal_weight: float = setting(
         1.0,
-        "weight of a term against changes since the last frame of a video; 0: none",
+        "weight of the temporal term, against changes since the last frame of a video; 0: none",
         at_least=0.0,
         at_most=1e6,
         live=True,
     )
     outlier_distance: float = setting(
         0.4,
-        "half-sides of the crop beyond which a 2D joint counts as wrong; 0: never, as in the paper",
+        "distance from which a 2D joint counts as an outlier, in half-sides of the crop; 0: none "
+        "does, as in the paper",
         at_least=0.0,
         at_most=4.0,
         live=True,
     )
     align_camera: bool = setting(
-        True, "start from the scale, shift and turn that fit the 2D joints best", live=True
+        True,
+        "start from the scale, translation and rotation in the image that fit the 2D joints best",
+        live=True,
     )
     confidence_weighting: bool = setting(
-        True, "weigh each joint of the 2D term by its squared confidence", live=True
+        True, "weight each joint of the 2D joint term by its squared confidence", live=True
     )
 
     @classmethod
@@ -232,30 +241,30 @@ class RefinementConfig:
 
     @property
     def looks_at_features(self) -> bool:
-        """Whether the steps ask the feature network."""
+        """True if the steps run the feature network."""
         return self.optimizer != "levenberg_marquardt" and self.features_weight > 0
 
     @property
     def looks_at_masks(self) -> bool:
-        """Whether the steps go by the seen hand's outline."""
+        """True if the steps use the predicted mask."""
         return self.optimizer == "levenberg_marquardt" and self.mask_weight > 0
 
 
 @dataclass(frozen=True)
 class CameraConfig:
-    """What is assumed where the camera does not say."""
+    """Assumptions about cameras."""
 
     field_of_view_deg: float = setting(
         60.0,
-        "horizontal field of view assumed without intrinsics",
+        "horizontal field of view assumed without intrinsics, in degrees",
         at_least=5.0,
         at_most=170.0,
         live=True,
     )
     images: str = setting(
         "auto",
-        "how to read camera_info: raw images have K and D, rectified ones P; auto tells by the "
-        "topic's name, and takes images with distortion for raw where it says nothing",
+        "kind of images, by which camera_info is read: K and D of raw ones, P of rectified ones; "
+        "auto decides by the topic's name, else by the distortion",
         one_of=("auto", "raw", "rectified"),
         live=True,
     )
@@ -263,11 +272,11 @@ class CameraConfig:
 
 @dataclass(frozen=True)
 class MediaConfig:
-    """Which pictures are taken from outside, in messages and in files."""
+    """Limits of pictures in messages and files."""
 
     max_megapixels: float = setting(
         64.0,
-        "largest picture, in millions of pixels; larger ones are refused before they are decoded",
+        "maximum size of a picture, in megapixels; larger ones are refused undecoded",
         at_least=0.01,
         at_most=1000.0,
         live=True,
@@ -276,18 +285,20 @@ class MediaConfig:
 
 @dataclass(frozen=True)
 class ScaleConfig:
-    """What fixes the absolute size of hands, and with it their distance, beside depth images."""
+    """Absolute size of hands, and with it their distance, without depth images."""
 
     hand_length: float = setting(
         0.0,
-        "metres from the wrist's crease to the tip of the middle finger, stretched; 0: not known",
+        "length of the hand from the wrist's crease to the tip of the middle finger, in metres; "
+        "0: unknown",
         at_least=0.0,
         at_most=0.4,
         live=True,
     )
     learn_seconds: float = setting(
         3.0,
-        "seconds after which a hand's size counts as learned; 0: every picture for itself",
+        "time after which a hand's estimated size counts as learned, in seconds; 0: each image "
+        "has its own",
         at_least=0.0,
         at_most=3600.0,
         live=True,
@@ -296,61 +307,63 @@ class ScaleConfig:
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """The ROS face."""
+    """The node's own settings."""
 
     image_transport: str = setting(
-        "raw", "raw: image; compressed: image/compressed", one_of=("raw", "compressed")
+        "raw",
+        "image transport: raw subscribes to image, compressed to image/compressed",
+        one_of=("raw", "compressed"),
     )
     max_age: float = setting(
         1.0,
-        "seconds after its stamp from which a frame is not processed any more; 0: never too old",
+        "maximum age of a frame by its stamp, in seconds; older ones are dropped; 0: no limit",
         at_least=0.0,
         at_most=3600.0,
         live=True,
     )
     image_timeout: float = setting(
         2.0,
-        "seconds without an image after which the node says so",
+        "time without an image after which the node warns, in seconds",
         at_least=0.1,
         at_most=3600.0,
         live=True,
     )
     expected_rate: float = setting(
         0.0,
-        "images and results a second below which diagnostics warn; 0: none is expected",
+        "rate of images and results below which diagnostics warn, in hertz; 0: none is expected",
         at_least=0.0,
         at_most=1000.0,
         live=True,
     )
     marker_lifetime: float = setting(
-        1.0, "seconds that RViz keeps a marker", at_least=0.0, at_most=60.0, live=True
+        1.0, "time for which RViz keeps a marker, in seconds", at_least=0.0, at_most=60.0, live=True
     )
-    frame_id: str = setting("", "frame of the results; empty: the image's own", live=True)
+    frame_id: str = setting("", "frame_id of the results; empty: that of the image", live=True)
     depth_tolerance: float = setting(
         0.02,
-        "seconds that the stamps of an image and of its depth image may differ",
+        "maximum difference of the stamps of an image and its depth image, in seconds",
         at_least=0.0,
         at_most=1.0,
         live=True,
     )
     roi_max_age: float = setting(
         0.1,
-        "seconds that boxes on ~/roi may be older than the image that they are used for",
+        "maximum age of boxes on ~/roi, before the image that they are used for, in seconds",
         at_least=0.0,
         at_most=10.0,
         live=True,
     )
     depth_margin: int = setting(
         4,
-        "pixels about the hands that ~/depth_without_hands leaves out too",
+        "margin about the hands that ~/depth_without_hands leaves out, in pixels",
         at_least=0,
         at_most=100,
         live=True,
     )
-    publish_tf: bool = setting(False, "also publish the wrists' frames on /tf")
+    publish_tf: bool = setting(False, "publish the wrists' frames on /tf")
     tf_prefix: str = setting(
         "auto",
-        "beginning of these frames' names, <tf_prefix>hand_<track>; auto: from the namespace",
+        "prefix of these frames, <tf_prefix>hand_<track id>; auto: from the namespace",
         live=True,
     )
 
@@ -408,7 +421,7 @@ def did_you_mean(name: str) -> str:
 
 
 def _of_the_node(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What a ROS parameter file has for the node ``hand``, or for its only one; else all of it."""
+    """Parameters that a ROS file has for the node ``hand``, or its only node; else all of it."""
     nodes = dict(_nodes(mapping))
     if not nodes:
         return mapping

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -117,7 +118,7 @@ class HandPipeline:
             self.networks = BackedNetworks(self.eager, model, self.device)
         self.step_graphs = StepGraphs()
         finder = HandLocaliser(self.networks.locate, self.device)
-        self.search = HandSearch(self.infer, finder.find, finder.glance)
+        self.search = HandSearch(self.infer, finder.find, partial(finder.find, augmented=False))
 
     def configure(self, config: Config) -> None:
         """Take over settings that may change while running.

@@ -1,4 +1,4 @@
-"""The nouns of the pipeline: what one stage hands to the next.
+"""The nouns of the pipeline: the data that one stage hands to the next.
 
 Coordinates (docs/reference/conventions.md): image pixels have their origin at the centre of the top
 left pixel, x to the right and y down; crop coordinates are x and y in [-1, 1] over the square crop,
@@ -30,7 +30,7 @@ MIDDLE_MCP = JOINT_NAMES.index("middle1")  # the root of the paper's normalisati
 
 
 class Side(IntEnum):
-    """Which hand; the numbers are those of ``dhpe_ros/msg/Hand``."""
+    """Left or right hand; the numbers are those of ``dhpe_ros/msg/Hand``."""
 
     LEFT = 0
     RIGHT = 1
@@ -41,15 +41,15 @@ class Side(IntEnum):
 
 
 class SideSource(Enum):
-    """Who says which hand a target is."""
+    """Source of a target's side."""
 
-    GIVEN = "given"  # someone who knows: no image is asked
-    FOLLOWED = "followed"  # the images before: this one changes it where it clearly says otherwise
-    FOUND = "found"  # a search: this image may correct it
+    GIVEN = "given"  # by the caller: no image changes it
+    FOLLOWED = "followed"  # from the images before: a clear image changes it
+    FOUND = "found"  # by a search: the image may change it
 
 
 class Scale(IntEnum):
-    """What a hand's absolute size rests on; the numbers are those of ``dhpe_ros/msg/Hand``."""
+    """Source of a hand's absolute size; the numbers are those of ``dhpe_ros/msg/Hand``."""
 
     ESTIMATED = 0  # this picture alone
     LEARNED = 1  # the same hand in the pictures, or depth images, before
@@ -87,7 +87,7 @@ class Box:
         return Box(cx - side / 2, cy - side / 2, side, side)
 
     def touches(self, width: int, height: int) -> bool:
-        """Whether any of it lies in an image of that size."""
+        """True if any of it lies in an image of that size."""
         return self.overlap(Box(0, 0, width, height)) > 0
 
     def overlap(self, other: Box) -> float:
@@ -123,10 +123,10 @@ class Box:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to look for one hand."""
+    """A box in which one hand is estimated."""
 
     box: Box
-    side: Side | None = None  # None: nobody knows
+    side: Side | None = None  # None: unknown
     track_id: int = 0
     side_source: SideSource = SideSource.GIVEN
     previous: Hand | None = field(default=None, compare=False)  # the same hand, a frame ago
@@ -134,7 +134,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Refinement:
-    """What the test-time refinement did to one hand."""
+    """Outcome of the test-time refinement of one hand."""
 
     steps: int
     residual_before_px: float  # mean joint distance, mesh to 2D evidence, in image pixels
@@ -144,7 +144,7 @@ class Refinement:
 
 @dataclass(frozen=True)
 class Hand:
-    """One hand, placed in the image and in the camera. Arrays are float32, joints OpenPose's.
+    """One hand, in the image and in the camera's frame. Arrays are float32, joints OpenPose's.
 
     ``parameters`` are the 63 of docs/reference/conventions.md, for the square ``box`` as the
     network saw it: for a left hand, the mirrored crop.

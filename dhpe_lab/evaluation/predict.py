@@ -20,7 +20,7 @@ BATCH = 16  # hands that are refined together
 
 @dataclass(frozen=True)
 class Prediction:
-    """A label and what a method made of the picture."""
+    """A label and a method's result on its picture."""
 
     label: LabelledHand
     picture_size: tuple[int, int]  # height, width

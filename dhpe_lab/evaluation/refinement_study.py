@@ -1,4 +1,4 @@
-"""What refinement is worth (the paper's Fig. 5(e) and its fitting baselines), hand by hand.
+"""Gain by refinement (the paper's Fig. 5(e) and its fitting baselines), hand by hand.
 
 The networks see each hand once; every method begins from that and is measured against the label.
 """
@@ -29,7 +29,7 @@ PAPER = RefinementConfig.paper()  # also measures every method's result: ``objec
 
 @dataclass(frozen=True)
 class SeenHand:
-    """A labelled hand and what the networks say of it, all terms' observations included."""
+    """A labelled hand, its evidence and estimate, and the observations of all terms."""
 
     label: LabelledHand
     results: StageResults  # of this hand alone, without refinement
@@ -59,7 +59,7 @@ class Method:
 
 @dataclass
 class _Tally:
-    """What one method came to, over the hands."""
+    """Results of one method, over the hands."""
 
     scores: list[Score] = field(default_factory=list)
     objectives: list[float] = field(default_factory=list)

@@ -46,24 +46,18 @@ class HandLocaliser:
         network = load_fused(path, device)
         return HandLocaliser(lambda pictures: network(network.normalised(pictures)), device)
 
-    def find(self, image: np.ndarray, min_score: float) -> list[FoundHand]:
-        """The hands in ``(H, W, 3)`` uint8 RGB, surest first; none scores below ``min_score``.
-
-        What the network says of the picture and of its mirror image is averaged: what it takes for
-        a hand by mistake it seldom does twice (weights/localiser.md).
-        """
-        return self._found(image, min_score, mirror=True)
-
-    def glance(self, image: np.ndarray, min_score: float) -> list[FoundHand]:
-        """As ``find``, without the mirror: in half the time, with more boxes beside hands."""
-        return self._found(image, min_score, mirror=False)
-
     @torch.no_grad()
-    def _found(self, image: np.ndarray, min_score: float, mirror: bool) -> list[FoundHand]:
+    def find(self, image: np.ndarray, min_score: float, augmented: bool = True) -> list[FoundHand]:
+        """Find the hands in ``(H, W, 3)`` uint8 RGB, surest first, from ``min_score`` on.
+
+        Test-time augmentation averages the answers to the picture and to its mirror image: what the
+        network takes for a hand by mistake it seldom does twice (weights/localiser.md). Without it
+        the search takes half the time and finds more boxes beside hands.
+        """
         small, scale = shrunk(image)
         picture = torch.from_numpy(small).to(self._device)[None].permute(0, 3, 1, 2)
         (answer,) = self._locate(picture)
-        if mirror:
+        if augmented:
             answer = (answer + _mirrored(self._locate(picture.flip(3))[0])) / 2
         found = _peaks(answer.float().cpu(), min_score)
         hands = [FoundHand(Box(*((v / scale) for v in box)), score) for box, score in found]
@@ -91,7 +85,7 @@ def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _mirrored(answer: Tensor) -> Tensor:
-    """What a network that answers ``(5, H, W)`` to a picture should answer to its mirror image."""
+    """Mirror a network's answer ``(5, H, W)``: that to the mirror image of the picture."""
     flipped = answer.flip(2)
     flipped[1] = -flipped[1]  # offset to the right
     return flipped

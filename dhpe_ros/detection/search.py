@@ -1,4 +1,4 @@
-"""Looks for hands in an image nobody has boxes for.
+"""Search for hands in an image without boxes.
 
 The localiser says where hands may be; the evidence networks look there, and the crops are moved
 onto the joints seen in them and judged.
@@ -18,30 +18,30 @@ from dhpe_ros.geometry.crop import Crop, crop_image
 from dhpe_ros.networks.evidence import Evidence
 from dhpe_ros.types import Box, Side, SideSource, Target
 
-See = Callable[[Sequence[Crop]], Evidence]
+Infer = Callable[[Sequence[Crop]], Evidence]
 Localise = Callable[[np.ndarray, float], Sequence[FoundHand]]  # image and least score, best first
 
 SURE_FACTOR = 1.45  # of min_score, for a hand to be followed at once, or beside followed ones
 _OTHERS_FACTOR = 1.2  # of min_score, for the hands of a picture beside the most prominent one
 _ZOOMS = 2  # times that a window is moved onto the joints seen in it
-_HOPELESS = 0.3  # of min_score: what scores less is not looked at again
+_HOPELESS = 0.3  # of min_score: what scores less is dropped at once
 # What the localiser is sure of, the evidence networks have to be less sure of: a score counts as
 # far as the cube root of the localiser's, from this one on in full (weights/localiser.md).
-_SURE_OF_PLACE, _VOUCHED_SHARE = 0.8, 1 / 3
-_WITHOUT_MIRROR = 0.1  # more is asked of what a glance finds
+_SURE_OF_PLACE, _WEIGHT_POWER = 0.8, 1 / 3
+_WITHOUT_MIRROR = 0.1  # more is asked where the mirror image is left out
 
 
 class HandSearch:
-    """Finds hands where ``localise`` says, with what ``see`` makes of crops.
+    """Finds hands where ``localise`` says, with the evidence that ``infer`` makes of crops.
 
     Boxes are moved onto the hands and judged, so they may be rough, and wrong ones do no harm.
-    Beside hands that are followed, whose frames should not wait, ``glance`` says where.
+    Beside followed hands, whose frames should not wait, ``quick`` takes its place.
     """
 
-    def __init__(self, see: See, localise: Localise, glance: Localise | None = None) -> None:
-        self._see = see
+    def __init__(self, infer: Infer, localise: Localise, quick: Localise | None = None) -> None:
+        self._infer = infer
         self._localise = localise
-        self._glance = glance or localise
+        self._quick = quick or localise
 
     def within(
         self, image: np.ndarray, areas: Sequence[Target], config: TrackingConfig
@@ -56,7 +56,7 @@ class HandSearch:
     def everywhere(self, image: np.ndarray, config: TrackingConfig) -> list[Target]:
         """The hands in ``image``, the most prominent first; the others must be surer ones."""
         likely = self._localise(image, config.localiser_min_score)
-        areas = [(_vouched(hand.score), _area(hand, config)) for hand in likely]
+        areas = [(_weight(hand.score), _area(hand, config)) for hand in likely]
         found = self._zoom(image, areas, config)
         ranked = _ranked(found, config.min_score)
         sure = _ranked(found, min(_OTHERS_FACTOR * config.min_score, 1.0))
@@ -73,7 +73,7 @@ class HandSearch:
 
         Also looked for in the ``likely`` boxes.
         """
-        seen = self._glance(image, min(config.localiser_min_score + _WITHOUT_MIRROR, 1.0))
+        seen = self._quick(image, min(config.localiser_min_score + _WITHOUT_MIRROR, 1.0))
         new = _beside(known, [_area(hand, config) for hand in seen])
         areas = [(1.0, area) for area in (*(Target(box) for box in likely), *new)]
         return _beside(known, _ranked(self._zoom(image, areas, config), sure_score(config)))
@@ -91,7 +91,7 @@ class HandSearch:
         if not areas:
             return []
         crops = [crop_image(image, t.box, mirrored=t.side is Side.LEFT) for _, t in areas]
-        scores = self._see(crops).score.tolist()
+        scores = self._infer(crops).score.tolist()
         return [(score * n, target) for score, (n, target) in zip(scores, areas, strict=True)]
 
     def _moved(
@@ -100,14 +100,14 @@ class HandSearch:
         if not areas:
             return []
         numbers, targets = zip(*areas, strict=True)
-        told = [given_side(target, config) for target in targets]
+        given = [given_side(target, config) for target in targets]
         views = [
             (row, side)
-            for row, t in enumerate(told)
+            for row, t in enumerate(given)
             for side in ((t,) if t is not None else (Side.RIGHT, Side.LEFT))
         ]
         crops = [crop_image(image, targets[row].box, side is Side.LEFT) for row, side in views]
-        evidence = self._see(crops)
+        evidence = self._infer(crops)
         moved = []
         for row, target in enumerate(targets):
             # A right hand and a left one in the mirror look alike: the side is where the crop
@@ -118,7 +118,7 @@ class HandSearch:
                 continue
             joints_px = crops[best].to_image(evidence.joints[best].cpu().numpy())
             box, side = joints_box(joints_px, config), views[best][1]
-            source = SideSource.FOUND if told[row] is None else SideSource.GIVEN
+            source = SideSource.FOUND if given[row] is None else SideSource.GIVEN
             at_joints = replace(target, box=box, side=side, side_source=source)
             moved.append((numbers[row], at_joints))
         return moved
@@ -129,23 +129,23 @@ def _area(hand: FoundHand, config: TrackingConfig) -> Target:
     return Target(hand.box.squared(config.crop_scale))
 
 
-def _vouched(score: float) -> float:
+def _weight(score: float) -> float:
     """The factor, at most 1, of the scores where the localiser has this one."""
-    return min(score / _SURE_OF_PLACE, 1.0) ** _VOUCHED_SHARE
+    return min(score / _SURE_OF_PLACE, 1.0) ** _WEIGHT_POWER
 
 
 def prominence(score: float, box: Box) -> float:
-    """What makes one hand the hand: being sure, and being near, that is large in the image."""
+    """Ranking score: score times the square root of the box's width."""
     return score * box.width**0.5
 
 
 def sure_score(config: TrackingConfig) -> float:
-    """The score from which a hand needs nobody to vouch for it."""
+    """Score from which a found hand is confirmed."""
     return min(SURE_FACTOR * config.min_score, 1.0)
 
 
 def given_side(target: Target, config: TrackingConfig) -> Side | None:
-    """The side that somebody vouches for: the configuration, or whoever made the target."""
+    """The side given by the configuration or by the target's maker; None if neither."""
     if config.side != "auto":
         return Side[config.side.upper()]
     return target.side if target.side_source is SideSource.GIVEN else None
@@ -157,7 +157,7 @@ def joints_box(joints_px: np.ndarray, config: TrackingConfig) -> Box:
 
 
 def _beside(known: Sequence[Box], targets: Sequence[Target]) -> list[Target]:
-    """The targets that are no known hand."""
+    """Leave out targets that are known hands."""
     return [t for t in targets if not any(same_box(t.box, box) for box in known)]
 
 

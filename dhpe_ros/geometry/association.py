@@ -19,12 +19,12 @@ _Item = TypeVar("_Item")
 
 
 def same_box(one: Box, other: Box, overlap: float = SAME_OVERLAP) -> bool:
-    """Whether two boxes are of one hand: they overlap by more than ``overlap``, 0..1."""
+    """True for two boxes of one hand: they overlap by more than ``overlap``, 0..1."""
     return one.overlap(other) > overlap
 
 
 def same_hand(one: Hand, other: Hand) -> bool:
-    """Whether two estimates in one image are of one hand: their joints lie together."""
+    """True for two estimates of one hand in one image: their joints lie together."""
     distance_px = np.linalg.norm(one.joints_px - other.joints_px, axis=1).mean()
     size_px = max(np.ptp(hand.joints_px, axis=0).max() for hand in (one, other))
     return bool(distance_px < _SAME_JOINTS * size_px)

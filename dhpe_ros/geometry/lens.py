@@ -28,7 +28,7 @@ _SAMPLES = 128  # of the angle
 
 
 class Lens(Protocol):
-    """How a camera bends light. Equal lenses compare equal."""
+    """Distortion of a camera. Equal lenses compare equal."""
 
     @property
     def model(self) -> str:

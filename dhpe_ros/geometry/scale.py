@@ -45,7 +45,7 @@ def scaled(hand: Hand, factor: float, scale: Scale) -> Hand:
 
 
 def depth_ratio(hand: Hand, depth_m: np.ndarray) -> float | None:
-    """How many times as far away as ``hand`` the surface is that a depth image sees there.
+    """Ratio of the measured distance to that of ``hand``, by a depth image.
 
     ``depth_m`` ``(H, W)`` along the optical axis, NaN where nothing was measured. The median over
     the vertices that face the camera: what hides some of them, or shows between them, does not
@@ -66,7 +66,7 @@ def depth_ratio(hand: Hand, depth_m: np.ndarray) -> float | None:
 
 
 def plausible(hand: Hand, ratio: np.ndarray | float) -> np.ndarray:
-    """Whether ``hand``, that many times as large, would be as long as people's hands are."""
+    """True where ``hand``, ``ratio`` times as large, has the length of a human hand."""
     shortest, longest = HAND_LENGTHS_M
     slack = 1.0 if hand.metric else _ANY_LENS
     length_m = hand_length_m(hand.joints_m) * np.asarray(ratio)
@@ -75,7 +75,7 @@ def plausible(hand: Hand, ratio: np.ndarray | float) -> np.ndarray:
 
 @dataclass
 class _Lengths:
-    """What is known of one hand's length, metres."""
+    """Lengths of one hand, metres."""
 
     first_s: float
     estimated: list[float] = field(default_factory=list)
@@ -83,7 +83,7 @@ class _Lengths:
 
 
 class HandScales:
-    """Puts each hand's size right by the best that is known, and learns it as time goes by."""
+    """Corrects each hand's size by the best that is known, and learns it over time."""
 
     def __init__(self) -> None:
         self._lengths: dict[int, _Lengths] = {}

@@ -127,7 +127,10 @@ def test_what_is_seen_in_the_mirror_counts_as_much():
     told = Told(one, other, logits=(2.0, 2.0), of_mirrored=(2.0, -4.0))
     (found,) = HandLocaliser(told, CPU).find(lit_from_the_left(HEIGHT, WIDTH), 0.5)
     np.testing.assert_allclose(found.box.as_array(), one.as_array(), rtol=1e-3)
-    assert len(HandLocaliser(told, CPU).glance(lit_from_the_left(HEIGHT, WIDTH), 0.5)) == 2
+    assert (
+        len(HandLocaliser(told, CPU).find(lit_from_the_left(HEIGHT, WIDTH), 0.5, augmented=False))
+        == 2
+    )
     (weak,) = HandLocaliser(told, CPU).find(lit_from_the_left(HEIGHT, WIDTH), 0.2)[1:]
     assert weak.score == pytest.approx(torch.tensor(-1.0).sigmoid().item())
 

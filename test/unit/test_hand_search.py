@@ -92,7 +92,7 @@ def test_what_the_localiser_hardly_sees_has_to_look_like_a_hand_all_the_more():
     assert found(0.2, min_score=0.25) == 1
 
 
-def test_a_glance_asks_for_more():
+def test_a_quick_search_asks_for_more():
     asked = []
     see = KnowsTheHand(_joints(320, 240, 300), Side.RIGHT)
     search = HandSearch(see, lambda image, least: asked.append(least) or [])
@@ -151,7 +151,7 @@ def test_beside_a_known_hand_the_other_is_found_and_the_known_one_is_not_looked_
     assert HandSearch(see, at()).elsewhere(IMAGE, known, TrackingConfig(), likely)
 
 
-def test_beside_hands_that_are_followed_a_glance_is_enough():
+def test_beside_followed_hands_the_search_is_quick():
     joints = _joints(320, 240, 300)
     see, asked = KnowsTheHand(joints, Side.RIGHT), []
 
@@ -162,7 +162,7 @@ def test_beside_hands_that_are_followed_a_glance_is_enough():
 
         return localise
 
-    search = HandSearch(see, asks("find"), asks("glance"))
+    search = HandSearch(see, asks("localise"), asks("quick"))
     assert len(search.everywhere(IMAGE, TrackingConfig())) == 1
     assert len(search.elsewhere(IMAGE, [], TrackingConfig())) == 1
-    assert asked == ["find", "glance"]
+    assert asked == ["localise", "quick"]
