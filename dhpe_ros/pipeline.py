@@ -22,9 +22,10 @@ from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.crop import Crop, crop_image
 from dhpe_ros.geometry.lift import lift_to_camera
 from dhpe_ros.hand.manopth_hand import ManopthHandModel
-from dhpe_ros.hand.model import HandModel, rotation_from_quaternion
+from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
+from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.media.pictures import as_image
 from dhpe_ros.networks.evidence import Evidence
 from dhpe_ros.networks.fusion import fuse_batch_norms
