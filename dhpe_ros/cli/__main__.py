@@ -1,4 +1,4 @@
-"""``python -m dhpe_ros.cli``: the command line, also where no program is installed."""
+"""``python -m dhpe_ros.cli``: the command line where no program is installed."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""``python -m dhpe_ros.cli.compile_kernels``: compile what the pipeline runs."""
+"""``python -m dhpe_ros.cli.compile_kernels``: compile the kernels of the pipeline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dhpe_ros.system.programs import run_program
 
 
 def main() -> None:
-    """Run the pipeline once; its kernels are kept as `dhpe_ros.system.compiled` says."""
+    """Run the pipeline once; `dhpe_ros.system.compiled` keeps its kernels."""
     HandPipeline(Config().replace({"model.backend": "eager", "model.device": "cpu"})).warm_up()
 
 

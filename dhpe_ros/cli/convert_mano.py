@@ -1,4 +1,4 @@
-"""``dhpe convert-mano``: a user's MANO pickle as an .npz that needs no unpickling."""
+"""``dhpe convert-mano``: convert a MANO pickle to an .npz, which needs no unpickling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from dhpe_ros.system.errors import CommandError, one_line
 
 NAME = "convert-mano"
-SUMMARY = "Convert a MANO_RIGHT.pkl to the .npz that --hand-model loads; no code in it is run."
+SUMMARY = "Convert a MANO_RIGHT.pkl to the .npz that --hand-model loads, without running its code."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _named(path: Path, error: Exception) -> str:
-    """The error with the file's name in it, whoever raised it."""
+    """The text of an error, with the file's name in it."""
     text = one_line(error)
     return text if str(path) in text or path.name in text else f"{path}: {text}"

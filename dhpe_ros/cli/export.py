@@ -21,16 +21,16 @@ NAME = "export"
 SUMMARY = "Compile the networks for this machine, so that the node and predict run them faster."
 
 _EPILOG = """\
-The engine goes where `dhpe predict` and the node look for it, the user's cache; with --output, set
-model.engines to the same folder. Engines are code for one machine: build them where they run, and
-again after another torch, driver, weights file or processor; the message that says so has the
-command. Building takes minutes; nothing else ever builds one.
+The engine is written to the user's cache, where `dhpe predict` and the node look for it; with
+--output, set model.engines to the same folder. Engines are code for one machine: build them where
+they run, and again after a change of torch, driver, weights file or processor; a message then names
+the command. Building takes minutes; nothing else builds an engine.
 
-Before anything is written the engine is compared with eager torch on frames of the clip that ships.
-With --dry-run nothing is compiled: the report says what the compiler can do of the networks.
-Exit code: 0 built; 2 it cannot be built, or is too far from eager torch; 130 interrupted."""
+Before it is written, the engine is compared with eager torch on frames of the clip that ships. With
+--dry-run nothing is compiled: the report lists the operators that the compiler supports.
+Exit code: 0 built; 2 it cannot be built, or differs too much from eager torch; 130 interrupted."""
 
-_FRAMES = 32  # of the clip that ships: half of them are compared
+_FRAMES = 32  # of the clip that ships; half of them are compared
 # Option -> setting of the configuration, where they have the same meaning.
 _SETTINGS = {
     "profile": "model.profile",
@@ -57,16 +57,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "those with VNNI, else fp32)")  # fmt: skip
     add("--output", metavar="DIR", help="folder of engines (default: the user's cache)")
     add("--weights", metavar="FILE", help="safetensors instead of the profile's own")
-    add("--localiser", metavar="FILE", help="safetensors of another network that finds hands")
+    add("--localiser", metavar="FILE", help="safetensors of another hand localiser")
     add("--hand-model", metavar="FILE", help="MANO-format hand instead of the open one")
-    add("--hand-layer", choices=("own", "manopth"), help="what poses the hand (default: own)")
+    add(
+        "--hand-layer",
+        choices=("own", "manopth"),
+        help="implementation of the hand model (default: own)",
+    )
     add("--device", help="torch device: auto, cpu, cuda ... (default: auto)")
     add("--config", metavar="FILE", help="YAML settings; the options here override them")
     add("--joint-limit", metavar="PX", type=float,
-        help="most that a joint may be off (default: 0.5 in fp32, 16 in int8, else 4)")  # fmt: skip
+        help="maximum error of a joint (default: 0.5 in fp32, 16 in int8, else 4)")  # fmt: skip
     add("--vertex-limit", metavar="MM", type=float,
-        help="most that a vertex may be off (default: 0.5 in fp32, 8 in int8, else 3)")  # fmt: skip
-    add("--dry-run", action="store_true", help="only report the operators; compile nothing")
+        help="maximum error of a vertex (default: 0.5 in fp32, 8 in int8, else 3)")  # fmt: skip
+    add("--dry-run", action="store_true", help="report the operators; compile nothing")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -84,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
     if compiler == "auto":
         compiler = "aoti" if COMPILERS["tensorrt"].unfit(device, "fp32") else "tensorrt"
     precision = precisions_of(config.model, device)[0]
-    logging.getLogger("torch").setLevel(logging.ERROR)  # compilers are talkative
+    logging.getLogger("torch").setLevel(logging.ERROR)  # its compilers' warnings
     warnings.simplefilter("ignore", FutureWarning)
     try:
         views = _views(pipeline)
@@ -109,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _compiler(option: str, backend: str) -> str:
-    """The option, or, where that is auto, what builds for the backend of the settings."""
+    """The option; where that is auto, the compiler of the backend in the settings."""
     from dhpe_ros.engines.networks import COMPILER_OF
 
     if option != "auto" or backend == "auto":
@@ -133,7 +137,7 @@ def _limits(arguments: argparse.Namespace, defaults: tuple[float, float]) -> tup
 
 
 def _views(pipeline: HandPipeline) -> Views:
-    """Frames of the clip that ships, and the hand in them, where its labels say."""
+    """Frames of the clip that ships, and the crops of the hand by its labels."""
     import numpy as np
     import torch
 
@@ -160,10 +164,10 @@ def _report(built: Built) -> str:
     return "\n".join(
         (
             _operators(built.operators),
-            f"off eager torch on {parity.frames} frames: joints {parity.joints_px_mean:.3f} px "
-            f"(most {parity.joints_px_max:.3f}), vertices {parity.vertices_mm_mean:.3f} mm "
-            f"(most {parity.vertices_mm_max:.3f}), boxes {parity.boxes_px_mean:.3f} px "
-            f"(most {parity.boxes_px_max:.3f})",
+            f"error on {parity.frames} frames: joints {parity.joints_px_mean:.3f} px "
+            f"(max {parity.joints_px_max:.3f}), vertices {parity.vertices_mm_mean:.3f} mm "
+            f"(max {parity.vertices_mm_max:.3f}), boxes {parity.boxes_px_mean:.3f} px "
+            f"(max {parity.boxes_px_max:.3f})",
             *(
                 f"a {what} takes {times.compiled_ms:.1f} ms, {times.eager_ms:.1f} ms in eager "
                 f"float32: {times.eager_ms / times.compiled_ms:.1f} times as fast"

@@ -1,4 +1,4 @@
-"""The command line ``dhpe``: finds the command, runs it, and turns its errors into exit codes.
+"""The command line ``dhpe``: runs a command; its errors become exit codes.
 
 0: done; 1: done, but some inputs failed; 2: the request itself cannot be met; 130: interrupted.
 """
@@ -21,11 +21,11 @@ from dhpe_ros.cli import convert_mano, export, predict
 from dhpe_ros.system.errors import CommandError, one_line
 
 OWN = (predict, export, convert_mano)
-GROUP = "dhpe.commands"  # of entry points, by which other packages bring more
+GROUP = "dhpe.commands"  # of entry points, for commands of other packages
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line instead of repeating the usage."""
+    """A parser that reports an error in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         raise CommandError(f"{message} (see {self.prog} --help)")
@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--log-level",
         default="warning",
         choices=("debug", "info", "warning", "error"),
-        help="how much the library tells (default: %(default)s)",
+        help="level of the library's log (default: %(default)s)",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _commands():
@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # not where a caller listens
+    if isinstance(sys.stdout, io.TextIOWrapper):  # else a caller captures the output
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         arguments = build_parser().parse_args(_words() if argv is None else argv)
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("dhpe: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of our output left (`dhpe ... | head`); nothing may be flushed to it at exit.
+        # The reader has closed the pipe (`dhpe ... | head`): flushing at exit would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except SystemExit as finished:  # argparse, after --help and --version
@@ -83,10 +83,10 @@ def _commands() -> tuple[Any, ...]:
 
 
 def _words() -> list[str]:
-    """What this process was given; started by the name of a command, as ``ros2 run``, it is one."""
+    """The arguments; a program with the name of a command, as for ``ros2 run``, adds that name."""
     program, words = Path(sys.argv[0]).name, sys.argv[1:]
     if program not in [command.NAME for command in _commands()]:
         return words
-    if "--ros-args" in words:  # launch adds what is meant for nodes
+    if "--ros-args" in words:  # launch adds them, for nodes
         words = words[: words.index("--ros-args")]
     return [program, *words]

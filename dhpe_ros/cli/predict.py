@@ -32,10 +32,10 @@ Per video, camera (until --frames or Ctrl-C) or recording, through the tracker:
   STEM_bag/             with --bag: a rosbag2 recording of /hand/hands, meshes, mask, camera_info
                         and points, as the node would have published them
 
-A folder stands for the images and videos in it. What an earlier run wrote is no input; it is
+A folder stands for the images and videos in it. Results of an earlier run are no input; they are
 removed where the same stem is written again. Where two inputs have the same stem, the second is
 written as STEM_2, and so on. Exit code: 0 all done; 1 some inputs failed, the others are done;
-2 the request itself is wrong."""
+2 the request is wrong."""
 
 # Option -> setting of the configuration, where they have the same meaning.
 _SETTINGS = {
@@ -59,18 +59,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", metavar="DIR", required=True, type=Path, help="where to write; made if missing")
     add("--profile", choices=("lite", "full"), help="which networks (default: lite)")
     add("--refine", metavar="N", type=int, help="refinement steps; 0 turns it off (default: 50)")
-    add("--box", metavar="x,y,w,h|full", help="where the hand is, in pixels (default: full)")
-    add("--side", choices=("auto", "left", "right"), help="which hand it is (default: auto)")
+    add(
+        "--box",
+        metavar="x,y,w,h|full",
+        help="box of the hand in pixels (default: full, the whole image)",
+    )
+    add("--side", choices=("auto", "left", "right"), help="side of the hand (default: auto)")
     lens = "of the camera, in pixels; MODEL and k: distortion_model and D of raw images, as in ROS"
     add("--intrinsics", metavar=FORM, help=lens)
     add("--hand-model", metavar="FILE", help="MANO-format hand instead of the open one")
     add("--weights", metavar="FILE", help="safetensors instead of the profile's own")
     add("--device", help="torch device: auto, cpu, cuda ... (default: auto)")
     add("--backend", choices=("auto", "tensorrt", "compiled", "eager"),
-        help="how the networks run (default: the fastest that dhpe export has built)")  # fmt: skip
+        help="backend of the networks (default: the fastest that is built)")  # fmt: skip
     add("--config", metavar="FILE", help="YAML settings; the options here override them")
     add("--topic", default="", help="image topic of a recording (default: the busiest one)")
-    add("--frames", metavar="N", type=int, help="at most so many frames of each video or camera")
+    add("--frames", metavar="N", type=int, help="maximum number of frames of each video or camera")
     add("--bag", choices=("mcap", "sqlite3"), help="also write a recording of each sequence")
     add("--every-mesh", action="store_true", help="write the mesh of every video frame")
 
@@ -102,9 +106,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def build_config(arguments: argparse.Namespace, settings: Mapping[str, str] = _SETTINGS) -> Config:
-    """The configuration file, if any, under the options. Raises ``CommandError``.
+    """The configuration of ``--config`` and options, which override it.
 
-    ``settings`` says of which options: option -> setting.
+    ``settings`` maps options to settings. Raises ``CommandError``.
     """
     options = vars(arguments)
     changes = {name: options[key] for key, name in settings.items() if options[key] is not None}
@@ -125,7 +129,7 @@ def _intrinsics(text: str | None) -> Intrinsics | None:
 
 
 def prepare_output(folder: Path) -> None:
-    """Make the folder and try to write in it. Raises ``CommandError``."""
+    """Make the folder, and check that it is writable. Raises ``CommandError``."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -136,7 +140,7 @@ def prepare_output(folder: Path) -> None:
 
 
 def load_pipeline(config: Config) -> HandPipeline:
-    """Networks and hand model. Raises ``CommandError`` for a bad file or device."""
+    """The pipeline of a configuration. Raises ``CommandError`` for a bad file or device."""
     from dhpe_ros.pipeline import HandPipeline
 
     try:

@@ -1,4 +1,4 @@
-"""What ``dhpe predict`` writes: names that never collide, JSON, overlays and meshes."""
+"""Files that ``dhpe predict`` writes: names that never collide, JSON, overlays, meshes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ OVERLAY_QUALITY = 92
 _OBJ_COMMENT = "{side} hand of {name}\nmetres, camera optical frame: x right, y down, z forward"
 _OBJ_BEGINNINGS = tuple(f"# {side.name.lower()} hand of ".encode() for side in Side)
 _JSON_BEGINNING = b'{\n  "image": '
-_LONGEST_ADDITION = 24  # bytes that the name of an output has beyond its stem
-_JPEG_SIDE = 65_500  # pixels, at most
+_LONGEST_ADDITION = 24  # bytes of an output's name beyond its stem
+_JPEG_SIDE = 65_500  # maximum, in pixels
 
 
 class OutputNames:
-    """Gives every input a stem of its own, and keeps outputs from replacing inputs.
+    """Gives every input a stem of its own; no output replaces an input.
 
-    The folder must exist: it tells how long names may be.
+    The folder must exist: its file system limits the length of names.
     """
 
     def __init__(self, folder: Path, inputs: Iterable[Path]) -> None:
@@ -43,7 +43,7 @@ class OutputNames:
         self._sequences: set[str] = set()
 
     def claim(self, path: Path, *, is_sequence: bool) -> str:
-        """The input's stem, or ``<stem>_2``, ``<stem>_3`` ... where that is taken already."""
+        """The input's stem, or ``<stem>_2``, ``<stem>_3`` ... where that is taken."""
         wanted = self._shortened(path.stem or path.name)
         stem, number = wanted, 1
         while self._is_taken(stem, is_sequence):
@@ -71,13 +71,13 @@ class OutputNames:
 
 
 def sequence_of(stem: str) -> str | None:
-    """``clip`` for ``clip_000012``: the video that would write this stem."""
+    """The stem of the video whose frame has this stem: ``clip`` for ``clip_000012``."""
     match = re.fullmatch(r"(.+)_\d{6,}", stem)
     return match[1] if match else None
 
 
 def is_own_output(path: Path) -> bool:
-    """Whether ``dhpe predict`` has written it: no input, also where it lies among the inputs."""
+    """True for a file that ``dhpe predict`` has written."""
     if path.suffix == ".json":
         return _begins(path, _JSON_BEGINNING)
     if path.suffix == ".obj":
@@ -91,7 +91,7 @@ def is_own_output(path: Path) -> bool:
 
 
 def remove_results(folder: Path, stem: str, *, is_sequence: bool) -> None:
-    """Remove what an earlier run wrote for this stem: it may have found more hands or frames."""
+    """Remove an earlier run's results for this stem; it may have found more hands or frames."""
     _remove_meshes(folder, stem)
     if not is_sequence:
         _remove_own(folder / f"{stem}{OVERLAY_SUFFIX}")
@@ -110,7 +110,7 @@ def _remove_meshes(folder: Path, stem: str) -> None:
 
 
 def _remove_own(path: Path) -> bool:
-    """Whether it was there and written by ``dhpe predict``; then it is no more."""
+    """Remove a file that ``dhpe predict`` has written; True if it did."""
     if not (path.is_file() and is_own_output(path)):
         return False
     path.unlink()
@@ -125,7 +125,7 @@ def _begins(path: Path, beginning: bytes | tuple[bytes, ...]) -> bool:
 
 
 def hand_as_mapping(hand: Hand) -> dict[str, Any]:
-    """One hand as in the JSON; pixels, metres in the camera's optical frame."""
+    """One hand as in the JSON: pixels, metres in the camera's optical frame."""
     return {
         "side": hand.side.name.lower(),
         "score": _rounded(hand.score, 4),
@@ -143,39 +143,32 @@ def hand_as_mapping(hand: Hand) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Readable JSON with one line per number list."""
+    """Write readable JSON, with one line per list of numbers."""
     text = json.dumps(content, indent=2, allow_nan=False)
     numbers = re.compile(r"\[[\s\d.,eE+-]+\]")
     path.write_text(numbers.sub(lambda match: " ".join(match[0].split()), text) + "\n", "utf-8")
 
 
-def write_overlay(path: Path, image: np.ndarray, hands: list[Hand]) -> np.ndarray:
-    """Draw and write; returns the ``(H, W, 3)`` uint8 RGB drawing. Raises ``OSError``."""
-    overlay = draw_overlay(image, hands)
-    write_image(path, overlay)
-    return overlay
-
-
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Write ``(H, W, 3)`` uint8 RGB by the file's suffix, shrunk to what a JPEG can hold.
+def write_overlay(path: Path, image: np.ndarray, hands: list[Hand]) -> None:
+    """Write the hands drawn over ``(H, W, 3)`` uint8 RGB as JPEG, shrunk to its maximum size.
 
     Raises ``OSError``.
     """
-    image = shrunk(image, _JPEG_SIDE / max(image.shape))
-    quality = [cv2.IMWRITE_JPEG_QUALITY, OVERLAY_QUALITY] if path.suffix == ".jpg" else []
-    encoded = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)[1]
+    overlay = shrunk(draw_overlay(image, hands), _JPEG_SIDE / max(image.shape))
+    quality = [cv2.IMWRITE_JPEG_QUALITY, OVERLAY_QUALITY]
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR), quality)[1]
     path.write_bytes(encoded.tobytes())
 
 
 def write_mesh(path: Path, hand: Hand, name: str) -> None:
-    """The hand's surface as OBJ. Raises ``OSError``."""
+    """Write the hand's surface as OBJ. Raises ``OSError``."""
     comment = _OBJ_COMMENT.format(side=hand.side.name.lower(), name=name)
     write_obj(path, hand.vertices_m, hand.triangles, hand.normals, comment)
 
 
 def _rounded(values: Any, digits: int) -> Any:
-    """Plain Python numbers; ``None`` where a number is not finite, which JSON cannot say."""
-    rounded = np.round(np.asarray(values, np.float64), digits)
-    if np.isfinite(rounded).all():
-        return rounded.tolist()
-    return np.where(np.isfinite(rounded), rounded, None).tolist()
+    """Plain Python numbers; ``None`` for those that are not finite, which JSON lacks."""
+    rounded = np.asarray(np.round(np.asarray(values, np.float64), digits))  # scalars too
+    plain = np.array(rounded, object)
+    plain[~np.isfinite(rounded)] = None
+    return plain.tolist()

@@ -1,4 +1,4 @@
-"""The work of ``dhpe predict``: from inputs to files, and what to say about it."""
+"""The work of ``dhpe predict``: from inputs to files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Tally:
-    """What has been done so far."""
+    """Counts of a run."""
 
     frames: int = 0
     hands: int = 0
@@ -72,7 +72,7 @@ class Tally:
 
 
 class Prediction:
-    """One run over all inputs."""
+    """One run of ``dhpe predict`` over all inputs."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Prediction:
         every_mesh: bool = False,
         bag_storage: str | None = None,
     ) -> None:
-        """``intrinsics`` hold for all inputs; everything else as the options of the command."""
+        """``intrinsics`` are for all inputs; the other arguments are the command's options."""
         self.tally = Tally()
         self._pipeline = pipeline
         self._output = output
@@ -95,26 +95,27 @@ class Prediction:
         self._every_mesh = every_mesh
         self._bag_storage = bag_storage
         self._bar = tqdm(disable=True)
-        self._doubts: set[str] = set()  # about the intrinsics, said already
+        self._warned: set[str] = set()  # about the intrinsics
 
     def run(self, inputs: Iterable[Path]) -> None:
-        """Do all inputs; what fails is reported and counted. Raises ``OSError`` from writing."""
+        """Process all inputs; failures are reported and counted. Raises ``OSError`` of writing."""
         media = list(self._open_inputs(inputs))
         names = OutputNames(self._output, (Path(one.name) for one in media))
         counts = [self._expected(one) for one in media]
-        total = sum(counts) if None not in counts else None
+        known = [count for count in counts if count is not None]
+        total = sum(known) if len(known) == len(counts) else None
         with tqdm(total=total, unit="image", disable=total in (0, 1)) as self._bar:
             for one in media:
                 self._predict(one, names.claim(Path(one.name), is_sequence=one.is_sequence))
 
     def summary(self) -> str:
-        """What has been done, in one line."""
+        """The counts in one line."""
         return self.tally.summary(self._output, self._pipeline.networks.name)
 
     def _open_inputs(self, paths: Iterable[Path]) -> Iterator[Media]:
         config = self._pipeline.config
         for path in paths:
-            with self._alone(path):
+            with self._survived(path):
                 if path.is_dir() and not is_bag(path):
                     yield from self._open_inputs(list_folder(path, is_own_output))
                 elif path.parent.resolve() == self._output.resolve() and is_own_output(path):
@@ -132,7 +133,7 @@ class Prediction:
     def _predict(self, media: Media, stem: str) -> None:
         if stem != Path(media.name).stem:
             self._tell(f"dhpe: {media.name}: written as {stem}: its own name is taken or too long")
-        with self._alone(media.name):
+        with self._survived(media.name):
             remove_results(self._output, stem, is_sequence=media.is_sequence)
             if media.is_sequence:
                 self._predict_sequence(media, stem)
@@ -140,8 +141,8 @@ class Prediction:
                 self._predict_image(media, stem)
 
     @contextmanager
-    def _alone(self, name: object) -> Iterator[None]:
-        """One bad input must not cost the user the other thousand; a full disk ends the run."""
+    def _survived(self, name: object) -> Iterator[None]:
+        """Report an input's failure, and go on; only a full disk ends the run."""
         try:
             yield
         except MediaError as error:
@@ -187,7 +188,7 @@ class Prediction:
                         bag.write(frame, camera, hands)
                     self._keep_meshes(best, hands, frame, frame_stem)
                     self._done(hands)
-        finally:  # a camera ends with Ctrl-C, a damaged video with an error
+        finally:  # a camera ends by Ctrl-C, a damaged video by an error
             for k, (_, (hand, name)) in enumerate(sorted(best.items())):
                 write_mesh(self._output / f"{stem}_{k}.obj", hand, name)
 
@@ -214,8 +215,8 @@ class Prediction:
         try:
             return self._intrinsics.camera(width, height)
         except ValueError as error:
-            if str(error) not in self._doubts:
-                self._doubts.add(str(error))
+            if str(error) not in self._warned:
+                self._warned.add(str(error))
                 degrees = self._pipeline.config.camera.field_of_view_deg
                 self._tell(
                     f"dhpe: warning: {frame.name}: --intrinsics: {error}; {degrees:g} degrees are "

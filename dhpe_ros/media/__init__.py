@@ -1,8 +1,8 @@
-"""Pictures from wherever users keep them: image files, folders, videos, cameras, rosbag2.
+"""Readers of image files, folders, videos, cameras, rosbag2 recordings; writers of the results.
 
 ``open_media(path)`` gives a ``Media``: a name, a count and frame rate where they are known, and
-``frames()``. Every frame is an upright ``(H, W, 3)`` uint8 RGB image. Whatever cannot be read is a
-``MediaError`` whose text names the file and the reason.
+``frames()``. Every frame is an upright ``(H, W, 3)`` uint8 RGB image. An input that cannot be read
+raises a ``MediaError`` that names the file and the reason.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ def open_media(
     images: str = "auto",
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Media:
-    """The reader that suits ``path``. Raises ``MediaError`` where there is nothing to read.
+    """The reader for ``path``. Raises ``MediaError`` where there is nothing to read.
 
-    ``topic`` picks the image topic of a recording; empty lets the recording decide. ``images``
-    says whether these are ``raw`` or ``rectified``; ``auto`` goes by the topic's name. Pictures of
-    more than ``max_megapixels`` are refused before they are decoded.
+    ``topic`` is the image topic of a recording; empty for the colour topic with the most images.
+    ``images`` of a recording are ``raw`` or ``rectified``; ``auto`` goes by the topic's name.
+    Pictures of more than ``max_megapixels`` are refused before they are decoded.
     """
     path = Path(path)
     try:

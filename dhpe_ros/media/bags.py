@@ -1,9 +1,10 @@
-"""The image topic of a rosbag2 recording as frames; no ROS needed, but the ``rosbags`` package."""
+"""Reader of rosbag2 recordings, by the package ``rosbags``; needs no ROS."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,9 +28,9 @@ _DECODERS = {
     "sensor_msgs/msg/CompressedImage": compressed_to_rgb,
 }
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-# Pictures, but not the ones a camera took in colour.
+# Parts of the names of image topics that are not the colour camera's.
 _NOT_COLOUR = ("depth", "disparity", "mask", "overlay", "theora", "confidence")
-_RATE_IMAGES = 30  # that the rate is told from
+_RATE_IMAGES = 30  # images that the rate is measured on
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +38,8 @@ _log = logging.getLogger(__name__)
 class BagImages:
     """One image topic of a bag folder, ``.mcap`` or ``.db3``, with its camera_info if recorded.
 
-    ``topic`` empty takes the colour topic with the most messages; ``images`` says whether they are
-    raw or rectified, as ``is_rectified`` does. Raises ``MediaError`` when the bag cannot be read or
-    has no such topic.
+    An empty ``topic`` takes the colour topic with the most messages. ``images`` is that of
+    ``is_rectified``. Raises ``MediaError`` when the bag cannot be read or has no such topic.
     """
 
     is_sequence = True
@@ -52,9 +52,9 @@ class BagImages:
         max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         self.path = path
-        self._images_are = images
+        self._images_option = images
         self._max_megapixels = max_megapixels
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
         self.name = str(path)
         with _open(path) as reader:
             counts = {
@@ -91,39 +91,39 @@ class BagImages:
         return _messages(reader, connections, self.path)
 
     def _rate_hz(self, reader: Any) -> float | None:
-        """Of the first images: other topics may last longer, and the camera pause."""
+        """Rate of the first images: other topics may last longer, and a camera may pause."""
         times_ns = [received_ns for _, received_ns, _ in islice(self._images(reader), _RATE_IMAGES)]
         step_ns = float(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0.0
         return 1e9 / step_ns if step_ns > 0 else None
 
-    def _decode(self, message: Any, kind: str, white: WhiteLevel) -> np.ndarray:
+    def _decode(self, message: Any, message_type: str, white: WhiteLevel) -> np.ndarray:
         try:
-            return _DECODERS[kind](message, self._max_megapixels, white)
+            return _DECODERS[message_type](message, self._max_megapixels, white)
         except ValueError as error:
             raise MediaError(self.path, f"{self.topic}: {error}") from error
 
     def _camera(self, infos: list[Any], image: np.ndarray) -> Camera | None:
-        """The camera of the first camera_info that fits ``(H, W, 3)``; None where none does."""
+        """The camera of the first camera_info that fits the ``(H, W, 3)`` image, or None."""
         height, width = image.shape[:2]
         reasons = []
         for info in infos:
-            rectified = is_rectified(info, self.topic, self._images_are)
+            rectified = is_rectified(info, self.topic, self._images_option)
             try:
                 camera = camera_from_info(info, width, height, rectified=rectified)
             except ValueError as error:
                 reasons.append(f"{error}; it is not used")
                 continue
             if has_distortion(info):
-                self._say(describe_reading(info, self.topic, rectified))
+                self._warn(describe_reading(info, self.topic, rectified))
             return camera
         for reason in reasons:
-            self._say(reason)
+            self._warn(reason)
         return None
 
-    def _say(self, text: str) -> None:
-        """Once: the next frames have the same camera_info."""
-        if text not in self._said:
-            self._said.add(text)
+    def _warn(self, text: str) -> None:
+        """Log once: the next frames have the same camera_info."""
+        if text not in self._logged:
+            self._logged.add(text)
             _log.warning("%s: %s", self.name, text)
 
     def _camera_infos(self, reader: Any) -> list[Any]:
@@ -142,7 +142,7 @@ class BagImages:
         return infos
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> AbstractContextManager[Any]:
     with needs("rosbags", path):
         from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore
@@ -150,22 +150,9 @@ def _open(path: Path) -> Any:
         # Recordings from before Iron do not carry the definitions of their messages.
         reader = AnyReader([path], default_typestore=get_typestore(Stores.LATEST))
         reader.open()
-    except Exception as error:  # the package lets the errors of its storages through
+    except Exception as error:  # rosbags lets the errors of its storages through
         raise MediaError(path, f"is not a recording that can be read: {error}") from error
-    return _Closing(reader)
-
-
-class _Closing:
-    """``with`` for a reader that is open already."""
-
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-
-    def __enter__(self) -> Any:
-        return self._reader
-
-    def __exit__(self, *_: object) -> None:
-        self._reader.close()
+    return closing(reader)
 
 
 def _messages(reader: Any, connections: list[Any], path: Path) -> Iterator[tuple[Any, int, bytes]]:

@@ -15,7 +15,7 @@ class CameraDevice:
     """A V4L2 camera, ``/dev/video*``; frames are stamped when they arrive."""
 
     is_sequence = True
-    count = None
+    count: int | None = None
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -23,7 +23,7 @@ class CameraDevice:
         rate_hz = capture.get(cv2.CAP_PROP_FPS)
         capture.release()
         low, high = RATES_HZ
-        self.rate_hz = rate_hz if low < rate_hz <= high else None
+        self.rate_hz: float | None = rate_hz if low < rate_hz <= high else None
 
     def frames(self) -> Iterator[Frame]:
         capture = self._open()

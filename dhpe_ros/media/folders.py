@@ -1,4 +1,4 @@
-"""Folders of pictures."""
+"""Reader of folders of pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dhpe_ros.media.kinds import Kind, kind_of
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS
 from dhpe_ros.media.white_level import WhiteLevel
 
-_NAMED = 5  # of the files that are left out
+_NAMED = 5  # files that the warning lists
 
 _log = logging.getLogger(__name__)
 
@@ -20,9 +20,8 @@ _log = logging.getLogger(__name__)
 def list_folder(folder: Path, ignored: Callable[[Path], bool] | None = None) -> list[Path]:
     """The pictures, videos and recordings of a folder, itself only; ``2.png`` before ``10.png``.
 
-    Files that are neither, and folders, are named in a warning; hidden ones and those ``ignored``
-    are not.
-    Raises ``MediaError`` when there is nothing to read.
+    A warning lists other files and folders, except hidden and ``ignored`` ones. Raises
+    ``MediaError`` when there is nothing to read.
     """
     try:
         entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -45,7 +44,7 @@ def list_folder(folder: Path, ignored: Callable[[Path], bool] | None = None) -> 
 class ImageFolder:
     """The pictures of a folder, one after the other; videos in it are left out."""
 
-    rate_hz = None
+    rate_hz: float | None = None
     is_sequence = True
 
     def __init__(self, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
@@ -54,7 +53,7 @@ class ImageFolder:
         self._paths = [p for p in list_folder(path) if kind_of(p) is Kind.PICTURE]
         if not self._paths:
             raise MediaError(path, "the folder holds no images")
-        self.count = len(self._paths)
+        self.count: int | None = len(self._paths)
 
     def frames(self) -> Iterator[Frame]:
         from dhpe_ros.media.pictures import read_image

@@ -13,11 +13,11 @@ import numpy as np
 
 from dhpe_ros.geometry.camera import Camera
 
-RATES_HZ = (0.1, 1000.0)  # above, up to; a rate that a file or camera claims outside is unknown
+RATES_HZ = (0.1, 1000.0)  # a rate that a file or camera claims outside of this is unknown
 
 
 class MediaError(ValueError):
-    """An input that cannot be read; the text names it and says why."""
+    """An input that cannot be read; the text names the input and the reason."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -28,20 +28,20 @@ class Frame:
     """One picture of an input."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB, upright
-    name: str  # for messages: the file, and the frame number where there are several
+    name: str  # for messages: the file, with the frame's number where there are several
     index: int = 0
     stamp_s: float = 0.0  # seconds since the input's first frame
-    camera: Camera | None = None  # where the input itself says (a bag's camera_info)
-    time_ns: int | None = None  # the camera's own stamp, or when it was recorded, if known
-    frame_id: str = ""  # the camera's optical frame, where the input says it
+    camera: Camera | None = None  # of the input itself (a bag's camera_info)
+    time_ns: int | None = None  # the camera's own stamp, else the time of recording, if known
+    frame_id: str = ""  # the camera's optical frame, if known
 
 
 class Media(Protocol):
-    """An input that can be read from its beginning, as often as wanted (a camera: from now on)."""
+    """An input, read from its beginning each time; a camera, from now on."""
 
     name: str
-    count: int | None  # frames, None where nobody knows; a video's own claim may be off
-    rate_hz: float | None  # None: no rate of its own
+    count: int | None  # of frames, as far as the input says; a video may be wrong
+    rate_hz: float | None  # None where the input has none
     is_sequence: bool  # True: neighbouring frames show the same scene
 
     def frames(self) -> Iterator[Frame]:
@@ -61,14 +61,14 @@ def needs(package: str, path: str | Path) -> Iterator[None]:
 
 
 def reason(error: OSError) -> str:
-    """The system's words for what went wrong, for a message."""
+    """The system's description of an error, for a message."""
     return (error.strerror or str(error)).lower()
 
 
 def turned(
     image: np.ndarray, *, transposed: bool, flip_rows: bool, flip_columns: bool
 ) -> np.ndarray:
-    """``(H, W, ...)`` exchanged along its diagonal, then its rows or columns put in reverse."""
+    """``(H, W, ...)`` transposed, then with its rows or columns reversed."""
     image = image.swapaxes(0, 1) if transposed else image
     return image[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
 

@@ -1,4 +1,4 @@
-"""Writes hands as a rosbag2 recording of the node's messages; no ROS needed, but ``rosbags``."""
+"""Writer of rosbag2 recordings of the node's messages, by ``rosbags``; needs no ROS."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _NAMESPACE = "/hand/"  # the node's own
 
 
 class HandBag:
-    """A recording of what the node would publish; use it in ``with``.
+    """A recording of the messages that the node would publish; use it in ``with``.
 
-    It appears under its name when it is complete, in place of what was there.
+    It appears under its name when it is complete, and replaces an earlier one.
     """
 
     def __init__(self, folder: Path, storage: str = "mcap") -> None:
         self._folder = folder
-        self._unfinished = folder.with_name(f".{folder.name}.unfinished")  # holds it meanwhile
+        self._unfinished = folder.with_name(f".{folder.name}.unfinished")
         self._storage = STORAGES[storage]
         self._types = get_typestore(Stores.LATEST)
         for name in ("Hand", "HandArray", "HandMesh"):
@@ -50,7 +50,7 @@ class HandBag:
     def __enter__(self) -> HandBag:
         if self._folder.exists() and not (self._folder / "metadata.yaml").is_file():
             raise FileExistsError(
-                f"{self._folder} is there and no recording; move it away, or choose another folder"
+                f"{self._folder} exists and is no recording; move it away, or choose another folder"
             )
         shutil.rmtree(self._unfinished, ignore_errors=True)
         self._unfinished.mkdir()
@@ -69,16 +69,16 @@ class HandBag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Also what was written before an error, or Ctrl-C, is a recording."""
+        """Complete the recording, also after an error or Ctrl-C."""
         self._writer.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         (self._unfinished / self._folder.name).rename(self._folder)
         self._unfinished.rmdir()
 
     def write(self, frame: Frame, camera: Camera | None, hands: Sequence[Hand]) -> None:
-        """The messages of one frame, with its stamp; without a camera its camera_info is zero.
+        """Write the messages of one frame with its stamp; without a camera, K is zero.
 
-        Where the input has no clock, as a video, the recording begins at zero.
+        The recording of an input without a clock, as a video, begins at time zero.
         """
         time_ns = frame.time_ns if frame.time_ns is not None else round(frame.stamp_s * 1e9)
         header = self._header(time_ns, frame.frame_id)

@@ -1,4 +1,4 @@
-"""Hands as the fields of their messages, for ``rclpy`` and for recordings alike."""
+"""Hands as fields of messages, both for ``rclpy`` and for recordings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FLOAT32 = 7  # sensor_msgs/PointField
 
 
 def hand_fields(hand: Hand) -> dict[str, Any]:
-    """The fields of ``dhpe_ros/msg/Hand`` but for ``wrist_pose``; arrays flat, float32."""
+    """The fields of ``dhpe_ros/msg/Hand`` except ``wrist_pose``; arrays flat, float32."""
     return {
         "track_id": hand.track_id,
         "side": int(hand.side),
@@ -45,7 +45,7 @@ def wrist_pose(hand: Hand) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def mesh_fields(hand: Hand) -> dict[str, Any]:
-    """The fields of ``dhpe_ros/msg/HandMesh`` but for the header; arrays flat."""
+    """The fields of ``dhpe_ros/msg/HandMesh`` except the header; arrays flat."""
     return {
         "track_id": hand.track_id,
         "side": int(hand.side),
@@ -56,7 +56,7 @@ def mesh_fields(hand: Hand) -> dict[str, Any]:
 
 
 def points_fields(hands: Sequence[Hand]) -> dict[str, Any]:
-    """The fields of ``sensor_msgs/msg/PointCloud2`` but for the header; each PointField a dict.
+    """The fields of ``sensor_msgs/msg/PointCloud2`` except the header; each PointField a dict.
 
     The vertices of all hands with their normals, float32, metres in the optical frame.
     """

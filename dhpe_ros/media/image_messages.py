@@ -20,7 +20,7 @@ from dhpe_ros.media.white_level import WhiteLevel
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the bytes of one encoding lie: ``channels`` of ``depth`` bytes, and the way to RGB."""
+    """Layout of one encoding: ``channels`` of ``depth`` bytes, with the conversion to RGB."""
 
     channels: int
     depth: int = 1
@@ -60,16 +60,20 @@ _LAYOUTS = {
 
 ENCODINGS = tuple(_LAYOUTS)
 
-_SAMPLE = 1000  # pixels that tell the unit
+_SAMPLE = 1000  # pixels that the unit is checked on
 _MILLIMETRES, _METRES = np.dtype(np.uint16), np.dtype(np.float32)
-_SENSOR_RANGE_M = (0.05, 100.0)  # no depth camera measures nearer, or sees all beyond
-_DEPTH_TYPES = {"16UC1": _MILLIMETRES, "mono16": _MILLIMETRES, "32FC1": _METRES}
+_SENSOR_RANGE_M = (0.05, 100.0)  # no depth camera sees everything nearer or farther
+_DEPTH_TYPES: dict[str, np.dtype] = {
+    "16UC1": _MILLIMETRES,
+    "mono16": _MILLIMETRES,
+    "32FC1": _METRES,
+}
 
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 
 
 class UnknownEncodingError(ValueError):
-    """An encoding that is not decoded here; the message lists those that are."""
+    """An encoding without a decoder; the message lists the known ones."""
 
 
 def image_to_rgb(
@@ -77,7 +81,7 @@ def image_to_rgb(
 ) -> np.ndarray:
     """``(H, W, 3)`` uint8 RGB of a ``sensor_msgs/Image``; any ``step``, either endianness.
 
-    16-bit channels are scaled by ``white``, that of their stream; without it by their own. The
+    16-bit channels are scaled by ``white``, the level of their stream, else by their own. The
     result may share memory with the message. Raises ``UnknownEncodingError``, or ``ValueError``
     where size, step and data do not fit together or the image is larger than ``max_megapixels``.
     """
@@ -86,7 +90,7 @@ def image_to_rgb(
         raise UnknownEncodingError(_unknown_encoding(message.encoding))
     pixels = _pixels(message, layout)
     height, width = pixels.shape[:2]
-    check_size(width, height, max_megapixels)
+    check_size((width, height), max_megapixels)
     if layout.channels == 2 and width % 2:
         raise ValueError(f"{message.encoding} needs an even width, got {width}")
     if layout.bayer and min(height, width) < 2:
@@ -100,10 +104,9 @@ def compressed_to_rgb(
 ) -> np.ndarray:
     """``(H, W, 3)`` uint8 RGB of a ``sensor_msgs/CompressedImage``: a JPEG, a PNG or a WebP.
 
-    Its bytes tell the format, the field ``format`` does not. The EXIF orientation is ignored: the
-    intrinsics belong to the pixels as stored. 16 bits are scaled as in ``image_to_rgb``. Raises
-    ``ValueError`` for data that is no such image or claims more than ``max_megapixels``; such data
-    is not decoded.
+    Its first bytes decide on the format, not the field ``format``. The EXIF orientation is ignored:
+    the intrinsics belong to the pixels as stored. 16 bits are scaled as in ``image_to_rgb``. Raises
+    ``ValueError``, before decoding, for other data and for more than ``max_megapixels``.
     """
     if "compressedDepth" in message.format:
         raise UnknownEncodingError(
@@ -112,7 +115,7 @@ def compressed_to_rgb(
     data = np.frombuffer(message.data, np.uint8)
     about = f"a compressed image of {data.size} bytes (format {message.format!r})"
     try:
-        check_size(*encoded_size(data), max_megapixels)
+        check_size(encoded_size(data.data), max_megapixels)
     except ValueError as error:
         raise ValueError(f"{about} is refused: {error}") from None
     try:
@@ -128,8 +131,8 @@ def depth_to_metres(message: Any) -> np.ndarray:
     """``(H, W)`` float32 metres of a ``sensor_msgs/Image``, NaN where nothing was measured.
 
     16UC1 is millimetres, 32FC1 metres (REP 118); any ``step``, either endianness. Raises
-    ``UnknownEncodingError``, or ``ValueError`` where size, step and data do not fit together, where
-    no pixel has a depth, and where the unit is plainly that of the other encoding.
+    ``UnknownEncodingError``, or ``ValueError`` where size, step and data do not fit together, no
+    pixel has a depth, or the unit is plainly that of the other encoding.
     """
     kind = _DEPTH_TYPES.get(message.encoding)
     if kind is None:
@@ -137,7 +140,7 @@ def depth_to_metres(message: Any) -> np.ndarray:
             f"depth has the encoding {message.encoding!r}; it must be 16UC1 (millimetres) or "
             "32FC1 (metres), as depth cameras publish it uncompressed"
         )
-    raw = np.ndarray(
+    raw: np.ndarray = np.ndarray(
         (message.height, message.width),
         kind.newbyteorder(">" if message.is_bigendian else "<"),
         buffer=_checked_bytes(message, kind.itemsize),
@@ -162,7 +165,7 @@ def fill_image(message: Any, pixels: np.ndarray, encoding: str) -> Any:
     message.is_bigendian = sys.byteorder == "big"
     message.step = pixels.nbytes // max(pixels.shape[0], 1)
     data = array("B")
-    data.frombytes(memoryview(pixels).cast("B"))
+    data.frombytes(pixels.data.cast("B"))
     message.data = data
     return message
 
@@ -175,7 +178,7 @@ def stamp_ns(stamp: Any) -> int | None:
 def _checked_bytes(message: Any, pixel_bytes: int) -> np.ndarray:
     """The data of a ``sensor_msgs/Image`` as uint8.
 
-    Raises ``ValueError`` where they are fewer than its size and step need for such pixels.
+    Raises ``ValueError`` where they are fewer than size and step need.
     """
     height, width, step = message.height, message.width, message.step
     if height == 0 or width == 0:
@@ -200,7 +203,7 @@ def _pixels(message: Any, layout: _Layout) -> np.ndarray:
     """``(H, W)`` or ``(H, W, C)`` view of uint8 or uint16 into the message's bytes."""
     pixel_bytes = layout.channels * layout.depth
     data = _checked_bytes(message, pixel_bytes)
-    pixels = np.ndarray(
+    pixels: np.ndarray = np.ndarray(
         (message.height, message.width, layout.channels),
         f"{'>' if message.is_bigendian else '<'}u{layout.depth}",
         buffer=data,
@@ -213,8 +216,8 @@ def _unknown_encoding(encoding: str) -> str:
     if encoding in ("16UC1", "32FC1"):
         return f"encoding {encoding!r} is a depth image; give the colour image's topic as 'image'"
     return (
-        f"encoding {encoding!r} is not known here; known are {', '.join(ENCODINGS)}. "
-        "Set the camera driver to one of them or convert with image_proc"
+        f"encoding {encoding!r} is unknown; known are {', '.join(ENCODINGS)}. "
+        "Set the camera driver to one of them, or convert with image_proc"
     )
 
 
@@ -222,17 +225,17 @@ def _check_unit(metres: np.ndarray, encoding: str, kind: np.dtype) -> None:
     measured = metres[np.isfinite(metres)]
     if not measured.size:
         raise ValueError(
-            "no pixel of it has a depth, all are zero or not finite: uncover the depth camera, "
-            "switch its emitter on, and keep its least distance"
+            "no pixel has a depth, all are zero or not finite: uncover the depth camera, switch "
+            "its emitter on, and keep its minimum distance"
         )
     near, far = np.percentile(measured[:: measured.size // _SAMPLE + 1], (10, 90))
     if kind is _MILLIMETRES and far < _SENSOR_RANGE_M[0]:
         raise ValueError(
-            f"{encoding} is in millimetres, and it would all be within {far * 1e3:.0f} mm: are "
-            "these metres? Publish millimetres, or metres as 32FC1"
+            f"{encoding} is in millimetres, and everything would be within {far * 1e3:.0f} mm: "
+            "are these metres? Publish millimetres, or metres as 32FC1"
         )
     if kind is _METRES and near > _SENSOR_RANGE_M[1]:
         raise ValueError(
-            f"{encoding} is in metres, and it would all be beyond {near:.0f} m: are these "
+            f"{encoding} is in metres, and everything would be beyond {near:.0f} m: are these "
             "millimetres? Publish metres, or millimetres as 16UC1"
         )

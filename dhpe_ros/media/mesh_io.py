@@ -1,4 +1,4 @@
-"""Meshes in files that other programs open."""
+"""Writer of meshes as Wavefront OBJ."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ def write_obj(
     normals: np.ndarray,
     comment: str = "",
 ) -> None:
-    """A Wavefront OBJ of ``(V, 3)`` vertices, ``(F, 3)`` zero-based triangles, ``(V, 3)`` normals.
+    """Write ``(V, 3)`` vertices, ``(F, 3)`` zero-based triangles, ``(V, 3)`` unit normals.
 
-    Coordinates are written as they come: for a ``Hand``, metres in the camera's optical frame (x
-    right, y down, z forward), which a viewer with y up shows upside down. Raises ``ValueError``
-    when the arrays do not belong together, ``OSError`` when the file cannot be written.
+    Coordinates stay as they are: of a ``Hand``, metres in the camera's optical frame (x right, y
+    down, z forward), which a viewer with y up shows upside down. Raises ``ValueError`` where the
+    arrays do not fit together, ``OSError`` where the file cannot be written.
     """
     _check(vertices, triangles, normals)
     lines = [f"# {line}" for line in comment.splitlines()]
     lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices.tolist()]
     lines += [f"vn {x:.4f} {y:.4f} {z:.4f}" for x, y, z in normals.tolist()]
     lines += [f"f {a}//{a} {b}//{b} {c}//{c}" for a, b, c in (triangles + 1).tolist()]
-    text = "\n".join(lines) + "\n"  # the comment may name a file whose name is no UTF-8
+    text = "\n".join(lines) + "\n"  # a file name in the comment may be no UTF-8
     Path(path).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

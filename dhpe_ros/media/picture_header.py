@@ -1,4 +1,4 @@
-"""Size of a picture from its first bytes, before anything of it is decoded.
+"""Size of a picture from its header, before decoding.
 
 Decoders allocate what a header claims: a JPEG of 600 bytes may ask for gigabytes.
 """
@@ -11,13 +11,14 @@ from dhpe_ros.config import MediaConfig
 
 MAX_MEGAPIXELS = MediaConfig.max_megapixels  # the default
 
-_MOST_JPEG_SCANS = 100  # each is a pass over all pixels; encoders write about ten
+_MOST_JPEG_SCANS = 100  # each takes a pass over all pixels; encoders write about ten
 _WEBP_ANIMATION = 0x02
 _PNG_ANIMATION = frozenset((b"acTL", b"fcTL", b"fdAT"))
 
 
-def check_size(width: int, height: int, max_megapixels: float = MAX_MEGAPIXELS) -> None:
-    """Raise ``ValueError`` for a picture without pixels, or with more than the limit."""
+def check_size(size: tuple[int, int], max_megapixels: float = MAX_MEGAPIXELS) -> None:
+    """Raise ``ValueError`` for a ``(width, height)`` without pixels, or above the limit."""
+    width, height = size
     if width < 1 or height < 1:
         raise ValueError(f"the picture is empty: {width} x {height} pixels")
     if width * height > max_megapixels * 1e6:
@@ -28,10 +29,9 @@ def check_size(width: int, height: int, max_megapixels: float = MAX_MEGAPIXELS) 
 
 
 def encoded_size(data: bytes | memoryview) -> tuple[int, int]:
-    """``(width, height)`` that a JPEG, a PNG or a WebP claims.
+    """``(width, height)`` in the header of a JPEG, a PNG or a WebP.
 
-    The first bytes decide on the format. Raises ``ValueError`` for any other format, for an
-    animation and for a header that is broken.
+    Raises ``ValueError`` for any other format, an animation, or a broken header.
     """
     data = bytes(data)
     try:
@@ -47,7 +47,7 @@ def encoded_size(data: bytes | memoryview) -> tuple[int, int]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    """Size from the one frame header (ITU T.81, B.2.2), which comes before the first scan."""
+    """Size from the one frame header, which precedes the first scan (ITU T.81, B.2.2)."""
     if data.count(b"\xff\xda") > _MOST_JPEG_SCANS:  # coded pixels hold no such pair of bytes
         raise ValueError(f"a JPEG of more than {_MOST_JPEG_SCANS} scans")
     sizes = []
@@ -71,7 +71,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
-    """Size from the IHDR chunk, which comes first (PNG, third edition, 11.2.1)."""
+    """Size from the IHDR chunk, the first one (PNG, third edition, 11.2.1)."""
     at = 8
     while (kind := data[at + 4 : at + 8]) != b"IDAT":
         if (kind == b"IHDR") != (at == 8):

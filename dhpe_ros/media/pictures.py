@@ -1,4 +1,4 @@
-"""Picture files, as upright RGB of eight bits whatever they hold."""
+"""Reader of picture files, as upright RGB of eight bits."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size, encoded_si
 from dhpe_ros.media.signatures import looks_like
 from dhpe_ros.media.white_level import WhiteLevel
 
-with suppress(ImportError):  # without it HEIC is refused, with the remedy
+with suppress(ImportError):  # without it HEIC is refused with the remedy
     import pillow_heif
 
     pillow_heif.register_heif_opener()
 
-# Of Pillow's formats those that hold a photograph and say so in their first bytes.
+# Pillow's formats of photographs that their first bytes identify.
 # fmt: off
 _FORMATS = (
     "AVIF", "BMP", "DDS", "HEIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI",
@@ -33,7 +33,7 @@ _FORMATS = (
 # fmt: on
 _WITH_CHECKED_HEADER = ("JPEG", "MPO", "PNG", "WEBP")
 
-# EXIF 2.32, tag 0x0112: exchange the axes, reverse the rows, reverse the columns.
+# EXIF 2.32, tag 0x0112: transpose, then reverse the rows, reverse the columns.
 _ORIENTATION = 0x0112
 _TURNS = {
     1: (False, False, False),
@@ -53,8 +53,8 @@ _WIDTH, _HEIGHT, _BITS = 256, 257, 258  # tags of TIFF
 class ImageFile:
     """A single picture."""
 
-    count = 1
-    rate_hz = None
+    count: int | None = 1
+    rate_hz: float | None = None
     is_sequence = False
 
     def __init__(self, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
@@ -67,11 +67,11 @@ class ImageFile:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether the first bytes of a file are those of a picture that can be decoded."""
+    """True for a file whose first bytes are those of a picture that can be decoded."""
     try:
         with path.open("rb") as file:
             return _own_header(file.read(_HEADER_BYTES)) is not None or bool(_opened(file))
-    except Exception:  # whatever a decoder makes of bytes that are not its own
+    except Exception:  # decoders raise anything for bytes of other formats
         return False
 
 
@@ -80,10 +80,9 @@ def read_image(
 ) -> np.ndarray:
     """The picture in a file as upright ``(H, W, 3)`` uint8 RGB. Raises ``MediaError``.
 
-    EXIF orientation is honoured; grey, CMYK, 16-bit and float pictures are converted, by ``white``
-    where they belong to a stream; transparent ones are laid over mid-grey. The first page of
-    several is taken. The size is read from the
-    header: more than ``max_megapixels`` are not decoded.
+    EXIF orientation is applied; grey, CMYK, 16-bit and float pictures are converted, by ``white``
+    where they belong to a stream; transparent ones are laid over mid-grey. Of several pages the
+    first counts. A picture of more than ``max_megapixels`` by its header is not decoded.
     """
     path = Path(path)
     try:
@@ -110,14 +109,14 @@ def as_image(image: Any, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
     ``ValueError`` for anything else.
     """
     if image is None:
-        raise ValueError("the image is None: cv2.imread gives that for a file that it cannot read")
+        raise ValueError("the image is None, as cv2.imread returns for an unreadable file")
     if isinstance(image, (str, os.PathLike)):
         return read_image(os.fspath(image), max_megapixels)
     if isinstance(image, Image.Image) and 0 not in image.size:
         return to_rgb8(_upright(_pixels(image), image))
     try:
         array = np.asarray(image.cpu() if hasattr(image, "cpu") else image)
-    except (ValueError, TypeError, RuntimeError):  # such as a list of arrays of several sizes
+    except (ValueError, TypeError, RuntimeError):  # as for a list of arrays of several sizes
         raise ValueError(f"{_WANTED}, got a {type(image).__name__}") from None
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
         raise ValueError(f"{_WANTED}, got {array.shape} {array.dtype}")
@@ -127,14 +126,14 @@ def as_image(image: Any, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
 def to_rgb8(
     image: np.ndarray, name: str | Path = "image", white: WhiteLevel | None = None
 ) -> np.ndarray:
-    """A grey, RGB or RGBA picture of any depth as ``(H, W, 3)`` uint8 RGB.
+    """``(H, W, 3)`` uint8 RGB of a grey, RGB or RGBA picture of any depth.
 
-    ``white`` is that of its stream; without it the picture has its own. Raises ``MediaError`` for
+    ``white`` is the level of its stream, without it the picture's own. Raises ``MediaError`` for
     anything else.
     """
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels not in (1, 3, 4):
-        raise MediaError(name, f"has {channels} channels; 1, 3 or 4 are understood")
+        raise MediaError(name, f"has {channels} channels; 1, 3 or 4 are supported")
     if channels == 4:
         return _over_grey(to_rgb8(image[..., :3], name, white), _opacity(image[..., 3:]))
     try:
@@ -148,19 +147,19 @@ def _decode(data: bytes, path: Path, max_megapixels: float) -> np.ndarray:
     """Upright grey, RGB or RGBA pixels in their own depth. Raises whatever the decoder raises."""
     if (deep_size := _deep_size(data)) is not None:
         with _named(path):
-            check_size(*deep_size, max_megapixels)
+            check_size(deep_size, max_megapixels)
         if (pixels := _decode_deep(data)) is not None:
             return pixels
     with _opened(BytesIO(data)) as picture:
         with _named(path):
             checked = picture.format in _WITH_CHECKED_HEADER
-            check_size(*(encoded_size(data) if checked else picture.size), max_megapixels)
+            check_size(encoded_size(data) if checked else picture.size, max_megapixels)
         return _upright(_pixels(picture), picture)
 
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """What a header is refused for, with the name of the file."""
+    """Name the file in the error of a refused header."""
     try:
         yield
     except ValueError as error:
@@ -168,7 +167,7 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def _opened(file: Any) -> Image.Image:
-    """A picture of which only the header is read."""
+    """Open a picture; only its header is read."""
     Image.init()
     return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
 
@@ -176,7 +175,7 @@ def _opened(file: Any) -> Image.Image:
 def _pixels(picture: Image.Image) -> np.ndarray:
     if picture.mode.startswith("I;16"):
         return np.asarray(picture).astype(np.uint16)
-    if picture.mode == "I":  # what has 16 bits in the file
+    if picture.mode == "I":  # 16 bits in the file
         return np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
     if picture.mode == "F":
         return np.asarray(picture)
@@ -198,11 +197,11 @@ def _upright(pixels: np.ndarray, picture: Image.Image) -> np.ndarray:
 
 
 # ---------------------------------------------------------------- more than eight bits a colour
-# Pillow keeps eight bits of a colour and knows no floating-point colours; OpenCV keeps both.
+# Pillow keeps eight bits per colour, and no floating-point colours. OpenCV keeps both.
 
 
 def _deep_size(data: bytes) -> tuple[int, int] | None:
-    """``(width, height)`` of a picture of more than eight bits, else None."""
+    """``(width, height)`` of a picture of more than eight bits per colour, else None."""
     if data.startswith(b"\x89PNG") and data[24:25] == b"\x10":
         return encoded_size(data)
     if data.startswith((b"II*\x00", b"MM\x00*")):
@@ -215,7 +214,7 @@ def _deep_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _own_header(head: bytes) -> tuple[int, int] | None:
-    """``(width, height)`` of what Pillow does not know: Radiance, colours in PFM, deep PPM."""
+    """``(width, height)`` of formats that Pillow lacks: Radiance, colour PFM, deep PPM."""
     if found := re.match(rb"P[F6]\s+(\d{1,9})\s+(\d{1,9})\s", head):
         return int(found[1]), int(found[2])
     if found := re.match(
@@ -239,7 +238,7 @@ def _decode_deep(data: bytes) -> np.ndarray | None:
 
 
 def _opacity(alpha: np.ndarray) -> np.ndarray:
-    """uint8 of alpha, which fills the range of its type whatever the colours do."""
+    """uint8 of alpha, whose white is always the maximum of its type."""
     if np.issubdtype(alpha.dtype, np.floating):
         return (np.clip(np.nan_to_num(alpha), 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
     return (alpha >> 8 * (alpha.itemsize - 1)).astype(np.uint8)

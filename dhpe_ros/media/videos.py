@@ -1,4 +1,4 @@
-"""Video files, read by FFmpeg."""
+"""Reader of video files, by FFmpeg."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,22 +16,23 @@ from dhpe_ros.media.frames import RATES_HZ, Frame, MediaError, turned
 from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size
 from dhpe_ros.media.signatures import looks_like
 
-# Of FFmpeg's formats those that hold moving pictures. Playlists, which name further files and
-# hosts, text, subtitles and stills stay out.
+# FFmpeg's formats of moving pictures, without playlists (they name further files and hosts), text,
+# subtitles and stills.
 _FORMATS = (
     "mov,matroska,avi,flv,live_flv,mpegts,mpegtsraw,mpeg,mpegvideo,h264,hevc,m4v,av1,obu,ivf,ogg,"
     "asf,gif,mxf,rm,dv,nut,wtv,mjpeg,yuv4mpegpipe"
 )
 _PIXEL_ASPECTS = (Fraction(1, 4), Fraction(4))
 
+_MOST_DAMAGED = 10_000  # places, after which reading ends
+
 _log = logging.getLogger(__name__)
 
 
 class VideoFile:
-    """A video file, each frame as a player shows it: upright, and with square pixels.
+    """A video file; each frame as a player shows it, upright with square pixels.
 
-    Frames that are not square in the file are made wider or higher, never smaller. Stamps are the
-    file's own.
+    Pixels that are not square are made wider or higher, never smaller. Stamps are the file's own.
     """
 
     is_sequence = True
@@ -42,10 +44,10 @@ class VideoFile:
         with self._opened() as (container, stream):
             rate = stream.average_rate or stream.guessed_rate
             low, high = RATES_HZ
-            self.rate_hz = float(rate) if rate and low < rate <= high else None
-            self._told_count = stream.frames  # 0: the file does not tell
+            self.rate_hz: float | None = float(rate) if rate and low < rate <= high else None
+            self._claimed_count = stream.frames  # 0: unknown
             seconds = (container.duration or 0) / av.time_base
-            self.count = self._told_count or round(seconds * (self.rate_hz or 0.0)) or None
+            self.count = self._claimed_count or round(seconds * (self.rate_hz or 0.0)) or None
             self._codec = stream.codec_context.name
 
     def frames(self) -> Iterator[Frame]:
@@ -56,7 +58,7 @@ class VideoFile:
                     first_s = picture.time if first_s is None else first_s
                     stamp_s = picture.time - first_s
                 elif index:
-                    stamp_s += 1 / (self.rate_hz or 25.0)  # a raw stream: nothing says when
+                    stamp_s += 1 / (self.rate_hz or 25.0)  # a raw stream has no stamps
                 name = f"{self.name} frame {index}"
                 image = _shown(picture, stream.sample_aspect_ratio)
                 yield Frame(image, name, index, stamp_s)
@@ -66,14 +68,14 @@ class VideoFile:
                 f"no frame of its {self._codec} video can be decoded; convert it, as with "
                 "ffmpeg -i VIDEO converted.mp4",
             )
-        if index + 1 < 0.9 * self._told_count:
-            told = self._told_count
-            _log.warning("%s: ends after %d of %d frames", self.name, index + 1, told)
+        if index + 1 < 0.9 * self._claimed_count:
+            claimed = self._claimed_count
+            _log.warning("%s: ends after %d of %d frames", self.name, index + 1, claimed)
 
     def _decoded(
         self, container: av.container.InputContainer, stream: av.VideoStream
     ) -> Iterator[av.VideoFrame]:
-        """What can be decoded; damage in the middle costs only the frames that it hits."""
+        """Decoded frames; damage costs only the frames that it hits."""
         damaged = 0
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(round(self._max_megapixels * 1e6))}
@@ -98,7 +100,7 @@ class VideoFile:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-        """The file and its video. Raises ``MediaError``."""
+        """Open the file and its main video stream. Raises ``MediaError``."""
         try:
             container = _open(self.path)
         except (av.FFmpegError, ValueError) as error:
@@ -112,17 +114,14 @@ class VideoFile:
             if stream.codec_context is None:
                 raise MediaError(self.name, "has a video that this FFmpeg has no decoder for")
             try:
-                check_size(stream.width, stream.height, self._max_megapixels)
+                check_size((stream.width, stream.height), self._max_megapixels)
             except ValueError as error:
                 raise MediaError(self.name, str(error)) from error
             yield container, stream
 
 
-_MOST_DAMAGED = 10_000  # places, before a file is given up
-
-
 def is_video(path: Path) -> bool:
-    """Whether a file holds moving pictures, as its bytes say."""
+    """True for a file whose content is moving pictures."""
     try:
         with _open(path) as container:
             return _video_of(container) is not None
@@ -131,12 +130,12 @@ def is_video(path: Path) -> bool:
 
 
 def _open(path: Path) -> av.container.InputContainer:
-    name = str(path.absolute())  # "concat:a.mp4" by itself would be a protocol of FFmpeg's
+    name = str(path.absolute())  # "concat:a.mp4" alone would be a protocol of FFmpeg's
     return av.open(name, options={"format_whitelist": _FORMATS}, metadata_errors="replace")
 
 
 def _video_of(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The main video stream; the cover of a piece of music is none."""
+    """The main video stream; the cover of a piece of music does not count."""
     streams = [s for s in container.streams.video if not s.disposition & _COVER]
     best = container.streams.best("video")
     stream = best if best in streams else next(iter(streams), None)
@@ -147,24 +146,25 @@ _COVER = av.stream.Disposition.attached_pic
 
 
 def _shown(picture: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
-    """``(H, W, 3)`` uint8 RGB, upright, of square pixels; ``aspect`` is that of the file's."""
+    """``(H, W, 3)`` uint8 RGB, upright, with square pixels; ``aspect`` is the file's."""
     width, height = picture.width, picture.height
     low, high = _PIXEL_ASPECTS
     if aspect and aspect != 1 and low <= aspect <= high:
-        width, height = round(width * max(aspect, 1)), round(height / min(aspect, 1))
+        one = Fraction(1)
+        width, height = round(width * max(aspect, one)), round(height / min(aspect, one))
     image = picture.to_ndarray(format="rgb24", width=width, height=height)
     return np.ascontiguousarray(_upright(image, picture))
 
 
 def _upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
-    """Turned and mirrored as the display matrix says, which maps (x, y) of the file to the screen.
+    """Turn and mirror by the display matrix, which maps (x, y) of the file to the screen.
 
-    Angles between the quarter turns are left as they are.
+    Angles other than quarter turns are ignored.
     """
-    data = picture.side_data.get("DISPLAYMATRIX")
-    if data is None:
+    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
         return image
-    (a, b), (c, d) = np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2]
+    (a, b), (c, d) = np.frombuffer(matrix, np.int32).reshape(3, 3)[:2, :2]
     if a == 0 and d == 0 and b and c:
         return turned(image, transposed=True, flip_rows=b < 0, flip_columns=c < 0)
     if b == 0 and c == 0 and a and d:

@@ -1,28 +1,28 @@
-"""Pixels of more than eight bits as eight, by the white of the stream that they belong to."""
+"""Conversion of deeper pixels to eight bits, by the white level of their stream."""
 
 from __future__ import annotations
 
 import numpy as np
 
-_WHITES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # what cameras have
+_WHITES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # of cameras
 
 
 class WhiteLevel:
-    """White of one stream of pictures: 8, 10, 12, 14 or 16 bits, or 1.0 of float pictures.
+    """White level of one stream of pictures: 8, 10, 12, 14 or 16 bits, or 1.0 of float pictures.
 
-    Neither files nor messages say how many of their 16 bits a camera fills. It is the least that
-    holds the brightest value of the stream so far. It never falls, so that a stream does not
-    flicker by what is in the picture; a new stream begins with a new object.
+    Neither files nor messages say how many of the 16 bits a camera uses. The level is the lowest
+    that holds the brightest value so far. It never falls, so that the stream does not flicker. A
+    new stream takes a new object.
     """
 
     def __init__(self) -> None:
-        self._white = 0  # nothing is known
+        self._white = 0  # unknown
 
     def to_8_bit(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 of pixels of any shape: uint8 as they are, uint16 or floats up to white.
+        """Pixels of any shape as uint8: uint8 unchanged, uint16 and floats scaled to white.
 
-        Floats that are 1 or less in the mean have their white at 1 and highlights above it; others
-        have the white of integers. Raises ``ValueError`` for other types.
+        Floats with a mean of 1 or less have their white at 1, with highlights above it; others have
+        the white of integers. Raises ``ValueError`` for other types.
         """
         if pixels.dtype == np.uint8:
             return pixels
@@ -34,7 +34,9 @@ class WhiteLevel:
             if pixels.size and pixels.mean() > 1:
                 self._raise_to(float(pixels.max()))
             return (np.clip(pixels / (self._white or 1), 0, 1) * 255 + 0.5).astype(np.uint8)
-        raise ValueError(f"has pixels of type {pixels.dtype}; 8 and 16 bits and floats are read")
+        raise ValueError(
+            f"has pixels of type {pixels.dtype}; 8 and 16 bits and floats are supported"
+        )
 
     def _raise_to(self, brightest: float) -> None:
         holds = (white for white in _WHITES if white >= brightest)

@@ -176,8 +176,9 @@ def _without(
     """A copy of the depth with NaN under the hands' mask, dilated by the margin."""
     square = np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)  # OpenCV's fastest kernel
     without = depth_m.copy()
+    height, width = depth_m.shape
     for hand in hands:
-        window = window_of(hand, *depth_m.shape[:2], margin=margin_px)
+        window = window_of(hand, height, width, margin=margin_px)
         if window is not None:
             without[window][cv2.dilate(mask[window], square) > 0] = np.nan
     return without

@@ -85,7 +85,7 @@ def test_summary_and_table_without_any_answer():
     summary = {"input": "x.mp4", "played": "somehow", **Findings(sent=3).summary()}
     assert summary["errors"] is None
     assert summary["latency_ms"] == {"p50": None, "p95": None}
-    assert "truth of this input is not known" in table(summary)
+    assert "no ground truth for this input" in table(summary)
     json.dumps(summary, allow_nan=False)
 
 

@@ -127,7 +127,7 @@ def test_an_unknown_encoding_is_reported_and_survived(camera, node, ears):
     ears.spin(0.3)
     assert ears.heard["hands"] == []
     assert ears.hands_of(camera.send()[0]).hands
-    assert node.log().count("encoding 'rgb48' is not known") == 1
+    assert node.log().count("encoding 'rgb48' is unknown") == 1
 
 
 def test_a_failing_image_is_reported_and_survived(camera, node, ears):

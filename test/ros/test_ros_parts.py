@@ -460,7 +460,7 @@ def test_a_bag_that_begins_again_is_followed_without_a_word(depths):
 
 @pytest.mark.parametrize(
     ("metres", "said"),
-    [(0.0, "no pixel of it has a depth"), (np.nan, "no pixel"), (600.0, "millimetres as 16UC1")],
+    [(0.0, "no pixel has a depth"), (np.nan, "no pixel"), (600.0, "millimetres as 16UC1")],
 )
 def test_depth_images_without_a_depth_or_of_another_unit_are_reported(depths, metres, said):
     arrived, answer, health, _ = depths

@@ -50,8 +50,8 @@ def test_what_is_no_depth_is_refused_with_the_remedy():
 @pytest.mark.parametrize(
     ("pixels", "encoding", "said"),
     [
-        (np.zeros((4, 5), np.uint16), "16UC1", "no pixel of it has a depth"),
-        (np.full((4, 5), np.nan, np.float32), "32FC1", "no pixel of it has a depth"),
+        (np.zeros((4, 5), np.uint16), "16UC1", "no pixel has a depth"),
+        (np.full((4, 5), np.nan, np.float32), "32FC1", "no pixel has a depth"),
         (np.arange(20).reshape(4, 5).astype(np.uint16), "16UC1", "metres as 32FC1"),
         (np.full((4, 5), 520.0, np.float32), "32FC1", "millimetres as 16UC1"),
     ],

@@ -1,4 +1,4 @@
-"""The node ``camera``: plays a clip, over and over, as a camera would publish it.
+"""The node ``camera``: plays a clip in a loop, as a camera would publish it.
 
 Started by ``ros2 run dhpe_ros play_clip`` or ``launch/demo.launch.py``.
 """
@@ -25,13 +25,13 @@ from dhpe_ros.ros.node_configs import PlayerConfig
 from dhpe_ros.ros.parameters import declare_parameters
 from dhpe_ros.ros.running import forward_logs, run
 
-_RATE_HZ = 15.0  # of what has none of its own
+_RATE_HZ = 15.0  # of inputs without a rate
 
 
 class ClipPlayer(Node):
-    """Publishes ``image_raw`` and, where it is known, ``camera_info``, stamped now.
+    """Publishes ``image_raw``, and ``camera_info`` where the camera is known, stamped now.
 
-    Raises ``ValueError`` or ``OSError`` where there is nothing to play.
+    Raises ``ValueError`` or ``OSError`` where the input cannot be read.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class ClipPlayer(Node):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Play until SIGINT or SIGTERM; 0 then, 1 when there is nothing to play."""
+    """Play until SIGINT or SIGTERM. Returns 0, or 1 if it cannot start."""
     return run("camera", ClipPlayer, args)
 
 

@@ -1,4 +1,4 @@
-"""The demo: plays pictures to the hand node over ROS 2 and shows what comes back.
+"""The demo: plays an input to the hand node over ROS 2, then reports and writes the results.
 
 ``python -m dhpe_ros.ros.demo [INPUT]``. The node runs in its own process, as it does on a robot.
 Exit code: 0 hands came back; 1 nothing came back, or no hand; 2 a wrong request; 130 interrupted.
@@ -31,29 +31,29 @@ from dhpe_ros.system.programs import module_command
 if TYPE_CHECKING:
     from dhpe_ros.ros.demo.player import Answer, DemoPlayer
 
-PHOTO_FRAMES = 10  # how often a photograph is sent, so that there are latencies to tell
+PHOTO_FRAMES = 10  # times that a photograph is sent, to measure latencies
 FRAME_LIMIT = 300  # frames of a long input, unless --frames says otherwise
 READY_WITHIN_S = 120.0
 ANSWER_WITHIN_S = 20.0
-GREETING_PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # longer each time: the machine may be slow
-GIVE_UP_AFTER = 3  # frames without any answer at all
+PROBE_TIMEOUTS_S = (1.0, 2.0, 4.0, 8.0, 16.0)  # longer each time: the machine may be slow
+GIVE_UP_AFTER = 3  # frames without any answer
 NODE_LOG = "node.log"
 
 _EPILOG = """\
-Without --rate the next frame is sent when the last one is answered, but no faster than the input's
-own rate: every frame is answered, on any machine. With --rate frames are sent at that rate whatever
-happens, as a camera does, and the node leaves out those it cannot follow. Latency is the time from
-publishing an image to receiving its hands."""
+Without --rate the next frame is sent when the previous one is answered, at most at the input's own
+rate: every frame is answered, on any machine. With --rate frames are sent at that rate, as a camera
+does, and the node drops those that it cannot keep up with. Latency is the time from publishing an
+image to receiving its hands."""
 
 
 class DemoError(Exception):
-    """Why the demo ends early."""
+    """The demo ends early; the text is the reason."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m dhpe_ros.ros.demo",
-        description="Play an input to the hand node over ROS 2 and write what comes back.",
+        description="Play an input to the hand node over ROS 2 and write the results.",
         epilog=_EPILOG,
     )
     add = parser.add_argument
@@ -89,10 +89,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class Pace:
-    """When the next frame is sent."""
+    """Pace at which frames are sent."""
 
-    rate_hz: float | None  # None: as fast as the answers come
-    waits: bool  # True: not before the last frame is answered
+    rate_hz: float | None  # None: as fast as answers arrive
+    waits: bool  # True: only after the previous frame is answered
 
     @property
     def description(self) -> str:
@@ -103,9 +103,9 @@ class Pace:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Play, collect, write, tell."""
+    """Play the input, write the results, print the report; returns the exit code."""
     _prepare_environment(arguments)
-    # Only now: they import rclpy, which looks at the environment.
+    # Imported here: rclpy reads the environment.
     from dhpe_ros.ros.demo.files import DemoFiles
     from dhpe_ros.ros.demo.player import DemoPlayer
 
@@ -114,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     total = _frame_total(media, arguments.frames)
     pace = Pace(arguments.rate or media.rate_hz, waits=arguments.rate is None)
     frames = _frames(media, total, _given_intrinsics(arguments, truth))
-    first = next(frames, None)  # before a node is started for what cannot be read
+    first = next(frames, None)  # before the node is started, as it may be unreadable
     if first is None:
         raise DemoError(f"{media.name} has no frames")
     files = DemoFiles(arguments.output, media.rate_hz, total)
@@ -164,25 +164,25 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
 
 
 def _prepare_environment(arguments: argparse.Namespace) -> None:
-    """A ROS domain of the demo's own, on this machine only; for this process and the node."""
+    """Give this process and the node a ROS domain of their own, on this machine only."""
     os.environ["ROS_DOMAIN_ID"] = str(arguments.domain)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-    if os.environ.get("ROS_DISTRO") == "humble":  # which knows only the older variable
+    if os.environ.get("ROS_DISTRO") == "humble":  # has only the older variable
         os.environ["ROS_LOCALHOST_ONLY"] = "1"
-    if "HOME" not in os.environ:  # where ROS wants to log
+    if "HOME" not in os.environ:  # ROS needs a folder for logs
         os.environ.setdefault("ROS_LOG_DIR", str(arguments.output.resolve()))
     use_shipped_dds_profile()
 
 
 def _node(arguments: argparse.Namespace) -> NodeProcess:
-    # However slow the machine is: the demo is to answer every frame.
+    # No maximum age: every frame is to be answered, on slow machines too.
     parameters = ["max_age:=0.0", *arguments.parameters]
     remappings = ("image:=/camera/image_raw", "camera_info:=/camera/camera_info")
     return NodeProcess(arguments.output / NODE_LOG, remappings, parameters)
 
 
 def _wait_until_ready(player: DemoPlayer, node: NodeProcess, first: Frame) -> None:
-    """The node subscribes when its weights are loaded; then it has to answer."""
+    """Wait until the node subscribes, when its weights are loaded, and answers."""
     print(f"starting the node (it logs to {node.log}) ...", flush=True)
     begin_s = time.perf_counter()
     player.spin(READY_WITHIN_S, lambda: player.connected() or node.exit_code is not None)
@@ -190,24 +190,23 @@ def _wait_until_ready(player: DemoPlayer, node: NodeProcess, first: Frame) -> No
         raise DemoError("the node ended before it was ready")
     if not player.connected():
         raise DemoError(f"the node is not ready after {READY_WITHIN_S:.0f} s")
-    _greet(player, node, first)
+    _probe(player, node, first)
     print(f"the node is ready after {time.perf_counter() - begin_s:.1f} s", flush=True)
 
 
-def _greet(player: DemoPlayer, node: NodeProcess, first: Frame) -> None:
+def _probe(player: DemoPlayer, node: NodeProcess, first: Frame) -> None:
     """Send the first frame, without counting it, until it is answered.
 
-    A connection is one-sided for a moment, in which what is sent or answered gets lost.
+    Discovery is one-sided for a moment, in which messages get lost.
     """
-    greetings = []
-    for patience_s in GREETING_PATIENCE_S:
-        greetings.append(player.send(first, counts=False))
+    probes = []
+    for timeout_s in PROBE_TIMEOUTS_S:
+        probes.append(player.send(first, counts=False))
         if player.spin(
-            patience_s,
-            lambda: any(one.complete for one in greetings) or node.exit_code is not None,
+            timeout_s, lambda: any(one.complete for one in probes) or node.exit_code is not None
         ):
             return
-    raise DemoError(f"the node is there, but answered none of {len(greetings)} frames")
+    raise DemoError(f"the node runs, but answered none of {len(probes)} frames")
 
 
 def _play(player: DemoPlayer, node: NodeProcess, frames: Iterable[Frame], pace: Pace) -> None:
@@ -222,7 +221,7 @@ def _play(player: DemoPlayer, node: NodeProcess, frames: Iterable[Frame], pace: 
         if node.exit_code is not None:
             raise DemoError("the node ended while frames were sent")
         if player.answered == 0 and pace.waits and player.sent >= GIVE_UP_AFTER:
-            raise DemoError(f"the node is there, but answered none of {player.sent} frames")
+            raise DemoError(f"the node runs, but answered none of {player.sent} frames")
     if not pace.waits and player.sent:
         _wait_for(answer, player, node)
 
@@ -232,7 +231,7 @@ def _wait_for(answer: Answer, player: DemoPlayer, node: NodeProcess) -> None:
 
 
 def _verdict(problem: BaseException | None, findings: Findings, node: NodeProcess) -> int:
-    """The exit code; what went wrong is told, with what the node said about it."""
+    """The exit code; prints what went wrong, with the node's last lines."""
     if isinstance(problem, KeyboardInterrupt):
         print("demo: interrupted", file=sys.stderr)
         return 130
@@ -247,7 +246,7 @@ def _verdict(problem: BaseException | None, findings: Findings, node: NodeProces
         words = ("photo.jpg", "-p", "tracking.box:=x,y,width,height")
         print(
             f"demo: error: the node answered {findings.answered} frames and found no hand in them; "
-            "the overlays show what it saw. If there is one, name its place in pixels, as in\n"
+            "see the overlays. If there is a hand, give its box in pixels, as in\n"
             f"    {module_command('dhpe_ros.ros.demo.demo', *words)}",
             file=sys.stderr,
         )
@@ -256,7 +255,7 @@ def _verdict(problem: BaseException | None, findings: Findings, node: NodeProces
 
 
 def _frame_total(media: Media, limit: int | None) -> int:
-    """How many frames will be sent, if the input has as many as it says."""
+    """Number of frames to send, if the input has as many as it says."""
     if not media.is_sequence:
         return limit or PHOTO_FRAMES
     limit = limit or FRAME_LIMIT
@@ -264,7 +263,7 @@ def _frame_total(media: Media, limit: int | None) -> int:
 
 
 def _given_intrinsics(arguments: argparse.Namespace, truth: Truth | None) -> Intrinsics | None:
-    """From the command line, else from the truth; None: what the input itself says, if anything."""
+    """From the command line, else the ground truth; None leaves the camera to the input."""
     if arguments.intrinsics or truth is None:
         return arguments.intrinsics
     camera = truth.camera
@@ -272,7 +271,7 @@ def _given_intrinsics(arguments: argparse.Namespace, truth: Truth | None) -> Int
 
 
 def _frames(media: Media, total: int, intrinsics: Intrinsics | None) -> Iterator[Frame]:
-    """The frames to send, a photograph again and again, with their camera if it is known."""
+    """The frames to send, a photograph repeatedly, with their camera if it is known."""
     frames = media.frames()
     if not media.is_sequence:
         (photo,) = frames

@@ -1,4 +1,4 @@
-"""The files of the demo: overlays, a clip, one mask, one mesh, the summary."""
+"""Files that the demo writes: overlays, a clip, one mask, one mesh, the summary."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PICTURES = 6  # overlays as PNG, spread over the input
 
 
 class DemoFiles:
-    """Writes answers as they come, so that long inputs need no memory; use it in ``with``.
+    """Writes each answer as it arrives, so long inputs need no memory; use it in ``with``.
 
-    ``expected`` is the number of frames to come. What an earlier demo left in the folder under the
-    same names is removed. Raises ``OSError`` when it cannot write.
+    ``expected`` is the number of frames. Files of an earlier demo in the folder are removed. Raises
+    ``OSError`` where it cannot write.
     """
 
     NAMES = ("overlay_*.png", "overlay.mp4", "mask.png", "hand.obj", "summary.json")
@@ -45,7 +45,7 @@ class DemoFiles:
         self._clip.__exit__()
 
     def add(self, answer: Answer) -> None:
-        """One frame's answer: the overlay goes into the clip, some become pictures."""
+        """Add the overlay to the clip; write some overlays as pictures."""
         self._clip.write(answer.overlay)
         if answer.index in self._pictures:
             self._write_picture(f"overlay_{answer.index:04d}.png", answer.overlay[..., ::-1])
@@ -54,7 +54,7 @@ class DemoFiles:
             self._best_score, self._best = score, answer
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Mask and mesh of the frame with the best hand, and the summary."""
+        """Write mask and mesh of the frame with the best hand, and the summary."""
         if self._best is not None:
             height, width = self._best.mask.height, self._best.mask.width
             mask = np.frombuffer(self._best.mask.data, np.uint8).reshape(height, width)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -15,10 +16,10 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class NodeProcess:
-    """Starts ``python -m dhpe_ros.ros.node`` in ``with`` and ends it on the way out.
+    """Runs ``python -m dhpe_ros.ros.node`` while in ``with``.
 
-    ``program`` is another one, as arguments of Python, that takes the same. ``remappings`` and
-    ``parameters`` are ROS's ``name:=value`` strings. What the node says goes to the file ``log``.
+    ``program`` replaces it, as arguments of Python. ``remappings`` and ``parameters`` are ROS's
+    ``name:=value`` strings. The node's output goes to the file ``log``.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class NodeProcess:
         quiet = {"PYTHONUNBUFFERED": "1", "RCUTILS_COLORIZED_OUTPUT": "0"}
         self._environment = {**os.environ, **quiet, **(environment or {})}
         self._process: subprocess.Popen | None = None
-        self.ended_itself: int | None = None  # its exit code, if it did not wait to be stopped
+        self.ended_itself: int | None = None  # its exit code, if it ended before ``stop``
 
     def __enter__(self) -> NodeProcess:
         with self.log.open("wb") as output:
@@ -61,8 +62,8 @@ class NodeProcess:
 
     @property
     def pid(self) -> int:
-        """Of the running process."""
-        assert self._process is not None, "it has not been started"
+        """Process id of the running node."""
+        assert self._process is not None, "the node has not been started"
         return self._process.pid
 
     @property
@@ -71,27 +72,25 @@ class NodeProcess:
         return self._process.poll() if self._process else None
 
     def stop(self) -> None:
-        """Ask, then insist."""
+        """End the node by SIGINT, after a while by SIGTERM, then SIGKILL."""
         if self._process is None:
             return
         self.ended_itself = self._process.poll()
-        for wish, patience_s in ((signal.SIGINT, 10), (signal.SIGTERM, 3), (signal.SIGKILL, 3)):
+        for sent, patience_s in ((signal.SIGINT, 10), (signal.SIGTERM, 3), (signal.SIGKILL, 3)):
             if self._process.poll() is not None:
                 return
-            self._process.send_signal(wish)
-            try:
+            self._process.send_signal(sent)
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(patience_s)
-            except subprocess.TimeoutExpired:
-                continue
 
     def last_lines(self, count: int = 15) -> str:
-        """The end of what the node said, indented for the screen."""
+        """The last lines of the node's output, indented for the screen."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        lines = text.splitlines()[-count:] or ["(it said nothing)"]
+        lines = text.splitlines()[-count:] or ["(no output)"]
         return "\n".join(f"    {line}" for line in lines)
 
 
 def _end_with_parent() -> None:
-    """In the child: the kernel ends it when the parent dies without a chance to clean up."""
+    """In the child: let the kernel end it when the parent dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

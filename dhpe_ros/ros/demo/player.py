@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -22,37 +24,50 @@ IMAGE_TOPIC = "/camera/image_raw"
 CAMERA_INFO_TOPIC = "/camera/camera_info"
 FRAME_ID = "camera_optical_frame"
 
-# Reliable and deep: the demo is to miss nothing.
+# Reliable and deep: the demo must not miss a message.
 _RESULTS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 
 
 @dataclass
 class Answer:
-    """What came back for one frame; complete when the last topic of the node is there."""
+    """The node's messages for one frame; complete when every topic has arrived."""
 
     index: int
     sent_s: float  # time.perf_counter
-    counts: bool = True  # False: only to see that answers arrive
-    latency_ms: float | None = None  # until the hands were received
+    counts: bool = True  # False: sent only to see that answers arrive
+    latency_ms: float = math.nan  # until the hands arrived
     hands: list[Any] = field(default_factory=list)  # dhpe_ros/Hand
     meshes: list[Any] = field(default_factory=list)  # dhpe_ros/HandMesh
-    mask: Image | None = None
+    mask: Any = None  # sensor_msgs/Image
     overlay: Any = None  # (H, W, 3) uint8 RGB
 
     @property
     def complete(self) -> bool:
         return (
-            self.latency_ms is not None
+            not math.isnan(self.latency_ms)
             and len(self.meshes) == len(self.hands)
             and self.mask is not None
             and self.overlay is not None
         )
 
+    def take_hands(self, message: HandArray) -> None:
+        self.latency_ms = (time.perf_counter() - self.sent_s) * 1000
+        self.hands = list(message.hands)
+
+    def take_mesh(self, message: HandMesh) -> None:
+        self.meshes.append(message)
+
+    def take_mask(self, message: Image) -> None:
+        self.mask = message
+
+    def take_overlay(self, message: Image) -> None:
+        self.overlay = image_to_rgb(message)
+
 
 class DemoPlayer:
-    """A camera and a listener in one node; use it in ``with``.
+    """Publishes frames and receives the results, as one node; use it in ``with``.
 
-    ``on_answer`` is called once per frame that counts, when its answer is complete.
+    ``on_answer`` is called with each complete answer whose frame counts.
     """
 
     def __init__(self, on_answer: Callable[[Answer], None]) -> None:
@@ -61,7 +76,7 @@ class DemoPlayer:
         self.sent = 0
         self.answered = 0
         self._context = Context()
-        # The demo itself reacts to Ctrl-C; ROS's handler would end the context under its feet.
+        # The demo itself handles Ctrl-C; ROS's handler would end the context before the demo ends.
         rclpy.init(context=self._context, signal_handler_options=rclpy.SignalHandlerOptions.NO)
         self._node = rclpy.create_node("hand_demo", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
@@ -70,15 +85,14 @@ class DemoPlayer:
         self._images = self._node.create_publisher(Image, IMAGE_TOPIC, sensor)
         self._infos = self._node.create_publisher(CameraInfo, CAMERA_INFO_TOPIC, sensor)
         self._topics = {
-            "/hand/hands": (HandArray, self._on_hands),
-            "/hand/meshes": (HandMesh, self._on_mesh),
-            "/hand/mask": (Image, self._on_mask),
-            "/hand/overlay": (Image, self._on_overlay),
+            "/hand/hands": (HandArray, Answer.take_hands),
+            "/hand/meshes": (HandMesh, Answer.take_mesh),
+            "/hand/mask": (Image, Answer.take_mask),
+            "/hand/overlay": (Image, Answer.take_overlay),
         }
-        self._listeners = [
-            self._node.create_subscription(kind, topic, callback, _RESULTS)
-            for topic, (kind, callback) in self._topics.items()
-        ]
+        for topic, (message_type, take) in self._topics.items():
+            callback = partial(self._on_message, take)
+            self._node.create_subscription(message_type, topic, callback, _RESULTS)
 
     def __enter__(self) -> DemoPlayer:
         return self
@@ -89,7 +103,7 @@ class DemoPlayer:
         rclpy.try_shutdown(context=self._context)
 
     def connected(self) -> bool:
-        """Whether the node listens to the images and its answers have found their way here."""
+        """True where the node subscribes to the images and its outputs are discovered."""
         return (
             self._images.get_subscription_count() > 0
             and self._infos.get_subscription_count() > 0
@@ -97,9 +111,9 @@ class DemoPlayer:
         )
 
     def spin(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
-        """Receive for so long, or until ``until`` holds; whether it does."""
+        """Receive for that time, or until ``until`` holds; returns whether it holds."""
         deadline_s = time.perf_counter() + seconds
-        self._executor.spin_once(timeout_sec=0)  # even when the time is up already
+        self._executor.spin_once(timeout_sec=0)  # also where the time is up already
         while not until():
             left_s = deadline_s - time.perf_counter()
             if left_s <= 0:
@@ -108,7 +122,7 @@ class DemoPlayer:
         return True
 
     def send(self, frame: Frame, counts: bool = True) -> Answer:
-        """Publish one frame, stamped now, with its intrinsics if there are any."""
+        """Publish one frame, stamped now, with its camera_info if the camera is known."""
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=FRAME_ID)
         message = fill_image(Image(header=header), frame.image, "rgb8")
         if frame.camera is not None:
@@ -119,34 +133,14 @@ class DemoPlayer:
         self.sent += counts
         return answer
 
-    def _on_hands(self, message: HandArray) -> None:
-        answer = self._waiting.get(_key(message.header))
-        if answer is not None:
-            answer.latency_ms = (time.perf_counter() - answer.sent_s) * 1000
-            answer.hands = list(message.hands)
-            self._finish(_key(message.header))
-
-    def _on_mesh(self, message: HandMesh) -> None:
-        answer = self._waiting.get(_key(message.header))
-        if answer is not None:
-            answer.meshes.append(message)
-            self._finish(_key(message.header))
-
-    def _on_mask(self, message: Image) -> None:
-        answer = self._waiting.get(_key(message.header))
-        if answer is not None:
-            answer.mask = message
-            self._finish(_key(message.header))
-
-    def _on_overlay(self, message: Image) -> None:
-        answer = self._waiting.get(_key(message.header))
-        if answer is not None:
-            answer.overlay = image_to_rgb(message)
-            self._finish(_key(message.header))
-
-    def _finish(self, key: tuple[int, int]) -> None:
-        if self._waiting[key].complete:
-            answer = self._waiting.pop(key)
+    def _on_message(self, take: Callable[[Answer, Any], None], message: Any) -> None:
+        key = _key(message.header)
+        answer = self._waiting.get(key)
+        if answer is None:
+            return
+        take(answer, message)
+        if answer.complete:
+            del self._waiting[key]
             if answer.counts:
                 self.answered += 1
                 self._on_answer(answer)

@@ -1,4 +1,4 @@
-"""What the demo found out: counts, latencies, errors against the truth, as JSON and as a table."""
+"""Report of the demo: counts, latencies, errors against ground truth, as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from dhpe_ros.types import JOINT_COUNT, MIDDLE_MCP
 
 @dataclass(frozen=True)
 class Truth:
-    """Where the hand really is in a rendered clip."""
+    """Ground truth of a rendered clip."""
 
     camera: Camera
     joints_px: np.ndarray  # (frames, 21, 2)
@@ -24,9 +24,9 @@ class Truth:
 
     @staticmethod
     def beside(media: Path) -> Truth | None:
-        """From the JSON of the same name, if there is one that says it is the truth of a clip.
+        """The truth in the JSON file of the same name; None without such a file.
 
-        Raises ``ValueError`` naming the file when it says so and is damaged.
+        Raises ``ValueError`` that names the file where its content is damaged.
         """
         path = media.with_suffix(".json")
         try:
@@ -40,12 +40,12 @@ class Truth:
             joints_m = _stack(content["frames"], "joints_m", 3)
             return Truth(Camera(**content["intrinsics"]), joints_px, joints_m)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: is not the truth of a clip: {error!r}") from error
+            raise ValueError(f"{path}: is no ground truth of a clip: {error!r}") from error
 
 
 @dataclass
 class Findings:
-    """What came back, one entry per hand or frame."""
+    """Results of the demo, one entry per hand or frame."""
 
     sent: int = 0
     answered: int = 0
@@ -58,7 +58,7 @@ class Findings:
     errors_mm: list[float] = field(default_factory=list)
 
     def add_frame(self, latency_ms: float, hands: Sequence[Any]) -> None:
-        """One ``HandArray``'s hands and the time from publishing the image to receiving them."""
+        """Add the hands of a ``HandArray``; the latency is from sending the image."""
         self.answered += 1
         self.hands += len(hands)
         self.frames_with_hand += bool(hands)
@@ -66,7 +66,7 @@ class Findings:
         self.residuals_px += [(h.residual_before_px, h.residual_after_px) for h in hands]
 
     def compare(self, truth: Truth, index: int, hands: Sequence[Any]) -> None:
-        """The hand that is nearest to the truth of frame ``index`` against it."""
+        """Add the errors of the hand nearest to the truth of frame ``index``."""
         if not hands or index >= len(truth.joints_px):
             return
         true_px, true_m = truth.joints_px[index], truth.joints_m[index]
@@ -80,7 +80,7 @@ class Findings:
         self.errors_mm.append(float(1000 * np.linalg.norm(offsets, axis=1).mean()))
 
     def summary(self) -> dict[str, Any]:
-        """For ``summary.json``; ``None`` where nothing is known."""
+        """The content of ``summary.json``; ``None`` for unknown values."""
         before, after = np.mean(self.residuals_px, axis=0) if self.residuals_px else (None, None)
         return {
             "frames_sent": self.sent,
@@ -105,7 +105,7 @@ class Findings:
 
 
 def table(summary: dict[str, Any]) -> str:
-    """The summary for the screen."""
+    """The summary as text for the screen."""
     latency, residual, errors = (summary[key] for key in ("latency_ms", "residual_px", "errors"))
     rows = [
         ("input", summary["input"]),
@@ -132,7 +132,7 @@ def table(summary: dict[str, Any]) -> str:
             ("3D error of the joints", f"{_text(errors['mean_3d_mm'])} mm, root-relative"),
         ]
     else:
-        rows.append(("errors", "the truth of this input is not known"))
+        rows.append(("errors", "no ground truth for this input"))
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
 
@@ -152,7 +152,7 @@ def _percentile(values: Sequence[float], percent: float) -> float | None:
     return _rounded(np.percentile(values, percent)) if values else None
 
 
-def _rounded(value: float | None) -> float | None:
+def _rounded(value: SupportsFloat | None) -> float | None:
     return None if value is None else round(float(value), 2)
 
 
