@@ -1,4 +1,4 @@
-"""A clip in place of a camera, the hand node, and RViz: ``ros2 launch dhpe_ros demo.launch.py``.
+"""Play a clip to the hand node, with RViz: ``ros2 launch dhpe_ros demo.launch.py``.
 
 ``input:=clip.mp4`` plays another one. Every argument of ``hand.launch.py`` can be given too.
 """
@@ -25,10 +25,10 @@ HAND = Path(__file__).resolve().with_name("hand.launch.py")
 FRAME = "camera_optical_frame"
 ARGUMENTS = {
     "input": ("", "image, video, folder, /dev/video0 or recording; empty: the clip that ships"),
-    "rate": ("0.0", "frames a second; 0.0: the input's own rate"),
+    "rate": ("0.0", "frames per second; 0.0: the input's own rate"),
     "intrinsics": (
         "",
-        "fx,fy,cx,cy[,MODEL,k1,k2,...] of its camera in pixels, if nothing says them",
+        "fx,fy,cx,cy[,MODEL,k1,k2,...] of the camera in pixels; empty: the input's own",
     ),
     "rviz": ("true", "start RViz: true or false"),
 }
@@ -38,7 +38,7 @@ def generate_launch_description() -> LaunchDescription:
     player = Node(
         package="dhpe_ros",
         executable="play_clip",
-        namespace="/camera",  # where the hand node listens, whatever namespace is pushed
+        namespace="/camera",  # absolute, as the hand node subscribes there
         output="screen",
         emulate_tty=True,
         parameters=[_parameters()],
@@ -53,13 +53,13 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(name, default_value=default, description=description)
             for name, (default, description) in ARGUMENTS.items()
         ]
-        # The player comes last: where the others cannot start it would be left running alone.
+        # The player is last: where another cannot start, it must not run alone.
         + [RegisterEventHandler(OnProcessExit(on_exit=_end)), hand, player]
     )
 
 
 def _end(event: ProcessExited, context: LaunchContext) -> list[EmitEvent]:
-    """The demo is over with any part of it, unless that is started again."""
+    """End the demo when any of its processes ends, unless that is respawned."""
     if context.launch_configurations.get("respawn", "").lower() == "true":
         return []
     return [EmitEvent(event=Shutdown(reason=f"{event.process_name} of the demo ended"))]

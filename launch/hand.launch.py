@@ -1,5 +1,5 @@
-"""Start the hand node, and RViz when asked for. ``ros2 launch dhpe_ros hand.launch.py -s`` lists
-the arguments; one that is not given leaves the parameter file, or the default, as it is.
+"""Start the hand node, and RViz on request. ``ros2 launch dhpe_ros hand.launch.py -s`` lists the
+arguments; one that is not given leaves the value of the parameter file, or the default.
 """
 
 import posixpath
@@ -20,21 +20,21 @@ ARGUMENTS = {
     "camera_info": ("", "its camera_info; empty: the one beside the image topic"),
     "depth": ("", "depth topic, registered to the image; empty: depth"),
     "params_file": (str(shared_file("config/hand.yaml")), "YAML file of parameters"),
-    "backend": ("", "how the networks run: auto, tensorrt, compiled or eager"),
+    "backend": ("", "backend of the networks: auto, tensorrt, compiled or eager"),
     "device": ("", "torch device: auto, cpu, cuda, cuda:1"),
     "profile": ("", "networks: full (the paper's) or lite (for CPUs)"),
     "rviz": ("false", "also start RViz with config/hand.rviz: true or false"),
     "fixed_frame": ("", "RViz's fixed frame, the images' frame_id; empty: as in hand.rviz"),
     "collision_objects": ("false", "also turn hands into MoveIt collision objects: true or false"),
-    "tf_prefix": ("", "what the frames on /tf begin with; empty: the namespace"),
-    "object_prefix": ("", "what the collision objects' ids begin with; empty: the namespace"),
+    "tf_prefix": ("", "prefix of the frames on /tf; empty: the namespace"),
+    "object_prefix": ("", "prefix of the collision objects' ids; empty: the namespace"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
     "respawn": ("false", "start the node again when it ends: true or false"),
-    "use_sim_time": ("", "take the time from /clock: true or false"),
+    "use_sim_time": ("", "use the time of /clock: true or false"),
     "build_only": ("false", "compile the networks, as dhpe export does, and end: true or false"),
 }
 
-NEEDED = {"rviz": "rviz2", "collision_objects": "moveit_msgs"}  # packages that arguments ask for
+NEEDED = {"rviz": "rviz2", "collision_objects": "moveit_msgs"}  # argument -> ROS package
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -53,7 +53,7 @@ def _start(context: LaunchContext) -> list[Node]:
         raise FileNotFoundError(f"launch argument params_file: no file {given['params_file']!r}")
     if _is_true("build_only", given["build_only"]):
         return [_export(given)]
-    # What PushRosNamespace has pushed about this file; an absolute namespace replaces it.
+    # The namespace of PushRosNamespace around this file; an absolute one replaces it.
     pushed = context.launch_configurations.get("ros_namespace", "/")
     namespace = posixpath.join(pushed, given["namespace"])
     optional = {"rviz": _rviz, "collision_objects": _collision_node}
@@ -64,7 +64,7 @@ def _start(context: LaunchContext) -> list[Node]:
 
 
 def _check_installed(argument: str) -> None:
-    """Raises ``RuntimeError`` where the package is missing that an argument asks for."""
+    """Raise ``RuntimeError`` where the package of an argument is missing."""
     package = NEEDED[argument]
     try:
         get_package_prefix(package)
@@ -102,7 +102,7 @@ def _export(given: dict[str, str]) -> Node:
 
 
 def _export_arguments(given: dict[str, str]) -> list[str]:
-    """Those of ``dhpe export``, for what the node would be started with."""
+    """Arguments of ``dhpe export`` for the node's own configuration."""
     compilers = {"": "", "auto": "auto", "tensorrt": "tensorrt", "compiled": "aoti"}
     if given["backend"] not in compilers:
         raise ValueError(f"build_only: there is nothing to build for backend {given['backend']!r}")
@@ -139,20 +139,20 @@ def _rviz(given: dict[str, str], namespace: str) -> Node:
 
 
 def _overrides(given: dict[str, str]) -> dict[str, str | bool]:
-    """Parameters from the arguments that were given; they come after the file."""
+    """Parameters of the arguments that were given; they override the file."""
     names = {name: f"model.{name}" for name in ("backend", "device", "profile")}
     return _renamed({**names, "tf_prefix": "tf_prefix"}, given)
 
 
 def _renamed(names: dict[str, str], given: dict[str, str]) -> dict[str, str | bool]:
-    """Parameters by the names of the arguments they come from, and ``use_sim_time``."""
+    """Parameters of the arguments that ``names`` maps to them, plus ``use_sim_time``."""
     parameters = {name: given[argument] for argument, name in names.items() if given[argument]}
     time = "use_sim_time"
     return {**parameters, **({time: _is_true(time, given[time])} if given[time] else {})}
 
 
 def _log_level(name: str, namespace: str, given: dict[str, str]) -> list[str]:
-    """For the node's own logger: debug lines of rcl and rmw would bury its own."""
+    """Log level of the node's own logger, without the debug lines of rcl and rmw."""
     logger = ".".join([*filter(None, namespace.split("/")), name])
     return ["--ros-args", "--log-level", f"{logger}:={given['log_level']}"]
 
