@@ -36,11 +36,11 @@ def generate_test_description():
 
 class TestWhileItRuns(unittest.TestCase):
     def test_it_waits_for_images_on_the_topic_given(self, proc_output):
-        proc_output.assertWaitFor("[cell.robot.hand]: ready", timeout=60)
-        proc_output.assertWaitFor("waiting for images on /cam/image_raw", timeout=60)
+        proc_output.assertWaitFor("[cell.robot.hand]: ready", timeout=300)
+        proc_output.assertWaitFor("waiting for images on /cam/image_raw", timeout=300)
 
     def test_another_process_of_the_bring_up_keeps_its_own_dds_settings(self, proc_output):
-        proc_output.assertWaitFor("profiles: []", timeout=60)
+        proc_output.assertWaitFor("profiles: []", timeout=300)
 
 
 @launch_testing.post_shutdown_test()

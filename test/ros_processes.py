@@ -56,7 +56,7 @@ class NodeProcess:
     def log(self):
         return self._log.read_text()
 
-    def wait_for(self, words, timeout_s=60.0):
+    def wait_for(self, words, timeout_s=300.0):
         end = time.monotonic() + timeout_s * PATIENCE
         while words not in self.log():
             assert self._process.poll() is None, f"the node ended:\n{self.log()}"
@@ -173,7 +173,7 @@ class Ears:
         messages = self.heard["diagnostics"][-1:]
         return next((p.value for m in messages for p in m.status[0].values if p.key == key), None)
 
-    def hands_of(self, stamp, timeout_s=20.0):
+    def hands_of(self, stamp, timeout_s=60.0):
         """The HandArray of an image."""
         arrived = self.until(lambda: self.of("hands", stamp), timeout_s)
         assert arrived, f"no hands of {stamp}, only of {[stamp_of(m) for m in self.heard['hands']]}"

@@ -33,7 +33,7 @@ def play(folder, backend, engines):
     node = NodeProcess(folder, REAL, *words)
     rclpy.init()
     try:
-        node.wait_for("ready", timeout_s=300)
+        node.wait_for("ready")
         with DemoPlayer(answers.append) as player:
             assert player.spin(30, player.connected)
             ears = Ears()
@@ -69,7 +69,7 @@ def test_a_node_that_falls_back_says_so_once_in_its_log_and_in_diagnostics(tmp_p
     node = NodeProcess(tmp_path, REAL, *words)
     rclpy.init()
     try:
-        node.wait_for("ready (lite, eager)", timeout_s=300)
+        node.wait_for("ready (lite, eager)")
         ears = Ears()
         assert ears.until(lambda: ears.heard["diagnostics"])
         status = ears.heard["diagnostics"][-1].status[0]

@@ -151,7 +151,7 @@ def _launched(file, *arguments):
         "launch",
     ]
     command += [str(HERE.parent / "launch" / file), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def _is_installed(package):
@@ -172,6 +172,6 @@ def test_it_starts_and_ends_under_launch():
     command = [sys.executable, "-m", "launch_testing.launch_test", str(HERE / "launched_hand.py")]
     environment = {k: v for k, v in os.environ.items() if "DEFAULT_PROFILES_FILE" not in k}
     run = subprocess.run(
-        command, cwd=HERE.parent, env=environment, capture_output=True, text=True, timeout=120
+        command, cwd=HERE.parent, env=environment, capture_output=True, text=True, timeout=900
     )
     assert run.returncode == 0, run.stdout + run.stderr

@@ -407,7 +407,7 @@ def real(tmp_path_factory, camera):
         pytest.skip(f"needs {WEIGHTS.name}, which the training makes")
     node = NodeProcess(tmp_path_factory.mktemp("real"), REAL, "-r", "__node:=real", *ANY_AGE)
     try:
-        node.wait_for("ready", timeout_s=120)
+        node.wait_for("ready")
         ears = Ears("real")
         assert ears.set(refinement__steps=2).successful
         connect(camera, ears, topics=("hands", "mask", "camera_info"))
@@ -420,7 +420,7 @@ def real(tmp_path_factory, camera):
 def test_the_real_tracker_finds_nothing_in_a_black_image(camera, real):
     _, ears = real
     stamp = camera.send("black", frame="optical")[0]
-    answer = ears.hands_of(stamp, timeout_s=60)
+    answer = ears.hands_of(stamp)
     assert (answer.hands, answer.header.frame_id) == ([], "optical")
 
 
@@ -430,7 +430,7 @@ def test_the_real_tracker_s_hands_keep_the_contract(camera, real):
     assert ears.set(tracking__min_score=0.0, tracking__box="1,2,30,40").successful
     try:
         stamp = camera.send(frame="optical")[0]
-        hands = ears.hands_of(stamp, timeout_s=60).hands
+        hands = ears.hands_of(stamp).hands
         topics = ("meshes", "mask", "markers", "overlay")
         assert ears.until(lambda: all(ears.of(topic, stamp) for topic in topics))
     finally:
