@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dhpe_lab.training.config import TrainConfig
 from dhpe_ros.config import Config
-from dhpe_ros.ros.collision.collision_bridge import BridgeConfig
+from dhpe_ros.ros.node_configs import BridgeConfig
 from dhpe_ros.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from rclpy.node import Node
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
 
 AUTO = "auto"
 
