@@ -289,6 +289,7 @@ def test_a_fresh_mesh_network_keeps_the_evidence_and_is_the_same_again(tmp_path)
         assert not torch.equal(trained, pairs[1][name])
 
 
+@pytest.mark.slow
 def test_two_processes_train_together_and_one_measures(synthetic, tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     words = _words(synthetic, tmp_path, "--budget", 0.01, "--variants", "complete", "--fresh-mesh")

@@ -113,6 +113,7 @@ def study(*options):
     return main(["study", *(str(option) for option in options)])
 
 
+@pytest.mark.slow
 def test_every_method_is_compared_from_the_same_estimate(tmp_path, small_swarm, capsys):
     results = []
     for name in ("first", "second"):

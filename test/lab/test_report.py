@@ -107,6 +107,7 @@ def test_another_question_has_another_place(config, tmp_path):
     assert same == PredictionCache(tmp_path, labelled, base.content()).folder
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(tmp_path, cache):
     """Their figures are those of one; the prediction files are from both."""
     program = tmp_path / "two.py"

@@ -77,6 +77,7 @@ def whole_run(synthetic, tmp_path_factory):
 # ---------------------------------------------------------------- a run and its folder
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_been(whole_run, synthetic, tmp_path):
     folder = tmp_path / "killed"
     command = [sys.executable, *PROGRAM, *settings(synthetic, folder)]
@@ -302,6 +303,7 @@ def test_too_many_bad_batches_end_the_run(synthetic, tmp_path, monkeypatch, caps
 # ---------------------------------------------------------------- several processes
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_doubled_batch(synthetic, tmp_path):
     """Exact up to rounding where each example counts alone.
 
