@@ -91,7 +91,7 @@ class TrackingConfig:
     )
     localiser_min_score: float = setting(
         0.15,
-        "minimum score of the localiser, from which the networks look at a place",
+        "minimum score of the localiser for a place to be searched",
         at_least=0.01,
         at_most=1.0,
         live=True,

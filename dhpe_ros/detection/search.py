@@ -1,7 +1,7 @@
 """Search for hands in an image without boxes.
 
-The localiser says where hands may be; the evidence networks look there, and the crops are moved
-onto the joints seen in them and judged.
+The localiser says where hands may be; crops there are moved onto the joints inferred in
+them, and scored.
 """
 
 from __future__ import annotations

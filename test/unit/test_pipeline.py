@@ -14,7 +14,7 @@ from dhpe_ros.geometry.association import same_hand
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media import open_media
 from dhpe_ros.networks.weights import build_networks, load_networks, save_networks
-from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.pipeline import HandPipeline, View
 from dhpe_ros.refinement import gradient
 from dhpe_ros.rendering.overlay import draw_overlay, hand_mask
 from dhpe_ros.tracking.tracker import HandTracker
@@ -158,6 +158,20 @@ def test_gradient_steps_are_captured_before_the_first_image_and_never_later(
         "gradient steps of 4 hands",
         "gradient steps of 1 hands",
     ]
+
+
+def test_every_stage_is_there_for_hands_of_several_images(make, image):
+    pipeline = make()
+    camera = pipeline.assumed_camera(image)
+    views = [View(picture, camera, TARGET[0]) for picture in (image, image[:, ::-1].copy())]
+    results = pipeline.run(views, timed=True)
+    rows = (results.crops, results.evidence.score, results.estimates, results.hands)
+    assert [len(part) for part in rows] == [2] * 4
+    assert list(results.seconds) == ["evidence", "mesh", "refinement", "lift"]
+    (hand,) = pipeline.estimate(image, targets=TARGET)
+    assert np.abs(results.hands[0].joints_px - hand.joints_px).max() < 0.5
+    assert pipeline.run(views, min_score=1.0).hands == pipeline.run([]).hands == []
+    assert not pipeline.run([]).seconds
 
 
 def test_scores_below_the_bar_are_no_hands(make, image):
