@@ -1,4 +1,4 @@
-"""The node ``hand``: takes images and publishes the hands in them.
+"""The node ``hand``: publishes the hands in the images that it gets.
 
 Callbacks store the newest message. One worker thread estimates the hands; a second one draws the
 output images while the first continues with the next image. Started by

@@ -1,4 +1,4 @@
-"""Parameters of the nodes beside ``hand``: those of ``hand_collision`` and of ``camera``."""
+"""Parameters of the nodes beside ``hand``: ``hand_collision``, ``camera``."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ WEIGHTS = ROOT / "weights/lite.safetensors"
 
 
 def hand(joints_px: np.ndarray, joints_m: np.ndarray) -> SimpleNamespace:
-    """What ``dhpe_ros/Hand`` has, as far as the report reads it."""
+    """The fields of ``dhpe_ros/Hand`` that the report reads."""
     return SimpleNamespace(
         joints_px=np.ravel(joints_px),
         joints_m=np.ravel(joints_m),

@@ -74,7 +74,7 @@ def world():
 
 
 def arrives_with(remedy, publisher):
-    """Whether a node that is remapped as ``remedy`` says hears the publisher."""
+    """True where a node that is remapped by ``remedy`` gets the publisher's messages."""
     name, topic = re.search(r"remap (\S+):=(\S+)", remedy).groups()
     transport = re.search(r"set image_transport to (\S+) at the start", remedy)
     if transport:

@@ -282,7 +282,7 @@ def test_capsules_hold_the_hand(header):
 
 
 def _outside_m(shape, pose, points):
-    """How far ``(N, 3)`` are outside of a sphere or a cylinder."""
+    """Distance of ``(N, 3)`` points outside of a sphere or a cylinder."""
     center = np.array((pose.position.x, pose.position.y, pose.position.z))
     local = (points - center) @ quaternion_matrix(pose.orientation)
     if shape.type == SolidPrimitive.SPHERE:

@@ -44,7 +44,7 @@ def ears(tmp_path_factory, best_effort):
 
 
 def counts(ears):
-    """How many images were received and lost, when no more come."""
+    """Numbers of images received and lost, once no more come."""
 
     def read():
         ears.forget()
@@ -59,7 +59,7 @@ def counts(ears):
 
 
 def sends(camera, ears):
-    """What was received and lost of ``SENT`` images, once camera and node are connected."""
+    """Received and lost of ``SENT`` images, once camera and node are connected."""
     before = first = counts(ears)
     while before == first:
         camera.send("black", size=SIZE, info=False, count=5)

@@ -72,7 +72,7 @@ class World:
         return asked == [(qos(words).reliability, qos(words).durability)]
 
     def hears(self, publisher):
-        """Whether a message of ``publisher`` arrives, which may take a few where it is new."""
+        """True once a message of ``publisher`` arrives, which may take a few where it is new."""
         self.heard.clear()
 
         def arrived():

@@ -1,4 +1,4 @@
-"""How the nodes begin and end, with a context that a signal shuts down at a bad moment."""
+"""Start and end of the nodes, with a context that a signal shuts down at a bad moment."""
 
 import signal
 

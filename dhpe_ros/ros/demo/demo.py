@@ -1,4 +1,4 @@
-"""The demo: plays an input to the hand node over ROS 2, then reports and writes the results.
+"""The demo: plays an input to the hand node over ROS 2, then reports the results.
 
 ``python -m dhpe_ros.ros.demo [INPUT]``. The node runs in its own process, as it does on a robot.
 Exit code: 0 hands came back; 1 nothing came back, or no hand; 2 a wrong request; 130 interrupted.

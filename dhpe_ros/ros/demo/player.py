@@ -1,4 +1,4 @@
-"""Plays frames to the hand node and collects its answers."""
+"""Exchange with the hand node: frames out, answers in."""
 
 from __future__ import annotations
 
