@@ -105,7 +105,7 @@ def test_no_truth_beside_other_inputs(tmp_path):
     (tmp_path / "hand.json").write_text('{"image": "hand.jpg", "hands": []}')
     assert Truth.beside(tmp_path / "hand.jpg") is None
     (tmp_path / "hand.json").write_text('{"intrinsics": {}, "frames": [{"joints_px": []}]}')
-    with pytest.raises(ValueError, match=r"hand.json: is not the truth"):
+    with pytest.raises(ValueError, match=r"hand.json: is no ground truth"):
         Truth.beside(tmp_path / "hand.jpg")
 
 

@@ -247,7 +247,7 @@ def _verdict(problem: BaseException | None, findings: Findings, node: NodeProces
         print(
             f"demo: error: the node answered {findings.answered} frames and found no hand in them; "
             "see the overlays. If there is a hand, give its box in pixels, as in\n"
-            f"    {module_command('dhpe_ros.ros.demo.demo', *words)}",
+            f"    {module_command('dhpe_ros.ros.demo', *words)}",
             file=sys.stderr,
         )
         return 1
