@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dhpe_ros.hand.mano_file import PARENTS
+from dhpe_ros.hand.kernels.layout import PARENTS
 
 log = logging.getLogger(__name__)
 

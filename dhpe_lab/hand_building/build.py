@@ -28,7 +28,7 @@ from dhpe_lab.hand_building.mesh_simplification import (
 )
 from dhpe_lab.hand_building.pose_correctives import fit_posedirs
 from dhpe_lab.synthesis import hand_poses
-from dhpe_ros.hand.mano_file import PARENTS
+from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.hand.pose_prior import TIP_ORDER, pose_axes, pose_limits
 from dhpe_ros.system.programs import run_program
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from dhpe_lab.synthesis import hand_poses
-from dhpe_ros.hand.mano_file import PARENTS
+from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.hand.pose_prior import pose_limits
 from dhpe_ros.system.programs import run_program
 

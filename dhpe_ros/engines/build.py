@@ -60,7 +60,7 @@ class Parity:
     """Distances of compiled results from eager ones on the same frames.
 
     Joints are those of the heat maps, of the refiner and of the mesh, in pixels of the 224 crop;
-    boxes where the localiser is surest, in pixels of what it sees.
+    boxes where the localiser is surest, in pixels of its input.
     """
 
     frames: int
@@ -87,7 +87,7 @@ class Operators:
 
 @dataclass(frozen=True)
 class Times:
-    """Median milliseconds, taken in turn, so that a busy machine slows both alike."""
+    """Median milliseconds, measured alternately, so that a busy machine slows both alike."""
 
     eager_ms: float
     compiled_ms: float
@@ -135,7 +135,7 @@ def dry_run(
 
 
 def count_operators(programs: dict[str, ExportedProgram], compiler: str) -> Operators:
-    """Count the graphs' operators by whether the compiler supports them."""
+    """Count the graphs' operators that the compiler supports and that it does not."""
     kind = COMPILERS[compiler]
     counts = Counter(
         node.target
@@ -248,7 +248,7 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
     try:
         from torch._inductor.utils import fresh_cache  # makes the folder of its cache at once
 
-        with fresh_cache(dir=str(folder)):  # forgets what lies in the cache of before
+        with fresh_cache(dir=str(folder)):  # and ignores the earlier cache
             yield
     finally:
         for name, value in before.items():
@@ -290,11 +290,11 @@ def compare(eager: EagerNetworks, engines: EngineNetworks, views: Views) -> Pari
     """Both ways of running the networks on the same frames."""
     results = []
     for networks in (eager, engines):
-        seen = networks.see(views.crops)
-        parameters, joints_2d = networks.regress(seen)
+        evidence = networks.see(views.crops)
+        parameters, joints_2d = networks.regress(evidence)
         hand = eager.projection(parameters)
         scale = HandParameters.split(parameters).scale[..., None]
-        results.append(((seen.joints, joints_2d, hand.joints[..., :2]), hand.vertices, scale))
+        results.append(((evidence.joints, joints_2d, hand.joints[..., :2]), hand.vertices, scale))
     (mine, vertices, scale), (others, other_vertices, _) = results
     apart = [(a - b).norm(dim=-1) for a, b in zip(mine, others, strict=True)]
     joints_px = torch.stack(apart) * (CROP_SIZE / 2)
@@ -323,7 +323,7 @@ def _search(networks: EagerNetworks | EngineNetworks, view: Views) -> None:
     networks.locate(view.pictures)
 
 
-RUNS = {"crop": _regress, "picture": _search}  # what is timed
+RUNS = {"crop": _regress, "picture": _search}  # timed
 
 
 @torch.no_grad()

@@ -46,12 +46,11 @@ class EvidenceGraph(nn.Module):
                 setattr(self.evidence, name, _InPrecision(network, dtype))
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
-        seen = self.evidence(crops)
-        return tuple(vars(seen).values())
+        return tuple(vars(self.evidence(crops)).values())
 
 
 class LocaliserGraph(nn.Module):
-    """``(1, 3, *SIZE)`` in 0..255, as floats, to what `LocaliserNetwork` answers."""
+    """``(1, 3, *SIZE)`` in 0..255, as floats, to the output of `LocaliserNetwork`."""
 
     def __init__(self, localiser: LocaliserNetwork, precision: str) -> None:
         super().__init__()

@@ -100,7 +100,7 @@ def source_files(modules: tuple[ModuleType, ...]) -> tuple[Path, ...]:
 
 
 def _imports(path: Path) -> Iterator[str]:
-    """Names of what a file imports of this package; some are not modules but in one."""
+    """Names that a file imports from this package; some are not modules but in one."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.ImportFrom):
             module = node.module or ""
@@ -127,7 +127,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def instruction_set() -> str:
-    """Whose processor it is and what it can do, in the kernel's words: compilers use all of it."""
+    """Maker and features of the processor, in the kernel's words: compilers use all of them."""
     about = _text("/proc/cpuinfo")
     names = re.search(r"^(?:flags|Features)\s*:(.*)$", about, re.M)
     maker = re.findall(r"^vendor_id\s*:\s*(\S+)$", about, re.M)[:1]

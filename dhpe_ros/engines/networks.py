@@ -61,7 +61,7 @@ class EagerNetworks:
         return last.parameters, last.joints_2d
 
     def locate(self, pictures: Tensor) -> Tensor:
-        """``(1, 3, *SIZE)`` uint8 to what `LocaliserNetwork` answers."""
+        """``(1, 3, *SIZE)`` uint8 to the output of `LocaliserNetwork`."""
         return self.localiser(self.localiser.normalised(pictures))
 
 
@@ -120,7 +120,7 @@ class BackedNetworks:
         return self._run(lambda networks: networks.regress(evidence), len(evidence.features))
 
     def locate(self, pictures: Tensor) -> Tensor:
-        """``(1, 3, *SIZE)`` uint8 to what `LocaliserNetwork` answers."""
+        """``(1, 3, *SIZE)`` uint8 to the output of `LocaliserNetwork`."""
         return self._run(lambda networks: networks.locate(pictures), len(pictures))
 
     def _run(self, call: Callable[[Any], _Result], rows: int) -> _Result:
@@ -184,7 +184,7 @@ def engines_folder(model: ModelConfig) -> Path:
 def load_engines(
     name: str, compiler: str, paths: Mapping[str, Path], device: torch.device
 ) -> EngineNetworks:
-    """The files of all networks as what the pipeline runs, under a name."""
+    """Load the files of all networks, under a name."""
     load = COMPILERS[compiler].load
     return EngineNetworks(
         name, {n: load(path, graphs.examples(n, device)) for n, path in paths.items()}
@@ -200,7 +200,7 @@ def as_cuda_graphs(eager: EagerNetworks, precision: str, device: torch.device) -
 
 
 def _open(backend: str, model: ModelConfig, device: torch.device, precision: str) -> EngineNetworks:
-    """A checked engine that has run once. Raises ``EngineError``, or what its runtime raises."""
+    """A checked engine that has run once. Raises ``EngineError``, or its runtime's errors."""
     compiler = COMPILER_OF[backend]
     identity = identify(model, device, compiler, precision)
     paths = store.find(engines_folder(model), identity)

@@ -2,8 +2,8 @@
 
 Numbers that go into a convolution are rounded to 256 steps between the least and the most that
 examples brought there, weights to 255 between an output channel's largest and its opposite; sums
-are exact (Jacob et al., CVPR 2018). The first and the last convolutions stay in floats: what they
-see and say is what rounding harms most, and they are small.
+are exact (Jacob et al., CVPR 2018). The first and the last convolutions stay in floats: rounding
+harms their inputs and outputs most, and they are small.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads pickles of arrays that others publish, without trusting anything in them.
+"""Reader of pickled arrays that others publish; it trusts nothing in them.
 
 Nothing that a pickle names is looked up or called: stand-ins take the place of numpy's functions,
 accept numbers only and check that shapes fit the data. NumPy's own would follow the pointers of a
@@ -29,7 +29,7 @@ _GET = frozenset(("GET", "BINGET", "LONG_BINGET"))
 
 
 class RefusedError(pickle.UnpicklingError):
-    """A pickle holds what does not belong there."""
+    """A pickle holds something that is not allowed there."""
 
 
 class StandIn:
@@ -184,7 +184,7 @@ def _check_opcodes(data: bytes) -> None:
 
 
 def _depth(opcode: pickletools.OpcodeInfo, depths: list[int | None]) -> int:
-    """Take what an opcode takes from the stack; how deep the object nests that it makes."""
+    """Take an opcode's arguments from the stack; return the nesting depth of its result."""
     needs, parts = opcode.stack_before, list[int]()
     if pickletools.markobject in needs:
         while (depth := depths.pop()) is not None:

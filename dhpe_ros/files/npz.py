@@ -1,4 +1,4 @@
-"""Reads .npz files of arrays without trusting what they claim."""
+"""Reader of .npz files of arrays that checks their claims."""
 
 from __future__ import annotations
 

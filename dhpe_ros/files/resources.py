@@ -1,4 +1,4 @@
-"""Finds what ships beside the code (``weights/``, ``config/``, ``msg/``), and the user's cache.
+"""Paths of files that ship (``weights/``, ``config/``, ``msg/``), and of the user's cache.
 
 The code's own place tells where the rest is, whatever installed it: in the source tree (also where
 an installation links to it) the folders lie beside this package, CMake puts them into ``share/``

@@ -1,4 +1,4 @@
-"""Reads YAML that users write: plain values, within bounds that no settings need."""
+"""Reader of users' YAML: plain values, within generous bounds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from dhpe_ros.system.errors import one_line
 
 _LONGEST = 100_000  # characters
 _DEEPEST = 20
@@ -24,7 +22,7 @@ def load_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)  # a SafeLoader
     except Exception as error:  # PyYAML lets errors of what it calls through
-        raise ValueError(f"not readable as YAML: {one_line(error)}") from error
+        raise ValueError(f"not readable as YAML: {' '.join(str(error).split())}") from error
 
 
 def read_yaml(path: str | Path) -> Any:

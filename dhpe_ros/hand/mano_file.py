@@ -1,4 +1,4 @@
-"""Reads a MANO-format hand from disk and says what is wrong with it, if anything is.
+"""Reader of MANO-format hands; its errors name the file and the fault.
 
 Two kinds of file: ``.npz`` (the open hand, or a converted model) and the ``MANO_RIGHT.pkl`` that
 its licensees download. The pickle holds chumpy objects; it is read with an unpickler that knows
@@ -23,12 +23,10 @@ from dhpe_ros.files.array_pickle import (
     read_array_pickle,
 )
 from dhpe_ros.files.npz import read_npz
+from dhpe_ros.hand.kernels.layout import BONE_COUNT, PARENTS, VERTEX_COUNT
 from dhpe_ros.types import JOINT_COUNT
 
-VERTEX_COUNT = 778
 TRIANGLE_COUNT = 1538
-BONE_COUNT = 16
-PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 EXTRAS = ("tips", "landmarks", "wrist_loop", "theta_std", "pose_limits", "pose_axes", "licence")
 MANO_TIPS = (745, 333, 444, 555, 672)  # thumb, index, middle, ring, little
 
@@ -52,7 +50,7 @@ _MOST_BYTES = 64 * 2**20  # of an array
 class ManoFile:
     """The arrays of a MANO-format right hand; metres, float32 (``f`` and ``tips`` integer).
 
-    ``extras`` holds what the open hand has and MANO lacks (``theta_std``, ``pose_limits`` ...).
+    ``extras`` holds arrays of the open hand that MANO lacks (``theta_std``, ``pose_limits`` ...).
     """
 
     arrays: dict[str, np.ndarray]

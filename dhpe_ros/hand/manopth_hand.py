@@ -1,4 +1,6 @@
-"""manopth (Hasson et al., CVPR 2019) as the hand layer, for those who have it.
+"""manopth (Hasson et al., CVPR 2019) as the hand layer, where it is installed.
+
+It poses the published mesh exactly as others do; the refinement keeps this project's kernels.
 
 It is GPL software and no part of this project; nothing here runs unless ``model.hand_layer`` asks.
 """
@@ -36,7 +38,7 @@ class ManopthHandModel(HandModel):
         """A ``ManoLayer`` of the file that was read here.
 
         Its own reader runs the pickle's code and needs chumpy, which new Python and NumPy refuse;
-        it is handed the arrays instead, dressed as what it would have read.
+        it gets the arrays instead, in the form that it would have read.
         """
         try:
             from manopth import manolayer

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dhpe_ros.hand.kernels import compiled_hand
-from dhpe_ros.hand.kernels.tensors import HandTensors
-from dhpe_ros.hand.mano_file import BONE_COUNT, VERTEX_COUNT, read_mano_file
+from dhpe_ros.hand.kernels.layout import BONE_COUNT, VERTEX_COUNT, HandTensors
+from dhpe_ros.hand.mano_file import read_mano_file
 from dhpe_ros.hand.rotations import rotation_from_axis_angle
 from dhpe_ros.types import JOINT_COUNT
 
@@ -148,7 +148,7 @@ class HandModel(nn.Module):
 def bone_transforms(turns: Tensor, joints: Tensor, frame: Tensor, last_row: Tensor) -> Tensor:
     """Rest-to-posed transform of each bone, ``(B, 16, 3, 4)``.
 
-    A bone turns space about its joint at rest, so what a vertex undergoes is the plain product of
+    A bone turns space about its joint at rest, so the transform of a vertex is the plain product of
     the bones above it. Each finger is three bones in a row: three batched products.
 
     Args:

@@ -34,7 +34,7 @@ class HandParameters:
         return HandParameters(*vector.split(_SIZES, dim=1))
 
     def join(self) -> Tensor:
-        """Back to ``(B, 63)``."""
+        """Concatenate to ``(B, 63)``."""
         parts = (self.scale, self.translation, self.rotation, self.pose, self.shape)
         return torch.cat(parts, dim=1)
 
@@ -56,7 +56,7 @@ def normalize_parameters(vector: Tensor) -> Tensor:
 
 
 class Bounds(NamedTuple):
-    """Between what each of the 63 numbers stays, and a quaternion for one that has no direction."""
+    """Bounds of the 63 numbers, and the quaternion that replaces one without direction."""
 
     lowest: Tensor  # (63,)
     highest: Tensor  # (63,)
@@ -65,11 +65,11 @@ class Bounds(NamedTuple):
     @staticmethod
     def of(theta_std: Tensor) -> Bounds:
         """Pose and shape within 5 standard deviations of their means, a scale of at least 0.5."""
-        reach = torch.cat((theta_std.new_full((8,), torch.inf), BOUND * theta_std))
-        reach = torch.cat((reach, theta_std.new_full((10,), BOUND)))
-        lowest = -reach
+        highest = torch.cat((theta_std.new_full((8,), torch.inf), BOUND * theta_std))
+        highest = torch.cat((highest, theta_std.new_full((10,), BOUND)))
+        lowest = -highest
         lowest[0] = LEAST_SCALE
-        return Bounds(lowest, reach, torch.eye(1, 4).to(theta_std)[0])
+        return Bounds(lowest, highest, torch.eye(1, 4).to(theta_std)[0])
 
     def bring(self, vector: Tensor) -> Tensor:
         """``(B, 63)`` brought within, its quaternions to length one."""

@@ -4,7 +4,7 @@ Three terms, each batched, differentiable, finite everywhere and free of synchro
 training, refinement and a CUDA graph can use them:
 
 * ``gaussian``: the pose components in standard deviations;
-* ``beyond_limits``: anatomical angles outside of what joints allow;
+* ``beyond_limits``: anatomical angles beyond the joints' limits;
 * ``penetration``: fingers through the palm or through each other, with the hand as spheres.
 
 Anatomy speaks in three angles per joint, relative to the flat open rest hand: flexion (closes the
@@ -221,7 +221,7 @@ class PoseSpace(nn.Module):
     def settled(self, pose: Tensor, steps: int = 40) -> tuple[Tensor, Tensor]:
         """Poses nearby that are a hand's: within the limits, apart to where fingers just meet.
 
-        Returns ``(B, 15, 3)`` axis-angle and what overlap is left, ``(B,)`` metres.
+        Returns ``(B, 15, 3)`` axis-angle and the remaining overlap, ``(B,)`` metres.
         """
         within = self.angles(pose.detach()).clamp(self.lower, self.upper)
         result = self.pose_from_angles(within)

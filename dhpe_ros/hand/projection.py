@@ -68,7 +68,7 @@ class Projection(nn.Module):
     def smoothness(self, hand: ProjectedHand) -> Tensor:
         """L_Lap (Eqs. 10-11): mean norm of the uniform mesh Laplacian, ``(B,)``."""
         deviations = linear_over_vertices(hand.vertices, self.laplacian)
-        # Beside what lengths come to, the last term is nothing; at zero there is a slope with it.
+        # The last term is negligible beside lengths; it gives the root a slope at zero.
         return ((deviations**2).sum(2) + _TINY).sqrt().mean(1)
 
     @cached_property

@@ -1,7 +1,7 @@
 """Joints and single vertices without the whole mesh, and their derivatives.
 
 Joints are linear in the posed vertices, and these are sums over bones, so a joint is a sum over the
-few bones that move what it is regressed from. Exactly the hand layer's joints, at a fiftieth of the
+few bones that move its vertices. Exactly the hand layer's joints, at a fiftieth of the
 work; in double precision.
 """
 
@@ -111,7 +111,7 @@ class SkeletonLayer(nn.Module):
 class SurfacePoints:
     """Vertices of ``Projection``, as sums over the bones that move them; float64, on the CPU.
 
-    For those who need a few of the 778 with their derivatives.
+    Serves callers that need a few of the 778, with derivatives.
     """
 
     def __init__(self, model: HandModel) -> None:

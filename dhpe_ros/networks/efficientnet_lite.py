@@ -77,12 +77,12 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.stem(x)
-        seen = []
+        levels = []
         for number, stage in enumerate(self.stages):
             x = stage(x)
             if number in _TAPS:
-                seen.append(x)
-        return seen
+                levels.append(x)
+        return levels
 
 
 class EfficientNetPyramid(nn.Module):
@@ -97,10 +97,10 @@ class EfficientNetPyramid(nn.Module):
         self.skips = nn.ModuleList(ConvBlock(width, DECODER, kernel=1) for width in skipped)
         self.blocks = nn.ModuleList(ResidualBlock(DECODER) for _ in skipped)
 
-    def ascend(self, seen: list[Tensor]) -> Tensor:
+    def ascend(self, levels: list[Tensor]) -> Tensor:
         """``(B, 64, S / finest, S / finest)`` from the encoder's features."""
-        y = self.deepest(seen[-1])
-        used = seen[-1 - len(self.skips) : -1]
+        y = self.deepest(levels[-1])
+        used = levels[-1 - len(self.skips) : -1]
         for fine, skip, block in zip(used[::-1], self.skips[::-1], self.blocks, strict=True):
             y = block(double(y) + skip(fine))
         return y
@@ -109,7 +109,7 @@ class EfficientNetPyramid(nn.Module):
 class EfficientNetTrunk(EfficientNetPyramid):
     """``(B, 3, S, S)`` to features ``(B, 2048)`` and heat maps ``(B, 21, S / 4, S / 4)``.
 
-    And to what a mask is made of: ``(B, 64, S / 4, S / 4)`` and ``(B, 16, S / 2, S / 2)``.
+    And to the inputs of the mask head: ``(B, 64, S / 4, S / 4)`` and ``(B, 16, S / 2, S / 2)``.
     """
 
     input_size = 192
@@ -128,9 +128,9 @@ class EfficientNetTrunk(EfficientNetPyramid):
         return self._features(self.encoder(x)[-1])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        seen = self.encoder(x)
-        y = self.ascend(seen)
-        return self._features(seen[-1]), self.heatmap_head(y), y, seen[0]
+        levels = self.encoder(x)
+        y = self.ascend(levels)
+        return self._features(levels[-1]), self.heatmap_head(y), y, levels[0]
 
     def _features(self, at32: Tensor) -> Tensor:
         return self.feature_head(at32).mean(dim=(2, 3))

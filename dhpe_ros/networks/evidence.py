@@ -24,7 +24,7 @@ from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, HEATMAP_SIGMA, JOINT_COUNT,
 
 _WRIST = JOINT_NAMES.index("wrist")
 _BASES = JOINT_NAMES.index("index1"), JOINT_NAMES.index("little1")
-_DOUBT = 2.0  # of a hand's logit: what a search finds looks more like one than training's crops do
+_DOUBT = 2.0  # taken off a hand's logit: crops of a search look more like hands than training's do
 _MASK_WIDTH = 24
 _HAND_LOGIT = 6.0  # of an untrained head: it takes every crop for a hand
 
@@ -50,12 +50,12 @@ class Evidence:
         return joints if self.hand is None else joints * self.hand
 
     def rows(self, index: Tensor | slice) -> Evidence:
-        """The evidence of some of the crops."""
+        """Select the evidence of some of the crops."""
         parts = {name: part for name, part in vars(self).items() if part is not None}
         return replace(self, **{name: part[index] for name, part in parts.items()})
 
     def replaced(self, where: Tensor, other: Evidence) -> Evidence:
-        """This evidence, with ``other``'s in the crops that ``where`` ``(B,)`` marks."""
+        """Replace this evidence by ``other``'s in the crops that ``where`` ``(B,)`` marks."""
         parts = {name: part for name, part in vars(self).items() if part is not None}
         chosen = {
             name: torch.where(where.reshape(-1, *[1] * (part.ndim - 1)), vars(other)[name], part)
@@ -64,7 +64,7 @@ class Evidence:
         return replace(self, **chosen)
 
     def averaged(self, closer: Evidence, part: float) -> Evidence:
-        """This evidence, its joints averaged with those seen in the middle ``part`` of the crops.
+        """This evidence, its joints averaged with those of the crops' middle ``part``.
 
         Weighted by squared confidence: of joints outside its crop the closer one is not confident.
         """
@@ -112,7 +112,7 @@ class EvidenceNetwork(nn.Module):
     """Crops ``(B, 3, 224, 224)`` in 0..1, RGB, to evidence. Subclasses bring the networks."""
 
     mask_head: MaskHead
-    feature_size: int  # side in pixels of what the feature network sees; training may halve it
+    feature_size: int  # side in pixels of the feature network's input; training may halve it
 
     def __init__(self) -> None:
         super().__init__()
@@ -237,7 +237,7 @@ LITE_TRUNKS: dict[str, type[LiteTrunk] | type[EfficientNetTrunk]] = {
 
 
 class _OnePicture:
-    """The features alone, as fast as a GPU has them."""
+    """Feature network alone, in half precision."""
 
     def __init__(self, network: ResNet50) -> None:
         self._network = FusedResNet50(network, torch.float16)

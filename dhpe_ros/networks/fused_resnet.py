@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from dhpe_ros.networks.resnet import Bottleneck, ResNet50
 
-_GRADIENT_SCALE = 4096.0  # half precision has no numbers for what a picture's gradient is
+_GRADIENT_SCALE = 4096.0  # a picture's gradient is too small for half precision
 
 
 class FusedResNet50(nn.Module):
@@ -36,13 +36,13 @@ class FusedResNet50(nn.Module):
         """As ``ResNet50.forward``; the features are float32, the others ``dtype``."""
         x = _GradientTimes.apply(x, 1 / _GRADIENT_SCALE).to(self._dtype)
         x = self._pool(_Stem.apply(x.contiguous(memory_format=torch.channels_last), self._stem))
-        seen = []
+        stages_out = []
         for blocks in self._stages:
             for block in blocks:
                 x = _Bottleneck.apply(x, block)
-            seen.append(x)
+            stages_out.append(x)
         features = _GradientTimes.apply(x.mean((2, 3)).float(), _GRADIENT_SCALE)
-        return features, seen[1], seen[0]
+        return features, stages_out[1], stages_out[0]
 
 
 class _Convolution(NamedTuple):

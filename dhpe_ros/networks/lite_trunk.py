@@ -46,7 +46,7 @@ class Pyramid(nn.Module):
         self.up8 = nn.Sequential(ConvBlock(w16, w8, kernel=1), ResidualBlock(w8))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """At 1/2, 1/4, 1/8, 1/16 and 1/32."""
+        """Features at 1/2, 1/4, 1/8, 1/16 and 1/32."""
         at2 = self.down2(x)
         at4 = self.down4(at2)
         at8 = self.down8(at4)
@@ -54,7 +54,7 @@ class Pyramid(nn.Module):
         return at2, at4, at8, at16, self.down32(at16)
 
     def ascend(self, at8: Tensor, at16: Tensor, at32: Tensor) -> Tensor:
-        """At 1/8, knowing what lies about."""
+        """Features at 1/8 with the context of the coarser ones."""
         x = at16 + double(self.up16(at32))
         return self.up8[1](at8 + double(self.up8[0](x)))
 
@@ -68,7 +68,7 @@ class Pyramid(nn.Module):
 class LiteTrunk(Pyramid):
     """``(B, 3, 128, 128)`` to features ``(B, 2048)`` and heat maps ``(B, 21, 32, 32)``.
 
-    And to what a mask is made of: ``(B, 48, 32, 32)`` and ``(B, 24, 64, 64)``.
+    And to the inputs of the mask head: ``(B, 48, 32, 32)`` and ``(B, 24, 64, 64)``.
     """
 
     input_size = 128

@@ -15,7 +15,7 @@ _ENCODER = (
     ("conv4_1", 256, 512), ("conv4_2", 512, 512), ("conv4_3", 512, 256), ("conv4_4", 256, 256),
     ("conv4_5", 256, 256), ("conv4_6", 256, 256), ("conv4_7", 256, 128),
 )  # fmt: skip
-NORM = "_norm"  # what the names of batch norms end with, after that of their convolution
+NORM = "_norm"  # suffix of a batch norm's name, after that of its convolution
 
 
 class PoseNet(nn.Module):

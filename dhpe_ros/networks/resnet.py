@@ -35,7 +35,7 @@ class Bottleneck(nn.Module):
 class ResNet50(nn.Module):
     """Without the classifier: ``(B, 3, H, W)`` to the pooled ``(B, 2048)``.
 
-    And to what it saw on the way at 1/8 and 1/4, 512 and 256 channels.
+    And to its features at 1/8 and 1/4, 512 and 256 channels.
     """
 
     def __init__(self) -> None:

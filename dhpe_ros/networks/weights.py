@@ -33,7 +33,7 @@ _LARGEST = 1024  # pixels of an input
 
 @dataclass
 class Networks:
-    """The trained networks of a profile and what is known of their training."""
+    """Trained networks of a profile and the notes on their training."""
 
     evidence: EvidenceNetwork
     mesh_estimator: MeshEstimator

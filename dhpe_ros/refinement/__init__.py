@@ -1,1 +1,1 @@
-"""Eq. 13: a hand is moved until it agrees with what is seen of it."""
+"""Refinement at test time (Eq. 13): the 63 parameters are fitted to the observation."""

@@ -29,7 +29,7 @@ from dhpe_ros.refinement.terms import GaussNewtonTerm, Observation
 _FIRST_DAMPING, _LEAST_DAMPING, _MOST_DAMPING = 1e-3, 1e-4, 1e5
 _ACCEPTED, _REJECTED = 0.2, 20.0  # factors of the damping
 # After which steps the mesh's outline is found, and its saturation from then on, in half-sides of
-# the crop: what is nearly right comes near, then what stayed far is let go.
+# the crop: a wide one first brings the mesh near, a narrow one then ignores what stayed far.
 _OUTLINE_STEPS = {1: 0.1, 3: 0.05}
 
 
@@ -71,8 +71,8 @@ def levenberg_marquardt(
         saturation = outline_steps.pop(step, None)
         if saturation and observation.distances is not None:
             here = torch.from_numpy(state.parameters).to(start.dtype)
-            seen = observation.distances, projection, config.mask_weight
-            outline = [OutlineTerm.of(here, *seen, saturation)]
+            about = observation.distances, projection, config.mask_weight
+            outline = [OutlineTerm.of(here, *about, saturation)]
             state = _State.at(state.parameters, [*terms, *outline], scales)
         elif not (outline_steps or (enough | may_fall).any()):
             break

@@ -29,7 +29,7 @@ class HandPrior:
     """Mesh Laplacian (Eqs. 10-11), ``PoseSpace`` and mean squared shape, weighted and added."""
 
     projection: Projection
-    weights: _Weights  # of the three, in this order; what has none is not computed
+    weights: _Weights  # of the three, in this order; one without weight is not computed
 
     @staticmethod
     def of(projection: Projection, config: RefinementConfig) -> HandPrior:
@@ -64,7 +64,7 @@ class HandPrior:
 
 
 class _CompiledPrior(torch.autograd.Function):
-    """Value and gradient in one go: who asks for the one soon asks for the other."""
+    """Value and gradient, computed together: callers of one soon need the other."""
 
     @staticmethod
     def forward(ctx: Any, parameters: Tensor, projection: Projection, weights: _Weights) -> Tensor:

@@ -53,8 +53,8 @@ def objective(
     terms: list[Term] = [joint, *priors]
     if config.features_weight > 0:
         assert evidence is not None and observation.image is not None
-        seen = observation.image, observation.features
-        terms.insert(1, FeatureTerm(*seen, projection, evidence, config.features_weight))
+        picture = observation.image, observation.features
+        terms.insert(1, FeatureTerm(*picture, projection, evidence, config.features_weight))
     return _total(terms, PosedHands(parameters, hand.joints[..., :2], hand))
 
 

@@ -36,12 +36,12 @@ def signed_distances(mask: Tensor) -> Tensor:
 
 def _distances(mask: np.ndarray) -> np.ndarray:
     """Distance to where the probability passes 1/2, between cells too: whole ones would jump."""
-    seen = cv2.resize(mask, (GRID, GRID), interpolation=cv2.INTER_LINEAR)
-    hand = seen > 0.5
+    fine = cv2.resize(mask, (GRID, GRID), interpolation=cv2.INTER_LINEAR)
+    hand = fine > 0.5
     if hand.all() or not hand.any():
         return np.full((GRID, GRID), np.nan, np.float32)
-    slopes = [cv2.Sobel(seen, cv2.CV_32F, *along, scale=1 / 8) for along in ((1, 0), (0, 1))]
-    near = np.abs(seen - 0.5) / np.hypot(*slopes).clip(min=1e-3)
+    slopes = [cv2.Sobel(fine, cv2.CV_32F, *along, scale=1 / 8) for along in ((1, 0), (0, 1))]
+    near = np.abs(fine - 0.5) / np.hypot(*slopes).clip(min=1e-3)
     inside, outside = (_to_the_edge(part, near.clip(max=1)) for part in (hand, ~hand))
     away = np.where(near < 1, near, inside + outside)
     return np.where(hand, -away, away) * np.float32(2 / GRID)
@@ -59,7 +59,7 @@ def _to_the_edge(part: np.ndarray, near: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OutlineTerm:
-    """Mean squared distance of each mesh's outline to the seen hand's, weighted.
+    """Mean squared distance of each mesh's outline to the mask's, weighted.
 
     A squared distance ``d^2`` saturates, as ``d^2 / (1 + d^2 / saturation^2)``. The vertices of the
     outline are found once and kept while steps are taken, so that the objective has no jumps.
@@ -137,7 +137,7 @@ class _Outline:
         return _Outline(surface.select(vertices), shares / max(shares.sum(), 1e-9))
 
     def read(self, row: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distances to the seen outline ``(N,)`` and their Jacobian ``(N, 63)``."""
+        """Distances to the mask's outline ``(N,)`` and their Jacobian ``(N, 63)``."""
         values = np.empty(len(self.shares))
         jacobian = np.empty((len(self.shares), PARAMETER_COUNT))
         read_field(row, self.points, distances, values, jacobian)

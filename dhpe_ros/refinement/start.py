@@ -24,12 +24,12 @@ _MOST_COST = 10.0  # times the fresh estimate's objective: a past above it is of
 def carry(past: Sequence[Hand | None], crops: Sequence[Crop]) -> Tensor:
     """Convert parameters of a frame ago to the new crops, ``(B, 63)``; the mesh stays in place.
 
-    NaN where there is no past: none is given, the hand has jumped, or was seen as the other one.
+    NaN where there is no past: none is given, the hand has jumped, or its side has changed.
     """
     rows = np.full((len(crops), PARAMETER_COUNT), np.nan, np.float32)
     for row, hand, crop in zip(rows, past, crops, strict=True):
         if hand is not None and _same(hand, crop):
-            row[:] = _carried(hand, crop)
+            row[:] = _converted(hand, crop)
     return torch.from_numpy(rows)
 
 
@@ -38,7 +38,7 @@ def _same(hand: Hand, crop: Crop) -> bool:
     return mirrored == crop.mirrored and same_box(hand.box, crop.box, MOVED_OVERLAP)
 
 
-def _carried(hand: Hand, crop: Crop) -> np.ndarray:
+def _converted(hand: Hand, crop: Crop) -> np.ndarray:
     ratio = hand.box.width / crop.box.width
     parameters = np.asarray(hand.parameters, np.float64).copy()
     shift_px = crop_to_image(parameters[None, 1:3], hand.box, crop.mirrored)
@@ -66,10 +66,11 @@ def choose_start(
         start = _aligned(estimate, observation, projection, config)
         return start, replace(observation, estimate=start)
     known = previous.isfinite().all(1, keepdim=True)
-    both, seen = torch.cat((estimate, torch.where(known, previous, estimate))), observation.twice()
-    both = _aligned(both, seen, projection, config)
+    both = torch.cat((estimate, torch.where(known, previous, estimate)))
+    observed = observation.twice()
+    both = _aligned(both, observed, projection, config)
     alone = replace(config, temporal_weight=0.0, estimate_weight=0.0)
-    values = geometric_objective(both, seen, projection, alone)
+    values = geometric_objective(both, observed, projection, alone)
     of_start, of_past = (value[:, None] for value in values.chunk(2))
     previous = previous.masked_fill(~(known & (of_past <= _MOST_COST * of_start)), torch.nan)
     start = both[: len(estimate)]

@@ -4,7 +4,7 @@ silhouette      differentiable mask of a batch of meshes: refinement, training
 covered         the same without the gradient and without torch: masks
 outline_lengths length of the outline that each vertex stands for: refinement
 rasterize       z-buffer with barycentric coordinates
-visible_faces   the triangle that each pixel shows of a surface seen from outside: overlays
+visible_faces   index of the front-facing triangle at each pixel: overlays
 
 Vertices are in crop coordinates: x right, y down, the image spans [-1, 1] on both axes, z forward.
 """

@@ -177,7 +177,7 @@ def rasterize(
 def covered(
     vertices: np.ndarray | Tensor, triangles: np.ndarray | Tensor, size: int | tuple[int, int]
 ) -> np.ndarray:
-    """The value of `silhouette`, (B, H, W) bool, for those who need no gradient; NumPy."""
+    """Value of `silhouette` without its gradient, (B, H, W) bool; NumPy."""
     vertices = as_array(vertices)
     topology = topology_of(triangles, vertices.shape[1])
     shape = (vertices.shape[0], *image_shape(size))
@@ -192,8 +192,8 @@ def visible_faces(
 ) -> np.ndarray:
     """``face_index`` of `rasterize` for less than all of it, of triangles that face the viewer.
 
-    Triangles are ordered so that their normals point outwards: where a surface is open, its inside
-    is not seen.
+    Triangles are ordered so that their normals point outwards: the inside of an open surface is
+    not drawn.
     """
     points, depths, faces, shape = _scene(vertices, triangles, size)
     visible, depth = np.empty(shape, np.int32), np.empty(shape, np.float32)

@@ -51,7 +51,7 @@ def window_of(hand: Hand, height: int, width: int, margin: int = 0) -> tuple[sli
 
 
 def warm_up() -> None:
-    """Compile what draws, so that the first real picture does not wait for it."""
+    """Compile the drawing kernels, so that the first real picture does not wait for them."""
     corners = np.array(((-1, -1, 0), (1, -1, 0), (0, 1, 0)), np.float32)[None]
     triangle = np.array(((0, 1, 2),))
     covered(corners, triangle, (8, 8))

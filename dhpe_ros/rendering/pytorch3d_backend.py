@@ -1,4 +1,6 @@
-"""PyTorch3D's soft silhouette behind this project's interface, for those who have it installed.
+"""PyTorch3D's soft silhouette behind this project's interface, where it is installed.
+
+Selected by ``silhouette(backend="pytorch3d")``; it serves comparisons with that library's gradient.
 
 Ravi et al., *Accelerating 3D Deep Learning with PyTorch3D*, 2020; the relaxation is Soft
 Rasterizer's (Liu et al., ICCV 2019).
@@ -48,7 +50,7 @@ def _distances(
     softness_px: float,
     reach_px: float,
 ) -> tuple[Tensor, Tensor]:
-    """Signed squared distances (B, H, W, K) to the faces at each pixel, and whether there is one.
+    """Signed squared distances (B, H, W, K) to the faces at each pixel, and marks of those found.
 
     Units of PyTorch3D's normalized device coordinates.
     """

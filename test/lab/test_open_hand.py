@@ -21,7 +21,7 @@ from dhpe_lab.hand_building.self_penetration import (
     penetration_depths,
 )
 from dhpe_lab.synthesis import hand_poses
-from dhpe_ros.hand.mano_file import PARENTS
+from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.hand.model import HandModel
 
 PATH = Path(__file__).resolve().parents[2] / "weights" / "open_hand.npz"

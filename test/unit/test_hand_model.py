@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dhpe_ros.hand.mano_file import PARENTS
+from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.rotations import rotation_from_axis_angle, rotation_from_quaternion
 from dhpe_ros.networks.weights import hand_model_path

@@ -1,7 +1,9 @@
-"""Ways to compute the hand layer of `hand_model.HandModel`, besides its own plain torch.
+"""Compiled kernels of the hand, on arrays and tensors of its model.
 
-compiled_hand   the autograd function, and when compiled kernels may run
-numba_hand      on a CPU (`hand_kernels`)
-triton_hand     on a GPU
-manopth_hand    by manopth, for those who have it
+layout            sizes, tree and tensors of the model
+compiled_hand     the hand layer as an autograd function, and the calls that the kernels may take
+numba_hand        the hand layer on a CPU (`hand_kernels`)
+triton_hand       the hand layer on a GPU
+skeleton_kernels  joints and single vertices with their derivatives, and normal equations
+prior_kernels     the refinement's priors
 """

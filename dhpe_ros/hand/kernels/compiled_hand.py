@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from dhpe_ros.hand.kernels import numba_hand
-from dhpe_ros.hand.kernels.tensors import HandTensors
+from dhpe_ros.hand.kernels.layout import HandTensors
 
 _PoseHand = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -45,7 +45,7 @@ def kernels_for(device: torch.device) -> ModuleType:
     """``numba_hand`` or ``triton_hand``: modules with the same two functions."""
     if device.type == "cpu":
         return numba_hand
-    from dhpe_ros.hand.kernels import triton_hand  # Triton is imported by those who need it
+    from dhpe_ros.hand.kernels import triton_hand  # imported only where needed: it may be missing
 
     return triton_hand
 
@@ -67,7 +67,7 @@ class PosedHand(torch.autograd.Function):
     def backward(ctx: Any, *pull: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors
         inputs, kept = saved[:3], saved[3:]
-        if torch.is_grad_enabled() or _is_transformed():  # somebody wants gradients of gradients
+        if torch.is_grad_enabled() or _is_transformed():  # second derivatives
             return *_differentiable_gradients(ctx, inputs, pull), None, None
         contiguous = [[t.contiguous() for t in tensors] for tensors in (inputs, pull)]
         kernels = kernels_for(inputs[0].device)

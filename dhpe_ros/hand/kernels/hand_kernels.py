@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dhpe_ros.hand.mano_file import PARENTS
+from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.system.compiled import kernel
 
 TINY = 1e-16  # radians squared, added to a squared angle so that none is zero

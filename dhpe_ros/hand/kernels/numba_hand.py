@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.hand.kernels import hand_kernels
-from dhpe_ros.hand.kernels.tensors import HandTensors
+from dhpe_ros.hand.kernels.layout import HandTensors
 from dhpe_ros.system.threads import for_each
 
 _HANDS_PER_THREAD = 8  # fewer are done before another thread has woken up

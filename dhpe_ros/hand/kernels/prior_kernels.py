@@ -17,6 +17,7 @@ from dhpe_ros.hand.kernels.hand_kernels import (
     rotation_back,
     rotation_from_vector,
 )
+from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.hand.kernels.skeleton_kernels import (
     SHORTEST,
     left_jacobian,
@@ -24,7 +25,6 @@ from dhpe_ros.hand.kernels.skeleton_kernels import (
     pose_of,
     unit_rotation,
 )
-from dhpe_ros.hand.mano_file import PARENTS
 from dhpe_ros.system.compiled import kernel
 
 

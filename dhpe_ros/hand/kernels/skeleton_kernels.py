@@ -16,7 +16,7 @@ from dhpe_ros.hand.kernels.hand_kernels import (
     pose_bones,
     rotation_of,
 )
-from dhpe_ros.hand.mano_file import PARENTS
+from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.system.compiled import kernel
 
 SHORTEST = 1e-6  # a quaternion below this length is not brought to length one

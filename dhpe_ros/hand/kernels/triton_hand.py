@@ -19,19 +19,18 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from dhpe_ros.hand import mano_file
-from dhpe_ros.hand.kernels import hand_kernels
-from dhpe_ros.hand.kernels.tensors import HandTensors
+from dhpe_ros.hand.kernels import hand_kernels, layout
+from dhpe_ros.hand.kernels.layout import HandTensors
 
-_VERTICES = tl.constexpr(mano_file.VERTEX_COUNT)
-_TURNS = tl.constexpr(mano_file.BONE_COUNT - 1)  # of five fingers, three bones each
+_VERTICES = tl.constexpr(layout.VERTEX_COUNT)
+_TURNS = tl.constexpr(layout.BONE_COUNT - 1)  # of five fingers, three bones each
 _SHAPES, _JOINTS = tl.constexpr(10), tl.constexpr(21)
 _BLEND = tl.constexpr(10 + 9 * 15)
 _CHAIN = tl.constexpr(12 * 16)
 _PULLS = tl.constexpr(_BLEND.value + _CHAIN.value)  # on the coefficients, then on the chain
 _TINY = tl.constexpr(hand_kernels.TINY)
 _BLOCK = 16  # vertices of a program: one hand alone keeps 49 multiprocessors reading
-_BLOCK_COUNT = triton.cdiv(mano_file.VERTEX_COUNT, _BLOCK)
+_BLOCK_COUNT = triton.cdiv(layout.VERTEX_COUNT, _BLOCK)
 
 
 def pose_hands(
