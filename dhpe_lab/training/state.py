@@ -147,7 +147,7 @@ def _initial(model: ModelConfig, may_lack: str) -> Networks:
     if model.initial:
         networks = load_networks(model.initial, model.profile, may_lack)
         if model.input_size:
-            networks.evidence.see(model.input_size)
+            networks.evidence.set_input_size(model.input_size)
         return networks
     networks = build_networks(model.profile, model.trunk, model.input_size)
     if model.encoder:

@@ -213,10 +213,10 @@ class LiteEvidence(EvidenceNetwork):
         self.mask_head = MaskHead(*kind.mask_channels)
         if kind.tells_facing:
             self.facing_head = _small_head()
-        self.see(input_size or kind.input_size)
+        self.set_input_size(input_size or kind.input_size)
 
-    def see(self, input_size: int) -> None:
-        """Crops of ``input_size`` pixels a side from now on, a multiple of 32."""
+    def set_input_size(self, input_size: int) -> None:
+        """Resize crops to ``input_size`` pixels a side from now on, a multiple of 32."""
         if input_size % 32:
             raise ValueError(f"the input's side must be a multiple of 32 pixels, got {input_size}")
         self.input_size = self.feature_size = input_size
