@@ -395,7 +395,7 @@ def test_the_file_that_ships_names_only_what_can_be_set():
         (["budget.minuets=3"], "did you mean budget.minutes"),
         (["learning.rate=fast"], "learning.rate must be a float, got 'fast'"),
         (["data.batch"], "SECTION.NAME=VALUE"),
-        (["data.batch=[1"], "data.batch: '[1' is no YAML value"),
+        (["data.batch=[1"], "data.batch: '[1' is not readable as YAML"),
         (["budget.minutes=0"], "budget.minutes or budget.steps must be set"),
         ([], "set data.real, data.rhd, data.stb or data.synthetic"),
         (["--resume", "nowhere"], "no run to resume"),
