@@ -4,6 +4,8 @@
 VENV := $(CURDIR)/.venv
 TESTS ?= test
 ARGS ?=
+# Two processes: most tests compute on one core, or wait for processes of their own.
+PYTEST = -m pytest -q -n 2 --dist loadgroup
 INPUT ?=
 PYTHON ?=
 
@@ -43,10 +45,10 @@ demo: setup
 	@$(RUN) -m dhpe_ros.ros.demo $(if $(INPUT),"$(INPUT)") $(ARGS)
 
 test: setup
-	@$(RUN) -m pytest -q $(TESTS) $(ARGS)
+	@$(RUN) $(PYTEST) $(TESTS) $(ARGS)
 
 test-quick: setup
-	@$(RUN) -m pytest -q test/unit test/golden -m "not slow" $(ARGS)
+	@$(RUN) $(PYTEST) test/unit test/golden -m "not slow" $(ARGS)
 
 bench: setup
 	@$(RUN) benchmarks/run.py $(ARGS)

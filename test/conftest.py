@@ -70,6 +70,14 @@ def lite_engine(tmp_path_factory):
     return SimpleNamespace(folder=folder, report=said.getvalue())
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items):
+    """Keep together what shares a fixture: the tests of a file, and those of the built engine."""
+    for item in items:
+        group = "engine" if "lite_engine" in item.fixturenames else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def pytest_configure(config):
     """Do without launch_testing's plugin: it imports every file while the folder is collected.
 
