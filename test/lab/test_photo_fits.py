@@ -228,7 +228,7 @@ def test_writing_again_takes_back_a_cut_that_is_no_longer_believed(real, fits, t
 def test_folders_that_do_not_belong_together_are_named(real, fits, tmp_path, model):
     for read in (lambda: with_cuts([], tmp_path), lambda: load_photo_hands(real, tmp_path, model)):
         with pytest.raises(
-            FileNotFoundError, match=r"no fits in .*; write them with .*python.* -m dhpe_ros"
+            FileNotFoundError, match=r"no fits in .*; write them with .*python.* -m dhpe_lab"
         ):
             read()
     np.savez(tmp_path / "fits.npz", names=np.array(["wild/x.jpg"]), parameters=np.zeros((1, 63)))
