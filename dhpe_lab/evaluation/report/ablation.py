@@ -26,7 +26,8 @@ def write_report(
     text = markdown(about, results, failed)
     (folder / "ablation.json").write_text(json.dumps(content, indent=1, allow_nan=False), "utf-8")
     (folder / "ablation.md").write_text(text, "utf-8")
-    (folder / "curves.svg").write_bytes(draw_charts(charts(results)))
+    if rows := charts(results):  # not where nothing was measured yet
+        (folder / "curves.svg").write_bytes(draw_charts(rows))
     return text
 
 

@@ -58,7 +58,7 @@ def draw_charts(rows: Sequence[Sequence[Chart]]) -> bytes:
     columns = max((len(row) for row in rows), default=1)
     with matplotlib.rc_context(_LOOK):
         figure = Figure(figsize=(4.2 * columns, 3.1 * len(rows) + 0.3), layout="constrained")
-        grid = figure.subplots(max(len(rows), 1), columns, squeeze=False)
+        grid = figure.subplots(len(rows), columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         handles = {}
