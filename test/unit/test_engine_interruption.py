@@ -25,7 +25,13 @@ def started(folder, *command):
         "TMPDIR": str(folder),
     }
     environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
-    return subprocess.Popen([sys.executable, *command], cwd=folder, env=environment)
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
+        # Tests that run in the background of a shell ignore SIGINT, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def until(found, process):
