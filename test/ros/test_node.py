@@ -456,7 +456,8 @@ def test_the_real_node_ends_cleanly(real):
 
 
 def test_ctrl_c_in_the_middle_of_an_image_ends_it_cleanly(tmp_path, camera):
-    node = NodeProcess(tmp_path, FAKE, "-r", "__node:=second", *ANY_AGE)
+    patient = ("-p", "image_timeout:=60.0")  # a late first image is no error here
+    node = NodeProcess(tmp_path, FAKE, "-r", "__node:=second", *patient, *ANY_AGE)
     ears = Ears("second")
     try:
         node.wait_for("ready")

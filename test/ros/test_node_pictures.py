@@ -71,7 +71,9 @@ def test_hostile_pictures_are_refused_and_the_node_goes_on(tmp_path, ears):
             time.sleep(0.05)  # or it takes the place of the one that waits
         assert ears.hands_of(send(WHOLE["jpeg"])).hands
         assert node.peak_memory_kib() - before_kib < 200_000
-        assert ears.until(lambda: refused() == len(HOSTILE)), node.log()
+        assert ears.until(lambda: refused() >= len(HOSTILE)), (
+            node.log()
+        )  # PNGs may wait in vain too
         assert "is refused: not a JPEG, PNG or WebP picture by its first bytes" in node.log()
         assert node.interrupt() == 0
         assert "Traceback" not in node.log()
