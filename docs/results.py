@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def _rows_of_page() -> dict[str, str]:
-    """What -> the other columns, of the present page."""
+    """Rows of the present page: first column -> the others."""
     text = PAGE.read_text("utf-8") if PAGE.exists() else ""
     return dict(re.findall(r"^\| (.+?) \| (.+) \|$", text, re.M))
 
@@ -126,7 +126,7 @@ def _accuracy(command: list[str], figures: dict[str, str], real: str | None) -> 
 
 
 def _speed() -> Iterator[tuple[str, str]]:
-    """What ``make bench`` measured, and the other columns."""
+    """Rows of ``make bench``: measured part -> the other columns."""
     bench = {figure["key"]: figure for figure in json.loads(BASELINE.read_text())}
     log = ["git", "log", "-1", "--format=%cs", str(BASELINE)]
     day = subprocess.check_output(log, cwd=ROOT, text=True).strip()

@@ -60,7 +60,7 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def lite_engine(tmp_path_factory):
-    """What ``dhpe export`` makes of the lite profile, once for all tests, and its report."""
+    """Engine of the lite profile and the report of its export, made once for all tests."""
     from dhpe_ros.cli.main import main
 
     folder = tmp_path_factory.mktemp("engines")

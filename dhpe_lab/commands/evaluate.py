@@ -98,7 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a further range of 3D-PCK's area, in mm, beside 20 50 and 0 50")  # fmt: skip
     add("--curve", metavar="N", type=int, default=0,
         help="in the report, errors over refinement steps of N hands; seconds each")  # fmt: skip
-    add("--limit", metavar="N", type=int, help="at most so many hands of each set")
+    add("--limit", metavar="N", type=int, help="at most N hands of each set")
     add("--seed", metavar="N", type=int, help="which hands --limit draws; which synthetic ones")
     add("--device", default="auto", help="torch device: auto, cpu, cuda ... (default: auto)")
     add("--fresh", action="store_true", help="predict anew what is in the cache")

@@ -72,7 +72,7 @@ def _given(pipeline: HandPipeline, labelled: LabelledSet) -> Iterator[Prediction
 
 
 def milliseconds(seconds: Mapping[str, float], hands: int = 1) -> dict[str, float]:
-    """Milliseconds of each stage, shared by so many hands."""
+    """Milliseconds of each stage, divided by the number of hands."""
     return {stage: 1000 * time_s / hands for stage, time_s in seconds.items()}
 
 

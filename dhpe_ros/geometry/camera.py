@@ -71,7 +71,7 @@ class Camera:
         return replace(self, cx=self.cx - x, cy=self.cy - y, width=width, height=height)
 
     def binned(self, across: int, down: int) -> Camera:
-        """The camera of the image with so many pixels in one."""
+        """The camera of the image after binning."""
         return replace(
             self,
             fx=self.fx / across,

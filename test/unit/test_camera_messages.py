@@ -21,7 +21,7 @@ def region(x_offset=0, y_offset=0, width=0, height=0):
 
 
 def info(width=640, height=480, fx=500.0, **fields):
-    """What a camera_info has, as far as it is read."""
+    """The fields of a camera_info that are read."""
     zeros = {"d": [], "p": [0.0] * 12, "r": [0.0] * 9, "distortion_model": "plumb_bob"}
     zeros |= {"binning_x": 0, "binning_y": 0, "roi": region()}
     k = [fx, 0.0, 320.0, 0.0, fx, 240.0, 0.0, 0.0, 1.0]

@@ -96,7 +96,7 @@ def model(tmp_path, runtime):
 
 
 def put_engine(model, compiler="aoti", precision="fp32"):
-    """What ``dhpe export`` would leave, without the compiler."""
+    """Files as ``dhpe export`` leaves them, made without the compiler."""
     folder = networks.engines_folder(model)
     store.prepare_folder(folder)
     sources = {}

@@ -67,7 +67,7 @@ def write_video(
 
 
 def is_near(image: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether lossy coding is all that is between them."""
+    """True if the two differ by lossy coding alone."""
     return image.shape == expected.shape and np.abs(image.astype(int) - expected).mean() < 25
 
 

@@ -1,4 +1,4 @@
-"""What is declared in several files agrees, and what is installed can be used."""
+"""Declarations in several files agree, and an installation can be used."""
 
 import ast
 import configparser
@@ -159,7 +159,7 @@ print(command("predict"))
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory):
-    """What ``pip install --target`` makes of a copy of the sources with small weights."""
+    """Folder of ``pip install --target``, from a copy of the sources with small weights."""
     sources, folder = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("target")
     for name in ("dhpe_ros", "dhpe_lab", "config", "msg"):
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -174,7 +174,7 @@ def target(tmp_path_factory):
 
 
 def told(package: Path, cwd: Path) -> list[str]:
-    """What is found, and how commands are called, by the package in this folder."""
+    """Files that the package in this folder finds, and the names it has for commands."""
     environment = {**os.environ, "PYTHONPATH": str(package)}
     command = [sys.executable, "-c", TELL]
     result = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)

@@ -56,7 +56,7 @@ def _hand(target, score):
 
 
 def _is(previous, hand):
-    """Whether it is that hand, whatever size it was published with."""
+    """True for the same hand, published with any size."""
     return previous.joints_px is hand.joints_px
 
 
@@ -393,7 +393,7 @@ class HidesWhatIsBehind:
 
 
 def identity_switches(pipeline, seconds=4.0):
-    """How often one of two hands gets another identity than it had when it was last seen."""
+    """Count the times that one of two hands comes back with another identity."""
     tracker, known, switches, seen = HandTracker(pipeline), {}, 0, 0
     for pipeline.time_s in np.arange(0, seconds, 1 / 15):
         for hand in tracker.process(IMAGE, time_s=pipeline.time_s):
