@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from dhpe_ros import settings
 from dhpe_ros.settings import Settings, flatten, setting
 from dhpe_ros.types import Box
 
 NOT_SETTINGS = ("use_sim_time", "qos_overrides.", "start_type_description_service")  # ROS's own
 
 MAX_HANDS = 64  # that can be asked for
+
+live = partial(setting, live=True)
+
+
+def _weight(default: float, of: str) -> Any:
+    return live(default, f"weight of the {of}", 0.0, 1e6)
 
 
 @dataclass(frozen=True)
@@ -21,8 +27,8 @@ class ModelConfig:
 
     profile: str = setting(
         "lite",
-        "networks: lite has one small trunk, full those of the paper (ResNet-50, PoseNet), hardly "
-        "trained",
+        "networks: lite has one small trunk, full those of the paper (ResNet-50, PoseNet), "
+        "hardly trained",
         one_of=("lite", "full"),
     )
     weights: str = setting("", "path of the networks' safetensors file; empty: the profile's own")
@@ -54,71 +60,44 @@ class ModelConfig:
     strict_backend: bool = setting(
         False, "fail if the backend cannot be used, instead of falling back to the next"
     )
-    threads: int = setting(
-        0, "number of CPU threads of torch; 0: torch's own choice", at_least=0, at_most=256
-    )
+    threads: int = setting(0, "number of CPU threads of torch; 0: torch's own choice", 0, 256)
 
 
 @dataclass(frozen=True)
 class TrackingConfig:
     """Search for hands, their confirmation and their tracking."""
 
-    box: str = setting(
+    box: str = live(
         "full",
         "region searched for hands: 'x,y,width,height' in pixels, or 'full' for the whole image",
-        live=True,
     )
-    side: str = setting(
+    side: str = live(
         "auto",
         "side of all hands; auto lets the networks predict it",
         one_of=("auto", "left", "right"),
-        live=True,
     )
-    min_score: float = setting(
+    min_score: float = live(
         0.35,
         "minimum score of a found hand: mean confidence of its 2D joints times the probability "
         "of a hand; half of it is enough for a tracked or given hand",
-        at_least=0.0,
-        at_most=1.0,
-        live=True,
+        0.0,
+        1.0,
     )
-    crop_scale: float = setting(
-        1.8,
-        "side of the square crop, in longer sides of the joints' box",
-        at_least=1.0,
-        at_most=4.0,
-        live=True,
+    crop_scale: float = live(
+        1.8, "side of the square crop, in longer sides of the joints' box", 1.0, 4.0
     )
-    localiser_min_score: float = setting(
-        0.15,
-        "minimum score of the localiser for a place to be searched",
-        at_least=0.01,
-        at_most=1.0,
-        live=True,
+    localiser_min_score: float = live(
+        0.15, "minimum score of the localiser for a place to be searched", 0.01, 1.0
     )
-    max_hands: int = setting(
-        4,
-        "maximum number of tracked hands",
-        at_least=1,
-        at_most=MAX_HANDS,
-        live=True,
+    max_hands: int = live(4, "maximum number of tracked hands", 1, MAX_HANDS)
+    search_rate: float = live(
+        3.0, "searches for further hands while some are tracked, in hertz; 0: none", 0.0, 100.0
     )
-    search_rate: float = setting(
-        3.0,
-        "searches for further hands while some are tracked, in hertz; 0: none",
-        at_least=0.0,
-        at_most=100.0,
-        live=True,
+    memory: float = live(
+        1.5, "time for which a lost hand keeps its track id, in seconds", 0.0, 60.0
     )
-    memory: float = setting(
-        1.5,
-        "time for which a lost hand keeps its track id, in seconds",
-        at_least=0.0,
-        at_most=60.0,
-        live=True,
-    )
-    second_look: bool = setting(
-        True, "test-time augmentation: average the 2D joints with those of a closer crop", live=True
+    second_look: bool = live(
+        True, "test-time augmentation: average the 2D joints with those of a closer crop"
     )
 
 
@@ -126,98 +105,56 @@ class TrackingConfig:
 class RefinementConfig:
     """Eq. 13: steps on the 63 parameters at test time."""
 
-    optimizer: str = setting(
+    optimizer: str = live(
         "levenberg_marquardt",
         "optimiser of the 63 hand parameters; the paper uses gradient steps",
         one_of=("levenberg_marquardt", "adam", "gradient_descent"),
-        live=True,
     )
-    steps: int = setting(
-        50, "maximum number of steps; 0: no refinement", at_least=0, at_most=1000, live=True
-    )
-    step_size: float = setting(
-        1e-2, "step size of gradient steps, gamma of Eq. 13", at_least=1e-6, at_most=1.0, live=True
-    )
-    tolerance: float = setting(
+    steps: int = live(50, "maximum number of steps; 0: no refinement", 0, 1000)
+    step_size: float = live(1e-2, "step size of gradient steps, gamma of Eq. 13", 1e-6, 1.0)
+    tolerance: float = live(
         3e-3,
         "relative decrease of the objective in a step, or in five gradient steps, below which "
         "the steps end; 0: steps end when none lowers it, gradient steps are all taken",
-        at_least=0.0,
-        at_most=1.0,
-        live=True,
-    )
-    time_budget: float = setting(
         0.0,
-        "time after which no further step begins, in seconds; 0: no limit",
-        at_least=0.0,
-        at_most=60.0,
-        live=True,
-    )
-    joints_weight: float = setting(
-        1.0, "weight of the 2D joint term", at_least=0.0, at_most=1e6, live=True
-    )
-    features_weight: float = setting(
         1.0,
-        "weight of the feature term, which levenberg_marquardt leaves out",
-        at_least=0.0,
-        at_most=1e6,
-        live=True,
     )
-    mask_weight: float = setting(
+    time_budget: float = live(
+        0.0, "time after which no further step begins, in seconds; 0: no limit", 0.0, 60.0
+    )
+    joints_weight: float = _weight(1.0, "2D joint term")
+    features_weight: float = _weight(1.0, "feature term, which levenberg_marquardt leaves out")
+    mask_weight: float = _weight(
         160.0,
-        "weight of the mask term, the distance of the mesh's outline to the predicted mask's; "
-        "gradient steps leave it out; 0: none",
-        at_least=0.0,
-        at_most=1e6,
-        live=True,
+        "mask term, the distance of the mesh's outline to the predicted mask's; gradient steps "
+        "leave it out; 0: none",
     )
-    laplacian_weight: float = setting(
-        1.0, "weight of the mesh Laplacian term", at_least=0.0, at_most=1e6, live=True
+    laplacian_weight: float = _weight(1.0, "mesh Laplacian term")
+    pose_weight: float = _weight(
+        0.03, "pose prior, against implausible poses; the paper has none: 0"
     )
-    pose_weight: float = setting(
-        0.03,
-        "weight of the pose prior, against implausible poses; the paper has none: 0",
-        at_least=0.0,
-        at_most=1e6,
-        live=True,
+    shape_weight: float = _weight(
+        0.015, "shape prior, against uncommon shapes; the paper has none: 0"
     )
-    shape_weight: float = setting(
-        0.015,
-        "weight of the shape prior, against uncommon shapes; the paper has none: 0",
-        at_least=0.0,
-        at_most=1e6,
-        live=True,
+    estimate_weight: float = _weight(
+        0.03, "proximal term, against leaving the mesh network's estimate; the paper has none: 0"
     )
-    estimate_weight: float = setting(
-        0.03,
-        "weight of the proximal term, against leaving the mesh network's estimate; the paper has "
-        "none: 0",
-        at_least=0.0,
-        at_most=1e6,
-        live=True,
+    temporal_weight: float = _weight(
+        1.0, "temporal term, against changes since the last frame of a video; 0: none"
     )
-    temporal_weight: float = setting(
-        1.0,
-        "weight of the temporal term, against changes since the last frame of a video; 0: none",
-        at_least=0.0,
-        at_most=1e6,
-        live=True,
-    )
-    outlier_distance: float = setting(
+    outlier_distance: float = live(
         0.4,
         "distance from which a 2D joint counts as an outlier, in half-sides of the crop; 0: none "
         "does, as in the paper",
-        at_least=0.0,
-        at_most=4.0,
-        live=True,
+        0.0,
+        4.0,
     )
-    align_camera: bool = setting(
+    align_camera: bool = live(
         True,
         "start from the scale, translation and rotation in the image that fit the 2D joints best",
-        live=True,
     )
-    confidence_weighting: bool = setting(
-        True, "weight each joint of the 2D joint term by its squared confidence", live=True
+    confidence_weighting: bool = live(
+        True, "weight each joint of the 2D joint term by its squared confidence"
     )
 
     @classmethod
@@ -227,17 +164,10 @@ class RefinementConfig:
         The feature term is a mean over the features here (docs/explanation/refinement.md).
         """
         return cls(
-            optimizer="adam",
-            tolerance=0.0,
-            mask_weight=0.0,
-            pose_weight=0.0,
-            shape_weight=0.0,
-            estimate_weight=0.0,
-            temporal_weight=0.0,
-            outlier_distance=0.0,
-            align_camera=False,
+            optimizer="adam", tolerance=0.0, mask_weight=0.0, pose_weight=0.0, shape_weight=0.0,
+            estimate_weight=0.0, temporal_weight=0.0, outlier_distance=0.0, align_camera=False,
             confidence_weighting=False,
-        )
+        )  # fmt: skip
 
     @property
     def looks_at_features(self) -> bool:
@@ -254,19 +184,14 @@ class RefinementConfig:
 class CameraConfig:
     """Assumptions about cameras."""
 
-    field_of_view_deg: float = setting(
-        60.0,
-        "horizontal field of view assumed without intrinsics, in degrees",
-        at_least=5.0,
-        at_most=170.0,
-        live=True,
+    field_of_view_deg: float = live(
+        60.0, "horizontal field of view assumed without intrinsics, in degrees", 5.0, 170.0
     )
-    images: str = setting(
+    images: str = live(
         "auto",
         "kind of images, by which camera_info is read: K and D of raw ones, P of rectified ones; "
         "auto decides by the topic's name, else by the distortion",
         one_of=("auto", "raw", "rectified"),
-        live=True,
     )
 
 
@@ -274,12 +199,8 @@ class CameraConfig:
 class MediaConfig:
     """Limits of pictures in messages and files."""
 
-    max_megapixels: float = setting(
-        64.0,
-        "maximum size of a picture, in megapixels; larger ones are refused undecoded",
-        at_least=0.01,
-        at_most=1000.0,
-        live=True,
+    max_megapixels: float = live(
+        64.0, "maximum megapixels of a picture; larger ones are refused undecoded", 0.01, 1000.0
     )
 
 
@@ -287,21 +208,14 @@ class MediaConfig:
 class ScaleConfig:
     """Absolute size of hands, and with it their distance, without depth images."""
 
-    hand_length: float = setting(
-        0.0,
-        "length of the hand from the wrist's crease to the tip of the middle finger, in metres; "
-        "0: unknown",
-        at_least=0.0,
-        at_most=0.4,
-        live=True,
+    hand_length: float = live(
+        0.0, "metres from the wrist's crease to the middle finger's tip; 0: unknown", 0.0, 0.4
     )
-    learn_seconds: float = setting(
+    learn_seconds: float = live(
         3.0,
-        "time after which a hand's estimated size counts as learned, in seconds; 0: each image "
-        "has its own",
-        at_least=0.0,
-        at_most=3600.0,
-        live=True,
+        "seconds after which a hand's estimated size counts as learned; 0: each image has its own",
+        0.0,
+        3600.0,
     )
 
 
@@ -314,57 +228,29 @@ class NodeConfig:
         "image transport: raw subscribes to image, compressed to image/compressed",
         one_of=("raw", "compressed"),
     )
-    max_age: float = setting(
-        1.0,
-        "maximum age of a frame by its stamp, in seconds; older ones are dropped; 0: no limit",
-        at_least=0.0,
-        at_most=3600.0,
-        live=True,
+    max_age: float = live(
+        1.0, "maximum age of a frame by its stamp, in seconds; 0: no limit", 0.0, 3600.0
     )
-    image_timeout: float = setting(
-        2.0,
-        "time without an image after which the node warns, in seconds",
-        at_least=0.1,
-        at_most=3600.0,
-        live=True,
+    image_timeout: float = live(
+        2.0, "time without an image after which the node warns, in seconds", 0.1, 3600.0
     )
-    expected_rate: float = setting(
-        0.0,
-        "rate of images and results below which diagnostics warn, in hertz; 0: none is expected",
-        at_least=0.0,
-        at_most=1000.0,
-        live=True,
+    expected_rate: float = live(
+        0.0, "hertz of images and results below which diagnostics warn; 0: never", 0.0, 1000.0
     )
-    marker_lifetime: float = setting(
-        1.0, "time for which RViz keeps a marker, in seconds", at_least=0.0, at_most=60.0, live=True
+    marker_lifetime: float = live(1.0, "time for which RViz keeps a marker, in seconds", 0.0, 60.0)
+    frame_id: str = live("", "frame_id of the results; empty: that of the image")
+    depth_tolerance: float = live(
+        0.02, "maximum seconds between the stamps of an image and its depth image", 0.0, 1.0
     )
-    frame_id: str = setting("", "frame_id of the results; empty: that of the image", live=True)
-    depth_tolerance: float = setting(
-        0.02,
-        "maximum difference of the stamps of an image and its depth image, in seconds",
-        at_least=0.0,
-        at_most=1.0,
-        live=True,
+    roi_max_age: float = live(
+        0.1, "maximum age of boxes on ~/roi when their image is taken, in seconds", 0.0, 10.0
     )
-    roi_max_age: float = setting(
-        0.1,
-        "maximum age of boxes on ~/roi, before the image that they are used for, in seconds",
-        at_least=0.0,
-        at_most=10.0,
-        live=True,
-    )
-    depth_margin: int = setting(
-        4,
-        "margin about the hands that ~/depth_without_hands leaves out, in pixels",
-        at_least=0,
-        at_most=100,
-        live=True,
+    depth_margin: int = live(
+        4, "margin about the hands that ~/depth_without_hands leaves out, in pixels", 0, 100
     )
     publish_tf: bool = setting(False, "publish the wrists' frames on /tf")
-    tf_prefix: str = setting(
-        "auto",
-        "prefix of these frames, <tf_prefix>hand_<track id>; auto: from the namespace",
-        live=True,
+    tf_prefix: str = live(
+        "auto", "prefix of these frames, <tf_prefix>hand_<track id>; auto: from the namespace"
     )
 
 
@@ -407,28 +293,20 @@ class Config(Settings):
 
         The node's own settings may stand in a section ``node``, as in the dataclasses, or alone.
         """
-        changes = {
-            name.removeprefix("node."): value
-            for name, value in cls.overrides(_of_the_node(mapping)).items()
-            if not name.startswith(NOT_SETTINGS)
-        }
-        return cls().replace(changes)
-
-
-def did_you_mean(name: str) -> str:
-    """``; did you mean <the nearest name of a setting>?``, or nothing where none is near."""
-    return settings.did_you_mean(name, Config().as_mapping())
+        given = flatten(_of_the_node(mapping))
+        own = {name.removeprefix("node."): value for name, value in given}
+        return super().from_mapping(
+            {name: value for name, value in own.items() if not name.startswith(NOT_SETTINGS)}
+        )
 
 
 def _of_the_node(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
     """Parameters that a ROS file has for the node ``hand``, or its only node; else all of it."""
     nodes = dict(_nodes(mapping))
-    if not nodes:
-        return mapping
-    ours = [nodes[name] for name in sorted(nodes) if name.rpartition("/")[2] in ("**", "hand")]
+    ours = [name for name in sorted(nodes) if name.rpartition("/")[2] in ("**", "hand")]
     if not ours and len(nodes) == 1:
-        ours = list(nodes.values())
-    return dict(pair for parameters in ours for pair in flatten(parameters))
+        ours = list(nodes)
+    return dict(pair for name in ours for pair in flatten(nodes[name])) if nodes else mapping
 
 
 def _nodes(mapping: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Mapping]]:

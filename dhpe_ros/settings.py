@@ -6,12 +6,13 @@ and values out of range are refused by name.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from dhpe_ros.files.yaml_text import read_yaml
 
@@ -21,26 +22,15 @@ _Settings = TypeVar("_Settings", bound="Settings")
 def setting(
     default: Any,
     description: str,
-    *,
     at_least: float | None = None,
     at_most: float | None = None,
+    *,
     one_of: tuple[str, ...] = (),
     live: bool = False,
 ) -> Any:
-    """A dataclass field with its description, range or choices.
-
-    ``live`` says that it may change while a node is running.
-    """
-    return field(
-        default=default,
-        metadata={
-            "description": description,
-            "at_least": at_least,
-            "at_most": at_most,
-            "one_of": one_of,
-            "live": live,
-        },
-    )
+    """Declare a field with its description, range or choices; ``live`` ones change in a node."""
+    about = {"description": description, "at_least": at_least, "at_most": at_most}
+    return field(default=default, metadata={**about, "one_of": one_of, "live": live})
 
 
 @dataclass(frozen=True)
@@ -53,19 +43,15 @@ class Settings:
 
     @staticmethod
     def name_of(section: str, field_name: str) -> str:
-        """The name of a setting."""
+        """Join the name of a setting."""
         return f"{section}.{field_name}"
 
     def items(self) -> Iterator[tuple[str, Any, Any]]:
         """``(name, dataclass field, value)`` of every setting, in order."""
         for section in fields(self):
             values = getattr(self, section.name)
-            for setting_field in fields(values):
-                yield (
-                    self.name_of(section.name, setting_field.name),
-                    setting_field,
-                    getattr(values, setting_field.name),
-                )
+            for f in fields(values):
+                yield self.name_of(section.name, f.name), f, getattr(values, f.name)
 
     def as_mapping(self) -> dict[str, Any]:
         """Name -> value."""
@@ -81,33 +67,21 @@ class Settings:
             if name not in merged:
                 raise ValueError(f"unknown setting {name!r}{did_you_mean(name, merged)}")
             merged[name] = _convert(name, merged[name], value)
-        sections = get_type_hints(type(self))
-        return type(self)(
-            **{
-                section.name: sections[section.name](
-                    **{
-                        f.name: merged[self.name_of(section.name, f.name)]
-                        for f in fields(sections[section.name])
-                    }
-                )
-                for section in fields(self)
-            }
-        )
+        sections = {}
+        for section in fields(self):
+            old = getattr(self, section.name)
+            values = {f.name: merged[self.name_of(section.name, f.name)] for f in fields(old)}
+            sections[section.name] = dataclasses.replace(old, **values)
+        return dataclasses.replace(self, **sections)
 
     @classmethod
     def from_mapping(cls: type[_Settings], mapping: Mapping[str, Any]) -> _Settings:
-        """From a nested or dotted mapping that holds overrides only."""
-        return cls().replace(cls.overrides(mapping))
+        """From a nested or dotted mapping that holds overrides only.
 
-    @classmethod
-    def overrides(cls, mapping: Mapping[str, Any]) -> dict[str, Any]:
-        """Dotted name -> value. A section with nothing in it, as YAML allows, overrides nothing."""
-        sections = {section.name for section in fields(cls)}
-        return {
-            name: value
-            for name, value in flatten(mapping)
-            if not (value is None and name in sections)
-        }
+        A section with nothing in it, as YAML allows, overrides nothing.
+        """
+        empty = {section.name: None for section in fields(cls)}.items()
+        return cls().replace(dict(pair for pair in flatten(mapping) if pair not in empty))
 
     @classmethod
     def from_yaml(cls: type[_Settings], path: str | Path) -> _Settings:
@@ -141,11 +115,8 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def _convert(name: str, default: Any, value: Any) -> Any:
     """``value`` as the type of ``default``; an int passes for a float, nothing else is bent."""
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError:
-            return math.inf  # which no setting may be
+    if isinstance(default, float) and type(value) is int:
+        return float(value) if abs(value) < 1e300 else math.inf  # which no setting may be
     if type(value) is not type(default):
         expected = type(default).__name__
         raise ValueError(f"{name} must be a {expected}, got {value!r} ({type(value).__name__})")
@@ -153,11 +124,12 @@ def _convert(name: str, default: Any, value: Any) -> Any:
 
 
 def _check(name: str, metadata: Mapping[str, Any], value: Any) -> None:
-    if metadata["one_of"] and value not in metadata["one_of"]:
-        raise ValueError(f"{name} must be one of {', '.join(metadata['one_of'])}, got {value!r}")
+    one_of, low, high = (metadata[key] for key in ("one_of", "at_least", "at_most"))
+    if one_of and value not in one_of:
+        raise ValueError(f"{name} must be one of {', '.join(one_of)}, got {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")
-    if metadata["at_least"] is not None and value < metadata["at_least"]:
-        raise ValueError(f"{name} must be >= {metadata['at_least']}, got {value}")
-    if metadata["at_most"] is not None and value > metadata["at_most"]:
-        raise ValueError(f"{name} must be <= {metadata['at_most']}, got {value}")
+    if low is not None and value < low:
+        raise ValueError(f"{name} must be >= {low}, got {value}")
+    if high is not None and value > high:
+        raise ValueError(f"{name} must be <= {high}, got {value}")

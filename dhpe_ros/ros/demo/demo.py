@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from dhpe_ros.config import NOT_SETTINGS, Config, did_you_mean
+from dhpe_ros.config import NOT_SETTINGS, Config
 from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.geometry.intrinsics import FORM, Intrinsics
 from dhpe_ros.media import Frame, Media, MediaError, open_media
 from dhpe_ros.ros.demo.node_process import NodeProcess
 from dhpe_ros.ros.demo.report import Findings, Truth, table
 from dhpe_ros.ros.environment import own_domain, use_shipped_dds_profile
+from dhpe_ros.settings import did_you_mean
 from dhpe_ros.system.programs import module_command
 
 if TYPE_CHECKING:
@@ -154,8 +155,10 @@ def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> No
         name, assigned, value = parameter.partition(":=")
         if not (name and assigned and value):
             parser.error(f"-p wants NAME:=VALUE, got {parameter!r}")
-        if name not in Config().as_mapping() and not name.startswith(NOT_SETTINGS):
-            parser.error(f"-p {parameter}: the node has no such parameter{did_you_mean(name)}")
+        known = Config().as_mapping()
+        if name not in known and not name.startswith(NOT_SETTINGS):
+            near = did_you_mean(name, known)
+            parser.error(f"-p {parameter}: the node has no such parameter{near}")
     if arguments.intrinsics:
         try:
             arguments.intrinsics = Intrinsics.parse(arguments.intrinsics)
