@@ -36,11 +36,11 @@ def png_that_claims(width, height):
     return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
 
 
-def webp_that_claims(width, height, flags=0):
-    whole = encoded("WEBP", lossless=True)
-    sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    head = b"VP8X" + struct.pack("<IB", 10, flags) + bytes(3) + sides
-    return b"RIFF" + struct.pack("<I", len(whole) - 8 + len(head)) + b"WEBP" + head + whole[12:]
+def webp_that_claims(width, height):
+    whole = bytearray(encoded("WEBP", lossless=True))
+    (bits,) = struct.unpack_from("<I", whole, 21)
+    struct.pack_into("<I", whole, 21, bits >> 28 << 28 | (height - 1) << 14 | width - 1)
+    return bytes(whole)
 
 
 WHOLE = {

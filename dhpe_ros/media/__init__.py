@@ -12,11 +12,16 @@ from pathlib import Path
 
 from dhpe_ros.media.bags import BagImages
 from dhpe_ros.media.cameras import CameraDevice
-from dhpe_ros.media.folders import ImageFolder, list_folder
-from dhpe_ros.media.frames import Frame, Media, MediaError, needs, reason
-from dhpe_ros.media.kinds import Kind, is_bag, is_sequence, kind_of
-from dhpe_ros.media.picture_header import MAX_MEGAPIXELS
-from dhpe_ros.media.signatures import looks_like
+from dhpe_ros.media.frames import (
+    MAX_MEGAPIXELS,
+    Frame,
+    Media,
+    MediaError,
+    looks_like,
+    needs,
+)
+from dhpe_ros.media.kinds import Kind, is_bag, is_sequence, kind_of, list_folder
+from dhpe_ros.media.pictures import Pictures
 
 __all__ = [
     "Frame",
@@ -45,29 +50,29 @@ def open_media(
     """
     path = Path(path)
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode):
             path.open("rb").close()
     except OSError as error:
-        raise MediaError(path, reason(error)) from error
+        raise MediaError(path, error) from error
     if is_bag(path):
         return BagImages(path, topic, images, max_megapixels)
-    if stat.S_ISDIR(mode):
-        return ImageFolder(path, max_megapixels)
-    if stat.S_ISCHR(mode):
+    if stat.S_ISDIR(status.st_mode):
+        paths = [found for found in list_folder(path) if kind_of(found) is Kind.PICTURE]
+        if not paths:
+            raise MediaError(path, "the folder holds no images")
+        return Pictures(path, paths, True, max_megapixels)
+    if stat.S_ISCHR(status.st_mode):
         return CameraDevice(path)
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(status.st_mode):
         raise MediaError(path, "is neither a file, a folder nor a camera")
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise MediaError(path, "is empty")
-    # Imported here, so that the node, which needs neither Pillow nor FFmpeg, starts without them.
     kind = kind_of(path)
     if kind is Kind.PICTURE:
-        from dhpe_ros.media.pictures import ImageFile
-
-        return ImageFile(path, max_megapixels)
+        return Pictures(path, [path], False, max_megapixels)
     if kind is Kind.VIDEO:
-        with needs("av", path):
+        with needs("av", path):  # imported here, so that the node starts without FFmpeg
             from dhpe_ros.media.videos import VideoFile
         return VideoFile(path, max_megapixels)
     raise MediaError(

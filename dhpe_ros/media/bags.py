@@ -18,9 +18,8 @@ from dhpe_ros.media.camera_messages import (
     has_distortion,
     is_rectified,
 )
-from dhpe_ros.media.frames import Frame, MediaError, needs
+from dhpe_ros.media.frames import MAX_MEGAPIXELS, Frame, MediaError, needs
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb, stamp_ns
-from dhpe_ros.media.picture_header import MAX_MEGAPIXELS
 from dhpe_ros.media.white_level import WhiteLevel
 
 _DECODERS = {

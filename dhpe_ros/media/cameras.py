@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from dhpe_ros.media.frames import RATES_HZ, Frame, MediaError
+from dhpe_ros.media.frames import Frame, MediaError, known_rate
 
 
 class CameraDevice:
@@ -20,22 +20,17 @@ class CameraDevice:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         capture = self._open()
-        rate_hz = capture.get(cv2.CAP_PROP_FPS)
+        self.rate_hz = known_rate(capture.get(cv2.CAP_PROP_FPS))
         capture.release()
-        low, high = RATES_HZ
-        self.rate_hz: float | None = rate_hz if low < rate_hz <= high else None
 
     def frames(self) -> Iterator[Frame]:
         capture = self._open()
-        index, started = 0, None
+        index, started = 0, 0.0
         try:
-            while True:
-                ok, image = capture.read()
+            while (read := capture.read())[0]:
                 now = time.monotonic()
-                if not ok:
-                    break
-                started = now if started is None else started
-                rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                started = started if index else now
+                rgb = cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)
                 yield Frame(rgb, f"{self.name} frame {index}", index, now - started)
                 index += 1
         finally:

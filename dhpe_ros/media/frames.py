@@ -1,26 +1,49 @@
-"""Frames: the interface of every reader of pictures."""
+"""Frames: the interface of every reader of pictures, with its bounds and errors."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 
+from dhpe_ros.config import MediaConfig
 from dhpe_ros.geometry.camera import Camera
 
+MAX_MEGAPIXELS = MediaConfig.max_megapixels  # the default
 RATES_HZ = (0.1, 1000.0)  # a rate that a file or camera claims outside of this is unknown
+
+_PICTURES = {  # by their first bytes, also where they cannot be decoded
+    rb"\xff\xd8\xff": "a damaged JPEG",
+    rb"\x89PNG": "a damaged PNG",
+    rb"II\*\x00|MM\x00\*": "a damaged TIFF",
+    rb"....ftyp(hei[cx]|hev[cx]|mif1|msf1|avi[fs])": "HEIC or AVIF, damaged or without a decoder "
+    "here: pip install pillow-heif, or convert it to JPEG",
+}
+_OTHERS = {
+    rb"%PDF": "a PDF",
+    rb"[\t\n\r -\xff]*$": "it holds text",
+    rb"": "damaged, or of an unknown format",
+}
 
 
 class MediaError(ValueError):
     """An input that cannot be read; the text names the input and the reason."""
 
-    def __init__(self, path: str | Path, reason: str) -> None:
+    def __init__(self, path: str | Path, reason: str | Exception) -> None:
+        if isinstance(reason, OSError):
+            reason = (reason.strerror or str(reason)).lower()
         super().__init__(f"{path}: {reason}")
+
+
+class RefusedError(ValueError):
+    """A picture that is not taken; the text gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +83,38 @@ def needs(package: str, path: str | Path) -> Iterator[None]:
         ) from error
 
 
-def reason(error: OSError) -> str:
-    """The system's description of an error, for a message."""
-    return (error.strerror or str(error)).lower()
+def check_size(size: tuple[int, int], max_megapixels: float = MAX_MEGAPIXELS) -> None:
+    """Raise ``RefusedError`` for a ``(width, height)`` without pixels, or above the limit."""
+    width, height = size
+    if width < 1 or height < 1:
+        raise RefusedError(f"the picture is empty: {width} x {height} pixels")
+    if width * height > max_megapixels * 1e6:
+        raise RefusedError(
+            f"{width} x {height} pixels are more than {max_megapixels:g} megapixels "
+            "(setting media.max_megapixels)"
+        )
+
+
+def known_rate(rate_hz: float | Fraction | None) -> float | None:
+    """The frame rate that an input claims; None where it cannot be."""
+    return float(rate_hz) if rate_hz and RATES_HZ[0] < rate_hz <= RATES_HZ[1] else None
+
+
+def is_picture_signature(path: Path) -> bool:
+    """True for the first bytes of a picture; it may be damaged, or its decoder missing."""
+    return _meaning(path, _PICTURES) is not None
+
+
+def looks_like(path: Path) -> str | None:
+    """Description of an unreadable file by its first bytes, for an error message."""
+    return _meaning(path, _PICTURES | _OTHERS)
+
+
+def _meaning(path: Path, signatures: dict[bytes, str]) -> str | None:
+    with path.open("rb") as file:
+        head = file.read(64)
+    found = (text for begin, text in signatures.items() if re.match(begin, head, re.DOTALL))
+    return next(found, None)
 
 
 def turned(

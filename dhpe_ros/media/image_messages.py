@@ -14,7 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size, encoded_size
+from dhpe_ros.media.frames import MAX_MEGAPIXELS, check_size
+from dhpe_ros.media.pictures import check_encoded
 from dhpe_ros.media.white_level import WhiteLevel
 
 
@@ -115,7 +116,7 @@ def compressed_to_rgb(
     data = np.frombuffer(message.data, np.uint8)
     about = f"a compressed image of {data.size} bytes (format {message.format!r})"
     try:
-        check_size(encoded_size(data.data), max_megapixels)
+        check_encoded(data.tobytes(), max_megapixels)
     except ValueError as error:
         raise ValueError(f"{about} is refused: {error}") from None
     try:

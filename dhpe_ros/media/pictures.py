@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from io import BytesIO
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from dhpe_ros.media.frames import Frame, MediaError, reason, turned
-from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size, encoded_size
-from dhpe_ros.media.signatures import looks_like
+from dhpe_ros.media.frames import (
+    MAX_MEGAPIXELS,
+    Frame,
+    MediaError,
+    RefusedError,
+    check_size,
+    looks_like,
+    turned,
+)
 from dhpe_ros.media.white_level import WhiteLevel
 
 with suppress(ImportError):  # without it HEIC is refused with the remedy
@@ -31,46 +38,42 @@ _FORMATS = (
     "SGI", "SUN", "TIFF", "WEBP",
 )
 # fmt: on
-_WITH_CHECKED_HEADER = ("JPEG", "MPO", "PNG", "WEBP")
-
-# EXIF 2.32, tag 0x0112: transpose, then reverse the rows, reverse the columns.
-_ORIENTATION = 0x0112
-_TURNS = {
-    1: (False, False, False),
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
-_WANTED = "an image is (H, W, 3) uint8 RGB and not empty, a PIL image or the path of a file"
-_HEADER_BYTES = 4096
+_MOST_JPEG_SCANS = 100  # each takes a pass over all pixels; encoders write about ten
+_ORIENTATION = 0x0112  # tag of EXIF 2.32
 _WIDTH, _HEIGHT, _BITS = 256, 257, 258  # tags of TIFF
+_OWN_HEADERS = (  # of formats that Pillow lacks: colour PFM, deep PPM, Radiance
+    rb"P[F6]\s+(?P<width>\d{1,9})\s+(?P<height>\d{1,9})\s",
+    rb"#\?R(?:ADIANC|GB)E\n.*?\n-Y (?P<height>\d{1,9}) \+X (?P<width>\d{1,9})\n",
+)
+_HEADER_BYTES = 4096
+_WANTED = "an image is (H, W, 3) uint8 RGB and not empty, a PIL image or the path of a file"
 
 
-class ImageFile:
-    """A single picture."""
+class Pictures:
+    """A picture, or those of a folder, one after the other."""
 
-    count: int | None = 1
     rate_hz: float | None = None
-    is_sequence = False
 
-    def __init__(self, path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> None:
-        self.path = path
-        self.name = str(path)
+    def __init__(
+        self, name: Path, paths: Sequence[Path], is_sequence: bool, max_megapixels: float
+    ) -> None:
+        self.name = str(name)
+        self.count: int | None = len(paths)
+        self.is_sequence = is_sequence
+        self._paths = paths
         self._max_megapixels = max_megapixels
 
     def frames(self) -> Iterator[Frame]:
-        yield Frame(read_image(self.path, self._max_megapixels), self.name)
+        white = WhiteLevel()
+        for index, path in enumerate(self._paths):
+            yield Frame(read_image(path, self._max_megapixels, white), str(path), index)
 
 
 def is_picture(path: Path) -> bool:
     """True for a file whose first bytes are those of a picture that can be decoded."""
     try:
         with path.open("rb") as file:
-            return _own_header(file.read(_HEADER_BYTES)) is not None or bool(_opened(file))
+            return _own_size(file.read(_HEADER_BYTES)) is not None or bool(_opened(file))
     except Exception:  # decoders raise anything for bytes of other formats
         return False
 
@@ -88,18 +91,17 @@ def read_image(
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise MediaError(path, reason(error)) from error
+        raise MediaError(path, error) from error
     if not data:
         raise MediaError(path, "is empty")
     try:
-        pixels = _decode(data, path, max_megapixels)
-    except MediaError:
-        raise
+        return to_rgb8(_decode(data, max_megapixels), white)
+    except RefusedError as error:
+        raise MediaError(path, error) from error
     except Exception as error:  # decoders have no common error
         raise MediaError(
             path, f"is not a picture that can be decoded ({looks_like(path)})"
         ) from error
-    return to_rgb8(pixels, path, white)
 
 
 def as_image(image: Any, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
@@ -123,118 +125,119 @@ def as_image(image: Any, max_megapixels: float = MAX_MEGAPIXELS) -> np.ndarray:
     return array
 
 
-def to_rgb8(
-    image: np.ndarray, name: str | Path = "image", white: WhiteLevel | None = None
-) -> np.ndarray:
+def to_rgb8(image: np.ndarray, white: WhiteLevel | None = None) -> np.ndarray:
     """``(H, W, 3)`` uint8 RGB of a grey, RGB or RGBA picture of any depth.
 
-    ``white`` is the level of its stream, without it the picture's own. Raises ``MediaError`` for
+    ``white`` is the level of its stream, without it the picture's own. Raises ``RefusedError`` for
     anything else.
     """
     channels = 1 if image.ndim == 2 else image.shape[2]
     if channels not in (1, 3, 4):
-        raise MediaError(name, f"has {channels} channels; 1, 3 or 4 are supported")
-    if channels == 4:
-        return _over_grey(to_rgb8(image[..., :3], name, white), _opacity(image[..., 3:]))
-    try:
-        image = np.ascontiguousarray((white or WhiteLevel()).to_8_bit(image))
-    except ValueError as error:
-        raise MediaError(name, str(error)) from error
+        raise RefusedError(f"has {channels} channels; 1, 3 or 4 are supported")
+    if channels == 4:  # lies over mid-grey
+        rgb, opacity = to_rgb8(image[..., :3], white), _opacity(image[..., 3:]).astype(np.uint16)
+        return ((rgb * opacity + 128 * (255 - opacity) + 127) // 255).astype(np.uint8)
+    image = np.ascontiguousarray((white or WhiteLevel()).to_8_bit(image))
     return image if channels == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
 
 
-def _decode(data: bytes, path: Path, max_megapixels: float) -> np.ndarray:
+def check_encoded(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> None:
+    """Check the header of a JPEG, a PNG or a WebP.
+
+    Raises ``RefusedError`` for a broken one, an animation, and more than ``max_megapixels``.
+    """
+    try:
+        with _opened(BytesIO(data), ("JPEG", "PNG", "WEBP")) as picture:
+            _check(picture, data, max_megapixels)
+            if picture.format != "MPO" and getattr(picture, "is_animated", False):
+                raise RefusedError("an animation; a single picture is right")
+    except RefusedError:
+        raise
+    except Exception as error:  # Pillow's plugins have no common error
+        raise RefusedError("not a JPEG, PNG or WebP picture, or cut off in its header") from error
+
+
+def _decode(data: bytes, max_megapixels: float) -> np.ndarray:
     """Upright grey, RGB or RGBA pixels in their own depth. Raises whatever the decoder raises."""
-    if (deep_size := _deep_size(data)) is not None:
-        with _named(path):
-            check_size(deep_size, max_megapixels)
-        if (pixels := _decode_deep(data)) is not None:
+    size = _own_size(data[:_HEADER_BYTES]) or _deep_tiff_size(data)
+    if size is not None:
+        check_size(size, max_megapixels)
+        if (pixels := _deep_pixels(data)) is not None:
             return pixels
     with _opened(BytesIO(data)) as picture:
-        with _named(path):
-            checked = picture.format in _WITH_CHECKED_HEADER
-            check_size(encoded_size(data) if checked else picture.size, max_megapixels)
-        return _upright(_pixels(picture), picture)
+        _check(picture, data, max_megapixels)
+        deep_png = picture.format == "PNG" and data[24] == 16
+        pixels = _deep_pixels(data) if deep_png else None
+        return _upright(_pixels(picture) if pixels is None else pixels, picture)
 
 
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Name the file in the error of a refused header."""
-    try:
-        yield
-    except ValueError as error:
-        raise MediaError(path, str(error)) from error
-
-
-def _opened(file: Any) -> Image.Image:
-    """Open a picture; only its header is read."""
+def _opened(file: BytesIO | BufferedReader, formats: Sequence[str] = _FORMATS) -> Image.Image:
+    """Open a picture; only its header is read. Without the limit of ``Image.open``: ours is set."""
     Image.init()
-    return Image.open(file, formats=[name for name in _FORMATS if name in Image.OPEN])
+    file.seek(0)
+    head = file.read(16)
+    for name in filter(Image.OPEN.__contains__, formats):  # not each Pillow is built with all
+        factory, accepts = Image.OPEN[name]
+        file.seek(0)
+        if accepts is None or accepts(head) is True:
+            with suppress(SyntaxError, IndexError, TypeError, struct.error):  # as Pillow does
+                return factory(file, "")
+    raise UnidentifiedImageError("no format of Pillow")
+
+
+def _check(picture: Image.Image, data: bytes, max_megapixels: float) -> None:
+    check_size(picture.size, max_megapixels)
+    # Coded pixels hold no such pair of bytes.
+    if picture.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MOST_JPEG_SCANS:
+        raise RefusedError(f"a JPEG of more than {_MOST_JPEG_SCANS} scans")
 
 
 def _pixels(picture: Image.Image) -> np.ndarray:
-    if picture.mode.startswith("I;16"):
-        return np.asarray(picture).astype(np.uint16)
-    if picture.mode == "I":  # 16 bits in the file
+    if picture.mode.startswith("I"):  # 16 bits in the file
         return np.clip(np.asarray(picture), 0, 65535).astype(np.uint16)
     if picture.mode == "F":
         return np.asarray(picture)
-    transparent = "transparency" in picture.info or picture.mode in (
-        "LA",
-        "La",
-        "PA",
-        "RGBA",
-        "RGBa",
-    )
+    transparent = "transparency" in picture.info or picture.mode.endswith(("A", "a"))
     return np.asarray(picture.convert("RGBA" if transparent else "RGB"))
 
 
 def _upright(pixels: np.ndarray, picture: Image.Image) -> np.ndarray:
     # A TIFF's own orientation is part of its pixels, so its decoders turn it.
-    orientation = 1 if picture.format == "TIFF" else picture.getexif().get(_ORIENTATION, 1)
-    transposed, flip_rows, flip_columns = _TURNS.get(orientation, _TURNS[1])
-    return turned(pixels, transposed=transposed, flip_rows=flip_rows, flip_columns=flip_columns)
+    code = 1 if picture.format == "TIFF" else picture.getexif().get(_ORIENTATION, 1)
+    return turned(
+        pixels,
+        transposed=code in (5, 6, 7, 8),
+        flip_rows=code in (3, 4, 7, 8),
+        flip_columns=code in (2, 3, 6, 7),
+    )
 
 
 # ---------------------------------------------------------------- more than eight bits a colour
 # Pillow keeps eight bits per colour, and no floating-point colours. OpenCV keeps both.
 
 
-def _deep_size(data: bytes) -> tuple[int, int] | None:
-    """``(width, height)`` of a picture of more than eight bits per colour, else None."""
-    if data.startswith(b"\x89PNG") and data[24:25] == b"\x10":
-        return encoded_size(data)
-    if data.startswith((b"II*\x00", b"MM\x00*")):
-        tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
-        file = BytesIO(data)
-        file.seek(tags.next)
-        tags.load(file)
-        return (tags[_WIDTH], tags[_HEIGHT]) if max(tags.get(_BITS, (1,))) > 8 else None
-    return _own_header(data[:_HEADER_BYTES])
+def _own_size(head: bytes) -> tuple[int, int] | None:
+    """``(width, height)`` of formats that Pillow lacks."""
+    matches = (re.match(header, head, re.DOTALL) for header in _OWN_HEADERS)
+    return next(((int(m["width"]), int(m["height"])) for m in matches if m), None)
 
 
-def _own_header(head: bytes) -> tuple[int, int] | None:
-    """``(width, height)`` of formats that Pillow lacks: Radiance, colour PFM, deep PPM."""
-    if found := re.match(rb"P[F6]\s+(\d{1,9})\s+(\d{1,9})\s", head):
-        return int(found[1]), int(found[2])
-    if found := re.match(
-        rb"#\?R(?:ADIANC|GB)E\n.*?\n-Y (\d{1,9}) \+X (\d{1,9})\n", head, re.DOTALL
-    ):
-        return int(found[2]), int(found[1])
-    return None
-
-
-def _decode_deep(data: bytes) -> np.ndarray | None:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
+def _deep_tiff_size(data: bytes) -> tuple[int, int] | None:
+    """``(width, height)`` of a TIFF of more than eight bits per colour; Pillow opens not all."""
+    if not data.startswith((b"II*\x00", b"MM\x00*")):
         return None
-    if pixels.ndim == 3:
-        order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]
-        pixels = pixels[..., order]
-    if not data.startswith(b"\x89PNG"):
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[:8])
+    file = BytesIO(data)
+    file.seek(tags.next)
+    tags.load(file)
+    return (tags[_WIDTH], tags[_HEIGHT]) if max(tags.get(_BITS, (1,))) > 8 else None
+
+
+def _deep_pixels(data: bytes) -> np.ndarray | None:
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim == 2:
         return pixels
-    with _opened(BytesIO(data)) as picture:
-        return _upright(pixels, picture)
+    return pixels[..., {3: [2, 1, 0], 4: [2, 1, 0, 3]}[pixels.shape[2]]]
 
 
 def _opacity(alpha: np.ndarray) -> np.ndarray:
@@ -242,8 +245,3 @@ def _opacity(alpha: np.ndarray) -> np.ndarray:
     if np.issubdtype(alpha.dtype, np.floating):
         return (np.clip(np.nan_to_num(alpha), 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
     return (alpha >> 8 * (alpha.itemsize - 1)).astype(np.uint8)
-
-
-def _over_grey(rgb: np.ndarray, opacity: np.ndarray) -> np.ndarray:
-    share = opacity.astype(np.uint16)
-    return ((rgb * share + 128 * (255 - share) + 127) // 255).astype(np.uint8)

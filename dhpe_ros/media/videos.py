@@ -12,9 +12,16 @@ from typing import Any
 import av
 import numpy as np
 
-from dhpe_ros.media.frames import RATES_HZ, Frame, MediaError, turned
-from dhpe_ros.media.picture_header import MAX_MEGAPIXELS, check_size
-from dhpe_ros.media.signatures import looks_like
+from dhpe_ros.media.frames import (
+    MAX_MEGAPIXELS,
+    Frame,
+    MediaError,
+    RefusedError,
+    check_size,
+    known_rate,
+    looks_like,
+    turned,
+)
 
 # FFmpeg's formats of moving pictures, without playlists (they name further files and hosts), text,
 # subtitles and stills.
@@ -23,7 +30,6 @@ _FORMATS = (
     "asf,gif,mxf,rm,dv,nut,wtv,mjpeg,yuv4mpegpipe"
 )
 _PIXEL_ASPECTS = (Fraction(1, 4), Fraction(4))
-
 _MOST_DAMAGED = 10_000  # places, after which reading ends
 
 _log = logging.getLogger(__name__)
@@ -42,13 +48,10 @@ class VideoFile:
         self.name = str(path)
         self._max_megapixels = max_megapixels
         with self._opened() as (container, stream):
-            rate = stream.average_rate or stream.guessed_rate
-            low, high = RATES_HZ
-            self.rate_hz: float | None = float(rate) if rate and low < rate <= high else None
+            self.rate_hz = known_rate(stream.average_rate or stream.guessed_rate)
             self._claimed_count = stream.frames  # 0: unknown
             seconds = (container.duration or 0) / av.time_base
             self.count = self._claimed_count or round(seconds * (self.rate_hz or 0.0)) or None
-            self._codec = stream.codec_context.name
 
     def frames(self) -> Iterator[Frame]:
         index, first_s, stamp_s = -1, None, 0.0
@@ -59,13 +62,13 @@ class VideoFile:
                     stamp_s = picture.time - first_s
                 elif index:
                     stamp_s += 1 / (self.rate_hz or 25.0)  # a raw stream has no stamps
-                name = f"{self.name} frame {index}"
                 image = _shown(picture, stream.sample_aspect_ratio)
-                yield Frame(image, name, index, stamp_s)
+                yield Frame(image, f"{self.name} frame {index}", index, stamp_s)
+            codec = stream.codec_context.name
         if index < 0:
             raise MediaError(
                 self.name,
-                f"no frame of its {self._codec} video can be decoded; convert it, as with "
+                f"no frame of its {codec} video can be decoded; convert it, as with "
                 "ffmpeg -i VIDEO converted.mp4",
             )
         if index + 1 < 0.9 * self._claimed_count:
@@ -80,21 +83,16 @@ class VideoFile:
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(round(self._max_megapixels * 1e6))}
         packets = container.demux(stream)
-        while True:
+        while damaged <= _MOST_DAMAGED:
             try:
-                packet = next(packets, None)
-                if packet is None:
+                if (packet := next(packets, None)) is None:
                     break
-                decoded = packet.decode()
+                yield from packet.decode()
             except av.EOFError:
                 break
             except av.FFmpegError as error:
                 _log.debug("%s: %s", self.name, error)
                 damaged += 1
-                if damaged > _MOST_DAMAGED:
-                    break
-                continue
-            yield from decoded
         if damaged:
             _log.warning("%s: damaged in %d places", self.name, damaged)
 
@@ -115,8 +113,8 @@ class VideoFile:
                 raise MediaError(self.name, "has a video that this FFmpeg has no decoder for")
             try:
                 check_size((stream.width, stream.height), self._max_megapixels)
-            except ValueError as error:
-                raise MediaError(self.name, str(error)) from error
+            except RefusedError as error:
+                raise MediaError(self.name, error) from error
             yield container, stream
 
 
@@ -136,21 +134,17 @@ def _open(path: Path) -> av.container.InputContainer:
 
 def _video_of(container: av.container.InputContainer) -> av.VideoStream | None:
     """The main video stream; the cover of a piece of music does not count."""
-    streams = [s for s in container.streams.video if not s.disposition & _COVER]
+    cover = av.stream.Disposition.attached_pic
+    streams = [s for s in container.streams.video if not s.disposition & cover and s.width > 0]
     best = container.streams.best("video")
-    stream = best if best in streams else next(iter(streams), None)
-    return stream if stream is not None and stream.width > 0 else None
-
-
-_COVER = av.stream.Disposition.attached_pic
+    return best if best in streams else next(iter(streams), None)
 
 
 def _shown(picture: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
     """``(H, W, 3)`` uint8 RGB, upright, with square pixels; ``aspect`` is the file's."""
     width, height = picture.width, picture.height
-    low, high = _PIXEL_ASPECTS
-    if aspect and aspect != 1 and low <= aspect <= high:
-        one = Fraction(1)
+    (low, high), one = _PIXEL_ASPECTS, Fraction(1)
+    if aspect and low <= aspect <= high:
         width, height = round(width * max(aspect, one)), round(height / min(aspect, one))
     image = picture.to_ndarray(format="rgb24", width=width, height=height)
     return np.ascontiguousarray(_upright(image, picture))
@@ -165,8 +159,8 @@ def _upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
     if matrix is None:
         return image
     (a, b), (c, d) = np.frombuffer(matrix, np.int32).reshape(3, 3)[:2, :2]
-    if a == 0 and d == 0 and b and c:
+    if a == d == 0 and b and c:
         return turned(image, transposed=True, flip_rows=b < 0, flip_columns=c < 0)
-    if b == 0 and c == 0 and a and d:
+    if b == c == 0 and a and d:
         return turned(image, transposed=False, flip_rows=d < 0, flip_columns=a < 0)
     return image

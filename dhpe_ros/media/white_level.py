@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dhpe_ros.media.frames import RefusedError
+
 _WHITES = tuple(2**bits - 1 for bits in (8, 10, 12, 14, 16))  # of cameras
 
 
@@ -22,7 +24,7 @@ class WhiteLevel:
         """Pixels of any shape as uint8: uint8 unchanged, uint16 and floats scaled to white.
 
         Floats with a mean of 1 or less have their white at 1, with highlights above it; others have
-        the white of integers. Raises ``ValueError`` for other types.
+        the white of integers. Raises ``RefusedError`` for other types.
         """
         if pixels.dtype == np.uint8:
             return pixels
@@ -34,7 +36,7 @@ class WhiteLevel:
             if pixels.size and pixels.mean() > 1:
                 self._raise_to(float(pixels.max()))
             return (np.clip(pixels / (self._white or 1), 0, 1) * 255 + 0.5).astype(np.uint8)
-        raise ValueError(
+        raise RefusedError(
             f"has pixels of type {pixels.dtype}; 8 and 16 bits and floats are supported"
         )
 
