@@ -51,94 +51,100 @@ class BagImages:
         max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         self.path = path
+        self.name = str(path)
         self._images_option = images
         self._max_megapixels = max_megapixels
-        self._logged: set[str] = set()
-        self.name = str(path)
         with _open(path) as reader:
             counts = {
                 name: info.msgcount
                 for name, info in reader.topics.items()
                 if info.msgtype in _DECODERS and info.msgcount
             }
-            self.topic = topic or _most_likely(path, counts)
+            if not counts:
+                none = "the recording has no images (sensor_msgs/Image or CompressedImage)"
+                raise MediaError(path, none)
+            self.topic = topic or self._most_likely(counts)
             if self.topic not in counts:
-                raise MediaError(path, _no_topic(topic, counts))
+                there = ", ".join(sorted(counts))
+                raise MediaError(path, f"the recording has no images on {topic}; it has {there}")
             self.count: int | None = counts[self.topic]
-            self.rate_hz = self._rate_hz(reader)
+            # The rate of the first images: other topics may last longer, and a camera may pause.
+            first = islice(self._messages(reader, self.topic), _RATE_IMAGES)
+            steps_ns = np.diff([received_ns for received_ns, _ in first])
+            step_ns = float(np.median(steps_ns)) if steps_ns.size else 0.0
+            self.rate_hz = 1e9 / step_ns if step_ns > 0 else None
 
     def frames(self) -> Iterator[Frame]:
+        white, start_ns = WhiteLevel(), None
+        cameras: dict[tuple[int, ...], Camera | None] = {}  # of each size of images
         with _open(self.path) as reader:
             infos = self._camera_infos(reader)
-            start_ns, white = None, WhiteLevel()
-            for index, (connection, received_ns, data) in enumerate(self._images(reader)):
+            images = self._messages(reader, self.topic)
+            for index, (received_ns, message) in enumerate(images):
                 start_ns = received_ns if start_ns is None else start_ns
-                message = reader.deserialize(data, connection.msgtype)
-                image = self._decode(message, connection.msgtype, white)
+                try:
+                    decode = _DECODERS[message.__msgtype__]
+                    image = decode(message, self._max_megapixels, white)
+                except ValueError as error:
+                    raise MediaError(self.path, f"{self.topic}: {error}") from error
+                size = image.shape[:2]
+                if size not in cameras:
+                    cameras[size] = self._camera(infos, *size)
                 yield Frame(
                     image,
                     f"{self.name} frame {index}",
                     index,
                     stamp_s=(received_ns - start_ns) / 1e9,
-                    camera=self._camera(infos, image),
+                    camera=cameras[size],
                     time_ns=stamp_ns(message.header.stamp) or received_ns,
                     frame_id=message.header.frame_id,
                 )
 
-    def _images(self, reader: Any) -> Iterator[tuple[Any, int, bytes]]:
-        connections = [c for c in reader.connections if c.topic == self.topic]
-        return _messages(reader, connections, self.path)
-
-    def _rate_hz(self, reader: Any) -> float | None:
-        """Rate of the first images: other topics may last longer, and a camera may pause."""
-        times_ns = [received_ns for _, received_ns, _ in islice(self._images(reader), _RATE_IMAGES)]
-        step_ns = float(np.median(np.diff(times_ns))) if len(times_ns) > 1 else 0.0
-        return 1e9 / step_ns if step_ns > 0 else None
-
-    def _decode(self, message: Any, message_type: str, white: WhiteLevel) -> np.ndarray:
+    def _messages(self, reader: Any, topic: str) -> Iterator[tuple[int, Any]]:
+        """Times of recording, nanoseconds, and messages of a topic."""
+        connections = [c for c in reader.connections if c.topic == topic]
         try:
-            return _DECODERS[message_type](message, self._max_megapixels, white)
-        except ValueError as error:
-            raise MediaError(self.path, f"{self.topic}: {error}") from error
+            for connection, received_ns, data in reader.messages(connections):
+                yield received_ns, reader.deserialize(data, connection.msgtype)
+        except (ValueError, RuntimeError, OSError) as error:
+            raise MediaError(self.path, f"the recording is damaged: {error}") from error
 
-    def _camera(self, infos: list[Any], image: np.ndarray) -> Camera | None:
-        """The camera of the first camera_info that fits the ``(H, W, 3)`` image, or None."""
-        height, width = image.shape[:2]
+    def _most_likely(self, counts: dict[str, int]) -> str:
+        colour = {t: n for t, n in counts.items() if not any(word in t for word in _NOT_COLOUR)}
+        topic = max(colour or counts, key=lambda name: (counts[name], -len(name)))
+        if others := ", ".join(sorted(set(counts) - {topic})):
+            text = "%s: taking the images of %s; also there: %s"
+            _log.warning(text, self.name, topic, others)
+        return topic
+
+    def _camera_infos(self, reader: Any) -> list[Any]:
+        """The first camera_info of each topic beside the image topic, the nearest topic first."""
+        topics = [str(folder / "camera_info") for folder in PurePosixPath(self.topic).parents]
+        there = [t for t in topics if t in reader.topics]
+        return [
+            info
+            for topic in there
+            if reader.topics[topic].msgtype == _CAMERA_INFO
+            for _, info in islice(self._messages(reader, topic), 1)
+        ]
+
+    def _camera(self, infos: list[Any], height: int, width: int) -> Camera | None:
+        """The camera of the first camera_info that fits images of that size, or None."""
         reasons = []
         for info in infos:
             rectified = is_rectified(info, self.topic, self._images_option)
             try:
                 camera = camera_from_info(info, width, height, rectified=rectified)
             except ValueError as error:
-                reasons.append(f"{error}; it is not used")
+                reasons.append(error)
                 continue
             if has_distortion(info):
-                self._warn(describe_reading(info, self.topic, rectified))
+                reading = describe_reading(info, self.topic, rectified)
+                _log.warning("%s: %s", self.name, reading)
             return camera
         for reason in reasons:
-            self._warn(reason)
+            _log.warning("%s: %s; it is not used", self.name, reason)
         return None
-
-    def _warn(self, text: str) -> None:
-        """Log once: the next frames have the same camera_info."""
-        if text not in self._logged:
-            self._logged.add(text)
-            _log.warning("%s: %s", self.name, text)
-
-    def _camera_infos(self, reader: Any) -> list[Any]:
-        """The first camera_info of each topic beside the image topic, the nearest topic first."""
-        infos = []
-        for folder in PurePosixPath(self.topic).parents:
-            connections = [
-                c
-                for c in reader.connections
-                if c.msgtype == _CAMERA_INFO and c.topic == str(folder / "camera_info")
-            ]
-            if connections:
-                messages = _messages(reader, connections, self.path)
-                for connection, _, data in islice(messages, 1):
-                    infos.append(reader.deserialize(data, connection.msgtype))
-        return infos
 
 
 def _open(path: Path) -> AbstractContextManager[Any]:
@@ -152,28 +158,3 @@ def _open(path: Path) -> AbstractContextManager[Any]:
     except Exception as error:  # rosbags lets the errors of its storages through
         raise MediaError(path, f"is not a recording that can be read: {error}") from error
     return closing(reader)
-
-
-def _messages(reader: Any, connections: list[Any], path: Path) -> Iterator[tuple[Any, int, bytes]]:
-    try:
-        yield from reader.messages(connections)
-    except (ValueError, RuntimeError, OSError) as error:
-        raise MediaError(path, f"the recording is damaged: {error}") from error
-
-
-def _most_likely(path: Path, counts: dict[str, int]) -> str:
-    if not counts:
-        raise MediaError(path, _no_topic("", counts))
-    colour = {t: n for t, n in counts.items() if not any(word in t for word in _NOT_COLOUR)}
-    candidates = colour or counts
-    topic = max(candidates, key=lambda name: (candidates[name], -len(name)))
-    if len(counts) > 1:
-        others = ", ".join(sorted(set(counts) - {topic}))
-        _log.warning("%s: taking the images of %s; also there: %s", path, topic, others)
-    return topic
-
-
-def _no_topic(topic: str, counts: dict[str, int]) -> str:
-    if not counts:
-        return "the recording has no images (sensor_msgs/Image or CompressedImage)"
-    return f"the recording has no images on {topic}; it has {', '.join(sorted(counts))}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
+from rosbags.interfaces import Nodetype
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -45,7 +45,6 @@ class HandBag:
         for name in ("Hand", "HandArray", "HandMesh"):
             text = shared_file(f"msg/{name}.msg").read_text()
             self._types.register(get_types_from_msg(text, f"dhpe_ros/msg/{name}"))
-        self._connections: dict[str, Any] = {}
 
     def __enter__(self) -> HandBag:
         if self._folder.exists() and not (self._folder / "metadata.yaml").is_file():
@@ -57,18 +56,13 @@ class HandBag:
         path = self._unfinished / self._folder.name
         self._writer = Writer(path, version=9, storage_plugin=self._storage)
         self._writer.open()
-        for name, kind in TOPICS.items():
-            self._connections[name] = self._writer.add_connection(
-                f"{_NAMESPACE}{name}", kind, typestore=self._types
-            )
+        self._connections = {
+            name: self._writer.add_connection(_NAMESPACE + name, kind, typestore=self._types)
+            for name, kind in TOPICS.items()
+        }
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Complete the recording, also after an error or Ctrl-C."""
         self._writer.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -81,63 +75,44 @@ class HandBag:
         The recording of an input without a clock, as a video, begins at time zero.
         """
         time_ns = frame.time_ns if frame.time_ns is not None else round(frame.stamp_s * 1e9)
-        header = self._header(time_ns, frame.frame_id)
         height, width = frame.image.shape[:2]
-        self._write("hands", time_ns, header=header, hands=[self._hand(hand) for hand in hands])
-        for hand in hands:
-            self._write("meshes", time_ns, header=header, **mesh_fields(hand))
         mask = hand_mask(hands, height, width)
-        self._write(
-            "mask", time_ns, header=header, height=height, width=width, encoding="mono8",
-            is_bigendian=0, step=width, data=mask.ravel(),
-        )  # fmt: skip
-        self._write("camera_info", time_ns, **self._camera_info(header, camera, width, height))
-        self._write("points", time_ns, **self._points(header, hands))
-
-    def _write(self, name: str, time_ns: int, **fields: Any) -> None:
-        kind = TOPICS[name]
-        data = self._types.serialize_cdr(self._make(kind, **fields), kind)
-        self._writer.write(self._connections[name], time_ns, data)
-
-    def _make(self, kind: str, **fields: Any) -> Any:
-        return self._types.types[kind](**fields)
-
-    def _header(self, time_ns: int, frame_id: str) -> Any:
+        size = {"height": height, "width": width}
+        found = []
+        for hand in hands:
+            position, orientation = wrist_pose(hand)
+            pose = {"position": position, "orientation": orientation}
+            found.append({"wrist_pose": pose, **hand_fields(hand)})
+        messages = [
+            ("hands", {"hands": found}),
+            *(("meshes", mesh_fields(hand)) for hand in hands),
+            ("mask", {**size, "encoding": "mono8", "step": width, "data": mask.ravel()}),
+            ("camera_info", info_fields(camera) if camera else size),
+            ("points", points_fields(hands)),
+        ]
         seconds, nanoseconds = divmod(time_ns, 10**9)
-        stamp = self._make("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
-        return self._make("std_msgs/msg/Header", stamp=stamp, frame_id=frame_id)
+        stamp = {"sec": seconds, "nanosec": nanoseconds}
+        header = {"stamp": stamp, "frame_id": frame.frame_id}
+        for name, fields in messages:
+            message = self._message(TOPICS[name], {"header": header, **fields})
+            data = self._types.serialize_cdr(message, TOPICS[name])
+            self._writer.write(self._connections[name], time_ns, data)
 
-    def _hand(self, hand: Hand) -> Any:
-        position, orientation = wrist_pose(hand)
-        pose = self._make(
-            "geometry_msgs/msg/Pose",
-            position=self._make("geometry_msgs/msg/Point", **position),
-            orientation=self._make("geometry_msgs/msg/Quaternion", **orientation),
-        )
-        return self._make("dhpe_ros/msg/Hand", wrist_pose=pose, **hand_fields(hand))
-
-    def _camera_info(
-        self, header: Any, camera: Camera | None, width: int, height: int
-    ) -> dict[str, Any]:
-        if camera is not None:
-            fields = info_fields(camera)
-        else:
-            fields = {"width": width, "height": height, "distortion_model": "", "d": np.zeros(0)}
-            fields |= {"k": np.zeros(9), "r": np.zeros(9), "p": np.zeros(12)}
-        whole = self._make(
-            "sensor_msgs/msg/RegionOfInterest",
-            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False,
-        )  # fmt: skip
-        return {
-            "header": header,
-            **fields,
-            "binning_x": 0,
-            "binning_y": 0,
-            "roi": whole,
+    def _message(self, kind: str, fields: dict[str, Any]) -> Any:
+        """A message of nested ``fields``; a field that is not given is zero or empty."""
+        values = {
+            name: self._value(node, fields.get(name))
+            for name, node in self._types.fielddefs[kind][1]
         }
+        return self._types.types[kind](**values)
 
-    def _points(self, header: Any, hands: Sequence[Hand]) -> dict[str, Any]:
-        fields = points_fields(hands)
-        kind = "sensor_msgs/msg/PointField"
-        fields["fields"] = [self._make(kind, **field) for field in fields["fields"]]
-        return {"header": header, **fields}
+    def _value(self, node: Any, value: Any) -> Any:
+        nodetype, about = node
+        if nodetype is Nodetype.NAME:
+            return self._message(about, value or {})
+        if nodetype is Nodetype.BASE:
+            return ("" if about[0] == "string" else 0) if value is None else value
+        part, length = about  # of an array, or of a sequence with length 0
+        if part[0] is Nodetype.NAME:
+            return [self._message(part[1], one) for one in value or ()]
+        return np.zeros(length, part[1][0]) if value is None else value

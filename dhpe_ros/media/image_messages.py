@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from array import array
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -18,58 +17,39 @@ from dhpe_ros.media.frames import MAX_MEGAPIXELS, check_size
 from dhpe_ros.media.pictures import check_encoded
 from dhpe_ros.media.white_level import WhiteLevel
 
-
-@dataclass(frozen=True)
-class _Layout:
-    """Layout of one encoding: ``channels`` of ``depth`` bytes, with the conversion to RGB."""
-
-    channels: int
-    depth: int = 1
-    to_rgb: int | None = None  # OpenCV's colour conversion; None: it is RGB already
-    bayer: bool = False
-
-
-# OpenCV names a Bayer pattern by its second row, second column; ROS by the first row.
-_BAYER = {
-    "rggb": cv2.COLOR_BayerBG2RGB,
-    "bggr": cv2.COLOR_BayerRG2RGB,
-    "gbrg": cv2.COLOR_BayerGR2RGB,
-    "grbg": cv2.COLOR_BayerGB2RGB,
-}
-
-_LAYOUTS = {
-    "rgb8": _Layout(3),
-    "bgr8": _Layout(3, to_rgb=cv2.COLOR_BGR2RGB),
-    "8UC3": _Layout(3, to_rgb=cv2.COLOR_BGR2RGB),
-    "rgba8": _Layout(4, to_rgb=cv2.COLOR_RGBA2RGB),
-    "bgra8": _Layout(4, to_rgb=cv2.COLOR_BGRA2RGB),
-    "8UC4": _Layout(4, to_rgb=cv2.COLOR_BGRA2RGB),
-    "mono8": _Layout(1, to_rgb=cv2.COLOR_GRAY2RGB),
-    "8UC1": _Layout(1, to_rgb=cv2.COLOR_GRAY2RGB),
-    "mono16": _Layout(1, depth=2, to_rgb=cv2.COLOR_GRAY2RGB),
-    "rgb16": _Layout(3, depth=2),
-    "bgr16": _Layout(3, depth=2, to_rgb=cv2.COLOR_BGR2RGB),
-    "yuv422": _Layout(2, to_rgb=cv2.COLOR_YUV2RGB_UYVY),
-    "uyvy": _Layout(2, to_rgb=cv2.COLOR_YUV2RGB_UYVY),
-    "yuv422_yuy2": _Layout(2, to_rgb=cv2.COLOR_YUV2RGB_YUY2),
-    "yuyv": _Layout(2, to_rgb=cv2.COLOR_YUV2RGB_YUY2),
+# Encoding -> channels, and OpenCV's conversion to RGB where it is not RGB already. Names end in the
+# bits of a channel. OpenCV names a Bayer pattern by its second row, second column; ROS by the first
+# row.
+_COLOURS: dict[str, tuple[int, int | None]] = {
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "8UC3": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "8UC4": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "8UC1": (1, cv2.COLOR_GRAY2RGB),
+    "mono16": (1, cv2.COLOR_GRAY2RGB),
+    "rgb16": (3, None),
+    "bgr16": (3, cv2.COLOR_BGR2RGB),
+    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUY2),
+    "yuyv": (2, cv2.COLOR_YUV2RGB_YUY2),
 } | {
-    f"bayer_{pattern}{8 * depth}": _Layout(1, depth, code, bayer=True)
-    for pattern, code in _BAYER.items()
-    for depth in (1, 2)
+    f"bayer_{pattern}{bits}": (1, code)
+    for pattern, code in (
+        ("rggb", cv2.COLOR_BayerBG2RGB),
+        ("bggr", cv2.COLOR_BayerRG2RGB),
+        ("gbrg", cv2.COLOR_BayerGR2RGB),
+        ("grbg", cv2.COLOR_BayerGB2RGB),
+    )
+    for bits in (8, 16)
 }
-
-ENCODINGS = tuple(_LAYOUTS)
+ENCODINGS = tuple(_COLOURS)
 
 _SAMPLE = 1000  # pixels that the unit is checked on
-_MILLIMETRES, _METRES = np.dtype(np.uint16), np.dtype(np.float32)
 _SENSOR_RANGE_M = (0.05, 100.0)  # no depth camera sees everything nearer or farther
-_DEPTH_TYPES: dict[str, np.dtype] = {
-    "16UC1": _MILLIMETRES,
-    "mono16": _MILLIMETRES,
-    "32FC1": _METRES,
-}
-
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 
 
@@ -86,18 +66,26 @@ def image_to_rgb(
     result may share memory with the message. Raises ``UnknownEncodingError``, or ``ValueError``
     where size, step and data do not fit together or the image is larger than ``max_megapixels``.
     """
-    layout = _LAYOUTS.get(message.encoding)
-    if layout is None:
-        raise UnknownEncodingError(_unknown_encoding(message.encoding))
-    pixels = _pixels(message, layout)
+    encoding = message.encoding
+    if encoding in ("16UC1", "32FC1"):
+        raise UnknownEncodingError(
+            f"encoding {encoding!r} is a depth image; give the colour image's topic as 'image'"
+        )
+    if encoding not in _COLOURS:
+        raise UnknownEncodingError(
+            f"encoding {encoding!r} is unknown; known are {', '.join(ENCODINGS)}. "
+            "Set the camera driver to one of them, or convert with image_proc"
+        )
+    channels, to_rgb = _COLOURS[encoding]
+    pixels = _pixels(message, "u2" if encoding.endswith("16") else "u1", channels)
     height, width = pixels.shape[:2]
     check_size((width, height), max_megapixels)
-    if layout.channels == 2 and width % 2:
-        raise ValueError(f"{message.encoding} needs an even width, got {width}")
-    if layout.bayer and min(height, width) < 2:
-        raise ValueError(f"{message.encoding} needs at least 2x2 pixels, got {width}x{height}")
+    if channels == 2 and width % 2:
+        raise ValueError(f"{encoding} needs an even width, got {width}")
+    if encoding.startswith("bayer") and min(height, width) < 2:
+        raise ValueError(f"{encoding} needs at least 2x2 pixels, got {width}x{height}")
     pixels = np.ascontiguousarray((white or WhiteLevel()).to_8_bit(pixels))
-    return pixels if layout.to_rgb is None else cv2.cvtColor(pixels, layout.to_rgb)
+    return pixels if to_rgb is None else cv2.cvtColor(pixels, to_rgb)
 
 
 def compressed_to_rgb(
@@ -135,23 +123,34 @@ def depth_to_metres(message: Any) -> np.ndarray:
     ``UnknownEncodingError``, or ``ValueError`` where size, step and data do not fit together, no
     pixel has a depth, or the unit is plainly that of the other encoding.
     """
-    kind = _DEPTH_TYPES.get(message.encoding)
-    if kind is None:
+    encoding = message.encoding
+    if encoding not in ("16UC1", "mono16", "32FC1"):
         raise UnknownEncodingError(
-            f"depth has the encoding {message.encoding!r}; it must be 16UC1 (millimetres) or "
+            f"depth has the encoding {encoding!r}; it must be 16UC1 (millimetres) or "
             "32FC1 (metres), as depth cameras publish it uncompressed"
         )
-    raw: np.ndarray = np.ndarray(
-        (message.height, message.width),
-        kind.newbyteorder(">" if message.is_bigendian else "<"),
-        buffer=_checked_bytes(message, kind.itemsize),
-        strides=(message.step, kind.itemsize),
-    )
-    metres = raw.astype(np.float32)
-    if kind is _MILLIMETRES:
+    in_metres = encoding == "32FC1"
+    metres = _pixels(message, "f4" if in_metres else "u2", 1).astype(np.float32)
+    if not in_metres:
         metres *= np.float32(1e-3)
     metres[~(metres > 0) | np.isinf(metres)] = np.nan
-    _check_unit(metres, message.encoding, kind)
+    measured = metres[np.isfinite(metres)]
+    if not measured.size:
+        raise ValueError(
+            "no pixel has a depth, all are zero or not finite: uncover the depth camera, switch "
+            "its emitter on, and keep its minimum distance"
+        )
+    near, far = np.percentile(measured[:: measured.size // _SAMPLE + 1], (10, 90))
+    if not in_metres and far < _SENSOR_RANGE_M[0]:
+        raise ValueError(
+            f"{encoding} is in millimetres, and everything would be within {far * 1e3:.0f} mm: "
+            "are these metres? Publish millimetres, or metres as 32FC1"
+        )
+    if in_metres and near > _SENSOR_RANGE_M[1]:
+        raise ValueError(
+            f"{encoding} is in metres, and everything would be beyond {near:.0f} m: are these "
+            "millimetres? Publish metres, or millimetres as 16UC1"
+        )
     return metres
 
 
@@ -176,15 +175,17 @@ def stamp_ns(stamp: Any) -> int | None:
     return stamp.sec * 10**9 + stamp.nanosec or None
 
 
-def _checked_bytes(message: Any, pixel_bytes: int) -> np.ndarray:
-    """The data of a ``sensor_msgs/Image`` as uint8.
+def _pixels(message: Any, kind: str, channels: int) -> np.ndarray:
+    """``(H, W)`` or ``(H, W, C)`` view into the bytes of a ``sensor_msgs/Image``.
 
-    Raises ``ValueError`` where they are fewer than size and step need.
+    ``kind`` is the type without byte order. Raises ``ValueError`` where the bytes are fewer than
+    size and step need.
     """
     height, width, step = message.height, message.width, message.step
     if height == 0 or width == 0:
         raise ValueError(f"the image is empty: {width}x{height} pixels")
-    row_bytes = width * pixel_bytes
+    dtype = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+    row_bytes = width * channels * dtype.itemsize
     if step < row_bytes:
         raise ValueError(
             f"step {step} is too small for {width} pixels of {message.encoding}: "
@@ -197,46 +198,6 @@ def _checked_bytes(message: Any, pixel_bytes: int) -> np.ndarray:
             f"{data.size} bytes of data are too few for {width}x{height} {message.encoding} "
             f"with step {step}: at least {needed}"
         )
-    return data
-
-
-def _pixels(message: Any, layout: _Layout) -> np.ndarray:
-    """``(H, W)`` or ``(H, W, C)`` view of uint8 or uint16 into the message's bytes."""
-    pixel_bytes = layout.channels * layout.depth
-    data = _checked_bytes(message, pixel_bytes)
-    pixels: np.ndarray = np.ndarray(
-        (message.height, message.width, layout.channels),
-        f"{'>' if message.is_bigendian else '<'}u{layout.depth}",
-        buffer=data,
-        strides=(message.step, pixel_bytes, layout.depth),
-    )
-    return pixels[..., 0] if layout.channels == 1 else pixels
-
-
-def _unknown_encoding(encoding: str) -> str:
-    if encoding in ("16UC1", "32FC1"):
-        return f"encoding {encoding!r} is a depth image; give the colour image's topic as 'image'"
-    return (
-        f"encoding {encoding!r} is unknown; known are {', '.join(ENCODINGS)}. "
-        "Set the camera driver to one of them, or convert with image_proc"
-    )
-
-
-def _check_unit(metres: np.ndarray, encoding: str, kind: np.dtype) -> None:
-    measured = metres[np.isfinite(metres)]
-    if not measured.size:
-        raise ValueError(
-            "no pixel has a depth, all are zero or not finite: uncover the depth camera, switch "
-            "its emitter on, and keep its minimum distance"
-        )
-    near, far = np.percentile(measured[:: measured.size // _SAMPLE + 1], (10, 90))
-    if kind is _MILLIMETRES and far < _SENSOR_RANGE_M[0]:
-        raise ValueError(
-            f"{encoding} is in millimetres, and everything would be within {far * 1e3:.0f} mm: "
-            "are these metres? Publish millimetres, or metres as 32FC1"
-        )
-    if kind is _METRES and near > _SENSOR_RANGE_M[1]:
-        raise ValueError(
-            f"{encoding} is in metres, and everything would be beyond {near:.0f} m: are these "
-            "millimetres? Publish metres, or millimetres as 16UC1"
-        )
+    strides = (step, channels * dtype.itemsize, dtype.itemsize)
+    pixels: np.ndarray = np.ndarray((height, width, channels), dtype, data, strides=strides)
+    return pixels[..., 0] if channels == 1 else pixels
