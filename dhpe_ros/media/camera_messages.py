@@ -27,8 +27,8 @@ def camera_from_info(info: Any, width: int, height: int, *, rectified: bool) -> 
     of the whole sensor that ``Camera.check_plausible`` refuses.
     """
     projected = rectified and info.p[0] > 0 and info.p[5] > 0
-    matrix, row = (info.p, 4) if projected else (info.k, 3)
-    fx, fy, cx, cy = (float(matrix[i]) for i in (0, row + 1, 2, row + 2))
+    matrix = np.reshape(info.p if projected else info.k, (3, -1))
+    fx, fy, cx, cy = matrix[(0, 1, 0, 1), (0, 1, 2, 2)].astype(float).tolist()
     if fx <= 0 or fy <= 0:
         raise ValueError(
             "camera_info has a zero K: the camera is not calibrated. Calibrate it (ros2 run "
@@ -45,8 +45,14 @@ def camera_from_info(info: Any, width: int, height: int, *, rectified: bool) -> 
                 "or take the rectified images of image_proc"
             ) from error
         rotation = _rotation(info.r)
-    x, y, across, down = _region(info)
-    step_x, step_y = max(info.binning_x, 1), max(info.binning_y, 1)
+    roi, step_x, step_y = info.roi, max(info.binning_x, 1), max(info.binning_y, 1)
+    across, down = roi.width or info.width, roi.height or info.height  # in sensor pixels
+    if roi.x_offset + across > info.width or roi.y_offset + down > info.height:
+        raise ValueError(
+            f"the roi of camera_info, {across}x{down} pixels at {roi.x_offset},{roi.y_offset}, "
+            f"lies outside its sensor of {info.width}x{info.height}: width, height and K must be "
+            "those of the whole sensor; or leave the roi zero where they are of the part already"
+        )
     if (across // step_x, down // step_y) != (width, height):
         raise ValueError(
             f"camera_info is for {across // step_x}x{down // step_y} pixels, the image has "
@@ -56,8 +62,10 @@ def camera_from_info(info: Any, width: int, height: int, *, rectified: bool) -> 
     try:
         sensor.check_plausible()
     except ValueError as error:
-        raise ValueError(f"camera_info has {error}{_double_scaling(info)}") from error
-    return sensor.cut(x, y, across, down).binned(step_x, step_y)
+        reduced = (info.width, info.height) != (width, height)
+        cause = "; K and P are of the whole sensor, before binning and roi" if reduced else ""
+        raise ValueError(f"camera_info has {error}{cause}") from error
+    return sensor.cut(roi.x_offset, roi.y_offset, across, down).binned(step_x, step_y)
 
 
 def is_rectified(info: Any, topic: str, images: str = "auto") -> bool:
@@ -85,14 +93,11 @@ def has_distortion(info: Any) -> bool:
 
 def describe_reading(info: Any, topic: str, rectified: bool) -> str:
     """Log line: the images are read as raw or rectified, and the remedy if that is wrong."""
-    model = info.distortion_model
-    if rectified:
-        done, other = f"without the {model} distortion of their camera_info", "raw"
-    else:
-        done, other = f"with the {model} distortion of their camera_info", "rectified"
+    read, other = ("rectified", "raw") if rectified else ("raw", "rectified")
     return (
-        f"the images of {topic} are read as {'rectified' if rectified else 'raw'}, {done}; "
-        f"if they are {other}, set camera.images to {other}"
+        f"the images of {topic} are read as {read}, {'without' if rectified else 'with'} the "
+        f"{info.distortion_model} distortion of their camera_info; if they are {other}, set "
+        f"camera.images to {other}"
     )
 
 
@@ -111,26 +116,6 @@ def info_fields(camera: Camera) -> dict[str, Any]:
         "r": np.array(camera.rotation or np.eye(3), np.float64).ravel(),
         "p": np.array((fx, 0, cx, 0, 0, fy, cy, 0, 0, 0, 1, 0), np.float64),
     }
-
-
-def _region(info: Any) -> tuple[int, int, int, int]:
-    """The window of the sensor in the message, in sensor pixels: x, y, width, height."""
-    roi = info.roi
-    x, y = roi.x_offset, roi.y_offset
-    across, down = roi.width or info.width, roi.height or info.height
-    if x + across > info.width or y + down > info.height:
-        raise ValueError(
-            f"the roi of camera_info, {across}x{down} pixels at {x},{y}, lies outside its sensor "
-            f"of {info.width}x{info.height}: width, height and K must be those of the whole "
-            "sensor; or leave the roi zero where they are of the part already"
-        )
-    return x, y, across, down
-
-
-def _double_scaling(info: Any) -> str:
-    """Likely cause of implausible intrinsics; empty where the message has the whole sensor."""
-    reduced = max(info.binning_x, info.binning_y) > 1 or (info.roi.width and info.roi.height)
-    return "; K and P are of the whole sensor, before binning and roi" if reduced else ""
 
 
 def _rotation(matrix: Any) -> Rotation | None:

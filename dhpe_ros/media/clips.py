@@ -25,10 +25,9 @@ class ClipWriter:
         """``rate_hz`` is for frames without a stamp."""
         self.path = Path(path)
         self._ticks_a_frame = max(1, round(1 / ((rate_hz or DEFAULT_RATE_HZ) * _TICK_S)))
+        self._tick = -self._ticks_a_frame  # of the last frame
         self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream
-        self._size: tuple[int, int] = (0, 0)
-        self._tick = -1
 
     def __enter__(self) -> ClipWriter:
         return self
@@ -36,7 +35,7 @@ class ClipWriter:
     def __exit__(self, *_: object) -> None:
         if self._container is not None:
             with self._container:
-                self._mux(self._container, None)
+                self._encode(self._container, None)
 
     def write(self, image: np.ndarray, stamp_s: float | None = None) -> None:
         """Append ``(H, W, 3)`` uint8 RGB, shown at ``stamp_s``.
@@ -44,40 +43,36 @@ class ClipWriter:
         A stamp that does not rise is moved behind the last one. Raises ``OSError`` when the file
         cannot be written.
         """
+        if stamp_s is None:
+            self._tick += self._ticks_a_frame
+        else:
+            self._tick = max(self._tick + 1, 0, round(stamp_s / _TICK_S))
         try:
             if self._container is None:
                 self._container = self._open(image.shape[1], image.shape[0])
-            self._encode(self._container, image, stamp_s)
+            fitted = _fit(image, self._stream.width, self._stream.height)
+            frame = av.VideoFrame.from_ndarray(fitted, format="rgb24")
+            frame.pts, frame.time_base = self._tick, _TICK_S
+            self._encode(self._container, frame)
         except av.FFmpegError as error:
             if isinstance(error, OSError):
                 raise
             raise OSError(f"{self.path}: the clip cannot be written: {error}") from error
 
-    def _encode(
-        self, container: av.container.OutputContainer, image: np.ndarray, stamp_s: float | None
-    ) -> None:
-        if stamp_s is None:
-            self._tick += 1 if self._tick < 0 else self._ticks_a_frame
-        else:
-            self._tick = max(self._tick + 1, round(stamp_s / _TICK_S))
-        frame = av.VideoFrame.from_ndarray(_fit(image, *self._size), format="rgb24")
-        frame.pts, frame.time_base = self._tick, _TICK_S
-        self._mux(container, frame)
-
-    def _mux(self, container: av.container.OutputContainer, frame: av.VideoFrame | None) -> None:
+    def _encode(self, container: av.container.OutputContainer, frame: av.VideoFrame | None) -> None:
         for packet in self._stream.encode(frame):
             packet.duration = self._ticks_a_frame  # that of the last frame, which none follows
             container.mux(packet)
 
     def _open(self, width: int, height: int) -> av.container.OutputContainer:
         shrink = min(1.0, _MAX_SIDE / max(width, height))
-        # Even sides: the codec halves the colour planes.
-        width, height = (max(2, 2 * round(side * shrink / 2 + 0.25)) for side in (width, height))
-        self._size = width, height
         container = av.open(str(self.path.absolute()), "w")
         # Zero latency: no frame waits for later ones, so long clips need no memory.
         stream = container.add_stream("h264", options={"preset": "veryfast", "tune": "zerolatency"})
-        stream.width, stream.height = self._size
+        # Even sides: the codec halves the colour planes.
+        stream.width, stream.height = (
+            max(2, 2 * round(side * shrink / 2 + 0.25)) for side in (width, height)
+        )
         stream.pix_fmt = "yuv420p"  # what every player shows
         stream.codec_context.time_base = _TICK_S
         self._stream = stream

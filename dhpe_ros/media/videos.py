@@ -47,7 +47,11 @@ class VideoFile:
         self.path = path
         self.name = str(path)
         self._max_megapixels = max_megapixels
-        with self._opened() as (container, stream):
+        with _opened(path) as (container, stream):
+            try:
+                check_size((stream.width, stream.height), max_megapixels)
+            except RefusedError as error:
+                raise MediaError(path, error) from error
             self.rate_hz = known_rate(stream.average_rate or stream.guessed_rate)
             self._claimed_count = stream.frames  # 0: unknown
             seconds = (container.duration or 0) / av.time_base
@@ -55,7 +59,7 @@ class VideoFile:
 
     def frames(self) -> Iterator[Frame]:
         index, first_s, stamp_s = -1, None, 0.0
-        with self._opened() as (container, stream):
+        with _opened(self.path) as (container, stream):
             for index, picture in enumerate(self._decoded(container, stream)):
                 if picture.time is not None:
                     first_s = picture.time if first_s is None else first_s
@@ -96,71 +100,53 @@ class VideoFile:
         if damaged:
             _log.warning("%s: damaged in %d places", self.name, damaged)
 
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-        """Open the file and its main video stream. Raises ``MediaError``."""
-        try:
-            container = _open(self.path)
-        except (av.FFmpegError, ValueError) as error:
-            raise MediaError(
-                self.name, f"is not a video that can be decoded ({looks_like(self.path)})"
-            ) from error
-        with container:
-            stream = _video_of(container)
-            if stream is None:
-                raise MediaError(self.name, "holds no video")
-            if stream.codec_context is None:
-                raise MediaError(self.name, "has a video that this FFmpeg has no decoder for")
-            try:
-                check_size((stream.width, stream.height), self._max_megapixels)
-            except RefusedError as error:
-                raise MediaError(self.name, error) from error
-            yield container, stream
-
 
 def is_video(path: Path) -> bool:
-    """True for a file whose content is moving pictures."""
+    """True for a file whose content is moving pictures that can be decoded."""
     try:
-        with _open(path) as container:
-            return _video_of(container) is not None
-    except (av.FFmpegError, ValueError):
+        with _opened(path):
+            return True
+    except MediaError:
         return False
 
 
-def _open(path: Path) -> av.container.InputContainer:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """Open the file and its main video stream. Raises ``MediaError``."""
     name = str(path.absolute())  # "concat:a.mp4" alone would be a protocol of FFmpeg's
-    return av.open(name, options={"format_whitelist": _FORMATS}, metadata_errors="replace")
-
-
-def _video_of(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The main video stream; the cover of a piece of music does not count."""
-    cover = av.stream.Disposition.attached_pic
-    streams = [s for s in container.streams.video if not s.disposition & cover and s.width > 0]
-    best = container.streams.best("video")
-    return best if best in streams else next(iter(streams), None)
+    try:
+        container = av.open(name, options={"format_whitelist": _FORMATS}, metadata_errors="replace")
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(
+            path, f"is not a video that can be decoded ({looks_like(path)})"
+        ) from error
+    with container:
+        cover = av.stream.Disposition.attached_pic  # of a piece of music
+        streams = [s for s in container.streams.video if not s.disposition & cover and s.width > 0]
+        if not streams:
+            raise MediaError(path, "holds no video")
+        best = container.streams.best("video")
+        stream = best if best in streams else streams[0]
+        if stream.codec_context is None:
+            raise MediaError(path, "has a video that this FFmpeg has no decoder for")
+        yield container, stream
 
 
 def _shown(picture: av.VideoFrame, aspect: Fraction | None) -> np.ndarray:
-    """``(H, W, 3)`` uint8 RGB, upright, with square pixels; ``aspect`` is the file's."""
+    """``(H, W, 3)`` uint8 RGB, upright, with square pixels; ``aspect`` is the file's.
+
+    Angles other than quarter turns are ignored.
+    """
     width, height = picture.width, picture.height
     (low, high), one = _PIXEL_ASPECTS, Fraction(1)
     if aspect and low <= aspect <= high:
         width, height = round(width * max(aspect, one)), round(height / min(aspect, one))
     image = picture.to_ndarray(format="rgb24", width=width, height=height)
-    return np.ascontiguousarray(_upright(image, picture))
-
-
-def _upright(image: np.ndarray, picture: av.VideoFrame) -> np.ndarray:
-    """Turn and mirror by the display matrix, which maps (x, y) of the file to the screen.
-
-    Angles other than quarter turns are ignored.
-    """
-    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return image
-    (a, b), (c, d) = np.frombuffer(matrix, np.int32).reshape(3, 3)[:2, :2]
-    if a == d == 0 and b and c:
-        return turned(image, transposed=True, flip_rows=b < 0, flip_columns=c < 0)
-    if b == c == 0 and a and d:
-        return turned(image, transposed=False, flip_rows=d < 0, flip_columns=a < 0)
-    return image
+    matrix: Any = picture.side_data.get("DISPLAYMATRIX")  # maps (x, y) of the file to the screen
+    if matrix is not None:
+        (a, b), (c, d) = np.frombuffer(matrix, np.int32).reshape(3, 3)[:2, :2]
+        if a == d == 0 and b and c:
+            image = turned(image, transposed=True, flip_rows=b < 0, flip_columns=c < 0)
+        elif b == c == 0 and a and d:
+            image = turned(image, transposed=False, flip_rows=d < 0, flip_columns=a < 0)
+    return np.ascontiguousarray(image)
