@@ -57,6 +57,15 @@ def test_one_version_everywhere(manifest):
     assert manifest.findtext("version") == dhpe_ros.__version__
 
 
+def test_bloom_can_read_the_changelog_and_finds_the_version():
+    changelog = pytest.importorskip("catkin_pkg.changelog", reason="needs catkin-pkg")
+    docutils = pytest.importorskip("docutils.core", reason="needs docutils")
+    text = (ROOT / "CHANGELOG.rst").read_text()
+    docutils.publish_doctree(text, settings_overrides={"halt_level": 2})  # a warning is an error
+    read = changelog.get_changelog_from_path(ROOT, "dhpe_ros")
+    assert dhpe_ros.__version__ in [version for version, _, _ in read.foreach_version()]
+
+
 def test_what_the_node_runs_without_is_no_run_time_dependency(manifest):
     needed = {one.text for tag in ("depend", "exec_depend") for one in manifest.iter(tag)}
     assert needed.isdisjoint(("rviz2", "moveit_msgs", "vision_msgs"))
