@@ -104,13 +104,13 @@ class _Node:
         from rclpy.executors import SingleThreadedExecutor
         from sensor_msgs.msg import CameraInfo, Image
 
-        from dhpe_ros.ros.demo.node_process import NodeProcess
+        from dhpe_ros.ros.demo.node_process import node_process
         from dhpe_ros.ros.environment import use_shipped_dds_profile
-        from dhpe_ros.ros.outputs import TOPICS
+        from dhpe_ros.ros.outputs import PICTURES, RESULTS
 
         use_shipped_dds_profile()
         parameters = ["max_age:=0.0", f"model.device:={device}"]
-        self._process = NodeProcess(folder / "node.log", (), parameters, program=program)
+        self._process = node_process(folder / "node.log", (), parameters, program)
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self._node = node = rclpy.create_node("bench", context=self._context)
@@ -120,17 +120,15 @@ class _Node:
         self._infos = node.create_publisher(CameraInfo, "camera_info", 5)
         self._depths = node.create_publisher(Image, "depth", 5)
         self._stamps: dict[str, object] = {}
-        for name, kind in TOPICS.items():
-            node.create_subscription(kind, f"hand/{name}", self._noting(name), 5)
+        node.create_subscription(CameraInfo, "hand/camera_info", self._noting("camera_info"), 5)
+        for output in (*RESULTS, *PICTURES):
+            name = output.topic.removeprefix("~/")
+            node.create_subscription(output.type, f"hand/{name}", self._noting(name), 5)
         self._diagnostics: dict[str, str] = {}
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 5)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def __enter__(self) -> _Node:
-        self._process.__enter__()
+        self.pid = self._process.__enter__().pid
         self.wait(lambda: self._images.get_subscription_count() > 0, 10 * ANSWER_S)
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -41,13 +42,14 @@ def measure(device: str) -> dict[str, float]:
 
 
 def _start_ms(log: Path, engines: Path) -> float:
-    from dhpe_ros.ros.demo.node_process import NodeProcess
+    from dhpe_ros.ros.demo.node_process import node_process
 
+    os.environ.update(OWN_DOMAIN)
     parameters = ["model.device:=cpu", f"model.engines:={engines}"]
     begin_s = time.monotonic()
-    with NodeProcess(log, (), parameters, OWN_DOMAIN) as node:
+    with node_process(log, (), parameters) as node:
         while "ready (lite, compiled" not in log.read_text():
-            if node.exit_code is not None:
-                raise RuntimeError(f"the node ended:\n{node.last_lines()}")
+            if node.poll() is not None:
+                raise RuntimeError(f"the node ended:\n{log.read_text()}")
             time.sleep(0.01)
         return 1000 * (time.monotonic() - begin_s)

@@ -35,27 +35,28 @@ ARGUMENTS = {
 
 
 def generate_launch_description() -> LaunchDescription:
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    types = {"input": str, "rate": float, "intrinsics": str}
+    given = {n: ParameterValue(LaunchConfiguration(n), value_type=t) for n, t in types.items()}
     player = Node(
         package="dhpe_ros",
         executable="play_clip",
         namespace="/camera",  # absolute, as the hand node subscribes there
         output="screen",
         emulate_tty=True,
-        parameters=[_parameters()],
+        parameters=[{"frame_id": FRAME, **given}],
     )
-    given = {"image": "/camera/image_raw", "rviz": LaunchConfiguration("rviz")}
+    topics = {"image": "/camera/image_raw", "rviz": LaunchConfiguration("rviz")}
     hand = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(HAND)),
-        launch_arguments={**given, "fixed_frame": FRAME}.items(),
+        launch_arguments={**topics, "fixed_frame": FRAME}.items(),
     )
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(name, default_value=default, description=description)
-            for name, (default, description) in ARGUMENTS.items()
-        ]
-        # The player is last: where another cannot start, it must not run alone.
-        + [RegisterEventHandler(OnProcessExit(on_exit=_end)), hand, player]
-    )
+    end = RegisterEventHandler(OnProcessExit(on_exit=_end))
+    # The player is last: where another cannot start, it must not run alone.
+    return LaunchDescription([*arguments, end, hand, player])
 
 
 def _end(event: ProcessExited, context: LaunchContext) -> list[EmitEvent]:
@@ -63,11 +64,3 @@ def _end(event: ProcessExited, context: LaunchContext) -> list[EmitEvent]:
     if context.launch_configurations.get("respawn", "").lower() == "true":
         return []
     return [EmitEvent(event=Shutdown(reason=f"{event.process_name} of the demo ended"))]
-
-
-def _parameters() -> dict[str, ParameterValue | str]:
-    names = {"input": str, "rate": float, "intrinsics": str}
-    return {
-        "frame_id": FRAME,
-        **{n: ParameterValue(LaunchConfiguration(n), value_type=t) for n, t in names.items()},
-    }

@@ -3,7 +3,6 @@ arguments; one that is not given leaves the value of the parameter file, or the 
 """
 
 import posixpath
-from itertools import chain
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
@@ -35,16 +34,19 @@ ARGUMENTS = {
 }
 
 NEEDED = {"rviz": "rviz2", "collision_objects": "moveit_msgs"}  # argument -> ROS package
+HAND_PARAMETERS = {
+    **{name: f"model.{name}" for name in ("backend", "device", "profile")},
+    "tf_prefix": "tf_prefix",
+}
+OURS = {"package": "dhpe_ros", "output": "screen", "emulate_tty": True}
 
 
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(name, default_value=default, description=description)
-            for name, (default, description) in ARGUMENTS.items()
-        ]
-        + [OpaqueFunction(function=_start)]
-    )
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=_start)])
 
 
 def _start(context: LaunchContext) -> list[Node]:
@@ -52,7 +54,7 @@ def _start(context: LaunchContext) -> list[Node]:
     if not Path(given["params_file"]).is_file():
         raise FileNotFoundError(f"launch argument params_file: no file {given['params_file']!r}")
     if _is_true("build_only", given["build_only"]):
-        return [_export(given)]
+        return [Node(**OURS, executable="export", arguments=_export_arguments(given))]
     # The namespace of PushRosNamespace around this file; an absolute one replaces it.
     pushed = context.launch_configurations.get("ros_namespace", "/")
     namespace = posixpath.join(pushed, given["namespace"])
@@ -77,12 +79,10 @@ def _check_installed(argument: str) -> None:
 
 def _hand_node(given: dict[str, str], namespace: str) -> Node:
     return Node(
-        package="dhpe_ros",
+        **OURS,
         executable="hand_node",
         name="hand",
         namespace=namespace,
-        output="screen",
-        emulate_tty=True,
         parameters=[given["params_file"], _overrides(given)],
         remappings=_remappings(given),
         arguments=_log_level("hand", namespace, given),
@@ -91,13 +91,15 @@ def _hand_node(given: dict[str, str], namespace: str) -> Node:
     )
 
 
-def _export(given: dict[str, str]) -> Node:
+def _collision_node(given: dict[str, str], namespace: str) -> Node:
     return Node(
-        package="dhpe_ros",
-        executable="export",
-        output="screen",
-        emulate_tty=True,
-        arguments=_export_arguments(given),
+        **OURS,
+        executable="hand_collision_node",
+        name="hand_collision",
+        namespace=namespace,
+        parameters=[given["params_file"], _overrides(given, {"object_prefix": "prefix"})],
+        remappings=[("collision_object", "/collision_object")],  # where move_group listens
+        arguments=_log_level("hand_collision", namespace, given),
     )
 
 
@@ -106,24 +108,9 @@ def _export_arguments(given: dict[str, str]) -> list[str]:
     compilers = {"": "", "auto": "auto", "tensorrt": "tensorrt", "compiled": "aoti"}
     if given["backend"] not in compilers:
         raise ValueError(f"build_only: there is nothing to build for backend {given['backend']!r}")
-    options = {"backend": compilers[given["backend"]]}
+    options = {"config": given["params_file"], "backend": compilers[given["backend"]]}
     options |= {name: given[name] for name in ("device", "profile")}
-    pairs = [(f"--{name}", value) for name, value in options.items() if value]
-    return ["--config", given["params_file"], *chain.from_iterable(pairs)]
-
-
-def _collision_node(given: dict[str, str], namespace: str) -> Node:
-    return Node(
-        package="dhpe_ros",
-        executable="hand_collision_node",
-        name="hand_collision",
-        namespace=namespace,
-        output="screen",
-        emulate_tty=True,
-        parameters=[given["params_file"], _renamed({"object_prefix": "prefix"}, given)],
-        remappings=[("collision_object", "/collision_object")],  # where move_group listens
-        arguments=_log_level("hand_collision", namespace, given),
-    )
+    return [word for name, value in options.items() if value for word in (f"--{name}", value)]
 
 
 def _rviz(given: dict[str, str], namespace: str) -> Node:
@@ -138,17 +125,13 @@ def _rviz(given: dict[str, str], namespace: str) -> Node:
     )
 
 
-def _overrides(given: dict[str, str]) -> dict[str, str | bool]:
+def _overrides(
+    given: dict[str, str], parameters: dict[str, str] = HAND_PARAMETERS
+) -> dict[str, str | bool]:
     """Parameters of the arguments that were given; they override the file."""
-    names = {name: f"model.{name}" for name in ("backend", "device", "profile")}
-    return _renamed({**names, "tf_prefix": "tf_prefix"}, given)
-
-
-def _renamed(names: dict[str, str], given: dict[str, str]) -> dict[str, str | bool]:
-    """Parameters of the arguments that ``names`` maps to them, plus ``use_sim_time``."""
-    parameters = {name: given[argument] for argument, name in names.items() if given[argument]}
+    values = {name: given[argument] for argument, name in parameters.items() if given[argument]}
     time = "use_sim_time"
-    return {**parameters, **({time: _is_true(time, given[time])} if given[time] else {})}
+    return {**values, **({time: _is_true(time, given[time])} if given[time] else {})}
 
 
 def _log_level(name: str, namespace: str, given: dict[str, str]) -> list[str]:

@@ -27,13 +27,13 @@ except ImportError as error:
 
 
 def hand_array_message(hands: list[Hand], header: Header) -> HandArray:
-    """All hands of one image; empty where there is none."""
-    return HandArray(header=header, hands=[hand_message(hand) for hand in hands])
-
-
-def hand_message(hand: Hand) -> HandMessage:
-    """One hand; metres in the optical frame, pixels of the input image."""
-    return HandMessage(wrist_pose=_wrist_pose(hand), **hand_fields(hand))
+    """All hands of one image; metres in the optical frame, pixels of the input image."""
+    message = HandArray(header=header)
+    for hand in hands:
+        position, orientation = wrist_pose(hand)
+        pose = Pose(position=Point(**position), orientation=Quaternion(**orientation))
+        message.hands.append(HandMessage(wrist_pose=pose, **hand_fields(hand)))
+    return message
 
 
 def mesh_message(hand: Hand, header: Header) -> HandMesh:
@@ -73,11 +73,8 @@ def camera_info_message(
     """A copy of ``info`` with the image's header; without it the size alone, with a zero K."""
     if info is None:
         return CameraInfo(header=header, width=width, height=height)
-    copy = CameraInfo(header=header)
-    for name in ("height", "width", "distortion_model", "d", "k", "r", "p", "roi"):
-        setattr(copy, name, getattr(info, name))
-    copy.binning_x, copy.binning_y = info.binning_x, info.binning_y
-    return copy
+    names = CameraInfo.get_fields_and_field_types().keys() - {"header"}
+    return CameraInfo(header=header, **{name: getattr(info, name) for name in names})
 
 
 def info_of_camera(camera: Camera, header: Header) -> CameraInfo:
@@ -101,25 +98,14 @@ def targets_from_detections(detections: Any) -> list[Target]:
 
     Raises ``ValueError`` for a box that is not finite or has no area.
     """
-    return [_target(detection) for detection in detections.detections]
-
-
-def _target(detection: Any) -> Target:
-    box = detection.bbox
-    x = box.center.position.x - box.size_x / 2
-    y = box.center.position.y - box.size_y / 2
-    return Target(Box(x, y, box.size_x, box.size_y), _side(detection))
-
-
-def _side(detection: Any) -> Side | None:
-    names = [result.hypothesis.class_id.lower() for result in detection.results[:1]]
-    found = [side for side in Side if any(side.name.lower() in name for name in names)]
-    return found[0] if len(found) == 1 else None
-
-
-def _wrist_pose(hand: Hand) -> Pose:
-    position, orientation = wrist_pose(hand)
-    return Pose(position=Point(**position), orientation=Quaternion(**orientation))
+    targets = []
+    for detection in detections.detections:
+        center, width, height = detection.bbox.center, detection.bbox.size_x, detection.bbox.size_y
+        corner = center.position.x - width / 2, center.position.y - height / 2
+        names = "".join(r.hypothesis.class_id.lower() for r in detection.results[:1])
+        sides = [side for side in Side if side.name.lower() in names]
+        targets.append(Target(Box(*corner, width, height), sides[0] if len(sides) == 1 else None))
+    return targets
 
 
 def _array(code: str, values: np.ndarray) -> array:

@@ -21,16 +21,13 @@ _FAST_DDS_2 = "FASTRTPS_DEFAULT_PROFILES_FILE"  # Humble, Jazzy
 _FAST_DDS_3 = "FASTDDS_DEFAULT_PROFILES_FILE"  # Kilted and later, which warn about the other
 
 
-def use_shipped_dds_profile() -> dict[str, str]:
+def use_shipped_dds_profile() -> None:
     """Set the profile for this process and its children; call it before ``rclpy.init``.
 
-    Does nothing where the user has a profile or another middleware. Returns the variables set.
+    Does nothing where the user has a profile or another middleware.
     """
-    if _FAST_DDS_2 in os.environ or _FAST_DDS_3 in os.environ:
-        return {}
-    profile = shipped_dds_profile()
-    os.environ.update(profile)
-    return profile
+    if _FAST_DDS_2 not in os.environ and _FAST_DDS_3 not in os.environ:
+        os.environ.update(shipped_dds_profile())
 
 
 def shipped_dds_profile() -> dict[str, str]:
@@ -62,8 +59,7 @@ def own_domain() -> int:
             break
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return domain  # the open file keeps the lock
         except OSError:
             os.close(file)
-        else:
-            return domain  # the open file keeps the lock
     return DOMAINS[first]

@@ -7,7 +7,7 @@ import math
 import platform
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +49,7 @@ class HealthMonitor:
         self._logger = logger
         self._clock = clock
         self._lock = threading.Lock()
-        self._faults: dict[str, _Fault] = {}
+        self._faults: defaultdict[str, _Fault] = defaultdict(_Fault)
 
     def report(
         self,
@@ -67,14 +67,12 @@ class HealthMonitor:
         part of the program logs it.
         """
         with self._lock:
-            fault = self._faults.setdefault(key, _Fault())
-            now = self._clock()
+            fault, now = self._faults[key], self._clock()
             fault.message, fault.level, fault.active_until = message, level, now + lasts_s
             known = once and message == fault.logged_message
             if not logged or known or now - fault.logged_at < REPEAT_S:
                 return
-            fault.logged_at, fault.logged_message = now, message
-            fault.announced = True
+            fault.logged_at, fault.logged_message, fault.announced = now, message, True
         # Two calls: rclpy refuses a line of code that changes its severity.
         if level == Level.ERROR:
             self._logger.error(message)
@@ -84,13 +82,21 @@ class HealthMonitor:
     def clear(self, key: str, note: str = "") -> None:
         """End a fault; ``note`` is logged if the log had announced the fault."""
         with self._lock:
-            fault = self._faults.get(key)
-            if fault is None or fault.active_until == -math.inf:
+            if key not in self._faults or self._faults[key].active_until == -math.inf:
                 return
-            fault.active_until = -math.inf
-            announced, fault.announced = fault.announced, False
+            fault = self._faults[key]
+            announced, fault.announced, fault.active_until = fault.announced, False, -math.inf
         if announced and note:
             self._logger.info(note)
+
+    def update(
+        self, key: str, fault: str, note: str = "", level: Level = Level.WARN, *, once: bool = False
+    ) -> None:
+        """Report a fault, or clear it where ``fault`` is empty, with ``note`` for the log."""
+        if fault:
+            self.report(key, fault, level, once=once)
+        else:
+            self.clear(key, note)
 
     def faults(self) -> list[str]:
         """Messages of the active faults, the most severe first."""
@@ -98,26 +104,24 @@ class HealthMonitor:
 
     def level(self) -> Level:
         """Highest level of the active faults."""
-        return max((fault.level for fault in self._active()), default=Level.OK)
+        return next((fault.level for fault in self._active()), Level.OK)
 
     def _active(self) -> list[_Fault]:
         with self._lock:
-            now = self._clock()
-            active = [fault for fault in self._faults.values() if fault.active_until > now]
+            active = [f for f in self._faults.values() if f.active_until > self._clock()]
         return sorted(active, key=lambda fault: -fault.level)
 
 
 class Statistics:
-    """Counts, rates, latencies over the last ``WINDOW`` events."""
+    """Counts, rates and durations over the last ``WINDOW`` events."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
+        self._began = clock()
         self.counts: Counter[str] = Counter()
         self._received: deque[float] = deque(maxlen=WINDOW)
         self._published: deque[float] = deque(maxlen=WINDOW)
-        self._latencies_ms: deque[float] = deque(maxlen=WINDOW)
-        self._processing_ms: deque[float] = deque(maxlen=WINDOW)
-        self._pictures_ms: deque[float] = deque(maxlen=WINDOW)
+        self._durations_ms: dict[str, deque[float]] = {}
 
     def image_received(self) -> None:
         self.counts["images received"] += 1
@@ -129,15 +133,16 @@ class Statistics:
         self.counts["hands published"] += hands
         self._published.append(self.clock())
         if latency_ms is not None:
-            self._latencies_ms.append(latency_ms)
-        self._processing_ms.append(processing_ms)
+            self.took("latency from stamp", latency_ms)
+        self.took("processing", processing_ms)
 
-    def pictures_published(self, drawing_ms: float) -> None:
-        """Note the drawing time of one image's mask, overlay and depth."""
-        self._pictures_ms.append(drawing_ms)
+    def took(self, name: str, duration_ms: float) -> None:
+        """Note a duration, for its percentiles."""
+        self._durations_ms.setdefault(name, deque(maxlen=WINDOW)).append(duration_ms)
 
-    def seconds_since_image(self) -> float | None:
-        return self.clock() - self._received[-1] if self._received else None
+    def seconds_since_image(self) -> float:
+        """Seconds since the last image, or since the beginning."""
+        return self.clock() - (self._received[-1] if self._received else self._began)
 
     def image_rate_hz(self) -> float:
         """Images received per second, over the last ``RATE_WINDOW_S``."""
@@ -149,14 +154,15 @@ class Statistics:
 
     def values(self) -> dict[str, str]:
         """Names and values as diagnostics show them."""
-        return {
+        values = {
             "image rate (Hz)": f"{self.image_rate_hz():.1f}",
             "result rate (Hz)": f"{self.result_rate_hz():.1f}",
-            **_percentiles("latency from stamp", self._latencies_ms),
-            **_percentiles("processing", self._processing_ms),
-            **_percentiles("pictures", self._pictures_ms),
-            **{name: str(count) for name, count in sorted(self.counts.items())},
         }
+        for name, durations_ms in list(self._durations_ms.items()):
+            for percent in (50, 95):
+                percentile = np.percentile(list(durations_ms), percent)
+                values[f"{name} p{percent} (ms)"] = f"{percentile:.1f}"
+        return values | {name: str(count) for name, count in sorted(self.counts.items())}
 
     def _rate(self, times: deque[float]) -> float:
         """Events per second over the last ``RATE_WINDOW_S`` seconds.
@@ -179,20 +185,11 @@ def diagnostic_message(
 
     The hardware id is the computer that the node runs on.
     """
-    summary = "; ".join(health.faults()) or idle or f"{values['result rate (Hz)']} results/s"
     status = DiagnosticStatus(
         level=bytes([health.level()]),
         name=f"{name}: hands",
-        message=summary,
+        message="; ".join(health.faults()) or idle or f"{values['result rate (Hz)']} results/s",
         hardware_id=platform.node(),
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )
     return DiagnosticArray(header=header, status=[status])
-
-
-def _percentiles(name: str, times_ms: deque[float]) -> dict[str, str]:
-    recent = list(times_ms)
-    if not recent:
-        return {}
-    p50, p95 = np.percentile(recent, (50, 95))
-    return {f"{name} p50 (ms)": f"{p50:.1f}", f"{name} p95 (ms)": f"{p95:.1f}"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Header
@@ -18,6 +20,11 @@ _TRANSPORTS = {
 }
 _BACK_LASTS_S = 10.0
 _RATE_LASTS_S = 2.0  # rates are checked every second
+_RATE_REMEDIES = {
+    "images": "set the rate of the camera (in the dark a long exposure lowers it)",
+    "results": "where images come often enough, lower refinement.steps or tracking.max_hands, set "
+    "tracking.second_look to false",
+}
 _SAME_WORLD = (
     ", and see that ROS_DOMAIN_ID, RMW_IMPLEMENTATION and ROS_AUTOMATIC_DISCOVERY_RANGE are the "
     "same for it and for this node"
@@ -36,59 +43,47 @@ class ImageWatch:
         self._infos = infos
         self._statistics = statistics
         self._health = health
-        self._ready_at = statistics.clock()
-        self._first_at: float | None = None
-        self._wanted_at: float | None = None
-        self._newest_s: float | None = None
+        self._since: dict[str, float] = {}  # first image, first subscriber of the results
+        self._newest_s = -math.inf
 
     def image_arrived(self) -> None:
-        if self._first_at is None:
-            self._first_at = self._statistics.clock()
+        self._since.setdefault("images", self._statistics.clock())
         self._health.clear("silence", "images arrive")
 
     def check(self, config: NodeConfig, wanted: bool) -> None:
         """Report what is wrong now; call it every second. ``wanted``: results have subscribers."""
         now = self._statistics.clock()
         silent_s = self._statistics.seconds_since_image()
-        if silent_s is None:
-            silent_s = now - self._ready_at
         if silent_s > config.image_timeout:
             message = f"no image on {self._images.topic} for {silent_s:.0f} s: {self._no_image()}"
             self._health.report("silence", message, Level.ERROR)
         if self._infos.received:
             self._health.clear("no camera_info", "camera_info arrives")
-        elif self._first_at is not None and now - self._first_at > config.image_timeout:
+        elif now - self._since.get("images", now) > config.image_timeout:
             message = (
                 f"no camera_info on {self._infos.topic}: a field of view is assumed and distances "
                 f"are not metric: {self._no_camera_info()}"
             )
             self._health.report("no camera_info", message, once=True)
-        if not wanted:
-            self._wanted_at = None
-        elif self._wanted_at is None:
-            self._wanted_at = now
-        if silent_s <= config.image_timeout:
-            self._check_rates(config.expected_rate, now)
-
-    def _check_rates(self, expected_hz: float, now: float) -> None:
-        """Compare each rate with the expected one, once it has been measured long enough."""
-        rate_hz = self._statistics.image_rate_hz()
-        if self._first_at and now - self._first_at > RATE_WINDOW_S and rate_hz < expected_hz:
-            self._health.report(
-                "image rate",
-                f"images come at {rate_hz:.1f} Hz, expected_rate is {expected_hz:g}: set the rate "
-                "of the camera (in the dark a long exposure lowers it), or expected_rate",
-                lasts_s=_RATE_LASTS_S,
-            )
-        rate_hz = self._statistics.result_rate_hz()
-        if self._wanted_at and now - self._wanted_at > RATE_WINDOW_S and rate_hz < expected_hz:
-            self._health.report(
-                "result rate",
-                f"results come at {rate_hz:.1f} Hz, expected_rate is {expected_hz:g}: where images "
-                "come often enough, lower refinement.steps or tracking.max_hands, set "
-                "tracking.second_look to false, or lower expected_rate",
-                lasts_s=_RATE_LASTS_S,
-            )
+        if wanted:
+            self._since.setdefault("results", now)
+        else:
+            self._since.pop("results", None)
+        if silent_s > config.image_timeout:
+            return
+        rates = {
+            "images": self._statistics.image_rate_hz(),
+            "results": self._statistics.result_rate_hz(),
+        }
+        for what, rate_hz in rates.items():
+            measured_s = now - self._since.get(what, now)
+            if rate_hz < config.expected_rate and measured_s > RATE_WINDOW_S:
+                self._health.report(
+                    f"rate of {what}",
+                    f"{what} come at {rate_hz:.1f} Hz, expected_rate is {config.expected_rate:g}: "
+                    f"{_RATE_REMEDIES[what]}, or lower expected_rate",
+                    lasts_s=_RATE_LASTS_S,
+                )
 
     def age_s(self, header: Header) -> float:
         """Seconds from the stamp to now, by the node's clock."""
@@ -100,34 +95,26 @@ class ImageWatch:
 
         Images without a stamp or from the future are processed: their age means nothing.
         """
-        if not header.frame_id and not config.frame_id:
-            self._health.report(
-                "frame_id",
-                "images have no frame_id: results have none either, and RViz and TF need one; set "
-                "it in the camera driver or by the parameter frame_id",
-                once=True,
-            )
-        else:
-            self._health.clear("frame_id")
-        self._follow_time(stamp_s(header))
-        age_s = self.age_s(header)
-        message = _stamp_fault(header, age_s, config.max_age)
-        if message is None:
-            self._health.clear("stamp", "the images' stamps are plausible again")
-            return True
-        unknown = stamp_s(header) is None
-        too_old = not unknown and age_s > 0
+        fault = (
+            "images have no frame_id: results have none either, and RViz and TF need one; set it "
+            "in the camera driver or by the parameter frame_id"
+        )
+        framed = header.frame_id or config.frame_id
+        self._health.update("frame_id", "" if framed else fault, once=True)
+        time_s, age_s = stamp_s(header), self.age_s(header)
+        if time_s is not None:
+            self._follow_time(time_s)
+        fault = _stamp_fault(time_s, age_s, config.max_age)
+        too_old = bool(fault) and time_s is not None and age_s > 0
         level = Level.ERROR if too_old else Level.WARN
-        self._health.report("stamp", message, level, once=unknown)
+        note = "the images' stamps are plausible again"
+        self._health.update("stamp", fault, note, level, once=time_s is None)
         self._statistics.counts["images too old"] += too_old
         return not too_old
 
-    def _follow_time(self, time_s: float | None) -> None:
+    def _follow_time(self, time_s: float) -> None:
         """Report where the images' time goes back: the tracker then ends all tracks."""
-        if time_s is None:
-            return
-        newest_s = time_s if self._newest_s is None else self._newest_s
-        back_s = newest_s - time_s
+        back_s = self._newest_s - time_s
         if back_s > BACK_S:
             self._health.report(
                 "time",
@@ -135,8 +122,8 @@ class ImageWatch:
                 "tracks end. Otherwise: do two cameras publish on one topic, was a clock set?",
                 lasts_s=_BACK_LASTS_S,
             )
-            newest_s = time_s
-        self._newest_s = max(newest_s, time_s)
+        if back_s > BACK_S or back_s < 0:
+            self._newest_s = time_s
 
     def _no_image(self) -> str:
         """Likely cause from the ROS graph, with the remedy."""
@@ -178,14 +165,13 @@ class ImageWatch:
     def _topics_of(self, kind: str) -> list[str]:
         """Topics on which others publish messages of that type."""
         ours = self._node.get_fully_qualified_name() + "/"
-        topics = [
+        # The types of a topic include those of its subscribers, as this node is one.
+        return [
             name
             for name, kinds in self._node.get_topic_names_and_types()
             if kind in kinds and not name.startswith(ours)
+            if any(p.topic_type == kind for p in self._node.get_publishers_info_by_topic(name))
         ]
-        # The types of a topic include those of its subscribers, as this node is one.
-        published = self._node.get_publishers_info_by_topic
-        return [name for name in topics if kind in (p.topic_type for p in published(name))]
 
 
 def stamp_s(header: Header) -> float | None:
@@ -193,10 +179,10 @@ def stamp_s(header: Header) -> float | None:
     return header.stamp.sec + header.stamp.nanosec * 1e-9 or None
 
 
-def _stamp_fault(header: Header, age_s: float, max_age_s: float) -> str | None:
+def _stamp_fault(time_s: float | None, age_s: float, max_age_s: float) -> str:
     if not max_age_s:
-        return None
-    if stamp_s(header) is None:
+        return ""
+    if time_s is None:
         return "images have no stamp: their age is unknown; set it in the camera driver"
     if age_s < -max_age_s:
         return (
@@ -215,4 +201,4 @@ def _stamp_fault(header: Header, age_s: float, max_age_s: float) -> str | None:
             "this computer is too slow (lower refinement.steps), camera or network lag, or the "
             "clocks of two machines differ (synchronise them); max_age 0 takes all"
         )
-    return None
+    return ""

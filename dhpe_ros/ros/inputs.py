@@ -1,4 +1,4 @@
-"""The node's optional inputs, each message given to the image of its stamp: boxes, depth images.
+"""The node's inputs beside the images, each message given to the image that it belongs to.
 
 Boxes of another detector come on ``~/roi``, of either type: ``sensor_msgs/RegionOfInterest``, or
 ``vision_msgs/Detection2DArray`` where that package is installed. A message counts once; afterwards
@@ -19,10 +19,18 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
-from sensor_msgs.msg import Image, RegionOfInterest
+from sensor_msgs.msg import CameraInfo, Image, RegionOfInterest
 from std_msgs.msg import Header
 
+from dhpe_ros.config import CameraConfig
+from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.scale import HAND_LENGTHS_M, depth_ratio, hand_length_m
+from dhpe_ros.media.camera_messages import (
+    camera_from_info,
+    describe_reading,
+    has_distortion,
+    is_rectified,
+)
 from dhpe_ros.media.image_messages import depth_to_metres, stamp_ns
 from dhpe_ros.ros.conversion import targets_from_detections, targets_from_roi
 from dhpe_ros.ros.health import ONE_MESSAGE_S, HealthMonitor
@@ -40,6 +48,53 @@ _FLOWS_S = 1.0  # depth is not waited for when its last message is older
 _WAIT_S = 0.1  # maximum delay of a depth image behind its image
 
 
+class CameraInput:
+    """The newest ``camera_info`` as the camera of the images of ``image_topic``."""
+
+    def __init__(self, node: Node, image_topic: str, health: HealthMonitor) -> None:
+        self._health = health
+        self._logger = node.get_logger()
+        self._image_topic = image_topic
+        self._logged = ""  # how images are read, raw or rectified
+        self.newest: CameraInfo | None = None
+        self.in_use = "assumed"  # for diagnostics
+        self.input = Input(node, "camera_info", {CameraInfo: self._on_info}, health)
+
+    def camera(
+        self, frame_id: str, width: int, height: int, config: CameraConfig
+    ) -> tuple[Camera | None, CameraInfo | None]:
+        """The camera of an image, and its message.
+
+        Both are None, with the reason reported, where the camera must be assumed.
+        """
+        info, self.in_use = self.newest, "assumed"
+        if info is None:
+            return None, None
+        rectified = is_rectified(info, self._image_topic, config.images)
+        try:
+            camera = camera_from_info(info, width, height, rectified=rectified)
+        except ValueError as error:
+            assumed = f"{config.field_of_view_deg:g} degrees are assumed, not metric"
+            self._health.report("camera_info", f"{error}; until then {assumed}", once=True)
+            return None, None
+        self.in_use = "rectified" if rectified else f"raw, {camera.lens.model}"
+        reading = describe_reading(info, self._image_topic, rectified)
+        if has_distortion(info) and reading != self._logged:
+            self._logger.info(reading)
+            self._logged = reading
+        own = info.header.frame_id
+        fault = (
+            f"camera_info has frame {own!r}, the image {frame_id!r}: is it of another camera? The "
+            "image's frame is used"
+        )
+        note = "camera_info fits the images"
+        self._health.update("camera_info", fault if own != frame_id else "", note, once=True)
+        return camera, info
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self.newest = message
+
+
 class RoiInput:
     """The subscription of ``~/roi`` with the boxes that wait for their image."""
 
@@ -48,11 +103,10 @@ class RoiInput:
         self._lock = threading.Lock()
         self._waiting: deque[tuple[int | None, list[Target]]] = deque(maxlen=_KEPT)
         callbacks = {RegionOfInterest: partial(self._on_message, targets_from_roi)}
-        remedy = ""
-        if Detection2DArray is None:
-            remedy = "for Detection2DArray, install vision_msgs where this node runs"
-        else:
+        remedy = "for Detection2DArray, install vision_msgs where this node runs"
+        if Detection2DArray is not None:
             callbacks[Detection2DArray] = partial(self._on_message, targets_from_detections)
+            remedy = ""
         self._topic = Input(node, "~/roi", callbacks, health, remedy).topic
 
     def take(
@@ -65,18 +119,18 @@ class RoiInput:
         """
         with self._lock:
             ages_s = [-_later_ns(stamp, header.stamp) * 1e-9 for stamp, _ in self._waiting]
-            due = [k for k, age_s in enumerate(ages_s) if age_s >= 0]
-            if not due:
-                if len(ages_s) == _KEPT:
-                    self._report_time(
-                        f"their stamps are {-ages_s[-1]:.1f} s ahead of the images'; give them "
-                        "that of the image they were found in"
-                    )
-                return None
-            newest = due[-1]
-            _, targets = self._waiting[newest]
-            for _ in range(newest + 1):
-                self._waiting.popleft()
+            newest = max((k for k, age_s in enumerate(ages_s) if age_s >= 0), default=None)
+            if newest is not None:
+                _, targets = self._waiting[newest]
+                for _ in range(newest + 1):
+                    self._waiting.popleft()
+        if newest is None:
+            if len(ages_s) == _KEPT:
+                self._report_time(
+                    f"their stamps are {-ages_s[-1]:.1f} s ahead of the images'; give them that of "
+                    "the image they were found in"
+                )
+            return None
         if ages_s[newest] > max_age_s:
             self._report_time(
                 f"they came {ages_s[newest]:.2f} s after their image, and roi_max_age is "
@@ -137,34 +191,29 @@ class DepthInput:
         message = self._nearest(header.stamp, tolerance_s)
         if message is None:
             return None
-        if stamp_ns(header.stamp) and stamp_ns(message.header.stamp):
-            self._health.clear("depth stamp")
-        else:
-            self._health.report(
-                "depth stamp",
-                f"the images or those of {self._topic} have no stamp: the newest depth image is "
-                "used, whenever it was taken; set the stamps in the camera's driver",
-                once=True,
-            )
+        stamped = stamp_ns(header.stamp) and stamp_ns(message.header.stamp)
+        fault = (
+            f"the images or those of {self._topic} have no stamp: the newest depth image is used, "
+            "whenever it was taken; set the stamps in the camera's driver"
+        )
+        self._health.update("depth stamp", "" if stamped else fault, once=True)
         try:
             depth_m = depth_to_metres(message)
+            if depth_m.shape != (height, width):
+                raise ValueError(
+                    f"it has {message.width}x{message.height} pixels, the image {width}x{height}; "
+                    "take the camera's aligned depth topic, or register it with depth_image_proc"
+                )
         except ValueError as error:
             self._report(f"{self._topic} is not used: {error}")
             return None
-        if depth_m.shape != (height, width):
-            self._report(
-                f"{self._topic} has {message.width}x{message.height} pixels, the image "
-                f"{width}x{height}: it must be registered to the image; take the camera's aligned "
-                "depth topic, or register it with depth_image_proc"
-            )
-            return None
-        if message.header.frame_id != header.frame_id:
+        if message.header.frame_id == header.frame_id:
+            self._health.clear("depth", "depth images fit the images")
+        else:
             self._report(
                 f"{self._topic} has frame {message.header.frame_id!r}, the image "
                 f"{header.frame_id!r}: is it registered to the image? It is used as if it were"
             )
-        else:
-            self._health.clear("depth", "depth images fit the images")
         return depth_m
 
     def check(self, hands: Sequence[Hand], depth_m: np.ndarray | None) -> None:

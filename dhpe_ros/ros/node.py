@@ -13,37 +13,29 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
 from dhpe_ros.config import Config
 from dhpe_ros.engines.store import EngineError
-from dhpe_ros.geometry.camera import Camera
-from dhpe_ros.media.camera_messages import (
-    camera_from_info,
-    describe_reading,
-    has_distortion,
-    is_rectified,
-)
 from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb
 from dhpe_ros.media.white_level import WhiteLevel
 from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.health import HealthMonitor, Level, Statistics, diagnostic_message
 from dhpe_ros.ros.image_watch import ImageWatch, stamp_s
-from dhpe_ros.ros.inputs import DepthInput, RoiInput
-from dhpe_ros.ros.outputs import HandOutputs
+from dhpe_ros.ros.inputs import CameraInput, DepthInput, RoiInput
+from dhpe_ros.ros.outputs import MARKERS, PICTURES, HandOutputs, Result
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes
-from dhpe_ros.ros.qos import Input
-from dhpe_ros.ros.running import forward_logs, run
-from dhpe_ros.ros.worker import LatestWorker, OneBehind
+from dhpe_ros.ros.qos import Input, steady_timer
+from dhpe_ros.ros.running import forward_logs, run, shut_down
+from dhpe_ros.ros.worker import Worker
 from dhpe_ros.tracking.tracker import HandTracker
-from dhpe_ros.types import Box
+from dhpe_ros.types import Box, Hand
 
 _STUCK = 5.0  # multiple of image_timeout after which one image is reported as stuck
 _STUCK_LASTS_S = 2.0  # checked every second
@@ -72,20 +64,19 @@ class HandNode(Node):
         self._tracker = make_tracker(self._config)
         self._statistics = Statistics()
         self._enabled = True
-        self._camera_info: CameraInfo | None = None
-        self._camera_in_use = "assumed"  # for diagnostics
-        self._logged_reading = ""  # of the images, as raw or rectified
         self._frame_id = ""  # of the last results
         self._white = WhiteLevel()  # of the images
-        self._worker = LatestWorker(self._process, self._on_failure)
-        self._drawing = OneBehind("hand_drawing", self._on_drawing_failure)
+        self._tracks: frozenset[int] = frozenset()  # of the last results
+        self._worker = Worker("hand_worker", self._process, self._on_failure)
+        self._drawing = Worker("hand_drawing", self._draw, self._on_drawing_failure)
         self._outputs = HandOutputs(self, self._config.node, self._health)
         follow_changes(self, lambda: self._config, self._take_over)
         self._listen()
         self._worker.start()
+        self._drawing.start()
         self.get_logger().info(
             f"ready ({self._config.model.profile}, {self._tracker.pipeline.networks.name}): "
-            f"waiting for images on {self.resolve_topic_name(self._image_topic)}"
+            f"waiting for images on {self._images.topic}"
         )
 
     def stop(self) -> bool:
@@ -94,21 +85,20 @@ class HandNode(Node):
 
     def _listen(self) -> None:
         compressed = self._config.node.image_transport == "compressed"
-        self._image_topic = "image/compressed" if compressed else "image"
+        topic = "image/compressed" if compressed else "image"
         self._decode = compressed_to_rgb if compressed else image_to_rgb
         image_type = CompressedImage if compressed else Image
         self._roi = RoiInput(self, self._health)
         self._depth = DepthInput(self, self._health)
         # camera_info first: a peer that sees the image subscription may rely on the other.
-        infos = Input(self, "camera_info", {CameraInfo: self._on_camera_info}, self._health)
-        images = Input(self, self._image_topic, {image_type: self._on_image}, self._health)
-        self._watch = ImageWatch(self, images, infos, self._statistics, self._health)
-        self._images = images
+        self._camera = CameraInput(self, self.resolve_topic_name(topic), self._health)
+        self._images = Input(self, topic, {image_type: self._on_image}, self._health)
+        inputs = (self._images, self._camera.input)
+        self._watch = ImageWatch(self, *inputs, self._statistics, self._health)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Steady time: with simulated time and no /clock the node must still report.
-        self.create_timer(1.0, self._every_second, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        steady_timer(self, 1.0, self._every_second)
 
     # Callbacks of the executor: they only store.
 
@@ -117,9 +107,6 @@ class HandNode(Node):
         self._watch.image_arrived()
         if self._enabled:
             self._worker.submit(message)
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._camera_info = message
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
@@ -167,7 +154,7 @@ class HandNode(Node):
         values = {
             "backend": networks.name,
             "profile": self._config.model.profile,
-            "camera": self._camera_in_use,
+            "camera": self._camera.in_use,
             **self._statistics.values(),
             "images lost on the way": str(self._images.lost),
             "images dropped (newer came)": str(self._worker.dropped),
@@ -203,11 +190,11 @@ class HandNode(Node):
             return
         self._health.clear("image", "images are readable again")
         height, width = image.shape[:2]
-        info = self._camera_info
-        camera = self._camera(info, message.header.frame_id, width, height)
-        self._frame_id = config.frame_id or message.header.frame_id
+        frame_id, camera_config = message.header.frame_id, self._config.camera
+        camera, info = self._camera.camera(frame_id, width, height, camera_config)
+        self._frame_id = config.frame_id or frame_id
         header = Header(stamp=message.header.stamp, frame_id=self._frame_id)
-        self._outputs.publish_camera_info(info if camera else None, header, width, height)
+        self._outputs.publish_camera_info(info, header, width, height)
         if not self._outputs.hands_wanted():
             return
         self._check_box(width, height)
@@ -216,64 +203,34 @@ class HandNode(Node):
         time_s = stamp_s(message.header)
         hands = self._tracker.process(image, camera, boxes, depth_m, time_s)
         self._depth.check(hands, depth_m)
-        self._outputs.publish_hands(hands, header, config)
+        result = self._result(hands, header, image=image, depth_m=depth_m)
+        self._outputs.publish(self._outputs.results, result)
         latency_ms = self._watch.age_s(header) * 1e3 if time_s is not None else None
-        self._outputs.publish_markers(hands, header, config.marker_lifetime)
-        pictures = (hands, header, image, depth_m, config)
-        self._drawing.begin(partial(self._draw, partial(self._outputs.publish_images, *pictures)))
+        self._drawing.wait_idle()
+        self._drawing.submit(result)
         self._statistics.frame_published(len(hands), latency_ms, (time.monotonic() - begin) * 1e3)
         self._health.clear("failure")
 
-    def _draw(self, publish_images: Callable[[], None]) -> None:
-        """Publish the images of one result, in the drawing thread."""
-        begin = time.monotonic()
-        publish_images()
-        self._statistics.pictures_published((time.monotonic() - begin) * 1e3)
-        self._health.clear("drawing")
+    def _result(self, hands: list[Hand], header: Header, **image: Any) -> Result:
+        before, self._tracks = self._tracks, frozenset(hand.track_id for hand in hands)
+        return Result(hands, self._config.node, before - self._tracks, header, **image)
 
-    def _camera(
-        self, info: CameraInfo | None, frame_id: str, width: int, height: int
-    ) -> Camera | None:
-        """The camera of an image; None, with the reason reported, where it must be assumed."""
-        self._camera_in_use = "assumed"
-        if info is None:
-            return None
-        topic = self.resolve_topic_name(self._image_topic)
-        rectified = is_rectified(info, topic, self._config.camera.images)
-        try:
-            camera = camera_from_info(info, width, height, rectified=rectified)
-        except ValueError as error:
-            assumed = f"{self._config.camera.field_of_view_deg:g} degrees are assumed, not metric"
-            self._health.report("camera_info", f"{error}; until then {assumed}", once=True)
-            return None
-        self._camera_in_use = "rectified" if rectified else f"raw, {camera.lens.model}"
-        reading = describe_reading(info, topic, rectified)
-        if has_distortion(info) and reading != self._logged_reading:
-            self.get_logger().info(reading)
-            self._logged_reading = reading
-        if info.header.frame_id != frame_id:
-            self._health.report(
-                "camera_info",
-                f"camera_info has frame {info.header.frame_id!r}, the image {frame_id!r}: is it "
-                "of another camera? The image's frame is used",
-                once=True,
-            )
-        else:
-            self._health.clear("camera_info", "camera_info fits the images")
-        return camera
+    def _draw(self, result: Result) -> None:
+        """Publish what is drawn of one result, in the drawing thread."""
+        begin = time.monotonic()
+        self._outputs.publish(PICTURES, result)
+        self._statistics.took("pictures", (time.monotonic() - begin) * 1e3)
+        self._health.clear("drawing")
 
     def _check_box(self, width: int, height: int) -> None:
         box = self._config.tracking.box
-        if box == "full" or Box.parse(box).touches(width, height):
-            self._health.clear("box", "tracking.box lies in the images")
-            return
-        self._health.report(
-            "box",
+        inside = box == "full" or Box.parse(box).touches(width, height)
+        fault = (
             f"tracking.box {box} lies outside the images of {width} x {height} pixels: no hand can "
-            "be found; set it to x,y,width,height within them, or to full",
-            Level.ERROR,
-            once=True,
+            "be found; set it to x,y,width,height within them, or to full"
         )
+        note = "tracking.box lies in the images"
+        self._health.update("box", "" if inside else fault, note, Level.ERROR, once=True)
 
     def _reset(self) -> None:
         self._white = WhiteLevel()  # the next images may be another camera's
@@ -282,7 +239,8 @@ class HandNode(Node):
     def _end_tracks(self) -> None:
         self._tracker.reset()
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
-        self._outputs.publish_markers([], header, 0.0)
+        ended = self._result([], header)
+        self._drawing.call(lambda: self._outputs.publish([MARKERS], ended))
 
     def _on_failure(self, error: BaseException) -> None:
         if isinstance(error, EngineError) and self.executor:  # strict_backend: no fallback
@@ -320,25 +278,18 @@ def main(
     Raises ``SystemExit`` of 1 when an engine fails under strict_backend. Ends the process itself
     where the current image does not finish in time.
     """
-    abandoned: list[HandNode] = []
-
-    def stop(node: HandNode) -> None:
-        if not node.stop():
-            node.get_logger().warning("the current image did not finish in time: it is abandoned")
-            abandoned.append(node)
-
-    try:
-        return run("hand", lambda: HandNode(make_tracker), args, stop=stop)
-    finally:
-        for node in abandoned:
-            _end_process(node, 0 if sys.exc_info()[0] is None else 1)
+    return run("hand", lambda: HandNode(make_tracker), args, stop=_stop)
 
 
-def _end_process(node: HandNode, code: int) -> None:
-    """End without Python's own shutdown, which may crash while threads are inside torch."""
+def _stop(node: HandNode) -> None:
+    if node.stop():
+        return
+    node.get_logger().warning("the current image did not finish in time: it is abandoned")
     node.destroy_node()  # or it stays in the graph until its lease ends, with its shared memory
+    shut_down()
     logging.shutdown()
-    os._exit(code)
+    # Without Python's own shutdown, which may crash while threads are inside torch.
+    os._exit(0 if sys.exc_info()[0] is None else 1)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
-"""Parameters of the nodes beside ``hand``: ``hand_collision``, ``camera``."""
+"""Parameters of the nodes beside ``hand``: ``hand_collision``, ``camera``; prefixes of names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from dhpe_ros.ros.names import AUTO
 from dhpe_ros.settings import Settings, setting
 from dhpe_ros.types import Scale
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+AUTO = "auto"  # the value of a prefix parameter that stands for ``shared_prefix``
 
 
 class _FlatSettings(Settings):
@@ -77,3 +82,14 @@ class PlayerConfig(_FlatSettings):
     """Parameters of ``camera``."""
 
     clip: ClipConfig = field(default_factory=ClipConfig)
+
+
+def shared_prefix(node: Node, usual_name: str, separator: str) -> str:
+    """The node's namespace, plus its name unless that is the usual one, each with the separator.
+
+    For the usual name ``hand``: ``/left/hand`` gives ``left/``, ``/hand`` nothing, ``/other``
+    ``other/``.
+    """
+    *namespace, name = node.get_fully_qualified_name().strip("/").split("/")
+    parts = namespace if name == usual_name else [*namespace, name]
+    return "".join(part + separator for part in parts)

@@ -1,14 +1,19 @@
-"""The node's publishers. Nothing is computed or serialised for a topic without a subscriber."""
+"""The node's output topics, one row each, and their publishers.
+
+Nothing is computed or serialised for a topic without a subscriber.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
 
 import cv2
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
@@ -27,8 +32,8 @@ from dhpe_ros.ros.conversion import (
     transform_message,
 )
 from dhpe_ros.ros.health import HealthMonitor
-from dhpe_ros.ros.markers import FastMarkers
-from dhpe_ros.ros.names import AUTO, shared_prefix
+from dhpe_ros.ros.markers import markers_message
+from dhpe_ros.ros.node_configs import AUTO, shared_prefix
 from dhpe_ros.ros.qos import DEPTH, advertise
 from dhpe_ros.types import Hand
 
@@ -37,129 +42,131 @@ try:
 except ImportError:
     TFMessage = None
 
-TOPICS = {
-    "hands": HandArray,
-    "meshes": HandMesh,
-    "mask": Image,
-    "camera_info": CameraInfo,
-    "markers": MarkerArray,
-    "points": PointCloud2,
-    "depth_without_hands": Image,
-    "overlay": Image,
-}
 
-_DEPTHS = {"meshes": MAX_HANDS}  # one message per hand, all at once
+@dataclass(frozen=True)
+class Result:
+    """The hands of one image, and what else their messages are made of."""
+
+    hands: list[Hand]
+    config: NodeConfig
+    lost: frozenset[int]  # tracks that the last result had
+    header: Header  # of the image, with the frame of the results
+    image: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))  # (H, W, 3)
+    depth_m: np.ndarray | None = None  # (H, W); None without depth
+
+    @cached_property
+    def mask(self) -> np.ndarray:
+        """``(H, W)`` uint8, 255 on the hands."""
+        return hand_mask(self.hands, *self.image.shape[:2])
+
+
+@dataclass(frozen=True)
+class Output:
+    """A topic: its name, its type, and its messages for a result."""
+
+    topic: str
+    type: type
+    messages: Callable[[Result], Iterable[Any]]
+    depth: int = DEPTH  # of the publisher
+
+
+def _depth_without_hands(result: Result) -> list[Image]:
+    """The depth with NaN under the hands' mask, dilated by the margin; none without depth."""
+    if result.depth_m is None:
+        return []
+    margin_px = result.config.depth_margin
+    square = np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)  # OpenCV's fastest kernel
+    without = result.depth_m.copy()
+    height, width = without.shape
+    for hand in result.hands:
+        window = window_of(hand, height, width, margin=margin_px)
+        if window is not None:
+            without[window][cv2.dilate(result.mask[window], square) > 0] = np.nan
+    return [image_message(without, "32FC1", result.header)]
+
+
+def _overlay(result: Result) -> list[Image]:
+    return [image_message(draw_overlay(result.image, result.hands), "rgb8", result.header)]
+
+
+def _markers(result: Result) -> list[MarkerArray]:
+    if not result.hands and not result.lost:
+        return []
+    lifetime_s = result.config.marker_lifetime
+    return [markers_message(result.hands, result.lost, result.header, lifetime_s)]
+
+
+def _frames(own_prefix: str, result: Result) -> list[Any]:
+    """The wrists' frames, unless the image has no frame_id to be relative to."""
+    if not result.hands or not result.header.frame_id:
+        return []
+    prefix = own_prefix if result.config.tf_prefix == AUTO else result.config.tf_prefix
+    return [TFMessage(transforms=hand_transforms(result.hands, result.header, prefix))]
+
+
+MARKERS = Output("~/markers", MarkerArray, _markers)
+# In the order in which robots wait for them.
+RESULTS = (
+    Output("~/hands", HandArray, lambda r: [hand_array_message(r.hands, r.header)]),
+    Output(
+        "~/meshes",
+        HandMesh,
+        lambda r: [mesh_message(hand, r.header) for hand in r.hands],
+        depth=MAX_HANDS,
+    ),
+    Output("~/points", PointCloud2, lambda r: [points_message(r.hands, r.header)]),
+)
+PICTURES = (  # drawn and published while the next image is processed
+    Output("~/mask", Image, lambda r: [image_message(r.mask, "mono8", r.header)]),
+    Output("~/depth_without_hands", Image, _depth_without_hands),
+    Output("~/overlay", Image, _overlay),
+    MARKERS,
+)
 
 
 class HandOutputs:
-    """Publishes the hands of one image; ``publish_images`` may run in a thread of its own."""
+    """The publishers of the outputs, and of ``~/camera_info``."""
 
     def __init__(self, node: Node, config: NodeConfig, health: HealthMonitor) -> None:
-        self._publishers: dict[str, Publisher] = {
-            name: advertise(node, message_type, f"~/{name}", health, _DEPTHS.get(name, DEPTH))
-            for name, message_type in TOPICS.items()
-        }
-        self._frames = HandFrames(node, health) if config.publish_tf else None
-        self._markers = FastMarkers()
-
-    def wanted(self) -> bool:
-        """True where any output has a subscriber."""
-        return self.hands_wanted() or self._wanted("camera_info")
-
-    def hands_wanted(self) -> bool:
-        """True where an output that needs the hands has a subscriber: all but camera_info."""
-        if any(self._wanted(name) for name in TOPICS if name != "camera_info"):
-            return True
-        return self._frames is not None and self._frames.wanted()
-
-    def publish_camera_info(
-        self, info: CameraInfo | None, header: Header, width: int, height: int
-    ) -> None:
-        """Publish the camera of an image; ``info`` is None where it is unknown."""
-        if self._wanted("camera_info"):
-            copy = camera_info_message(info, header, width, height)
-            self._publishers["camera_info"].publish(copy)
-
-    def publish_hands(self, hands: list[Hand], header: Header, config: NodeConfig) -> None:
-        """Publish hands, frames, meshes, points, in the order in which robots wait for them."""
-        if self._wanted("hands"):
-            self._publishers["hands"].publish(hand_array_message(hands, header))
-        if self._frames is not None:
-            self._frames.publish(hands, header, config.tf_prefix)
-        if self._wanted("meshes"):
-            for hand in hands:
-                self._publishers["meshes"].publish(mesh_message(hand, header))
-        if self._wanted("points"):
-            self._publishers["points"].publish(points_message(hands, header))
-
-    def publish_images(
-        self,
-        hands: list[Hand],
-        header: Header,
-        image: np.ndarray,
-        depth_m: np.ndarray | None,
-        config: NodeConfig,
-    ) -> None:
-        """Publish the mask, the depth image without the hands, and the overlay.
-
-        ``image`` is ``(H, W, 3)`` RGB; ``depth_m`` is ``(H, W)`` metres, or None without depth.
-        """
-        height, width = image.shape[:2]
-        without_wanted = depth_m is not None and self._wanted("depth_without_hands")
-        if without_wanted or self._wanted("mask"):
-            mask = hand_mask(hands, height, width)
-            self._publish_image("mask", mask, "mono8", header)
-            if depth_m is not None and without_wanted:
-                without = _without(depth_m, hands, mask, config.depth_margin)
-                self._publish_image("depth_without_hands", without, "32FC1", header)
-        if self._wanted("overlay"):
-            self._publish_image("overlay", draw_overlay(image, hands), "rgb8", header)
-
-    def publish_markers(self, hands: list[Hand], header: Header, lifetime_s: float) -> None:
-        """Publish the markers of these hands; those of lost hands are deleted, once."""
-        if self._wanted("markers") and (hands or self._markers.shows_any):
-            markers = self._markers.update(hands, header, lifetime_s)
-            self._publishers["markers"].publish(markers)
-
-    def _publish_image(self, name: str, pixels: np.ndarray, encoding: str, header: Header) -> None:
-        if self._wanted(name):
-            self._publishers[name].publish(image_message(pixels, encoding, header))
-
-    def _wanted(self, name: str) -> bool:
-        return self._publishers[name].get_subscription_count() > 0
-
-
-class HandFrames:
-    """Publishes frames at the hands' wrists on ``/tf``, where tf2's messages are installed.
-
-    ``<prefix>hand_<track>`` for each hand, and ``<prefix>hand_left``, ``<prefix>hand_right`` for
-    the most prominent one of a side.
-    """
-
-    def __init__(self, node: Node, health: HealthMonitor) -> None:
-        self._publisher = None
-        self._own_prefix = shared_prefix(node, "hand", "/")
-        if TFMessage is None:
+        self.results: tuple[Output, ...] = RESULTS
+        if config.publish_tf and TFMessage is not None:
+            frames = partial(_frames, shared_prefix(node, "hand", "/"))
+            self.results = (Output("/tf", TFMessage, frames), *RESULTS)
+        elif config.publish_tf:
             health.report(
                 "tf",
                 "publish_tf has no effect: tf2_msgs is not installed. It comes with tf2_ros: "
                 "apt install ros-$ROS_DISTRO-tf2-ros",
                 once=True,
             )
-            return
-        self._publisher = advertise(node, TFMessage, "/tf", health)
+        self._camera_info = advertise(node, CameraInfo, "~/camera_info", health)
+        self._publishers = {
+            output: advertise(node, output.type, output.topic, health, output.depth)
+            for output in (*self.results, *PICTURES)
+        }
 
     def wanted(self) -> bool:
-        return self._publisher is not None and self._publisher.get_subscription_count() > 0
+        """True where any topic has a subscriber."""
+        return self.hands_wanted() or self._camera_info.get_subscription_count() > 0
 
-    def publish(self, hands: list[Hand], header: Header, prefix: str) -> None:
-        """Publish the wrists of one image, unless it has no frame_id to be relative to.
+    def hands_wanted(self) -> bool:
+        """True where a topic that needs the hands has a subscriber: all but camera_info."""
+        return any(p.get_subscription_count() for p in self._publishers.values())
 
-        ``prefix`` ``auto`` stands for the node's own.
-        """
-        if self._publisher is not None and hands and header.frame_id and self.wanted():
-            prefix = self._own_prefix if prefix == AUTO else prefix
-            self._publisher.publish(TFMessage(transforms=hand_transforms(hands, header, prefix)))
+    def publish_camera_info(
+        self, info: CameraInfo | None, header: Header, width: int, height: int
+    ) -> None:
+        """Publish the camera of an image; ``info`` is None where it is unknown."""
+        if self._camera_info.get_subscription_count():
+            self._camera_info.publish(camera_info_message(info, header, width, height))
+
+    def publish(self, outputs: Iterable[Output], result: Result) -> None:
+        """Publish a result on those of ``outputs`` that have a subscriber."""
+        for output in outputs:
+            publisher = self._publishers[output]
+            if publisher.get_subscription_count():
+                for message in output.messages(result):
+                    publisher.publish(message)
 
 
 def hand_transforms(hands: list[Hand], header: Header, prefix: str) -> list[TransformStamped]:
@@ -168,17 +175,3 @@ def hand_transforms(hands: list[Hand], header: Header, prefix: str) -> list[Tran
     for hand in sorted(hands, key=lambda hand: prominence(hand.score, hand.box)):
         named[f"{prefix}hand_{hand.side.name.lower()}"] = hand
     return [transform_message(hand, header, name) for name, hand in named.items()]
-
-
-def _without(
-    depth_m: np.ndarray, hands: Sequence[Hand], mask: np.ndarray, margin_px: int
-) -> np.ndarray:
-    """A copy of the depth with NaN under the hands' mask, dilated by the margin."""
-    square = np.ones((2 * margin_px + 1, 2 * margin_px + 1), np.uint8)  # OpenCV's fastest kernel
-    without = depth_m.copy()
-    height, width = depth_m.shape
-    for hand in hands:
-        window = window_of(hand, height, width, margin=margin_px)
-        if window is not None:
-            without[window][cv2.dilate(mask[window], square) > 0] = np.nan
-    return without

@@ -6,7 +6,7 @@ that cannot change while the node runs is read-only: the parameter file or comma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from rcl_interfaces.msg import (
@@ -33,18 +33,21 @@ def declare_parameters(node: Node, defaults: _Settings) -> _Settings:
     Unknown names are logged, since ROS ignores them. Raises ``ValueError`` that names the
     parameter, the value and the remedy.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for name, setting_field, default in defaults.items():
         try:
-            parameter = node.declare_parameter(name, default, _descriptor(setting_field, default))
+            descriptor = _descriptor(setting_field.metadata, default)
+            values[name] = node.declare_parameter(name, default, descriptor).value
         except InvalidParameterTypeException as error:
-            raise ValueError(f"{error}{_type_remedy(default)}") from None
+            remedy = f"write a value of the type of {default!r}"
+            if isinstance(default, float):
+                remedy = "ROS distinguishes 1 from 1.0: write it with a decimal point"
+            raise ValueError(f"{error}; {remedy}") from None
         except InvalidParameterValueException as error:
             raise ValueError(str(error)) from None
-        values[name] = parameter
     for message in unknown_overrides(node, values):
         node.get_logger().warning(message)
-    return defaults.replace({name: parameter.value for name, parameter in values.items()})
+    return defaults.replace(values)
 
 
 def unknown_overrides(node: Node, known: Iterable[str]) -> list[str]:
@@ -53,13 +56,12 @@ def unknown_overrides(node: Node, known: Iterable[str]) -> list[str]:
     One parameter file may serve all of them.
     """
     given = getattr(node, "_parameter_overrides", {})  # rclpy has no public way to ask
+    ours = {name for nodes in (Config, BridgeConfig, PlayerConfig) for name in nodes().as_mapping()}
     unknown = [
         name
         for name in sorted(given)
-        if not node.has_parameter(name) and not name.startswith(NOT_SETTINGS)
+        if not (node.has_parameter(name) or name.startswith(NOT_SETTINGS) or name in ours)
     ]
-    ours = {name for nodes in (Config, BridgeConfig, PlayerConfig) for name in nodes().as_mapping()}
-    unknown = [name for name in unknown if name not in ours]
     lines = [
         f"parameter {name:.200} is unknown and has no effect{did_you_mean(name, known)}"
         for name in unknown[:_MOST_NAMED]
@@ -91,25 +93,16 @@ def follow_changes(
     node.add_on_set_parameters_callback(on_set)
 
 
-def _descriptor(setting_field: Any, default: Any) -> ParameterDescriptor:
-    metadata = setting_field.metadata
+def _descriptor(metadata: Mapping[str, Any], default: Any) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
         description=metadata["description"], read_only=not metadata["live"]
     )
     if metadata["one_of"]:
         descriptor.additional_constraints = "one of: " + ", ".join(metadata["one_of"])
-    if metadata["at_least"] is None or metadata["at_most"] is None:
-        return descriptor
     low, high = metadata["at_least"], metadata["at_most"]
-    if isinstance(default, float):
+    if low is not None and high is not None and isinstance(default, float):
         span = FloatingPointRange(from_value=float(low), to_value=float(high))
         descriptor.floating_point_range = [span]
-    elif isinstance(default, int):
+    elif low is not None and high is not None:
         descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
     return descriptor
-
-
-def _type_remedy(default: Any) -> str:
-    if isinstance(default, float):
-        return "; ROS distinguishes 1 from 1.0: write it with a decimal point"
-    return f"; write a value of the type of {default!r}"

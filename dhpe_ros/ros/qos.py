@@ -90,16 +90,13 @@ class Input:
         self.type = next(iter(self._callbacks))
         self._offered = {policy: weak for policy, (_, weak) in _FOLLOWED.items()}
         self._subscription = self._subscribe()
-        # Steady time: with simulated time and no /clock publishers must still be followed.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        node.create_timer(_POLL_S, self._poll, clock=steady)
+        steady_timer(node, _POLL_S, self.follow)
 
     def follow(self) -> bool:
         """Subscribe anew where the publishers' offers have changed; True if so."""
         found = self._node.get_publishers_info_by_topic(self.topic)
         types = {publisher.topic_type for publisher in found}
-        wanted = [self.type, *self._callbacks]
-        kind = next((name for name in wanted if name in types), self.type)
+        kind = next((name for name in (self.type, *self._callbacks) if name in types), self.type)
         offers = [p.qos_profile for p in found if p.topic_type == kind]
         self.publishers = len(offers)
         offered = {policy: _common(offers, policy) for policy in self._offered}
@@ -111,9 +108,6 @@ class Input:
             self._health.clear(f"lost {self.name}")  # of the old subscription
         self._report_others(types, offers)
         return anew
-
-    def _poll(self) -> None:
-        self.follow()
 
     def _subscribe(self) -> Subscription:
         kind, callback = self._callbacks[self.type]
@@ -148,24 +142,21 @@ class Input:
 
     def _report_others(self, types: set[str], offers: Sequence[QoSProfile]) -> None:
         """Report publishers from which nothing can arrive."""
-        if types.isdisjoint(self._callbacks) and types:
-            others, ours = ", ".join(sorted(types)), " or ".join(self._callbacks)
-            message = f"{self.topic} is published as {others}; it must be {ours}"
-            self._health.report(f"type {self.name}", f"{message}: {self._type_remedy}")
-        else:
-            self._health.clear(f"type {self.name}", f"{self.topic} has the right type")
-        checks = [qos_check_compatible(offer, self._qos) for offer in offers]
-        reasons = [reason for result, reason in checks if result == QoSCompatibility.ERROR]
-        if reasons:
-            reason = reasons[0].replace("ERROR: ", "").rstrip(";").replace(";", ", ").lower()
-            self._health.report(
-                f"qos {self.name}",
-                f"a publisher of {self.topic} offers an incompatible QoS ({reason}) and nothing "
-                "arrives from it: leave out the parameters qos_overrides."
-                f"{self.topic}.subscription.* that ask for more",
-            )
-        else:
-            self._health.clear(f"qos {self.name}", f"the QoS of {self.topic} is compatible")
+        others, ours = ", ".join(sorted(types)), " or ".join(self._callbacks)
+        fault = f"{self.topic} is published as {others}; it must be {ours}: {self._type_remedy}"
+        wrong = types and types.isdisjoint(self._callbacks)
+        note = f"{self.topic} has the right type"
+        self._health.update(f"type {self.name}", fault if wrong else "", note)
+        fault = ""
+        for result, reason in (qos_check_compatible(offer, self._qos) for offer in offers):
+            if result == QoSCompatibility.ERROR:
+                reason = reason.replace("ERROR: ", "").rstrip(";").replace(";", ", ").lower()
+                fault = (
+                    f"a publisher of {self.topic} offers an incompatible QoS ({reason}) and "
+                    "nothing arrives from it: leave out the parameters qos_overrides."
+                    f"{self.topic}.subscription.* that ask for more"
+                )
+        self._health.update(f"qos {self.name}", fault, f"the QoS of {self.topic} is compatible")
 
     def _on_lost(self, event: Any) -> None:
         self.lost += event.total_count_change
@@ -190,6 +181,11 @@ class Input:
         )
 
 
+def steady_timer(node: Node, period_s: float, callback: Callable[[], Any]) -> None:
+    """A timer that also fires with simulated time and no /clock."""
+    node.create_timer(period_s, callback, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+
 def advertise(
     node: Node, kind: type, topic: str, health: HealthMonitor, depth: int = DEPTH
 ) -> Publisher:
@@ -197,8 +193,8 @@ def advertise(
     name = node.resolve_topic_name(topic)
 
     def report(event: Any) -> None:
-        policy = qos_policy_name_from_kind(event.last_policy_kind)
-        policy = policy.removesuffix("_QOS_POLICY").lower()
+        kind = qos_policy_name_from_kind(event.last_policy_kind)
+        policy = kind.removesuffix("_QOS_POLICY").lower()
         health.report(
             f"qos {topic}",
             f"a subscriber of {name} asks for an incompatible QoS ({policy}) and gets nothing: "

@@ -37,8 +37,12 @@ def run(
     use_shipped_dds_profile()
     words = sys.argv[1:] if args is None else list(args)
     try:
-        _refuse(remove_ros_args(words))
-        rclpy.init(args=None if args is None else list(args), signal_handler_options=signals)
+        for word in remove_ros_args(words):  # ROS would ignore it
+            raise ValueError(
+                f"unknown argument {word!r}: parameters and remappings are given as in "
+                "--ros-args -p NAME:=VALUE -r FROM:=TO"
+            )
+        rclpy.init(args=words, signal_handler_options=signals)
     except (ValueError, RuntimeError) as error:  # RuntimeError: rclpy's, of wrong arguments
         return _cannot_start(name, error)
     node = None
@@ -57,7 +61,7 @@ def run(
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the ending
         if node is not None:
             stop(node)
-        _shut_down()
+        shut_down()
     return 0
 
 
@@ -83,23 +87,13 @@ class _Forwarder(logging.Handler):
             self._logger.info(record.getMessage())
 
 
-def _refuse(words: Sequence[str]) -> None:
-    """Raise ``ValueError`` for arguments that ROS would ignore."""
-    if words:
-        raise ValueError(
-            f"unknown argument {words[0]!r}: parameters and remappings are given as in "
-            "--ros-args -p NAME:=VALUE -r FROM:=TO"
-        )
-
-
 def _cannot_start(name: str, error: Exception) -> int:
-    known = isinstance(error, _UNUSABLE)
-    reason = str(error) if known else f"{type(error).__name__}: {error}"
-    get_logger(name).fatal(f"cannot start: {reason}")
+    kind = "" if isinstance(error, _UNUSABLE) else f"{type(error).__name__}: "
+    get_logger(name).fatal(f"cannot start: {kind}{error}")
     return 1
 
 
-def _shut_down() -> None:
+def shut_down() -> None:
     try:
         rclpy.try_shutdown()
     except RuntimeError:  # the signal's own thread was faster

@@ -16,7 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Header
 
 from dhpe_ros.msg import HandArray
-from dhpe_ros.ros.collision import collision_bridge
+from dhpe_ros.ros import collision as collision_bridge
 from dhpe_ros.ros.conversion import hand_array_message
 from dhpe_ros.types import Scale
 

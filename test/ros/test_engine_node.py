@@ -14,7 +14,7 @@ from std_srvs.srv import Trigger
 
 from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.media import open_media
-from dhpe_ros.ros.demo.player import CAMERA_INFO_TOPIC, IMAGE_TOPIC, DemoPlayer
+from dhpe_ros.ros.demo.players import CAMERA_INFO_TOPIC, IMAGE_TOPIC, DemoPlayer
 
 
 def play(folder, backend, engines):
@@ -31,25 +31,20 @@ def play(folder, backend, engines):
     words += ["-r", f"image:={IMAGE_TOPIC}", "-r", f"camera_info:={CAMERA_INFO_TOPIC}"]
     answers = []
     node = NodeProcess(folder, REAL, *words)
-    rclpy.init()
     try:
         node.wait_for("ready")
-        with DemoPlayer(answers.append) as player:
-            assert player.spin(30, player.connected)
+        with DemoPlayer() as player:
             ears = Ears()
-            frames = islice(open_media(DEMO_CLIP).frames(), 0, None, 9)
-            for number, frame in enumerate(frames, 1):
+            for frame in islice(open_media(DEMO_CLIP).frames(), 0, None, 9):
                 assert ears.call(Trigger, "reset", Trigger.Request()).success
-                player.send(frame)
-                assert player.spin(120, lambda n=number: len(answers) == n), node.log()
+                answers.append(player.ask(frame, patience_s=120))
             ears.node.destroy_node()
     finally:
-        rclpy.shutdown()
         node.close()
     return [
         (np.reshape(hand.joints_px, (21, 2)), np.reshape(mesh.vertices, (-1, 3)))
         for answer in answers
-        for hand, mesh in zip(answer.hands, answer.meshes, strict=True)
+        for hand, mesh in zip(answer.hands, answer.messages["meshes"], strict=True)
     ], node.log()
 
 

@@ -1,6 +1,5 @@
 """Hands as messages and back, markers, camera_info, regions of interest."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -16,11 +15,11 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, PointField, RegionOfInterest
 from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
-from visualization_msgs.msg import Marker, MarkerArray
+from visualization_msgs.msg import Marker
 
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.networks.weights import hand_model_path
-from dhpe_ros.ros.collision.capsules import capsules
+from dhpe_ros.ros.collision import capsules
 from dhpe_ros.ros.conversion import (
     HandArray,
     HandMesh,
@@ -33,7 +32,7 @@ from dhpe_ros.ros.conversion import (
     targets_from_roi,
     transform_message,
 )
-from dhpe_ros.ros.markers import NAMESPACES, FastMarkers, MarkerBuilder
+from dhpe_ros.ros.markers import NAMESPACES, markers_message
 from dhpe_ros.types import Box, Scale, Side
 
 
@@ -122,26 +121,19 @@ def test_a_mask_has_the_image_s_size_and_header(header):
     np.testing.assert_array_equal(np.reshape(received.data, (48, 65)), mask)
 
 
-def test_markers_keep_their_ids_and_are_deleted_once(header):
-    builder = MarkerBuilder()
-    first = builder.update([make_hand(track_id=3), make_hand(track_id=4)], header, 1.5).markers
-    second = builder.update([make_hand(track_id=4)], header, 1.5).markers
-    assert {(m.ns, m.id) for m in first} == {(ns, t) for ns in NAMESPACES for t in (3, 4)}
-    deleted = {(m.ns, m.id) for m in second if m.action == Marker.DELETE}
-    assert deleted == {(ns, 3) for ns in NAMESPACES}
-    assert {(m.ns, m.id) for m in second if m.action == Marker.ADD} == {
-        (ns, 4) for ns in NAMESPACES
-    }
-    assert all(m.header == header for m in first + second)
-    assert builder.shows_any
-    builder.update([], header, 1.5)
-    assert not builder.shows_any
-    assert builder.update([], header, 1.5).markers == []
+def test_markers_have_the_ids_of_their_tracks_and_those_of_lost_ones_are_deleted(header):
+    hands = [make_hand(track_id=3), make_hand(track_id=4)]
+    markers = over_the_wire(markers_message(hands, {1, 2}, header, 1.5)).markers
+    for action, tracks in ((Marker.ADD, (3, 4)), (Marker.DELETE, (1, 2))):
+        found = {(m.ns, m.id) for m in markers if m.action == action}
+        assert found == {(ns, t) for ns in NAMESPACES for t in tracks}
+    assert len(markers) == 16
+    assert all(m.header == header for m in markers)
 
 
 def test_markers_are_what_rviz_accepts(header):
     hand = make_hand()
-    markers = {m.ns: m for m in MarkerBuilder().update([hand], header, 1.5).markers}
+    markers = {m.ns: m for m in markers_message([hand], (), header, 1.5).markers}
     mesh = markers["mesh"]
     assert mesh.type == Marker.TRIANGLE_LIST
     assert len(mesh.points) == 1538 * 3
@@ -229,41 +221,6 @@ def test_the_wrist_s_frame_is_the_wrist_s_pose(header):
     assert transform.transform.rotation == pose.orientation
     shift = transform.transform.translation
     assert (shift.x, shift.y, shift.z) == (pose.position.x, pose.position.y, pose.position.z)
-
-
-def test_the_fast_markers_are_the_others_byte_for_byte(header):
-    slow, fast = MarkerBuilder(), FastMarkers()
-    rng, later = np.random.default_rng(1), Header(frame_id=header.frame_id)
-    kinds = []
-    for frame in range(6):
-        later.stamp.nanosec += 1000
-        hands = [
-            _moved(make_hand(side=side, track_id=3 + side), rng)
-            for side in (Side.LEFT, Side.RIGHT)[: 1 if frame == 5 else 2]
-        ]
-        message = fast.update(hands, later, 1.5)
-        kinds.append(type(message))
-        expected = over_the_wire(slow.update(hands, later, 1.5))
-        got = message if isinstance(message, bytes) else serialize_message(message)
-        assert deserialize_message(got, MarkerArray) == expected
-    assert kinds == [MarkerArray, MarkerArray, bytes, bytes, bytes, MarkerArray]
-
-
-def test_hands_that_are_all_alike_get_markers_too(header):
-    fast = FastMarkers()
-    for _ in range(3):
-        message = fast.update([make_hand(track_id=1), make_hand(track_id=2)], header, 1.0)
-    assert len(message.markers) == 8
-
-
-def _moved(hand, rng):
-    shift = rng.normal(0, 0.1, 3).astype(np.float32)
-    return replace(
-        hand,
-        vertices_m=hand.vertices_m + shift,
-        joints_m=hand.joints_m + shift,
-        score=float(rng.random()),
-    )
 
 
 def test_capsules_hold_the_hand(header):

@@ -25,14 +25,13 @@ from dhpe_ros.config import Config
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.msg import HandArray
 from dhpe_ros.ros import inputs, parameters
-from dhpe_ros.ros.collision.collision_bridge import BridgeConfig
 from dhpe_ros.ros.conversion import targets_from_roi
 from dhpe_ros.ros.health import HealthMonitor, Level, Statistics, diagnostic_message
 from dhpe_ros.ros.inputs import DepthInput, RoiInput
-from dhpe_ros.ros.names import shared_prefix
-from dhpe_ros.ros.outputs import HandOutputs, hand_transforms
+from dhpe_ros.ros.node_configs import BridgeConfig, shared_prefix
+from dhpe_ros.ros.outputs import PICTURES, HandOutputs, Result, hand_transforms
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes, unknown_overrides
-from dhpe_ros.ros.worker import LatestWorker, OneBehind
+from dhpe_ros.ros.worker import Worker
 from dhpe_ros.types import Box, Scale, Side, Target
 
 
@@ -53,7 +52,7 @@ class SlowWork:
     def __init__(self):
         self.done, self.errors = [], []
         self.begun, self.go = threading.Event(), threading.Event()
-        self.worker = LatestWorker(self.handle, self.errors.append)
+        self.worker = Worker("test", self.handle, self.errors.append)
         self.worker.start()
 
     def handle(self, item):
@@ -114,7 +113,7 @@ def test_not_even_a_failing_report_of_a_failure_ends_the_worker(caplog):
     def fail(item):
         raise (SystemExit if item else ValueError)(f"item {item}")
 
-    worker = LatestWorker(fail, on_error=lambda error: 1 / 0)
+    worker = Worker("test", fail, on_error=lambda error: 1 / 0)
     worker.start()
     for failures in (1, 2):
         worker.submit(failures - 1)
@@ -128,25 +127,19 @@ def test_not_even_a_failing_report_of_a_failure_ends_the_worker(caplog):
     ]
 
 
-def test_what_runs_beside_waits_for_the_one_before_and_reports_its_own_exception():
-    done, errors, go = [], [], threading.Event()
-    beside = OneBehind("test", errors.append)
-    beside.begin(lambda: done.append(go.wait(10)))
-    assert not done, "nobody waited for it"
-    threading.Timer(0.05, go.set).start()
-    beside.begin(lambda: done.append(1 / 0))
-    assert done == [True]
-    beside.begin(lambda: done.append("not charged"))
-    assert [type(error) for error in errors] == [ZeroDivisionError]
-    assert beside.stop(10)
-    assert done == [True, "not charged"]
+def test_one_that_waits_until_it_is_idle_goes_on_when_nothing_is_left(slow):
+    slow.worker.wait_idle()
+    slow.worker.submit(1)
+    slow.worker.call(lambda: slow.done.append("task"))
+    threading.Timer(0.05, slow.go.set).start()
+    slow.worker.wait_idle()
+    assert sorted(map(str, slow.done)) == ["1", "task"]
 
 
-def test_what_runs_beside_and_does_not_end_is_left():
-    beside, go = OneBehind("test", print), threading.Event()
-    beside.begin(go.wait)
-    assert not beside.stop(timeout_s=0.02)
-    go.set()
+def test_one_that_does_not_end_is_left(slow):
+    slow.worker.submit(1)
+    assert slow.begun.wait(10)
+    assert not slow.worker.stop(timeout_s=0.02)
 
 
 def test_stopping_finishes_the_item_at_hand_and_drops_the_next(slow):
@@ -346,7 +339,7 @@ def test_nothing_is_computed_for_a_topic_without_a_listener(ros, monkeypatch):
     def never(*_):
         raise AssertionError("nobody wants it")
 
-    for name in ("hand_mask", "draw_overlay", "mesh_message", "points_message"):
+    for name in ("hand_mask", "draw_overlay", "mesh_message", "points_message", "markers_message"):
         monkeypatch.setattr(f"dhpe_ros.ros.outputs.{name}", never)
     node = node_with()
     heard, config = [], Config().node
@@ -355,9 +348,8 @@ def test_nothing_is_computed_for_a_topic_without_a_listener(ros, monkeypatch):
     until = time.monotonic() + 10
     image, depth_m = np.zeros((24, 32, 3), np.uint8), np.ones((24, 32), np.float32)
     while not heard and time.monotonic() < until:
-        outputs.publish_hands([make_hand()], Header(), config)
-        outputs.publish_images([make_hand()], Header(), image, depth_m, config)
-        outputs.publish_markers([make_hand()], Header(), 1.0)
+        result = Result([make_hand()], config, frozenset(), Header(), image, depth_m)
+        outputs.publish([*outputs.results, *PICTURES], result)
         rclpy.spin_once(node, timeout_sec=0.05)
     assert len(heard[0].hands) == 1
 
@@ -495,7 +487,8 @@ def test_frames_go_to_tf_where_it_is_installed(ros):
     node.create_subscription(tf2_msgs.TFMessage, "/tf", heard.append, 5)
     until = time.monotonic() + 10
     while not heard and time.monotonic() < until:
-        outputs.publish_hands([make_hand(track_id=3)], Header(frame_id="optical"), config)
+        hands, header = [make_hand(track_id=3)], Header(frame_id="optical")
+        outputs.publish(outputs.results, Result(hands, config, frozenset(), header))
         rclpy.spin_once(node, timeout_sec=0.05)
     numbered, by_side = heard[0].transforms
     assert (numbered.header.frame_id, numbered.child_frame_id) == ("optical", "robot/hand_3")
@@ -532,7 +525,8 @@ def test_frames_without_tf_installed_are_reported_and_nothing_else_fails(ros, mo
     monkeypatch.setattr("dhpe_ros.ros.outputs.TFMessage", None)
     health = HealthMonitor(Log())
     outputs = HandOutputs(node_with(), replace(Config().node, publish_tf=True), health)
-    outputs.publish_hands([make_hand()], Header(frame_id="optical"), Config().node)
+    result = Result([make_hand()], Config().node, frozenset(), Header(frame_id="optical"))
+    outputs.publish(outputs.results, result)
     assert "tf2_msgs is not installed" in health.faults()[0]
 
 

@@ -1,17 +1,25 @@
-"""Report of the demo: counts, latencies, errors against ground truth, as JSON and as a table."""
+"""Results of the demo: errors against ground truth, the summary, pictures, clip and mesh."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import Any
 
+import cv2
 import numpy as np
 
 from dhpe_ros.geometry.camera import Camera
-from dhpe_ros.types import JOINT_COUNT, MIDDLE_MCP
+from dhpe_ros.media.clips import ClipWriter
+from dhpe_ros.media.image_messages import image_to_rgb
+from dhpe_ros.media.mesh_io import write_obj
+from dhpe_ros.types import JOINT_COUNT, MIDDLE_MCP, Side
+
+PICTURES = 6  # overlays as PNG, spread over the input
+FILES = ("overlay_*.png", "overlay.mp4", "mask.png", "hand.obj", "summary.json")
 
 
 @dataclass(frozen=True)
@@ -36,33 +44,49 @@ class Truth:
         if not isinstance(content, dict) or not {"intrinsics", "frames"} <= content.keys():
             return None
         try:
-            joints_px = _stack(content["frames"], "joints_px", 2)
-            joints_m = _stack(content["frames"], "joints_m", 3)
-            return Truth(Camera(**content["intrinsics"]), joints_px, joints_m)
+            px, m = (
+                np.reshape([frame[key] for frame in content["frames"]], (-1, JOINT_COUNT, size))
+                for key, size in (("joints_px", 2), ("joints_m", 3))
+            )
+            return Truth(Camera(**content["intrinsics"]), px, m)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: is no ground truth of a clip: {error!r}") from error
 
 
 @dataclass
+class Answer:
+    """The node's messages for one frame, by topic; complete when every topic has arrived."""
+
+    index: int
+    sent_s: float  # time.perf_counter
+    latency_ms: float = 0.0  # until the hands arrived
+    messages: defaultdict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def hands(self) -> list[Any]:
+        """The hands of the ``HandArray``."""
+        return [hand for message in self.messages["hands"] for hand in message.hands]
+
+    @property
+    def complete(self) -> bool:
+        once = all(self.messages[name] for name in ("hands", "mask", "overlay"))
+        return once and len(self.messages["meshes"]) == len(self.hands)
+
+
+@dataclass
 class Findings:
-    """Results of the demo, one entry per hand or frame."""
+    """Numbers of the demo, one entry per frame or hand."""
 
     sent: int = 0
-    answered: int = 0
-    hands: int = 0
-    frames_with_hand: int = 0
+    hand_counts: list[int] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
     residuals_px: list[tuple[float, float]] = field(default_factory=list)
-    errors_px: list[float] = field(default_factory=list)
-    errors_percent: list[float] = field(default_factory=list)
-    errors_mm: list[float] = field(default_factory=list)
+    errors: list[tuple[float, float, float]] = field(default_factory=list)  # pixels, %, mm
 
     def add_frame(self, latency_ms: float, hands: Sequence[Any]) -> None:
         """Add the hands of a ``HandArray``; the latency is from sending the image."""
-        self.answered += 1
-        self.hands += len(hands)
-        self.frames_with_hand += bool(hands)
         self.latencies_ms.append(latency_ms)
+        self.hand_counts.append(len(hands))
         self.residuals_px += [(h.residual_before_px, h.residual_after_px) for h in hands]
 
     def compare(self, truth: Truth, index: int, hands: Sequence[Any]) -> None:
@@ -70,91 +94,82 @@ class Findings:
         if not hands or index >= len(truth.joints_px):
             return
         true_px, true_m = truth.joints_px[index], truth.joints_m[index]
-        joints_px = [np.reshape(hand.joints_px, (JOINT_COUNT, 2)) for hand in hands]
-        errors = [np.linalg.norm(joints - true_px, axis=1).mean() for joints in joints_px]
-        nearest = int(np.argmin(errors))
+        joints_px = np.reshape([hand.joints_px for hand in hands], (-1, JOINT_COUNT, 2))
+        errors_px = np.linalg.norm(joints_px - true_px, axis=2).mean(1)
+        nearest = int(errors_px.argmin())
         joints_m = np.reshape(hands[nearest].joints_m, (JOINT_COUNT, 3))
         offsets = (joints_m - joints_m[MIDDLE_MCP]) - (true_m - true_m[MIDDLE_MCP])
-        self.errors_px.append(float(errors[nearest]))
-        self.errors_percent.append(float(100 * errors[nearest] / np.ptp(true_px, axis=0).max()))
-        self.errors_mm.append(float(1000 * np.linalg.norm(offsets, axis=1).mean()))
+        error_px, error_mm = errors_px[nearest], 1000 * np.linalg.norm(offsets, axis=1).mean()
+        self.errors.append((error_px, 100 * error_px / np.ptp(true_px, axis=0).max(), error_mm))
 
     def summary(self) -> dict[str, Any]:
         """The content of ``summary.json``; ``None`` for unknown values."""
-        before, after = np.mean(self.residuals_px, axis=0) if self.residuals_px else (None, None)
+        names = ("mean_2d_px", "mean_2d_percent_of_joints_box", "mean_3d_mm")
+        errors = {
+            **_named(names, np.mean, self.errors, 0),
+            "mean_3d_alignment": "root-relative (base of the middle finger), scale as received",
+            "frames": len(self.errors),
+        }
         return {
             "frames_sent": self.sent,
-            "frames_answered": self.answered,
-            "frames_with_hand": self.frames_with_hand,
-            "hands_received": self.hands,
-            "latency_ms": {
-                "p50": _percentile(self.latencies_ms, 50),
-                "p95": _percentile(self.latencies_ms, 95),
-            },
-            "residual_px": {"before": _rounded(before), "after": _rounded(after)},
-            "errors": {
-                "mean_2d_px": _mean(self.errors_px),
-                "mean_2d_percent_of_joints_box": _mean(self.errors_percent),
-                "mean_3d_mm": _mean(self.errors_mm),
-                "mean_3d_alignment": "root-relative (base of the middle finger), scale as received",
-                "frames": len(self.errors_px),
-            }
-            if self.errors_px
-            else None,
+            "frames_answered": len(self.latencies_ms),
+            "frames_with_hand": int(np.count_nonzero(self.hand_counts)),
+            "hands_received": sum(self.hand_counts),
+            "latency_ms": _named(("p50", "p95"), np.percentile, self.latencies_ms, (50, 95)),
+            "residual_px": _named(("before", "after"), np.mean, self.residuals_px, 0),
+            "errors": errors if self.errors else None,  # without ground truth
         }
 
 
-def table(summary: dict[str, Any]) -> str:
-    """The summary as text for the screen."""
-    latency, residual, errors = (summary[key] for key in ("latency_ms", "residual_px", "errors"))
-    rows = [
-        ("input", summary["input"]),
-        ("played", summary["played"]),
-        ("frames sent", summary["frames_sent"]),
-        (
-            "frames answered",
-            f"{summary['frames_answered']}, {summary['frames_with_hand']} with a hand",
-        ),
-        ("hands received", summary["hands_received"]),
-        ("latency", f"p50 {_text(latency['p50'])} ms, p95 {_text(latency['p95'])} ms"),
-        (
-            "joints to 2D evidence",
-            f"{_text(residual['before'])} px, refined {_text(residual['after'])} px",
-        ),
-    ]
-    if errors:
-        percent = _text(errors["mean_2d_percent_of_joints_box"])
-        rows += [
-            (
-                "2D error of the joints",
-                f"{_text(errors['mean_2d_px'])} px, {percent} % of their box",
-            ),
-            ("3D error of the joints", f"{_text(errors['mean_3d_mm'])} mm, root-relative"),
-        ]
-    else:
-        rows.append(("errors", "no ground truth for this input"))
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(f"  {name:<{width}}  {value}" for name, value in rows)
+def _named(
+    names: tuple[str, ...], statistic: Callable[..., Any], values: Sequence[Any], how: Any
+) -> dict[str, float | None]:
+    """A statistic's values by name; None without ``values``."""
+    numbers = statistic(values, how).round(2).tolist() if values else [None] * len(names)
+    return dict(zip(names, numbers, strict=True))
 
 
-def _stack(frames: Sequence[dict[str, Any]], key: str, size: int) -> np.ndarray:
-    stacked = np.array([frame[key] for frame in frames], np.float64)
-    if stacked.shape != (len(frames), JOINT_COUNT, size):
-        raise ValueError(f"{key} must be {JOINT_COUNT} x {size} in every frame")
-    return stacked
+class DemoFiles(ClipWriter):
+    """Writes each answer as it arrives, so long inputs need no memory; use it in ``with``.
 
+    ``expected`` is the number of frames. Files of an earlier demo in the folder are removed. Raises
+    ``OSError`` where it cannot write.
+    """
 
-def _mean(values: Sequence[float]) -> float | None:
-    return _rounded(np.mean(values)) if values else None
+    def __init__(self, folder: Path, rate_hz: float | None, expected: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in (path for pattern in FILES for path in folder.glob(pattern)):
+            old.unlink()
+        super().__init__(folder / "overlay.mp4", rate_hz)
+        self._folder = folder
+        self._pictures = set(np.linspace(0, expected - 1, PICTURES).astype(int).tolist())
+        self._best_score = -1.0
 
+    def add(self, answer: Answer) -> None:
+        """Add the overlay to the clip; write mask and mesh of the best hand so far."""
+        overlay, mask = (image_to_rgb(answer.messages[name][0]) for name in ("overlay", "mask"))
+        self.write(overlay)
+        if answer.index in self._pictures:
+            self._write_picture(f"overlay_{answer.index:04d}.png", overlay[..., ::-1])
+        best = max(answer.hands, key=lambda hand: hand.score, default=None)
+        if best is None or best.score <= self._best_score:
+            return
+        self._best_score = best.score
+        self._write_picture("mask.png", mask[..., 0])
+        (mesh,) = (m for m in answer.messages["meshes"] if m.track_id == best.track_id)
+        write_obj(
+            self._folder / "hand.obj",
+            np.reshape(mesh.vertices, (-1, 3)),
+            np.reshape(mesh.triangles, (-1, 3)).astype(np.int64),
+            np.reshape(mesh.normals, (-1, 3)),
+            f"{Side(mesh.side).name.lower()} hand of frame {answer.index}, metres, "
+            "camera optical frame: x right, y down, z forward",
+        )
 
-def _percentile(values: Sequence[float], percent: float) -> float | None:
-    return _rounded(np.percentile(values, percent)) if values else None
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        text = json.dumps(summary, indent=2) + "\n"
+        (self._folder / "summary.json").write_text(text, "utf-8")
 
-
-def _rounded(value: SupportsFloat | None) -> float | None:
-    return None if value is None else round(float(value), 2)
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+    def _write_picture(self, name: str, image: np.ndarray) -> None:
+        encoded = cv2.imencode(".png", np.ascontiguousarray(image))[1]
+        (self._folder / name).write_bytes(encoded.tobytes())

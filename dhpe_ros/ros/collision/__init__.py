@@ -1,1 +1,0 @@
-"""Hands as collision objects of MoveIt: the node, the shapes."""
