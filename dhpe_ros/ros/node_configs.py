@@ -27,16 +27,13 @@ class CollisionConfig:
     """Rate, size and names of the collision objects."""
 
     rate: float = setting(
-        8.0,
-        "maximum updates per second; each is a new shape for the planner",
-        at_least=0.5,
-        at_most=30.0,
+        8.0, "maximum updates per second; each is a new shape for the planner", 0.5, 30.0
     )
     padding: float = setting(
         0.01,
         "metres added to the radius of each capsule, beside the uncertainty of the hand's distance",
-        at_least=0.0,
-        at_most=0.5,
+        0.0,
+        0.5,
     )
     min_scale: str = setting(
         "learned",
@@ -44,10 +41,7 @@ class CollisionConfig:
         one_of=tuple(scale.name.lower() for scale in Scale),
     )
     timeout: float = setting(
-        1.0,
-        "seconds without a message after which all hands are removed",
-        at_least=0.1,
-        at_most=60.0,
+        1.0, "seconds without a message after which all hands are removed", 0.1, 60.0
     )
     prefix: str = setting(
         AUTO, "prefix of the objects' ids, <prefix><track>; auto: <namespace>_hand_"
@@ -68,9 +62,7 @@ class ClipConfig:
     input: str = setting(
         "", "image, video, folder, /dev/video0 or recording; empty: the clip that ships"
     )
-    rate: float = setting(
-        0.0, "frames per second; 0: the input's own rate", at_least=0.0, at_most=1000.0
-    )
+    rate: float = setting(0.0, "frames per second; 0: the input's own rate", 0.0, 1000.0)
     intrinsics: str = setting(
         "", "fx,fy,cx,cy[,MODEL,k1,k2,...] of the camera in pixels; empty: the input's own"
     )
