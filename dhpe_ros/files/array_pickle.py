@@ -2,7 +2,8 @@
 
 Nothing that a pickle names is looked up or called: stand-ins take the place of numpy's functions,
 accept numbers only and check that shapes fit the data. NumPy's own would follow the pointers of a
-forged ``dtype``. The opcodes are walked through once before, which bounds nesting and memory.
+forged ``dtype``. Python's own unpickler, not the one in C, reads the opcodes: its memory is bounded
+by the file.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from __future__ import annotations
 import io
 import math
 import pickle
-import pickletools
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -21,11 +21,8 @@ _NUMPY_MODULES = frozenset(
     f"numpy{core}"
     for core in ("", ".core.multiarray", ".core.numeric", "._core.multiarray", "._core.numeric")
 )
-_DEEPEST = 50  # Python hashes tuples within tuples by recursion in C
 _MOST_AXES = 8
-_PUT = frozenset(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"))
-_FILL = frozenset(("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"))
-_GET = frozenset(("GET", "BINGET", "LONG_BINGET"))
+_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
 
 
 class RefusedError(pickle.UnpicklingError):
@@ -70,28 +67,32 @@ class _DtypeStandIn:
         self.dtype = self.dtype.newbyteorder(order)
 
 
-class ArrayUnpickler(pickle.Unpickler):
+class _Dictionary(dict):
+    """A dictionary with plain keys: tuples within tuples would be hashed by recursion in C."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not isinstance(key, str | bytes | int):
+            raise RefusedError(f"refused a key that is a {type(key).__name__}")
+        super().__setitem__(key, value)
+
+
+class ArrayUnpickler(_PythonUnpickler):
     """Makes stand-ins of numpy arrays in plain containers, and refuses everything else."""
 
     holds = "only numpy arrays and plain containers belong there"
 
     def find_class(self, module: str, name: str) -> Any:
-        # Methods, for a pickle can set attributes of functions, and cannot of bound methods.
         if (module, name) == ("_codecs", "encode"):  # bytes in protocols below 3
-            return self._encode
-        if module in _NUMPY_MODULES and name == "ndarray":
-            return name  # an argument of _reconstruct, never called
-        known = {
-            "_reconstruct": self._reconstruct,
-            "_frombuffer": self._frombuffer,
-            "dtype": self._dtype,
-            "scalar": self._scalar,
-        }
-        if module in _NUMPY_MODULES and name in known:
-            return known[name]
+            return self.encode
+        if module in _NUMPY_MODULES:
+            if name == "ndarray":
+                return name  # an argument of _reconstruct, never called
+            # Methods, for a pickle can set attributes of functions, and cannot of bound methods.
+            if name in ("_reconstruct", "_frombuffer", "dtype", "scalar"):
+                return getattr(self, name)
         raise RefusedError(f"refused to load {module}.{name}: {self.holds}")
 
-    def _encode(self, text: Any, encoding: Any) -> bytes:
+    def encode(self, text: Any, encoding: Any) -> bytes:
         if not isinstance(text, str) or encoding != "latin1":
             raise RefusedError(f"refused to encode as {encoding!r:.40}")
         return text.encode("latin1")
@@ -99,16 +100,33 @@ class ArrayUnpickler(pickle.Unpickler):
     def _reconstruct(self, *_arguments: Any) -> ArrayStandIn:
         return ArrayStandIn()
 
-    def _frombuffer(self, data: Any, dtype: Any, shape: Any, order: Any) -> ArrayStandIn:
-        array = ArrayStandIn()
-        array.__setstate__((1, shape, dtype, order == "F", data))
-        return array
+    def _frombuffer(self, data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+        return _array_of(data, dtype, shape, "F" if order == "F" else "C")
 
-    def _dtype(self, *arguments: Any) -> _DtypeStandIn:
+    def dtype(self, *arguments: Any) -> _DtypeStandIn:
         return _DtypeStandIn(*arguments)
 
-    def _scalar(self, dtype: Any, data: Any) -> Any:
+    def scalar(self, dtype: Any, data: Any) -> Any:
         return _array_of(data, dtype, (), "C")[()]
+
+    def _read_bytes(self) -> None:
+        self.append(self.read(int.from_bytes(self.read(8), "little")))  # the file bounds it
+
+    def _make_dictionary(self) -> None:
+        self.append(_Dictionary())
+
+    def _make_marked_dictionary(self) -> None:
+        if self.pop_mark():  # picklers write it empty
+            raise RefusedError("refused a dictionary at once")
+        self._make_dictionary()
+
+    dispatch: ClassVar = {
+        **_PythonUnpickler.dispatch,
+        pickle.BYTEARRAY8[0]: _read_bytes,
+        pickle.EMPTY_DICT[0]: _make_dictionary,
+        pickle.DICT[0]: _make_marked_dictionary,
+    }
+    del dispatch[pickle.ADDITEMS[0]], dispatch[pickle.FROZENSET[0]]  # sets, which hash too
 
 
 def as_array(value: Any) -> np.ndarray:
@@ -117,6 +135,8 @@ def as_array(value: Any) -> np.ndarray:
     Raises ``ValueError`` for anything else, lists of numbers included: lists that share their
     parts would unfold.
     """
+    if isinstance(value, np.ndarray):
+        return value
     if not isinstance(value, StandIn):
         raise ValueError(f"is a {type(value).__name__}, not an array")
     return value.resolve()
@@ -130,9 +150,8 @@ def read_array_pickle(
     Raises ``ValueError`` that names the file, and what was ``expected`` where it is no pickle.
     """
     try:
-        data = path.read_bytes()
-        _check_opcodes(data)
-        return unpickler(io.BytesIO(data), encoding="latin1").load()  # as numpy asks of Python 2's
+        data = io.BytesIO(path.read_bytes())
+        return unpickler(data, encoding="latin1").load()  # as numpy asks of Python 2's
     except RefusedError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # a broken pickle can raise nearly anything
@@ -144,7 +163,7 @@ def read_array_pickle(
 def _array_of(data: Any, dtype: Any, shape: Any, order: Literal["F", "C"]) -> np.ndarray:
     if isinstance(data, str):  # Python 2's bytes
         data = data.encode("latin1")
-    if not isinstance(data, bytes | bytearray) or not isinstance(dtype, _DtypeStandIn):
+    if not isinstance(data, bytes) or not isinstance(dtype, _DtypeStandIn):
         raise RefusedError("arrays must hold numbers, got objects")
     sides_fit = isinstance(shape, tuple) and len(shape) <= _MOST_AXES
     if not (sides_fit and all(type(side) is int and side >= 0 for side in shape)):
@@ -152,47 +171,3 @@ def _array_of(data: Any, dtype: Any, shape: Any, order: Literal["F", "C"]) -> np
     if math.prod(shape) * dtype.dtype.itemsize != len(data):
         raise RefusedError(f"an array of {dtype.dtype} {shape} cannot have {len(data)} bytes")
     return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
-
-
-def _check_opcodes(data: bytes) -> None:
-    """Raise ``RefusedError`` for deep nesting and for a memo larger than the file.
-
-    Raises other errors for what is no pickle, as a string that ends behind the file.
-    """
-    file = io.BytesIO(data)
-    depths: list[int | None] = []  # of what is on the unpickler's stack; None is a mark
-    memo: dict[int, int | None] = {}
-    while (opcode := pickletools.code2op[file.read(1).decode("latin1")]).name != "STOP":  # type: ignore[attr-defined]
-        argument = None
-        if opcode.name == "STRING":  # whose own reader knows ASCII only
-            file.readline()
-        elif opcode.arg:
-            argument = opcode.arg.reader(file)
-        if opcode.name in _PUT:
-            number = len(memo) if argument is None else argument
-            if number > len(data):
-                raise RefusedError("its memo is larger than the file")
-            memo[number] = depths[-1]
-        elif opcode.name in _GET:
-            depths.append(memo[argument])  # type: ignore[index]  # None raises KeyError
-        elif opcode.name == "MARK":
-            depths.append(None)
-        elif opcode.stack_before:
-            depths.extend([_depth(opcode, depths)] * len(opcode.stack_after))
-        else:
-            depths.extend([0] * len(opcode.stack_after))
-
-
-def _depth(opcode: pickletools.OpcodeInfo, depths: list[int | None]) -> int:
-    """Take an opcode's arguments from the stack; return the nesting depth of its result."""
-    needs, parts = opcode.stack_before, list[int]()
-    if pickletools.markobject in needs:
-        while (depth := depths.pop()) is not None:
-            parts.append(depth)
-        needs = needs[: needs.index(pickletools.markobject)]
-    parts += [depths.pop() or 0 for _ in needs]
-    filled = parts.pop() if opcode.name in _FILL else 0
-    depth = max(filled, 1 + max(parts, default=0))
-    if depth > _DEEPEST:
-        raise RefusedError(f"it nests deeper than {_DEEPEST}")
-    return depth

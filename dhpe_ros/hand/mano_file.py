@@ -161,7 +161,7 @@ def _reconstruct_stand_in(cls: type, *_args: object) -> Any:
 
 def _array(path: Path, key: str, value: Any) -> np.ndarray:
     try:
-        return value if isinstance(value, np.ndarray) else as_array(value)
+        return as_array(value)
     except Exception as error:  # a forged state can raise nearly anything
         raise ValueError(f"{path}: key '{key}' is not a numeric array ({error})") from error
 
