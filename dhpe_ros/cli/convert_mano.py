@@ -28,14 +28,12 @@ def run(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output or source.with_suffix(".npz")
     if output.suffix != ".npz":
         raise CommandError(f"--output must end in .npz, got {output}")
-    if not source.is_file():
-        raise CommandError(f"{source}: there is no such file")
-    if output.exists() and output.samefile(source):
+    if output.exists() and source.exists() and output.samefile(source):
         raise CommandError(f"{output}: is the input itself; name another --output")
     try:
         model = HandModel(source)
     except (ValueError, OSError) as error:
-        raise CommandError(_named(source, error)) from error
+        raise CommandError(one_line(error)) from error
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         model.save(output)
@@ -43,9 +41,3 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"cannot write {output}: {one_line(error)}") from error
     print(f"{source} -> {output}")
     return 0
-
-
-def _named(path: Path, error: Exception) -> str:
-    """The text of an error, with the file's name in it."""
-    text = one_line(error)
-    return text if str(path) in text or path.name in text else f"{path}: {text}"

@@ -83,26 +83,21 @@ def run(arguments: argparse.Namespace) -> int:
     from dhpe_ros.cli.prediction import Prediction
 
     config = build_config(arguments)
-    intrinsics = _intrinsics(arguments.intrinsics)
+    try:
+        intrinsics = Intrinsics.parse(arguments.intrinsics) if arguments.intrinsics else None
+    except ValueError as error:
+        raise CommandError(f"--intrinsics: {one_line(error)}") from error
     if arguments.frames is not None and arguments.frames < 1:
         raise CommandError(f"--frames must be >= 1, got {arguments.frames}")
     prepare_output(arguments.output)
-    prediction = Prediction(
-        load_pipeline(config),
-        arguments.output,
-        intrinsics=intrinsics,
-        topic=arguments.topic,
-        frame_limit=arguments.frames,
-        every_mesh=arguments.every_mesh,
-        bag_storage=arguments.bag,
-    )
+    prediction = Prediction(load_pipeline(config), arguments, intrinsics)
     try:
-        prediction.run(arguments.inputs)
+        prediction.run()
     except OSError as error:
         raise CommandError(f"cannot write to {arguments.output}: {one_line(error)}") from error
     finally:
         print(prediction.summary())
-    return 1 if prediction.tally.failed else 0
+    return 1 if prediction.failed else 0
 
 
 def build_config(arguments: argparse.Namespace, settings: Mapping[str, str] = _SETTINGS) -> Config:
@@ -119,13 +114,6 @@ def build_config(arguments: argparse.Namespace, settings: Mapping[str, str] = _S
         raise CommandError(f"cannot read {arguments.config}: {error.strerror}") from error
     except ValueError as error:
         raise CommandError(one_line(error)) from error
-
-
-def _intrinsics(text: str | None) -> Intrinsics | None:
-    try:
-        return Intrinsics.parse(text) if text else None
-    except ValueError as error:
-        raise CommandError(f"--intrinsics: {one_line(error)}") from error
 
 
 def prepare_output(folder: Path) -> None:

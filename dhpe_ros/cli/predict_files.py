@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
 from collections.abc import Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from dhpe_ros.media.frames import shrunk
 from dhpe_ros.media.mesh_io import write_obj
 from dhpe_ros.rendering.overlay import draw_overlay
-from dhpe_ros.types import Hand, Side
+from dhpe_ros.types import Hand
 
 OVERLAY_SUFFIX = "_overlay.jpg"
 CLIP_SUFFIX = "_overlay.mp4"
@@ -24,8 +24,7 @@ BAG_SUFFIX = "_bag"
 OVERLAY_QUALITY = 92
 
 _OBJ_COMMENT = "{side} hand of {name}\nmetres, camera optical frame: x right, y down, z forward"
-_OBJ_BEGINNINGS = tuple(f"# {side.name.lower()} hand of ".encode() for side in Side)
-_JSON_BEGINNING = b'{\n  "image": '
+_BEGINNINGS = {".json": rb'{\n  "image": ', ".obj": rb"# \w+ hand of "}  # of our own files
 _LONGEST_ADDITION = 24  # bytes of an output's name beyond its stem
 _JPEG_SIDE = 65_500  # maximum, in pixels
 
@@ -41,36 +40,35 @@ class OutputNames:
         self._inputs = {path.resolve() for path in inputs}
         self._images: set[str] = set()
         self._sequences: set[str] = set()
+        self._image_sequences: set[str | None] = set()  # whose frames would be named as images
 
     def claim(self, path: Path, *, is_sequence: bool) -> str:
         """The input's stem, or ``<stem>_2``, ``<stem>_3`` ... where that is taken."""
-        wanted = self._shortened(path.stem or path.name)
-        stem, number = wanted, 1
-        while self._is_taken(stem, is_sequence):
-            number += 1
-            stem = f"{wanted}_{number}"
-        (self._sequences if is_sequence else self._images).add(stem.casefold())
+        wanted = path.stem or path.name
+        most = os.pathconf(self._folder, "PC_NAME_MAX") - _LONGEST_ADDITION
+        while len(os.fsencode(wanted)) > most:
+            wanted = wanted[:-1]
+        names = (wanted if number == 1 else f"{wanted}_{number}" for number in count(1))
+        stem = next(name for name in names if not self._is_taken(name, is_sequence))
+        if is_sequence:
+            self._sequences.add(stem.casefold())
+        else:
+            self._images.add(stem.casefold())
+            self._image_sequences.add(_sequence_of(stem.casefold()))
         return stem
 
     def _is_taken(self, stem: str, is_sequence: bool) -> bool:
         key = stem.casefold()
-        if key in self._images or key in self._sequences:
-            return True
         suffixes = (OVERLAY_SUFFIX, CLIP_SUFFIX, ".json", BAG_SUFFIX)
-        if any(self._folder / f"{stem}{suffix}" in self._inputs for suffix in suffixes):
-            return True
-        if is_sequence:
-            return any(sequence_of(image) == key for image in self._images)
-        return sequence_of(key) in self._sequences
-
-    def _shortened(self, stem: str) -> str:
-        most = os.pathconf(self._folder, "PC_NAME_MAX") - _LONGEST_ADDITION
-        while len(os.fsencode(stem)) > most:
-            stem = stem[:-1]
-        return stem
+        return (
+            key in self._images | self._sequences
+            or any(self._folder / f"{stem}{suffix}" in self._inputs for suffix in suffixes)
+            or (is_sequence and key in self._image_sequences)
+            or (not is_sequence and _sequence_of(key) in self._sequences)
+        )
 
 
-def sequence_of(stem: str) -> str | None:
+def _sequence_of(stem: str) -> str | None:
     """The stem of the video whose frame has this stem: ``clip`` for ``clip_000012``."""
     match = re.fullmatch(r"(.+)_\d{6,}", stem)
     return match[1] if match else None
@@ -78,54 +76,45 @@ def sequence_of(stem: str) -> str | None:
 
 def is_own_output(path: Path) -> bool:
     """True for a file that ``dhpe predict`` has written."""
-    if path.suffix == ".json":
-        return _begins(path, _JSON_BEGINNING)
-    if path.suffix == ".obj":
-        return _begins(path, _OBJ_BEGINNINGS)
+    if path.suffix in _BEGINNINGS:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return re.match(_BEGINNINGS[path.suffix], file.read(40)) is not None
     for suffix in (OVERLAY_SUFFIX, CLIP_SUFFIX, BAG_SUFFIX):
         if path.name.endswith(suffix):
             stem = path.name.removesuffix(suffix)
             results = (path.with_name(f"{stem}{rest}") for rest in (".json", f"_{0:06d}.json"))
-            return any(_begins(result, _JSON_BEGINNING) for result in results)
+            return any(map(is_own_output, results))
     return False
 
 
 def remove_results(folder: Path, stem: str, *, is_sequence: bool) -> None:
     """Remove an earlier run's results for this stem; it may have found more hands or frames."""
-    _remove_meshes(folder, stem)
+
+    def remove(name: str) -> bool:
+        own = (folder / name).is_file() and is_own_output(folder / name)
+        if own:
+            (folder / name).unlink()
+        return own
+
+    def remove_meshes(stem: str) -> None:
+        all(remove(f"{stem}_{k}.obj") for k in count())  # up to the first that is not there
+
+    remove_meshes(stem)
+    remove(f"{stem}{CLIP_SUFFIX if is_sequence else OVERLAY_SUFFIX}")
     if not is_sequence:
-        _remove_own(folder / f"{stem}{OVERLAY_SUFFIX}")
-        _remove_own(folder / f"{stem}.json")
+        remove(f"{stem}.json")
         return
-    _remove_own(folder / f"{stem}{CLIP_SUFFIX}")
-    frame_stems = (f"{stem}_{index:06d}" for index in itertools.count())
-    while _remove_own(folder / f"{(frame_stem := next(frame_stems))}.json"):
-        _remove_meshes(folder, frame_stem)
-
-
-def _remove_meshes(folder: Path, stem: str) -> None:
-    meshes = (folder / f"{stem}_{k}.obj" for k in itertools.count())
-    while _remove_own(next(meshes)):
-        pass
-
-
-def _remove_own(path: Path) -> bool:
-    """Remove a file that ``dhpe predict`` has written; True if it did."""
-    if not (path.is_file() and is_own_output(path)):
-        return False
-    path.unlink()
-    return True
-
-
-def _begins(path: Path, beginning: bytes | tuple[bytes, ...]) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(40).startswith(beginning)
+    for index in count():
+        if not remove(f"{stem}_{index:06d}.json"):
+            return
+        remove_meshes(f"{stem}_{index:06d}")
 
 
 def hand_as_mapping(hand: Hand) -> dict[str, Any]:
     """One hand as in the JSON: pixels, metres in the camera's optical frame."""
+    residuals = hand.refinement.residual_before_px, hand.refinement.residual_after_px
     return {
         "side": hand.side.name.lower(),
         "score": _rounded(hand.score, 4),
@@ -135,10 +124,7 @@ def hand_as_mapping(hand: Hand) -> dict[str, Any]:
         "parameters": _rounded(hand.parameters, 6),
         "metric": bool(hand.metric),
         "scale": hand.scale.name.lower(),
-        "residual_px": [
-            _rounded(hand.refinement.residual_before_px, 3),
-            _rounded(hand.refinement.residual_after_px, 3),
-        ],
+        "residual_px": _rounded(residuals, 3),
     }
 
 

@@ -67,12 +67,6 @@ def test_a_pickle_with_many_entries_is_not_deep(tmp_path):
         assert len(read_array_pickle(written(tmp_path, content), expected="lists")) == 5000
 
 
-def fuzz_memo():
-    """A memo of one object at a number of ten digits, which an unpickler in C takes 16 GB for."""
-    content = b"\x80\x02K\x01r\xff\xff\xff\x7f."
-    fuzz(lambda path: read_array_pickle(path, expected="a number"), [content], ValueError, 100)
-
-
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -91,7 +85,7 @@ def fuzz_memo():
          r"float64 \(9,\) cannot have 8 bytes"),
         (ARRAY + b"(I1\n(I-1\nI-1\nt" + DTYPE % b"f8" + b"I00\nS'12345678'\ntb.", "no shape"),
         (b"cnumpy\nndarray\n((I100000\nI100000\nttR.", "not a readable pickle"),
-        (b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x01s.", "a key that is a tuple"),
+        (b"\x80\x02})" + b"\x85" * 100_000 + b"K\x01s.", "a key that is a tuple"),
         (b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"abc.", "not a readable pickle"),
         (b"c_codecs\nencode\n(S'abc'\nS'zlib'\ntR.", "refused to encode"),
         (b"cnumpy\nload\n(S'/etc/passwd'\ntR.", r"refused to load numpy\.load"),
@@ -187,7 +181,8 @@ def fuzz_pickles():
                 assert as_array(value).tobytes() is not None
 
     seeds = [pickle.dumps(ARRAYS, protocol) for protocol in (0, 2, 4, 5)]
-    fuzz(read, [*seeds, python_2(ARRAYS["floats"])], ValueError, rounds=2000)
+    memo = b"\x80\x02K\x01r\xff\xff\xff\x7f."  # an unpickler in C takes 16 GB for it
+    fuzz(read, [*seeds, python_2(ARRAYS["floats"]), memo], ValueError, rounds=2000)
 
 
 def fuzz_npz():
@@ -215,6 +210,6 @@ def fuzz_hands():
     fuzz(read, seeds, (ValueError, OSError), rounds=50)
 
 
-@pytest.mark.parametrize("what", ["pickles", "memo", "npz", "hands"])
+@pytest.mark.parametrize("what", ["pickles", "npz", "hands"])
 def test_mutated_files_are_read_or_refused(what):
     in_child(f"test_fuzz_arrays.fuzz_{what}()")
