@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ _READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header
 
 def read_npz(
     path: str | Path,
-    names: Iterable[str],
+    names: Collection[str],
     *,
     optional: Iterable[str] = (),
     most_bytes: int = 2**32,
@@ -25,22 +25,22 @@ def read_npz(
     Raises ``OSError``, or ``ValueError`` that names the file and the key: one that is missing,
     holds anything but numbers or text, claims more than ``most_bytes`` or does not fit its claim.
     """
-    wanted, about = dict.fromkeys((*names, *optional)), ""
+    arrays, about = {}, ""
     try:
         with zipfile.ZipFile(path) as archive:
             there = set(archive.namelist())
-            for name in wanted:
+            for name in (*names, *optional):
                 about = f"key '{name}': "
                 if f"{name}.npy" in there:
-                    wanted[name] = _read(archive, f"{name}.npy", most_bytes)
+                    arrays[name] = _read(archive, f"{name}.npy", most_bytes)
     except OSError:
         raise
     except Exception as error:  # zipfile, zlib and numpy have many names for a broken file
         raise ValueError(f"{path}: {about}not a readable .npz file ({error})") from error
     for name in names:
-        if wanted[name] is None:
+        if name not in arrays:
             raise ValueError(f"{path}: key '{name}' is missing")
-    return {name: array for name, array in wanted.items() if array is not None}
+    return arrays
 
 
 def _read(archive: zipfile.ZipFile, member: str, most_bytes: int) -> np.ndarray:

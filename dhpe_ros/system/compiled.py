@@ -32,7 +32,10 @@ from dhpe_ros.files.resources import user_cache
 # Not resolved: linked sources are no place for it.
 INSTALLED = Path(__file__).parents[1] / "machine_code"
 
+_COMPILING = "compiling kernels for this processor, up to a minute of one core"
+
 _log = logging.getLogger(__name__)
+_announce = functools.cache(_log.warning)  # each line once
 
 
 def kernel(function: Callable | None = None, **options: Any) -> Any:
@@ -83,23 +86,24 @@ def _digest(module: str) -> str:
     target = numba.__version__, cpu_target.target_context.codegen().magic_tuple()
     digest.update(repr(target).encode())
     for name, value in sorted(namespace.items()):
-        if isinstance(value, Dispatcher):
-            owner = value.py_func.__module__
-        elif isinstance(value, ModuleType) and _has_kernels(value):
-            owner = value.__name__
-        else:
-            if isinstance(value, np.ndarray):
-                digest.update(value.tobytes())
-            elif isinstance(value, int | float | tuple) and not name.startswith("__"):
-                digest.update(f"{name}={value!r}".encode())
-            continue
-        if owner != module:
-            digest.update(_digest(owner).encode())
+        owner = _owner_of_kernels(value)
+        if owner:
+            digest.update(_digest(owner).encode() if owner != module else b"")
+        elif isinstance(value, np.ndarray):
+            digest.update(value.tobytes())
+        elif isinstance(value, int | float | tuple) and not name.startswith("__"):
+            digest.update(f"{name}={value!r}".encode())
     return digest.hexdigest()[:16]
 
 
-def _has_kernels(module: ModuleType) -> bool:
-    return any(isinstance(value, Dispatcher) for value in vars(module).values())
+def _owner_of_kernels(value: Any) -> str | None:
+    """Name of the module of a kernel, or of a module that has kernels."""
+    if isinstance(value, Dispatcher):
+        return value.py_func.__module__
+    is_owner = isinstance(value, ModuleType) and any(
+        isinstance(one, Dispatcher) for one in vars(value).values()
+    )
+    return value.__name__ if is_owner else None
 
 
 class _Locator(caching._CacheLocator):
@@ -140,29 +144,21 @@ class _Kept(caching.FunctionCache):
                 self.flush()
             found = None
         if found is None:
-            _announce(f"once; what comes of it is kept in {Path(self.cache_path).parent}")
+            kept = f"once; what comes of it is kept in {Path(self.cache_path).parent}"
+            _announce(f"{_COMPILING}, {kept}")
         return found
 
     def save_overload(self, signature: Any, compiled: Any) -> None:
         try:
             super().save_overload(signature, compiled)
         except OSError as error:
-            _announce_unkept(f"{self.cache_path}: {error.strerror}")
+            reason = f"{self.cache_path}: {error.strerror}"
+            _announce(f"compiled kernels cannot be kept: {reason}")
 
 
 class _NotKept(caching.NullCache):
     def load_overload(self, signature: Any, target: Any) -> None:
         _announce(
-            "at each start: neither NUMBA_CACHE_DIR nor XDG_CACHE_HOME nor ~/.cache is a folder "
-            "that can be written"
+            f"{_COMPILING}, at each start: neither NUMBA_CACHE_DIR nor XDG_CACHE_HOME nor ~/.cache "
+            "is a folder that can be written"
         )
-
-
-@functools.cache
-def _announce(how_often: str) -> None:
-    _log.warning("compiling kernels for this processor, up to a minute of one core, %s", how_often)
-
-
-@functools.cache
-def _announce_unkept(reason: str) -> None:
-    _log.warning("compiled kernels cannot be kept: %s", reason)

@@ -44,13 +44,11 @@ def run_program(main: Callable[[], None]) -> NoReturn:
     """
     try:
         main()
+        code = 0
     except (ValueError, OSError) as error:
-        sys.exit(_said(f"error: {one_line(error)}", 2))
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        code = 2
     except KeyboardInterrupt:
-        sys.exit(_said("interrupted", 130))
-    sys.exit(0)
-
-
-def _said(text: str, code: int) -> int:
-    print(text, file=sys.stderr)
-    return code
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)

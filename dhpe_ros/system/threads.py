@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import torch
-
-_pool: ThreadPoolExecutor | None = None
 
 
 def for_each(count: int, work: Callable[[int], None]) -> None:
@@ -33,16 +32,9 @@ def _stride(count: int, start: int, step: int, work: Callable[[int], None]) -> N
         work(index)
 
 
+@cache
 def _executor() -> ThreadPoolExecutor:
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="rendering")
-    return _pool
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="rendering")
 
 
-def _forget_pool() -> None:
-    global _pool
-    _pool = None
-
-
-os.register_at_fork(after_in_child=_forget_pool)  # threads do not survive a fork
+os.register_at_fork(after_in_child=_executor.cache_clear)  # threads do not survive a fork
