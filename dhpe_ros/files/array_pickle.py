@@ -30,15 +30,7 @@ class RefusedError(pickle.UnpicklingError):
 
 
 class StandIn:
-    """Stand-in for a pickle's object; ``resolve`` gives its numbers."""
-
-    def resolve(self) -> np.ndarray:
-        """The array. Raises ``ValueError`` where the object has none."""
-        raise NotImplementedError
-
-
-class ArrayStandIn(StandIn):
-    """A numpy array, once it has its state."""
+    """Stand-in for a numpy array of a pickle; subclasses stand for other objects with numbers."""
 
     _array: np.ndarray | None = None
 
@@ -47,6 +39,7 @@ class ArrayStandIn(StandIn):
         self._array = _array_of(data, dtype, shape, "F" if fortran else "C")
 
     def resolve(self) -> np.ndarray:
+        """The array. Raises ``ValueError`` where the object has none."""
         if self._array is None:
             raise ValueError("is an array without numbers")
         return self._array
@@ -97,8 +90,8 @@ class ArrayUnpickler(_PythonUnpickler):
             raise RefusedError(f"refused to encode as {encoding!r:.40}")
         return text.encode("latin1")
 
-    def _reconstruct(self, *_arguments: Any) -> ArrayStandIn:
-        return ArrayStandIn()
+    def _reconstruct(self, *_arguments: Any) -> StandIn:
+        return StandIn()
 
     def _frombuffer(self, data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
         return _array_of(data, dtype, shape, "F" if order == "F" else "C")

@@ -26,11 +26,7 @@ _PICTURES = {  # by their first bytes, also where they cannot be decoded
     rb"....ftyp(hei[cx]|hev[cx]|mif1|msf1|avi[fs])": "HEIC or AVIF, damaged or without a decoder "
     "here: pip install pillow-heif, or convert it to JPEG",
 }
-_OTHERS = {
-    rb"%PDF": "a PDF",
-    rb"[\t\n\r -\xff]*$": "it holds text",
-    rb"": "damaged, or of an unknown format",
-}
+_SIGNATURES = _PICTURES | {rb"%PDF": "a PDF", rb"[\t\n\r -\xff]*$": "it holds text"}
 
 
 class MediaError(ValueError):
@@ -100,21 +96,17 @@ def known_rate(rate_hz: float | Fraction | None) -> float | None:
     return float(rate_hz) if rate_hz and RATES_HZ[0] < rate_hz <= RATES_HZ[1] else None
 
 
-def is_picture_signature(path: Path) -> bool:
-    """True for the first bytes of a picture; it may be damaged, or its decoder missing."""
-    return _meaning(path, _PICTURES) is not None
-
-
-def looks_like(path: Path) -> str | None:
+def looks_like(path: Path) -> str:
     """Description of an unreadable file by its first bytes, for an error message."""
-    return _meaning(path, _PICTURES | _OTHERS)
-
-
-def _meaning(path: Path, signatures: dict[bytes, str]) -> str | None:
     with path.open("rb") as file:
         head = file.read(64)
-    found = (text for begin, text in signatures.items() if re.match(begin, head, re.DOTALL))
-    return next(found, None)
+    found = (text for begin, text in _SIGNATURES.items() if re.match(begin, head, re.DOTALL))
+    return next(found, "damaged, or of an unknown format")
+
+
+def is_picture_signature(path: Path) -> bool:
+    """True for the first bytes of a picture; it may be damaged, or its decoder missing."""
+    return looks_like(path) in _PICTURES.values()
 
 
 def turned(

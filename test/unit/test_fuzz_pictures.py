@@ -40,6 +40,8 @@ def test_a_whole_picture_is_read_whatever_format_says(name):
         (webp_that_claims(16_000, 16_000), r"16000 x 16000 pixels are more than 64 megapixels"),
         (jpeg_that_claims(64, 0), "not a JPEG, PNG or WebP"),
         (jpeg_that_claims(64, 64, headers=2), "cannot be decoded"),
+        # The last header counts for the size, and the first for a decoder that takes it.
+        (png_that_claims(30_000, 30_000)[:33] + png_that_claims(8, 8)[8:], "cannot be decoded"),
         (jpeg_that_claims(64, 64, headers=0), "not a JPEG, PNG or WebP"),
         (jpeg_that_claims(64, 64) + b"\xff\xda\0\x0c\x03" * 100, "more than 100 scans"),
         (animated("WEBP"), "an animation"),
