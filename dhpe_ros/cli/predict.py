@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dhpe_ros.config import Config
-from dhpe_ros.geometry.intrinsics import FORM, Intrinsics
+from dhpe_ros.geometry.camera import INTRINSICS, Camera
 from dhpe_ros.system.errors import CommandError, one_line
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--side", choices=("auto", "left", "right"), help="side of the hand (default: auto)")
     lens = "of the camera, in pixels; MODEL and k: distortion_model and D of raw images, as in ROS"
-    add("--intrinsics", metavar=FORM, help=lens)
+    add("--intrinsics", metavar=INTRINSICS, help=lens)
     add("--hand-model", metavar="FILE", help="MANO-format hand instead of the open one")
     add("--weights", metavar="FILE", help="safetensors instead of the profile's own")
     add("--device", help="torch device: auto, cpu, cuda ... (default: auto)")
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = build_config(arguments)
     try:
-        intrinsics = Intrinsics.parse(arguments.intrinsics) if arguments.intrinsics else None
+        intrinsics = Camera.parse(arguments.intrinsics) if arguments.intrinsics else None
     except ValueError as error:
         raise CommandError(f"--intrinsics: {one_line(error)}") from error
     if arguments.frames is not None and arguments.frames < 1:

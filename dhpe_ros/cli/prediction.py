@@ -28,7 +28,6 @@ from dhpe_ros.cli.predict_files import (
     write_overlay,
 )
 from dhpe_ros.geometry.camera import Camera
-from dhpe_ros.geometry.intrinsics import Intrinsics
 from dhpe_ros.media import Frame, Media, MediaError, is_bag, list_folder, open_media
 from dhpe_ros.media.frames import needs
 from dhpe_ros.pipeline import HandPipeline
@@ -49,7 +48,7 @@ class Prediction:
     """
 
     def __init__(
-        self, pipeline: HandPipeline, arguments: argparse.Namespace, intrinsics: Intrinsics | None
+        self, pipeline: HandPipeline, arguments: argparse.Namespace, intrinsics: Camera | None
     ) -> None:
         self.failed = 0
         self._frames = self._hands = self._without_hand = 0
@@ -178,7 +177,7 @@ class Prediction:
             return frame.camera
         height, width = frame.image.shape[:2]
         try:
-            return self._intrinsics.camera(width, height)
+            return self._intrinsics.for_image(width, height)
         except ValueError as error:
             if str(error) not in self._warned:
                 self._warned.add(str(error))

@@ -51,5 +51,5 @@ def assign(costs: np.ndarray, gate: float = math.inf) -> dict[int, int]:
 
     A pair that costs more than ``gate`` is none, and its row stays without a column.
     """
-    pairs = zip(*linear_sum_assignment(np.minimum(costs, gate)), strict=True)
-    return {int(row): int(column) for row, column in pairs if costs[row, column] <= gate}
+    pairs = np.transpose(linear_sum_assignment(np.minimum(costs, gate))).tolist()
+    return {row: column for row, column in pairs if costs[row, column] <= gate}

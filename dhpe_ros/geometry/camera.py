@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from dhpe_ros.geometry.lens import BrownConrady, Equidistant, Lens
+from dhpe_ros.geometry.lens import BrownConrady, Equidistant, Lens, lens_of
 
+INTRINSICS = "fx,fy,cx,cy[,MODEL,k1,k2,...]"  # as users type them
 _FIELDS_OF_VIEW_DEG = (2.0, 170.0, 280.0)  # at least; at most without, and with a fisheye lens
 _OFF_CENTRE = 0.2  # of the width or height: principal point from the middle
 _OBLONG = 1.5  # fx over fy, or the other way round
@@ -44,6 +45,27 @@ class Camera:
         focal = width / 2 / math.tan(math.radians(field_of_view_deg) / 2)
         return Camera(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height, assumed=True)
 
+    @staticmethod
+    def parse(text: str) -> Camera:
+        """Read ``"fx,fy,cx,cy"``, for raw images followed by ROS's distortion model and D.
+
+        The image's size is left to ``for_image``. Raises ``ValueError`` that says what is wrong.
+        """
+        parts = text.split(",")
+        try:
+            fx, fy, cx, cy = map(float, parts[:4])
+            coefficients = tuple(map(float, parts[5:]))
+        except ValueError as error:
+            raise ValueError(f"intrinsics are '{INTRINSICS}' in pixels, got {text!r}") from error
+        lens = lens_of(parts[4].strip(), coefficients) if len(parts) > 4 else BrownConrady()
+        return Camera(fx, fy, cx, cy, 0, 0, lens=lens)
+
+    def for_image(self, width: int, height: int) -> Camera:
+        """This camera, of images of that size. Raises ``ValueError`` where it is implausible."""
+        camera = replace(self, width=width, height=height)
+        camera.check_plausible()
+        return camera
+
     def rays(self, points_px: np.ndarray) -> np.ndarray:
         """``(N, 3)`` unit vectors, in the optical frame, to what is seen at ``(N, 2)`` pixels."""
         return self._lens_rays(points_px) @ self._to_optical.T
@@ -60,11 +82,9 @@ class Camera:
         so that up and right in the image stay up and right.
         """
         (ray,) = self._lens_rays(point_px[None])
-        axis = np.array((-ray[1], ray[0], 0.0))  # z x ray; its length is the angle's sine
-        cross = np.array(
-            ((0, -axis[2], axis[1]), (axis[2], 0, -axis[0]), (-axis[1], axis[0], 0)), dtype=float
-        )
-        return self._to_optical @ (np.eye(3) + cross + cross @ cross / (1 + ray[2]))
+        x, y, z = ray
+        cross = np.array(((0, 0, x), (0, 0, y), (-x, -y, 0)))  # by z x ray
+        return self._to_optical @ (np.eye(3) + cross + cross @ cross / (1 + z))
 
     def cut(self, x: int, y: int, width: int, height: int) -> Camera:
         """The camera of that part of the image."""
@@ -85,28 +105,32 @@ class Camera:
     def check_plausible(self) -> None:
         """Raise ``ValueError``, naming value and remedy, where no camera sees a whole image so."""
         size = f"{self.width}x{self.height} pixels"
-        remedy = f"give the intrinsics of an image of {size}"
         least, flat, fisheye = _FIELDS_OF_VIEW_DEG
-        most = fisheye if isinstance(self.lens, Equidistant) else flat
-        angle = math.degrees(self.lens.field_of_view_rad(self.width / self.fx))
+        most, across = flat, 2 * math.atan(self.width / self.fx / 2)
+        if isinstance(self.lens, Equidistant):
+            most, across = fisheye, self.width / self.fx
+        angle = math.degrees(across)
+        faults = []
         if not least <= angle <= most:
-            raise ValueError(
-                f"implausible intrinsics: fx={self.fx:g} means a field of view of {angle:.3g} "
-                f"degrees across {size}, outside {least:g} to {most:g}: {remedy}"
+            faults.append(
+                f"fx={self.fx:g} means a field of view of {angle:.3g} degrees across {size}, "
+                f"outside {least:g} to {most:g}"
             )
         if not 1 / _OBLONG <= self.fx / self.fy <= _OBLONG:
-            raise ValueError(
-                f"implausible intrinsics: fx={self.fx:g} and fy={self.fy:g} differ more than "
-                f"pixels do, which are about square: {remedy}"
+            faults.append(
+                f"fx={self.fx:g} and fy={self.fy:g} differ more than pixels do, which are about "
+                "square"
             )
         for name, centre, extent in (("cx", self.cx, self.width), ("cy", self.cy, self.height)):
             if abs((centre + 0.5) / extent - 0.5) >= _OFF_CENTRE:
                 inside = -0.5 <= centre <= extent - 0.5
                 where = "far from the middle of" if inside else "outside"
-                raise ValueError(
-                    f"implausible intrinsics: the principal point, {name}={centre:g}, lies {where} "
-                    f"the picture of {size}: {remedy}"
+                faults.append(
+                    f"the principal point, {name}={centre:g}, lies {where} the picture of {size}"
                 )
+        if faults:
+            remedy = f"give the intrinsics of an image of {size}"
+            raise ValueError(f"implausible intrinsics: {faults[0]}: {remedy}")
         self._check_lens()
 
     def _check_lens(self) -> None:

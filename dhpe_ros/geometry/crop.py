@@ -38,14 +38,16 @@ class Crop:
 
 def crop_to_image(points: np.ndarray, box: Box, mirrored: bool) -> np.ndarray:
     """Crop coordinates ``(N, 2)`` of the square ``box`` to image pixels (0 is a pixel's centre)."""
-    flip = np.array((-1.0 if mirrored else 1.0, 1.0))
-    return points * flip * (box.width / 2) + box.center - 0.5
+    return points * _half_sides(box, mirrored) + box.center - 0.5
 
 
 def image_to_crop(points_px: np.ndarray, box: Box, mirrored: bool) -> np.ndarray:
     """Image pixels ``(N, 2)`` to crop coordinates of the square ``box``."""
-    flip = np.array((-1.0 if mirrored else 1.0, 1.0))
-    return (points_px + 0.5 - box.center) / (box.width / 2) * flip
+    return (points_px + 0.5 - box.center) / _half_sides(box, mirrored)
+
+
+def _half_sides(box: Box, mirrored: bool) -> np.ndarray:
+    return np.array((-0.5 if mirrored else 0.5, 0.5)) * box.width
 
 
 def crop_image(image: np.ndarray, box: Box, mirrored: bool = False, size: int = CROP_SIZE) -> Crop:
@@ -58,24 +60,17 @@ def crop_image(image: np.ndarray, box: Box, mirrored: bool = False, size: int = 
     source = crop_to_image(corners, square, mirrored).astype(np.float32)
     target = ((corners + 1) / 2 * size - 0.5).astype(np.float32)
     image, offset = _cut(image, square)
+    if not image.size:
+        return Crop(np.full((size, size, 3), OUTSIDE, np.uint8), square, mirrored)
     source -= offset
     reduction = square.width / (2 * size)  # bilinear sampling skips pixels beyond a factor of two
-    if reduction > 1 and image.size:
+    if reduction > 1:
         height, width = image.shape[:2]
         reduced = (max(1, round(width / reduction)), max(1, round(height / reduction)))
         image = cv2.resize(image, reduced, interpolation=cv2.INTER_AREA)
         source = ((source + 0.5) * np.divide(reduced, (width, height)) - 0.5).astype(np.float32)
-    if not image.size:
-        return Crop(np.full((size, size, 3), OUTSIDE, np.uint8), square, mirrored)
-    matrix = cv2.getAffineTransform(source, target)
-    pixels = cv2.warpAffine(
-        image,
-        matrix,
-        (size, size),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(OUTSIDE,) * 3,
-    )
+    matrix, grey = cv2.getAffineTransform(source, target), (OUTSIDE,) * 3
+    pixels = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderValue=grey)
     return Crop(pixels, square, mirrored)
 
 

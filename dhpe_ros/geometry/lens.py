@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Protocol
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -27,163 +27,145 @@ _FARTHEST_RAD = math.radians(179)  # straight behind the camera there is no dire
 _SAMPLES = 128  # of the angle
 
 
-class Lens(Protocol):
-    """Distortion of a camera. Equal lenses compare equal."""
+@dataclass(frozen=True)
+class Lens:
+    """Distortion of a camera, and D in OpenCV's order. Subclasses bring the polynomial."""
+
+    coefficients: tuple[float, ...] = ()
+    counts: ClassVar[tuple[int, ...]]  # numbers of coefficients that the model may have
+
+    def __post_init__(self) -> None:
+        if len(self.coefficients) not in self.counts:
+            wanted = ", ".join(map(str, self.counts))
+            got = len(self.coefficients)
+            raise ValueError(f"{self.model} has {wanted} coefficients, got {got}")
+        if not all(map(math.isfinite, self.coefficients)):
+            raise ValueError(f"distortion coefficients must be finite, got {self.coefficients}")
 
     @property
     def model(self) -> str:
         """The ``distortion_model`` of ``sensor_msgs/CameraInfo``."""
-        ...
-
-    @property
-    def coefficients(self) -> tuple[float, ...]:
-        """D, in OpenCV's order."""
-        ...
+        raise NotImplementedError
 
     @property
     def distorts(self) -> bool:
         """False: straight lines stay straight."""
-        ...
-
-    @property
-    def limit_rad(self) -> float:
-        """Angle to the optical axis up to which the model is one-to-one."""
-        ...
+        return bool(self.coefficients)
 
     def distort(self, rays: np.ndarray) -> np.ndarray:
         """``(N, 3)`` rays of any length to ``(N, 2)`` distorted image coordinates."""
-        ...
+        raise NotImplementedError
 
     def undistort(self, points: np.ndarray) -> np.ndarray:
         """``(N, 2)`` distorted image coordinates to ``(N, 3)`` unit rays."""
-        ...
+        raise NotImplementedError
 
-    def field_of_view_rad(self, width: float) -> float:
-        """Angle across an image ``width`` focal lengths wide, distortion left aside."""
-        ...
+    @cached_property
+    def limit_rad(self) -> float:
+        """Angle to the optical axis up to which the model is one-to-one."""
+        angles, density = self._density()
+        sparse = np.flatnonzero(density < _SPARSE)
+        return float(angles[max(int(sparse[0]) - 1, 1) if len(sparse) else -1])
+
+    def _density(self) -> tuple[np.ndarray, np.ndarray]:
+        """Angles to the axis and the pixels to an angle there, 1 in the middle; ``(S,)`` each."""
+        raise NotImplementedError
+
+    def _polynomial(self, undistorted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """``(N, D)`` undistorted to distorted coordinates, and slopes ``(N, D, D)``."""
+        raise NotImplementedError
+
+    def _distorted(self, undistorted: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+        """As ``_polynomial`` up to the radius ``limit``, and in proportion beyond it."""
+        radius = np.linalg.norm(undistorted, axis=1)[:, None]
+        beyond = np.maximum(radius / limit, 1.0)
+        seen, slopes = self._polynomial(undistorted / beyond)
+        along = (undistorted / np.maximum(radius, 1e-12))[:, :, None]
+        outside = slopes + (seen[:, :, None] / limit - slopes @ along) @ along.transpose(0, 2, 1)
+        return seen * beyond, np.where((beyond > 1)[:, :, None], outside, slopes)
+
+    def _undistorted(self, distorted: np.ndarray, limit: float) -> np.ndarray:
+        """Invert ``_distorted`` by Newton's method.
+
+        OpenCV's fixed-point iteration diverges in the corners of wide lenses.
+        """
+        found = distorted / np.maximum(np.linalg.norm(distorted, axis=1)[:, None] / limit, 1.0)
+        for _ in range(_NEWTON_STEPS):
+            seen, slopes = self._distorted(found, limit)
+            rest = distorted - seen
+            if not np.abs(rest).max(initial=0.0) > _CONVERGED:
+                break
+            found = found + np.linalg.solve(slopes, rest[..., None])[..., 0]
+        return found
 
 
 @dataclass(frozen=True)
-class BrownConrady:
+class BrownConrady(Lens):
     """OpenCV's pinhole camera: radial, tangential, and prism terms; none without coefficients.
 
     ROS calls it ``plumb_bob`` with up to five coefficients and ``rational_polynomial`` with more.
     Rays must lie before the camera.
     """
 
-    coefficients: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        _check(self.model, self.coefficients, (0, 4, 5, 8, 12, 14))
+    counts = (0, 4, 5, 8, 12, 14)
 
     @property
     def model(self) -> str:
         return "plumb_bob" if len(self.coefficients) <= 5 else "rational_polynomial"
 
-    @property
-    def distorts(self) -> bool:
-        return any(self.coefficients)
-
     def distort(self, rays: np.ndarray) -> np.ndarray:
-        return self._distort(rays[:, :2] / rays[:, 2:])[0]
+        flat = rays[:, :2] / rays[:, 2:]
+        return self._distorted(flat, math.tan(self.limit_rad))[0] if self.coefficients else flat
 
     def undistort(self, points: np.ndarray) -> np.ndarray:
-        # Newton's method: OpenCV's fixed-point iteration diverges in the corners of wide lenses.
-        flat = np.array(points, np.float64)
-        for _ in range(_NEWTON_STEPS):
-            distorted, slopes = self._distort(flat)
-            rest = points - distorted
-            if not np.abs(rest).max(initial=0.0) > _CONVERGED:
-                break
-            flat += np.linalg.solve(slopes, rest[..., None])[..., 0]
-        rays = np.column_stack((flat, np.ones(len(flat))))
+        if self.coefficients:
+            points = self._undistorted(points, math.tan(self.limit_rad))
+        rays = np.column_stack((points, np.ones(len(points))))
         return rays / np.linalg.norm(rays, axis=1, keepdims=True)
 
-    def field_of_view_rad(self, width: float) -> float:
-        return 2 * math.atan(width / 2)
-
-    def _distort(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``(N, 2)`` tangents of the angles to distorted coordinates, and slopes ``(N, 2, 2)``."""
-        if not self.distorts:
-            return flat, np.broadcast_to(np.eye(2), (len(flat), 2, 2))
-        radius, limit = np.linalg.norm(flat, axis=1)[:, None], math.tan(self.limit_rad)
-        beyond = np.maximum(radius / limit, 1.0)
-        seen, slopes = self._polynomial(flat / beyond)
-        outside = (beyond > 1)[:, 0]
-        if outside.any():
-            along = (flat / np.maximum(radius, 1e-12))[outside, :, None]
-            there = slopes[outside]
-            steady = seen[outside, :, None] / limit
-            slopes[outside] = there + (steady - there @ along) @ along.transpose(0, 2, 1)
-        return seen * beyond, slopes
-
-    def _polynomial(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _polynomial(self, undistorted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         zero, coefficients = np.zeros(3), np.array(self.coefficients)
-        points = np.column_stack((flat, np.ones(len(flat))))
+        points = np.column_stack((undistorted, np.ones(len(undistorted))))
         seen, jacobian = cv2.projectPoints(points, zero, zero, np.eye(3), coefficients)
         return seen[:, 0], jacobian.reshape(-1, 2, jacobian.shape[1])[..., 3:5]
 
-    @cached_property
-    def limit_rad(self) -> float:
+    def _density(self) -> tuple[np.ndarray, np.ndarray]:
         angles = np.linspace(0, _STEEPEST_RAD, _SAMPLES)
         around = np.linspace(0, 2 * math.pi, 8, endpoint=False)
         flat = np.tan(angles)[:, None, None] * np.stack((np.cos(around), np.sin(around)), axis=1)
         slopes = self._polynomial(flat.reshape(-1, 2))[1].reshape(_SAMPLES, len(around), 2, 2)
-        per_solid_angle = np.linalg.det(slopes).min(1) / np.cos(angles) ** 3
-        return _limit_rad(angles, per_solid_angle)
+        return angles, np.linalg.det(slopes).min(1) / np.cos(angles) ** 3
 
 
 @dataclass(frozen=True)
-class Equidistant:
+class Equidistant(Lens):
     """OpenCV's fisheye camera, ROS's ``equidistant``; sees what lies beside and behind it too."""
 
     coefficients: tuple[float, ...] = (0.0,) * 4
+    counts = (4,)
     model = "equidistant"
-    distorts = True  # also without coefficients
-
-    def __post_init__(self) -> None:
-        _check(self.model, self.coefficients, (4,))
 
     def distort(self, rays: np.ndarray) -> np.ndarray:
-        across = np.linalg.norm(rays[:, :2], axis=1)
-        angle = np.arctan2(across, rays[:, 2])
-        distorted = self._distort(angle)[0]
-        return rays[:, :2] * (distorted / np.maximum(across, 1e-12))[:, None]
+        across = np.linalg.norm(rays[:, :2], axis=1, keepdims=True)
+        angle = np.arctan2(across, rays[:, 2:])
+        distorted = self._distorted(angle, self.limit_rad)[0]
+        return rays[:, :2] * distorted / np.maximum(across, 1e-12)
 
     def undistort(self, points: np.ndarray) -> np.ndarray:
-        distorted = np.linalg.norm(points, axis=1)
-        angle = np.minimum(distorted, self.limit_rad)
-        for _ in range(_NEWTON_STEPS):
-            seen, slope = self._distort(angle)
-            rest = distorted - seen
-            if not np.abs(rest).max(initial=0.0) > _CONVERGED:
-                break
-            angle += rest / slope
-        angle = np.minimum(angle, _FARTHEST_RAD)
-        across = points * (np.sin(angle) / np.maximum(distorted, 1e-12))[:, None]
+        distorted = np.linalg.norm(points, axis=1, keepdims=True)
+        angle = np.minimum(self._undistorted(distorted, self.limit_rad), _FARTHEST_RAD)
+        across = points * np.sin(angle) / np.maximum(distorted, 1e-12)
         return np.column_stack((across, np.cos(angle)))
 
-    def field_of_view_rad(self, width: float) -> float:
-        return width
+    def _polynomial(self, undistorted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        powers = np.arange(5) * 2 + 1
+        terms = np.array((1.0, *self.coefficients)) * undistorted ** (powers - 1)
+        slopes = (powers * terms).sum(1)
+        return undistorted * terms.sum(1, keepdims=True), slopes[:, None, None]
 
-    def _distort(self, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``(N,)`` angles to distances from the middle, and slopes."""
-        inner = np.minimum(angle, self.limit_rad)
-        seen, slope = self._polynomial(inner)
-        beyond = angle > self.limit_rad
-        slope = np.where(beyond, seen / self.limit_rad, slope)
-        return np.where(beyond, slope * angle, seen), slope
-
-    def _polynomial(self, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        k1, k2, k3, k4 = self.coefficients
-        a2 = angle**2
-        seen = angle * (1 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4))))
-        return seen, 1 + a2 * (3 * k1 + a2 * (5 * k2 + a2 * (7 * k3 + a2 * 9 * k4)))
-
-    @cached_property
-    def limit_rad(self) -> float:
+    def _density(self) -> tuple[np.ndarray, np.ndarray]:
         angles = np.linspace(0, math.pi, _SAMPLES)
-        return _limit_rad(angles, self._polynomial(angles)[1])
+        return angles, self._polynomial(angles[:, None])[1][:, 0, 0]
 
 
 @lru_cache(maxsize=8)  # a camera says the same with every image
@@ -192,26 +174,10 @@ def lens_of(model: str, coefficients: tuple[float, ...]) -> Lens:
 
     Raises ``ValueError`` for other models, and for a number of coefficients that it does not have.
     """
-    if not coefficients:
-        return BrownConrady()
-    if model in FISHEYE:
+    if model in FISHEYE and coefficients:
         return Equidistant(coefficients)
     if not any(coefficients):
         return BrownConrady()
     if model in _BROWN_CONRADY:
         return BrownConrady(coefficients)
     raise ValueError(f"distortion model {model!r} is not known; known are {', '.join(MODELS)}")
-
-
-def _check(model: str, coefficients: tuple[float, ...], counts: tuple[int, ...]) -> None:
-    if len(coefficients) not in counts:
-        wanted = ", ".join(map(str, counts))
-        raise ValueError(f"{model} has {wanted} coefficients, got {len(coefficients)}")
-    if not all(map(math.isfinite, coefficients)):
-        raise ValueError(f"distortion coefficients must be finite, got {coefficients}")
-
-
-def _limit_rad(angles: np.ndarray, density: np.ndarray) -> float:
-    """The last of ``(N,)`` angles before the density of pixels ``(N,)``, 1 in the middle, drops."""
-    sparse = np.flatnonzero(density < _SPARSE)
-    return float(angles[max(int(sparse[0]) - 1, 1) if len(sparse) else -1])

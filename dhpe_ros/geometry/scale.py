@@ -52,13 +52,12 @@ def depth_ratio(hand: Hand, depth_m: np.ndarray) -> float | None:
     matter. None where too few of them have a depth; one that is not ``plausible`` where nearly all
     that have one would be of no hand.
     """
-    rays = hand.vertices_m / np.linalg.norm(hand.vertices_m, axis=1, keepdims=True)
-    facing = (hand.normals * rays).sum(1) < -_FACING
+    distances_m = np.linalg.norm(hand.vertices_m, axis=1)
+    facing = (hand.normals * hand.vertices_m).sum(1) < -_FACING * distances_m
     height, width = depth_m.shape
     x, y = np.rint(hand.vertices_px[:, :2]).T
     seen = facing & (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    measured = depth_m[y[seen].astype(int), x[seen].astype(int)]
-    ratios = measured / hand.vertices_m[seen, 2]
+    ratios = depth_m[y[seen].astype(int), x[seen].astype(int)] / hand.vertices_m[seen, 2]
     ratios = ratios[np.isfinite(ratios)]
     likely = ratios[plausible(hand, ratios)]
     best = likely if len(likely) >= _ENOUGH else ratios
@@ -88,19 +87,15 @@ class HandScales:
     def __init__(self) -> None:
         self._lengths: dict[int, _Lengths] = {}
 
-    def applied(
-        self,
-        hands: Sequence[Hand],
-        config: ScaleConfig,
-        depth_m: np.ndarray | None,
-        time_s: float,
-    ) -> list[Hand]:
-        """The hands of one image, at ``time_s``, with ``depth_m`` as in ``depth_ratio`` if any."""
-        return [self._applied(hand, config, depth_m, time_s) for hand in hands]
-
     def keep(self, track_ids: set[int]) -> None:
         """Forget every hand but these."""
         self._lengths = {k: known for k, known in self._lengths.items() if k in track_ids}
+
+    def applied(
+        self, hands: Sequence[Hand], config: ScaleConfig, depth_m: np.ndarray | None, time_s: float
+    ) -> list[Hand]:
+        """The hands of one image, at ``time_s``, with ``depth_m`` as in ``depth_ratio`` if any."""
+        return [self._applied(hand, config, depth_m, time_s) for hand in hands]
 
     def _applied(
         self, hand: Hand, config: ScaleConfig, depth_m: np.ndarray | None, time_s: float

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from dhpe_ros.config import NOT_SETTINGS, Config
 from dhpe_ros.files.resources import DEMO_CLIP
-from dhpe_ros.geometry.intrinsics import FORM, Intrinsics
+from dhpe_ros.geometry.camera import INTRINSICS, Camera
 from dhpe_ros.media import open_media
 from dhpe_ros.ros.demo.node_process import node_process
 from dhpe_ros.ros.demo.report import Answer, DemoFiles, Findings, Truth
@@ -57,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--frames", metavar="N", type=int, help=f"send at most N frames (default: {FRAME_LIMIT})")
     add("--rate", metavar="HZ", type=float, help="send at this rate, answered or not")
     lens = "of the camera, in pixels of the input; distortion as in predict"
-    add("--intrinsics", metavar=FORM, help=lens)
+    add("--intrinsics", metavar=INTRINSICS, help=lens)
     add("--topic", default="", help="image topic of a recording (default: the busiest one)")
     domain = "ROS_DOMAIN_ID, to watch along from other ROS programs (default: one of its own)"
     add("--domain", metavar="ID", type=int, default=own_domain(), help=domain)
@@ -92,7 +92,7 @@ def _check(arguments: argparse.Namespace) -> None:
         if value is not None and not low <= value <= high:
             raise ValueError(f"--{name} must be {low:g} to {high:g}, got {value:g}")
     if arguments.intrinsics is not None:
-        arguments.intrinsics = Intrinsics.parse(arguments.intrinsics)
+        arguments.intrinsics = Camera.parse(arguments.intrinsics)
     known = Config().as_mapping()
     for parameter in arguments.parameters:
         name, assigned, value = parameter.partition(":=")

@@ -23,7 +23,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from dhpe_ros.files.resources import DEMO_CLIP
-from dhpe_ros.geometry.intrinsics import Intrinsics
+from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media import Frame, Media, open_media
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.ros.conversion import HandArray, HandMesh, info_of_camera
@@ -50,7 +50,7 @@ class ClipPlayer(Node):
         forward_logs(self.get_logger())
         self._config = declare_parameters(self, PlayerConfig()).clip
         self._media = open_media(self._config.input or DEMO_CLIP)
-        given = Intrinsics.parse(self._config.intrinsics) if self._config.intrinsics else None
+        given = Camera.parse(self._config.intrinsics) if self._config.intrinsics else None
         self._frames = chain.from_iterable(camera_frames(self._media, given) for _ in count())
         self._images = self.create_publisher(Image, "image_raw", qos_profile_sensor_data)
         self._infos = self.create_publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
@@ -70,13 +70,13 @@ class ClipPlayer(Node):
         publish_frame(frame, header, self._images, self._infos)
 
 
-def camera_frames(media: Media, intrinsics: Intrinsics | None) -> Iterator[Frame]:
+def camera_frames(media: Media, intrinsics: Camera | None) -> Iterator[Frame]:
     """Frames of ``media`` with the camera given, else that of the ground truth, else their own."""
     truth = Truth.beside(Path(media.name))
     for frame in media.frames():
         height, width = frame.image.shape[:2]
         own = truth.camera if truth else frame.camera
-        yield replace(frame, camera=intrinsics.camera(width, height) if intrinsics else own)
+        yield replace(frame, camera=intrinsics.for_image(width, height) if intrinsics else own)
 
 
 def publish_frame(frame: Frame, header: Header, images: Publisher, infos: Publisher) -> None:
