@@ -20,6 +20,7 @@ from dhpe_ros.types import Box, Side, SideSource, Target
 
 Infer = Callable[[Sequence[Crop]], Evidence]
 Localise = Callable[[np.ndarray, float], Sequence[FoundHand]]  # image and least score, best first
+_Weighted = tuple[float, Target]  # a target, and the factor of its score or the score
 
 SURE_FACTOR = 1.45  # of min_score, for a hand to be followed at once, or beside followed ones
 _OTHERS_FACTOR = 1.2  # of min_score, for the hands of a picture beside the most prominent one
@@ -56,11 +57,10 @@ class HandSearch:
     def everywhere(self, image: np.ndarray, config: TrackingConfig) -> list[Target]:
         """The hands in ``image``, the most prominent first; the others must be surer ones."""
         likely = self._localise(image, config.localiser_min_score)
-        areas = [(_weight(hand.score), _area(hand, config)) for hand in likely]
-        found = self._zoom(image, areas, config)
-        ranked = _ranked(found, config.min_score)
+        found = self._zoom(image, [(_weight(h), _area(h, config)) for h in likely], config)
+        first = _ranked(found, config.min_score)[:1]
         sure = _ranked(found, min(_OTHERS_FACTOR * config.min_score, 1.0))
-        return (ranked[:1] + [t for t in sure if t not in ranked[:1]])[: config.max_hands]
+        return (first + [t for t in sure if t not in first])[: config.max_hands]
 
     def elsewhere(
         self,
@@ -69,25 +69,24 @@ class HandSearch:
         config: TrackingConfig,
         likely: Sequence[Box] = (),
     ) -> list[Target]:
-        """Hands beside those in the ``known`` boxes: sure ones, the most prominent first.
+        """Sure hands beside those in the ``known`` boxes, the most prominent first.
 
         Also looked for in the ``likely`` boxes.
         """
         seen = self._quick(image, min(config.localiser_min_score + _WITHOUT_MIRROR, 1.0))
         new = _beside(known, [_area(hand, config) for hand in seen])
-        areas = [(1.0, area) for area in (*(Target(box) for box in likely), *new)]
+        areas = [(1.0, area) for area in (*map(Target, likely), *new)]
         return _beside(known, _ranked(self._zoom(image, areas, config), sure_score(config)))
 
     def _zoom(
-        self, image: np.ndarray, areas: Sequence[tuple[float, Target]], config: TrackingConfig
-    ) -> list[tuple[float, Target]]:
-        """Move areas onto the joints seen in them: the scores there, and the targets.
+        self, image: np.ndarray, areas: Sequence[_Weighted], config: TrackingConfig
+    ) -> list[_Weighted]:
+        """Move areas onto the joints seen in them: weighted scores there, and the targets.
 
-        Scores are multiplied by the number that comes with an area. Without those that show no
-        hand at all.
+        Without those that show no hand at all.
         """
         for _ in range(_ZOOMS):
-            areas = self._moved(image, areas, config)
+            areas = self._moved(image, areas, config) if areas else []
         if not areas:
             return []
         crops = [crop_image(image, t.box, mirrored=t.side is Side.LEFT) for _, t in areas]
@@ -95,32 +94,28 @@ class HandSearch:
         return [(score * n, target) for score, (n, target) in zip(scores, areas, strict=True)]
 
     def _moved(
-        self, image: np.ndarray, areas: Sequence[tuple[float, Target]], config: TrackingConfig
-    ) -> list[tuple[float, Target]]:
-        if not areas:
-            return []
-        numbers, targets = zip(*areas, strict=True)
-        given = [given_side(target, config) for target in targets]
+        self, image: np.ndarray, areas: Sequence[_Weighted], config: TrackingConfig
+    ) -> list[_Weighted]:
+        given = [given_side(target, config) for _, target in areas]
         views = [
             (row, side)
-            for row, t in enumerate(given)
-            for side in ((t,) if t is not None else (Side.RIGHT, Side.LEFT))
+            for row, known in enumerate(given)
+            for side in ((known,) if known is not None else (Side.RIGHT, Side.LEFT))
         ]
-        crops = [crop_image(image, targets[row].box, side is Side.LEFT) for row, side in views]
+        crops = [crop_image(image, areas[row][1].box, side is Side.LEFT) for row, side in views]
         evidence = self._infer(crops)
         moved = []
-        for row, target in enumerate(targets):
+        for row, (weight, target) in enumerate(areas):
             # A right hand and a left one in the mirror look alike: the side is where the crop
             # looks more like a right hand than its mirror image does.
             own = [index for index, view in enumerate(views) if view[0] == row]
             best = own[int(evidence.right[own].argmax())]
-            if evidence.score[own].max() * numbers[row] < _HOPELESS * config.min_score:
+            if evidence.score[own].max() * weight < _HOPELESS * config.min_score:
                 continue
             joints_px = crops[best].to_image(evidence.joints[best].cpu().numpy())
             box, side = joints_box(joints_px, config), views[best][1]
             source = SideSource.FOUND if given[row] is None else SideSource.GIVEN
-            at_joints = replace(target, box=box, side=side, side_source=source)
-            moved.append((numbers[row], at_joints))
+            moved.append((weight, replace(target, box=box, side=side, side_source=source)))
         return moved
 
 
@@ -129,9 +124,9 @@ def _area(hand: FoundHand, config: TrackingConfig) -> Target:
     return Target(hand.box.squared(config.crop_scale))
 
 
-def _weight(score: float) -> float:
-    """The factor, at most 1, of the scores where the localiser has this one."""
-    return min(score / _SURE_OF_PLACE, 1.0) ** _WEIGHT_POWER
+def _weight(hand: FoundHand) -> float:
+    """The factor, at most 1, of the evidence's scores where the localiser found a hand."""
+    return min(hand.score / _SURE_OF_PLACE, 1.0) ** _WEIGHT_POWER
 
 
 def prominence(score: float, box: Box) -> float:
@@ -161,13 +156,12 @@ def _beside(known: Sequence[Box], targets: Sequence[Target]) -> list[Target]:
     return [t for t in targets if not any(same_box(t.box, box) for box in known)]
 
 
-def _ranked(found: Sequence[tuple[float, Target]], at_least: float) -> list[Target]:
+def _ranked(found: Sequence[_Weighted], at_least: float) -> list[Target]:
     """The targets with that score, the most prominent first, each hand once."""
     targets = _by_prominence(found, at_least)
     return suppress_duplicates(targets, lambda one, other: same_box(one.box, other.box))
 
 
-def _by_prominence(found: Sequence[tuple[float, Target]], at_least: float) -> list[Target]:
-    """The targets with that score, the most prominent first."""
+def _by_prominence(found: Sequence[_Weighted], at_least: float) -> list[Target]:
     found = sorted(found, key=lambda one: -prominence(one[0], one[1].box))
     return [target for score, target in found if score >= at_least]

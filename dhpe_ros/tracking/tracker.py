@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dhpe_ros.config import TrackingConfig
 from dhpe_ros.detection.search import joints_box, prominence, sure_score
 from dhpe_ros.geometry.association import (
     MOVED_OVERLAP,
@@ -55,6 +56,7 @@ class _Track:
 
     hand: Hand
     box: Box  # about the joints, as the next crop
+    scale: float  # of the box, in sizes of the hand
     seen_s: float
     velocity: np.ndarray  # (2,) pixels a second
     belief: SideBelief  # which hand it is, by all frames so far
@@ -68,10 +70,10 @@ class _Track:
         side, number = self.belief.side, self.track_id
         return Target(self.box, side, number, SideSource.FOLLOWED, previous=self.hand)
 
-    def expected(self, time_s: float, crop_scale: float) -> Box:
+    def expected(self, time_s: float) -> Box:
         """The box in which the hand is expected."""
         shift = self.velocity * min(time_s - self.seen_s, _COASTING_S)
-        most = _COASTING * self.box.width / crop_scale
+        most = _COASTING * self.box.width / self.scale
         shift = shift * (most / max(np.hypot(*shift), most))
         return replace(self.box, x=self.box.x + shift[0], y=self.box.y + shift[1])
 
@@ -79,19 +81,17 @@ class _Track:
         """Largest plausible distance from where the hand is expected, in sizes."""
         return _GATE + _GATE_PER_S * (time_s - self.seen_s)
 
-    def distance(self, box: Box, time_s: float, crop_scale: float) -> float:
+    def distance(self, box: Box, time_s: float) -> float:
         """Distance of a hand in ``box`` from where this one is expected, in sizes."""
-        return crop_scale * distance(self.expected(time_s, crop_scale), box)
+        return self.scale * distance(self.expected(time_s), box)
 
-    def cost(self, box: Box, right: float | None, time_s: float, crop_scale: float) -> float:
+    def cost(self, box: Box, right: float | None, time_s: float) -> float:
         """Cost of taking a hand in ``box`` for this one: distance in sizes, and the side.
 
         ``right`` is the probability that it is a right hand, None if unknown.
         """
-        distance = self.distance(box, time_s, crop_scale)
-        if right is None:
-            return distance
-        return distance + _OTHER_SIDE_COST * abs(right - (self.belief.side is Side.RIGHT))
+        doubt = 0.0 if right is None else abs(right - (self.belief.side is Side.RIGHT))
+        return self.distance(box, time_s) + _OTHER_SIDE_COST * doubt
 
 
 class HandTracker:
@@ -142,28 +142,36 @@ class HandTracker:
         """
         image = as_image(image)
         self._keep_to_view(image, camera)
-        time_s = self._now(time_s)
-        self._forget_lost(time_s)
+        self._move_on(time_s)
         challenger = self._challenger(image) if boxes is None else []
-        found = [] if challenger else self._found(image, boxes, time_s)
+        found = [] if challenger else self._found(image, boxes)
         found_ids = {target.track_id for target in found}
         followed = [t.target for t in self._tracks.values() if t.track_id not in found_ids]
         targets = sorted(followed + found, key=lambda target: target.track_id not in self._tracks)
-        targets = targets[: self._max_hands]
+        targets = targets[: self._config.max_hands]
         hands = self.pipeline.estimate(image, camera, targets + challenger)
-        hands = self._confirmed(hands) if boxes is None else self._given(hands, found_ids)
+        if boxes is None:
+            hands = self._confirmed(hands)
+        else:
+            least = self._config.min_score  # of hands without a given box, as of a search
+            hands = [h for h in hands if h.track_id in found_ids or h.score >= least]
         if challenger:
             hands = [_surer(hands)] if hands else []
-        hands = self._without_duplicates(self._repaired(hands, time_s), time_s)
+        hands = self._without_duplicates(self._repaired(hands))
         hands = self._with_own_sides(image, camera, hands)
-        self._note_weakness(hands)
-        self._remember(hands, time_s)
-        scale = self.pipeline.config.scale
-        return self._scales.applied(hands, scale, depth_m, time_s)
+        weak = len(hands) == 1 and hands[0].score < WEAK_SCORE
+        self._weak_frames = self._weak_frames + 1 if weak else 0
+        self._remember(hands)
+        return self._scales.applied(hands, self.pipeline.config.scale, depth_m, self._time_s)
 
     @property
-    def _max_hands(self) -> int:
-        return self.pipeline.config.tracking.max_hands
+    def _config(self) -> TrackingConfig:
+        return self.pipeline.config.tracking
+
+    @property
+    def _known(self) -> dict[int, _Track]:
+        """Hands that are followed, and lost ones, by identity."""
+        return {**self._lost, **self._tracks}
 
     def _keep_to_view(self, image: np.ndarray, camera: Camera | None) -> None:
         """Begin anew where the image is of another size, or of another camera, than the last."""
@@ -174,59 +182,49 @@ class HandTracker:
             self.reset()
         self._camera = camera
 
-    def _now(self, time_s: float | None) -> float:
+    def _move_on(self, time_s: float | None) -> None:
         """Move the tracker's time on to an image's. Hands are forgotten or lost where it leaps."""
         if time_s is None or not math.isfinite(time_s):
             time_s = self._time_s + FRAME_S if math.isfinite(self._time_s) else 0.0
         if time_s < self._time_s - BACK_S:
             self.reset()
         elif time_s > self._time_s + GAP_S:
-            self._lost, self._tracks = {**self._lost, **self._tracks}, {}
-        self._time_s = max(time_s, self._time_s)
-        return self._time_s
+            self._lost, self._tracks = self._known, {}
+        now = self._time_s = max(time_s, self._time_s)
+        memory_s = self._config.memory
+        self._lost = {k: t for k, t in self._lost.items() if now - t.seen_s <= memory_s}
 
-    def _forget_lost(self, time_s: float) -> None:
-        memory_s = self.pipeline.config.tracking.memory
-        self._lost = {k: t for k, t in self._lost.items() if time_s - t.seen_s <= memory_s}
-
-    def _found(
-        self, image: np.ndarray, boxes: Sequence[Target] | None, time_s: float
-    ) -> list[Target]:
+    def _found(self, image: np.ndarray, boxes: Sequence[Target] | None) -> list[Target]:
         """Find hands that are not followed yet: from outside, or by a search where one is due."""
-        tracking = self.pipeline.config.tracking
         if boxes is not None:
             found = self.pipeline.find(image, boxes)
         elif not self._tracks:
             found = self.pipeline.find(image)
-        elif self._search_is_due(time_s):
+        elif self._search_is_due():
             followed = [track.box for track in self._tracks.values()]
-            likely = [track.expected(time_s, tracking.crop_scale) for track in self._lost.values()]
-            found = self.pipeline.search.elsewhere(image, followed, tracking, likely)
+            likely = [track.expected(self._time_s) for track in self._lost.values()]
+            found = self.pipeline.search.elsewhere(image, followed, self._config, likely)
         else:
             return []
-        self._searched_s = time_s
-        known = {**self._lost} if boxes is None else {**self._lost, **self._tracks}
-        return self._identified(found, list(known.values()), time_s)
+        self._searched_s = self._time_s
+        return self._identified(found, self._lost if boxes is None else self._known)
 
-    def _search_is_due(self, time_s: float) -> bool:
-        tracking = self.pipeline.config.tracking
-        if tracking.box != "full" or len(self._tracks) >= tracking.max_hands:
+    def _search_is_due(self) -> bool:
+        if self._config.box != "full" or len(self._tracks) >= self._config.max_hands:
             return False
-        return (time_s - self._searched_s) * tracking.search_rate >= 1.0
+        return (self._time_s - self._searched_s) * self._config.search_rate >= 1.0
 
-    def _identified(
-        self, found: Sequence[Target], known: Sequence[_Track], time_s: float
-    ) -> list[Target]:
+    def _identified(self, found: Sequence[Target], known: Mapping[int, _Track]) -> list[Target]:
         """Give found targets the identities of the hands they fit best, or new ones."""
-        scale = self.pipeline.config.tracking.crop_scale
-        costs = np.zeros((len(found), len(known)))
-        for (row, target), (column, track) in itertools.product(enumerate(found), enumerate(known)):
-            cost = track.cost(target.box, _right(target.side), time_s, scale)
-            costs[row, column] = cost / track.gate(time_s)
-        tracks = assign(costs, gate=1.0)
+        tracks, time_s = list(known.values()), self._time_s
+        costs = [
+            [track.cost(t.box, _right(t.side), time_s) / track.gate(time_s) for track in tracks]
+            for t in found
+        ]
+        pairs = assign(np.reshape(costs, (len(found), len(tracks))), gate=1.0)
         return [
-            self._as_track(target, known[tracks[row]])
-            if row in tracks
+            self._as_track(target, tracks[pairs[row]])
+            if row in pairs
             else replace(target, track_id=next(self._ids))
             for row, target in enumerate(found)
         ]
@@ -234,9 +232,8 @@ class HandTracker:
     def _as_track(self, target: Target, track: _Track) -> Target:
         """A found target with the identity of a known hand; a side that was given stays."""
         own = replace(self._target_of(track), box=target.box)
-        if target.side is None or target.side_source is not SideSource.GIVEN:
-            return own
-        return replace(own, side=target.side, side_source=SideSource.GIVEN)
+        given = target.side is not None and target.side_source is SideSource.GIVEN
+        return replace(own, side=target.side, side_source=SideSource.GIVEN) if given else own
 
     def _target_of(self, track: _Track) -> Target:
         """The target of a known hand; one that was lost has no frame before."""
@@ -245,16 +242,10 @@ class HandTracker:
 
     def _confirmed(self, hands: list[Hand]) -> list[Hand]:
         """Leave out found hands that score low; without any other, only for some frames."""
-        sure = sure_score(self.pipeline.config.tracking)
-        known = self._tracks.keys() | self._lost.keys()
+        known, sure = self._known, sure_score(self._config)
         kept = [h for h in hands if h.track_id in known or h.score >= sure]
         self._unsure_frames = 0 if kept or not hands else self._unsure_frames + 1
         return hands if self._unsure_frames > PATIENCE_FRAMES else kept
-
-    def _given(self, hands: list[Hand], given: set[int]) -> list[Hand]:
-        """Leave out hands without a given box that a search would not find."""
-        least = self.pipeline.config.tracking.min_score
-        return [hand for hand in hands if hand.track_id in given or hand.score >= least]
 
     def _challenger(self, image: np.ndarray) -> list[Target]:
         """A hand that a new search finds elsewhere, now and then while a lone track is weak."""
@@ -266,31 +257,24 @@ class HandTracker:
         elsewhere = [t for t in found if not same_box(t.box, tracked.box, MOVED_OVERLAP)]
         return [replace(target, track_id=next(self._ids)) for target in elsewhere[:1]]
 
-    def _note_weakness(self, hands: Sequence[Hand]) -> None:
-        weak = len(hands) == 1 and hands[0].score < WEAK_SCORE
-        self._weak_frames = self._weak_frames + 1 if weak else 0
-
-    def _repaired(self, hands: Sequence[Hand], time_s: float) -> list[Hand]:
+    def _repaired(self, hands: Sequence[Hand]) -> list[Hand]:
         """Repair identities that hands have just swapped, or taken from a lost hand.
 
         Where two hands cross, a crop may show the one where the other was before.
         """
-        known = {**self._lost, **self._tracks}
+        known = self._known
         followed = [hand for hand in hands if hand.track_id in known]
         own = [hand.track_id for hand in followed]
         identities = own + [track_id for track_id in self._lost if track_id not in own]
-        costs = np.zeros((len(own), len(identities)))
-        for (row, hand), (column, track_id) in itertools.product(
-            enumerate(followed), enumerate(identities)
-        ):
-            change = self._change_cost(hand, known, track_id, track_id in own, time_s)
-            costs[row, column] = self._cost(hand, known[track_id], time_s) + change
-        repaired = {own[row]: identities[column] for row, column in assign(costs).items()}
+        costs = [
+            [self._cost(h, known[k]) + self._change_cost(h, k, k in own) for k in identities]
+            for h in followed
+        ]
+        pairs = assign(np.reshape(costs, (len(own), len(identities))))
+        repaired = {own[row]: identities[column] for row, column in pairs.items()}
         return [replace(h, track_id=repaired.get(h.track_id, h.track_id)) for h in hands]
 
-    def _change_cost(
-        self, hand: Hand, known: Mapping[int, _Track], track_id: int, taken: bool, time_s: float
-    ) -> float:
+    def _change_cost(self, hand: Hand, track_id: int, taken: bool) -> float:
         """Cost of a change of identity, to one that another hand has ``taken`` or to a lost one.
 
         Infinite where the lost hand cannot have come so far.
@@ -299,78 +283,77 @@ class HandTracker:
             return 0.0
         if taken:
             return _SWAP_COST
-        scale, box = self.pipeline.config.tracking.crop_scale, self._box(hand)
-        from_own, from_lost = (
-            known[k].distance(box, time_s, scale) for k in (hand.track_id, track_id)
-        )
-        if from_lost > known[track_id].gate(time_s):
+        own, lost = self._known[hand.track_id], self._lost[track_id]
+        box, time_s = self._box(hand), self._time_s
+        from_lost = lost.distance(box, time_s)
+        if from_lost > lost.gate(time_s):
             return math.inf
-        return 0.0 if from_own - from_lost > _NEARER else _RETURN_COST
+        return 0.0 if own.distance(box, time_s) - from_lost > _NEARER else _RETURN_COST
 
     def _with_own_sides(
         self, image: np.ndarray, camera: Camera | None, hands: Sequence[Hand]
     ) -> list[Hand]:
         """Estimate those again, in the same crop, that were seen as the other side."""
-        known, kept, wrong = {**self._lost, **self._tracks}, [], {}
-        for hand in hands:
-            track = known.get(hand.track_id)
-            if track is None or math.isnan(hand.right) or hand.side is track.belief.side:
-                kept.append(hand)
-            else:
-                wrong[hand.track_id] = hand
+        known = self._known
+        wrong = {
+            hand.track_id: hand
+            for hand in hands
+            if hand.track_id in known
+            and not math.isnan(hand.right)
+            and hand.side is not known[hand.track_id].belief.side
+        }
         targets = [
             replace(self._target_of(known[k]), box=hand.box, side_source=SideSource.GIVEN)
             for k, hand in wrong.items()
         ]
         again = self.pipeline.estimate(image, camera, targets) if targets else []
         again = [replace(hand, right=wrong[hand.track_id].right) for hand in again]
+        kept = [hand for hand in hands if hand.track_id not in wrong]
         return sorted(kept + again, key=lambda hand: hand.track_id)
 
-    def _without_duplicates(self, hands: Sequence[Hand], time_s: float) -> list[Hand]:
+    def _without_duplicates(self, hands: Sequence[Hand]) -> list[Hand]:
         """Where two crops show one hand, keep it for the track that it fits better.
 
         The other is hidden behind it, most likely, and lost for now.
         """
-        known = {**self._lost, **self._tracks}
-
-        def cost(hand: Hand) -> float:
-            track = known.get(hand.track_id)
-            return math.inf if track is None else self._cost(hand, track, time_s)
-
-        kept = suppress_duplicates(sorted(hands, key=cost), same_hand)
+        known = self._known
+        costs = {
+            h.track_id: self._cost(h, known[h.track_id]) if h.track_id in known else math.inf
+            for h in hands
+        }
+        kept = suppress_duplicates(sorted(hands, key=lambda h: costs[h.track_id]), same_hand)
         return sorted(kept, key=lambda hand: hand.track_id)
 
-    def _remember(self, hands: Iterable[Hand], time_s: float) -> None:
+    def _remember(self, hands: Iterable[Hand]) -> None:
         """Keep the tracks of these hands, and for a while those that are lost."""
-        before = {**self._lost, **self._tracks}
-        self._tracks = {h.track_id: self._track(h, before, time_s) for h in hands}
+        before = self._known
+        self._tracks = {h.track_id: self._track(h, before.get(h.track_id)) for h in hands}
         lost = [track for k, track in before.items() if k not in self._tracks]
-        lost = sorted(lost, key=lambda track: -track.seen_s)[: self._max_hands]
+        lost = sorted(lost, key=lambda track: -track.seen_s)[: self._config.max_hands]
         self._lost = {track.track_id: track for track in lost}
-        self._scales.keep(self._tracks.keys() | self._lost.keys())
+        self._scales.keep(set(self._known))
 
-    def _track(self, hand: Hand, before: dict[int, _Track], time_s: float) -> _Track:
-        box, last = self._box(hand), before.get(hand.track_id)
+    def _track(self, hand: Hand, last: _Track | None) -> _Track:
+        box, scale, time_s = self._box(hand), self._config.crop_scale, self._time_s
         passed_s = math.inf if last is None else time_s - last.seen_s
         belief = SideBelief(hand.side, FIRM)
         if not math.isnan(hand.right):
             belief = SideBelief(hand.side) if last is None else last.belief
             belief = belief.after(hand.right, passed_s)
         if last is None:
-            return _Track(hand, box, time_s, np.zeros(2), belief)
+            return _Track(hand, box, scale, time_s, np.zeros(2), belief)
         velocity = last.velocity
         if passed_s > _TOO_SOON_S:
             now = np.subtract(box.center, last.box.center) / passed_s
             velocity = _KEPT_VELOCITY * velocity + (1 - _KEPT_VELOCITY) * now
-        return _Track(hand, box, time_s, velocity, belief)
+        return _Track(hand, box, scale, time_s, velocity, belief)
 
-    def _cost(self, hand: Hand, track: _Track, time_s: float) -> float:
-        scale = self.pipeline.config.tracking.crop_scale
+    def _cost(self, hand: Hand, track: _Track) -> float:
         right = _right(hand.side) if math.isnan(hand.right) else hand.right
-        return track.cost(self._box(hand), right, time_s, scale)
+        return track.cost(self._box(hand), right, self._time_s)
 
     def _box(self, hand: Hand) -> Box:
-        return joints_box(hand.joints_px, self.pipeline.config.tracking)
+        return joints_box(hand.joints_px, self._config)
 
 
 def _same_view(one: Camera, other: Camera) -> bool:
