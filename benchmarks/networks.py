@@ -26,7 +26,7 @@ from dhpe_ros.engines.networks import (
 )
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.networks.fusion import fuse_batch_norms
+from dhpe_ros.networks.layers import fuse_batch_norms
 from dhpe_ros.networks.weights import build_networks, hand_model_path, localiser_path
 
 PROFILES, WAYS = ("lite", "full"), ("eager", "aoti", "tensorrt")

@@ -28,7 +28,7 @@ from dhpe_ros.hand.projection import Projection
 from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.media.pictures import as_image
 from dhpe_ros.networks.evidence import Evidence
-from dhpe_ros.networks.fusion import fuse_batch_norms
+from dhpe_ros.networks.layers import for_inference
 from dhpe_ros.networks.weights import hand_model_path, load_networks, localiser_path, weights_path
 from dhpe_ros.refinement.gradient import OPTIMIZERS, StepGraphs
 from dhpe_ros.refinement.outline_term import signed_distances
@@ -74,18 +74,19 @@ class StageResults:
 class StageClock:
     """Times stages one after the other, each until the device has done its work."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, enabled: bool = True) -> None:
+        self._device, self._enabled = device, enabled
         self.seconds: dict[str, float] = {}
         self._since = self._now()
 
     def lap(self, stage: str) -> None:
         """Count the time since the last lap as that of ``stage``."""
-        now = self._now()
-        self.seconds[stage], self._since = now - self._since, now
+        if self._enabled:
+            now = self._now()
+            self.seconds[stage], self._since = now - self._since, now
 
     def _now(self) -> float:
-        if self._device.type == "cuda":
+        if self._enabled and self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         return time.perf_counter()
 
@@ -108,9 +109,7 @@ class HandPipeline:
             hand_model = _hand_model(model)
             networks = load_networks(model.weights or weights_path(model.profile), model.profile)
             self.projection = Projection(hand_model).to(self.device).eval()
-            fuse_batch_norms(networks.evidence)
-            self.evidence = networks.evidence.to(self.device)
-            self.evidence.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.evidence = for_inference(networks.evidence, self.device)
             self.mesh_estimator = networks.mesh_estimator.to(self.device)
             localiser = load_fused(model.localiser or localiser_path(), self.device)
         # The eager networks stay: the refinement needs their gradient.
@@ -142,17 +141,13 @@ class HandPipeline:
         target = Target(Box(0, 0, CROP_SIZE, CROP_SIZE), Side.RIGHT)
         view = View(grey, self.assumed_camera(grey), target)
         short = replace(self.config.refinement, steps=min(2, self.config.refinement.steps))
-        for hands in (1, *self._graphed_hands()):
+        most = 1
+        if self.device.type in StepGraphs.DEVICES and short.optimizer in OPTIMIZERS:
+            most = min(self.config.tracking.max_hands, StepGraphs.MOST)  # a graph for each number
+        for hands in range(1, most + 1):
             self.run([view] * hands, short)
         self.step_graphs.close()
         self.find(grey)
-
-    def _graphed_hands(self) -> range:
-        """The numbers of hands that gradient steps need a CUDA graph for, beside one hand."""
-        graphed = self.device.type in StepGraphs.DEVICES
-        if not graphed or self.config.refinement.optimizer not in OPTIMIZERS:
-            return range(0)
-        return range(2, min(self.config.tracking.max_hands, StepGraphs.MOST) + 1)
 
     def estimate(
         self,
@@ -169,8 +164,14 @@ class HandPipeline:
         assumed and ``metric`` is false. Without a hand the list is empty. Raises ``ValueError`` for
         what is not an image, a file that cannot be read, or a camera of another size.
         """
-        image = self._read(image, camera)
+        image = as_image(image, self.config.media.max_megapixels)
         camera = camera or self.assumed_camera(image)
+        height, width = image.shape[:2]
+        if (camera.width, camera.height) != (width, height):
+            raise ValueError(
+                f"the camera is for {camera.width}x{camera.height} pixels, the image has "
+                f"{width}x{height}; scale the intrinsics with the image"
+            )
         found = self.find(image) if targets is None else targets
         views = [View(image, camera, target) for target in found]
         hands = self.run(views, min_score=_GIVEN_SHARE * self.config.tracking.min_score).hands
@@ -189,43 +190,25 @@ class HandPipeline:
         of the configured one. ``timed`` waits for the device after each stage.
         """
         config = refinement or self.config.refinement
-        clock = StageClock(self.device) if timed else None
-
-        def lap(stage: str) -> None:
-            if clock:
-                clock.lap(stage)
-
+        clock = StageClock(self.device, enabled=timed)
         crops, evidence = self.crop_and_infer(views)
         kept = (evidence.score >= min_score).nonzero()[:, 0]
         rows, evidence = kept.tolist(), evidence.rows(kept)
         views, crops = [views[i] for i in rows], [crops[i] for i in rows]
-        lap("evidence")
+        clock.lap("evidence")
         with torch.no_grad():
             estimates, joints_2d = self.networks.regress(evidence)
-        lap("mesh")
-        features, masks = config.looks_at_features, config.looks_at_masks
-        observation = self.observation(views, crops, evidence, joints_2d, features, masks)
+        clock.lap("mesh")
+        wanted = config.looks_at_features, config.looks_at_masks
+        observation = self.observation(views, crops, evidence, joints_2d, *wanted)
         networks = self.projection, self.evidence
         refined = refine(estimates, observation, *networks, config, self.step_graphs)
-        lap("refinement")
+        clock.lap("refinement")
         hands = self.lift(views, crops, evidence, refined)
-        lap("lift")
-        seconds = clock.seconds if clock else {}
-        return StageResults(views, crops, evidence, estimates, observation, refined, hands, seconds)
-
-    def _read(
-        self,
-        image: np.ndarray | Tensor | Image.Image | str | os.PathLike[str],
-        camera: Camera | None,
-    ) -> np.ndarray:
-        pixels = as_image(image, self.config.media.max_megapixels)
-        height, width = pixels.shape[:2]
-        if camera and (camera.width, camera.height) != (width, height):
-            raise ValueError(
-                f"the camera is for {camera.width}x{camera.height} pixels, the image has "
-                f"{width}x{height}; scale the intrinsics with the image"
-            )
-        return pixels
+        clock.lap("lift")
+        return StageResults(
+            views, crops, evidence, estimates, observation, refined, hands, clock.seconds
+        )
 
     def assumed_camera(self, image: np.ndarray) -> Camera:
         """The camera taken for that of ``image`` ``(H, W, 3)`` where none is known."""
@@ -273,27 +256,23 @@ class HandPipeline:
         sides = [given_side(target, self.config.tracking) for target in targets]
         crops = [
             crop_image(
-                view.image,
-                view.target.box,
-                mirrored=(view.target.side if side is None else side) is Side.LEFT,
+                v.image, v.target.box, (v.target.side if side is None else side) is Side.LEFT
             )
-            for view, side in zip(views, sides, strict=True)
+            for v, side in zip(views, sides, strict=True)
         ]
         evidence = self.infer_augmented(crops)
         given = self._marks(side is not None for side in sides)
         unsure = ~given & (evidence.right < _SURE_OF_SIDE)
         right = 0.5 + _ONE_VIEW * (evidence.right - 0.5)
         if unsure.any():
-            mirrored = [
-                crop_image(view.image, crop.box, mirrored=not crop.mirrored)
-                for view, crop in zip(views, crops, strict=True)
-            ]
+            pairs = zip(views, crops, strict=True)
+            mirrored = [crop_image(v.image, c.box, not c.mirrored) for v, c in pairs]
             other = self.infer_augmented(mirrored)
             right = torch.where(unsure, (evidence.right + 1 - other.right) / 2, right)
             followed = self._marks(t.side_source is SideSource.FOLLOWED for t in targets)
             turn = unsure & (right < torch.where(followed, _CLEARLY_OTHER_SIDE, _OTHER_SIDE))
-            pairs = zip(crops, mirrored, turn.tolist(), strict=True)
-            crops = [m if turned else c for c, m, turned in pairs]
+            both = zip(crops, mirrored, turn.tolist(), strict=True)
+            crops = [m if turned else c for c, m, turned in both]
             evidence = evidence.replaced(turn, other)
             right = torch.where(turn, 1 - right, right)
         return crops, replace(evidence, right=right.masked_fill(given, torch.nan))
@@ -337,47 +316,39 @@ class HandPipeline:
         """Hands in image pixels and in the camera's frame."""
         projected = self.projection(refined.parameters)
         p = HandParameters.split(refined.parameters)
-        joints, vertices, scales, rotations, parameters, confidences = (
-            tensor.cpu().double().numpy()
-            for tensor in (
-                projected.joints,
-                projected.vertices,
-                p.scale,
-                rotation_from_quaternion(p.rotation),
-                refined.parameters,
-                evidence.confidences,
-            )
+        rotations, confidences = rotation_from_quaternion(p.rotation), evidence.confidences
+        tensors = (
+            projected.joints,
+            projected.vertices,
+            p.scale,
+            rotations,
+            refined.parameters,
+            confidences,
         )
-        outward = self.projection.hand_model.triangles.cpu().numpy()
+        rows = zip(*(tensor.cpu().double().numpy() for tensor in tensors), strict=True)
+        outward = self.projection.hand_model.triangles.cpu().numpy().astype(np.int32)
         hands = []
-        for row, (view, crop) in enumerate(zip(views, crops, strict=True)):
-            lifted = lift_to_camera(
-                joints[row], vertices[row], scales[row].item(), rotations[row], crop, view.camera
-            )
-            vertices_m = _float32(lifted.vertices_m)
-            triangles = outward[:, [0, 2, 1]] if crop.mirrored else outward
-            triangles = np.ascontiguousarray(triangles, np.int32)
-            right = float(evidence.right[row])
+        for k, (view, crop, row) in enumerate(zip(views, crops, rows, strict=True)):
+            joints, vertices, scale, rotation, parameters, sure = row
+            lifted = lift_to_camera(joints, vertices, scale.item(), rotation, crop, view.camera)
+            triangles = np.ascontiguousarray(outward[:, [0, 2, 1]] if crop.mirrored else outward)
+            right = float(evidence.right[k])
             half_side_px = crop.box.width / 2
             hand = Hand(
                 side=Side.LEFT if crop.mirrored else Side.RIGHT,
-                score=float(evidence.score[row]),
+                score=float(evidence.score[k]),
                 box=crop.box,
-                joints_px=_float32(lifted.joints_px),
-                joints_m=_float32(lifted.joints_m),
-                joint_confidences=_float32(confidences[row]),
-                vertices_px=_float32(lifted.vertices_px),
-                vertices_m=vertices_m,
-                normals=_float32(area_normals(vertices_m, triangles)[0]),
+                **lifted._asdict(),
+                joint_confidences=sure.astype(np.float32),
+                normals=area_normals(lifted.vertices_m, triangles)[0].astype(np.float32),
                 triangles=triangles,
-                wrist_rotation=_float32(lifted.wrist_rotation),
-                parameters=_float32(parameters[row]),
+                parameters=parameters.astype(np.float32),
                 metric=not view.camera.assumed,
                 refinement=Refinement(
                     steps=refined.steps,
-                    residual_before_px=float(refined.residual_before[row]) * half_side_px,
-                    residual_after_px=float(refined.residual_after[row]) * half_side_px,
-                    accepted=bool(refined.accepted[row]),
+                    residual_before_px=float(refined.residual_before[k]) * half_side_px,
+                    residual_after_px=float(refined.residual_after[k]) * half_side_px,
+                    accepted=bool(refined.accepted[k]),
                 ),
                 track_id=view.target.track_id,
                 right=1 - right if crop.mirrored else right,
@@ -387,16 +358,9 @@ class HandPipeline:
 
     def batch(self, crops: Sequence[Crop]) -> Tensor:
         """``(B, 3, 224, 224)`` in 0..1 on the device."""
-        images = np.stack([c.image for c in crops]) if crops else _NO_CROPS
-        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        return batch.float().div_(255)
-
-
-_NO_CROPS = np.zeros((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
-
-
-def _float32(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, np.float32)
+        images = np.array([c.image for c in crops], np.uint8)
+        images = images.reshape(-1, CROP_SIZE, CROP_SIZE, 3)  # also of no crops
+        return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
 
 
 def _hand_model(model: ModelConfig) -> HandModel:

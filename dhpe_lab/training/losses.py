@@ -13,7 +13,7 @@ from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.pose_prior import PoseSpace
 from dhpe_ros.hand.projection import ProjectedHand
 from dhpe_ros.hand.rotations import rotation_from_axis_angle, rotation_from_quaternion
-from dhpe_ros.networks.evidence import EvidenceMaps, heatmap_targets
+from dhpe_ros.networks.evidence import EvidenceMaps
 from dhpe_ros.networks.mesh_estimator import MeshEstimate
 from dhpe_ros.types import CROP_SIZE, HEATMAP_SIGMA, MIDDLE_MCP
 
@@ -135,3 +135,14 @@ def plausibility(estimate: MeshEstimate, pose_space: PoseSpace) -> Tensor:
 def box_length(joints: Tensor) -> Tensor:
     """The paper's ``l``, ``(B,)``: 1.5 times the longer side of the joints' tight box."""
     return 1.5 * (joints.amax(1) - joints.amin(1)).amax(1).clamp(min=0.05)
+
+
+def heatmap_targets(joints: Tensor, size: int = 32, sigma: float = HEATMAP_SIGMA) -> Tensor:
+    """Eq. 3's targets ``(B, 21, size, size)``: ``exp(-d^2 / sigma^2)`` about ``(B, 21, 2)``.
+
+    ``joints`` in crop coordinates; ``sigma`` as a part of the crop's side.
+    """
+    cells = (torch.arange(size, dtype=joints.dtype, device=joints.device) + 0.5) * (2 / size) - 1
+    distance = (joints[..., None] - cells) / (2 * sigma)
+    across, down = (-(distance**2)).exp().unbind(2)
+    return down[..., :, None] * across[..., None, :]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from dhpe_lab.datasets.rhd import ORDER
 from dhpe_ros.files.array_pickle import as_array, read_array_pickle
 from dhpe_ros.networks.efficientnet_lite import EfficientNetLite0
-from dhpe_ros.networks.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from dhpe_ros.networks.layers import IMAGENET_MEAN, IMAGENET_STD
 from dhpe_ros.networks.posenet import NORM, PoseNet
 from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.types import JOINT_COUNT

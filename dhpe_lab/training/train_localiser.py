@@ -29,7 +29,7 @@ from dhpe_lab.training.data import load_backgrounds
 from dhpe_lab.training.train import schedule
 from dhpe_lab.training.whole_pictures import WholePictures, load_frames_by_set
 from dhpe_ros.detection.localiser import HandLocaliser
-from dhpe_ros.detection.network import LocaliserNetwork, build_localiser
+from dhpe_ros.networks.localiser import LocaliserNetwork, build_localiser
 from dhpe_ros.networks.weights import load_localiser, load_networks, save_localiser
 from dhpe_ros.system.programs import run_program
 

@@ -21,7 +21,7 @@ from dhpe_lab.datasets.samples import Sample
 from dhpe_lab.synthesis.room import room
 from dhpe_lab.training.augmentation import degrade
 from dhpe_ros.detection.localiser import SIZE
-from dhpe_ros.detection.network import STRIDE
+from dhpe_ros.networks.localiser import STRIDE
 from dhpe_ros.types import Box
 
 HEIGHT, WIDTH = SIZE  # pixels of a training picture

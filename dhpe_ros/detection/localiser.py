@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dhpe_ros.detection.network import STRIDE, LocaliserNetwork
 from dhpe_ros.geometry.association import same_box, suppress_duplicates
-from dhpe_ros.networks.fusion import fuse_batch_norms
-from dhpe_ros.networks.imagenet import IMAGENET_MEAN
+from dhpe_ros.networks.layers import IMAGENET_MEAN, for_inference
+from dhpe_ros.networks.localiser import LocaliserNetwork, decode
 from dhpe_ros.networks.weights import load_localiser
 from dhpe_ros.types import Box
 
@@ -66,10 +65,7 @@ class HandLocaliser:
 
 def load_fused(path: str | Path, device: torch.device) -> LocaliserNetwork:
     """The network of a file, ready to run. Errors as of ``load_localiser``."""
-    network = load_localiser(path).eval().requires_grad_(False)
-    fuse_batch_norms(network)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network.to(device)
+    return for_inference(load_localiser(path), device)
 
 
 def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -99,11 +95,3 @@ def _peaks(answer: Tensor, min_score: float) -> list[tuple[tuple[float, ...], fl
     boxes = decode(answer[1:, rows, columns], rows, columns)
     best = scores[rows, columns].argsort(descending=True)[:_MOST].tolist()
     return [(tuple(boxes[k].tolist()), float(scores[rows[k], columns[k]])) for k in best]
-
-
-def decode(numbers: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """``(N, 4)`` boxes, x, y, width and height in pixels, from what ``N`` cells say, ``(4, N)``."""
-    across, down, width, height = numbers
-    width, height = (STRIDE * side.clamp(-5, 5).exp() for side in (width, height))
-    x, y = STRIDE * (columns + 0.5 + across), STRIDE * (rows + 0.5 + down)
-    return torch.stack((x - width / 2, y - height / 2, width, height), 1)

@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from dhpe_ros.config import ModelConfig
-from dhpe_ros.detection.localiser import decode
 from dhpe_ros.engines import graphs, store, tensorrt
 from dhpe_ros.engines.identity import identify
 from dhpe_ros.engines.networks import (
@@ -31,6 +30,7 @@ from dhpe_ros.engines.networks import (
 )
 from dhpe_ros.engines.quantise import quantised
 from dhpe_ros.hand.parameters import HandParameters
+from dhpe_ros.networks.localiser import decode
 from dhpe_ros.types import CROP_SIZE
 
 LIMITS = {  # of `Parity`: px, mm

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from dhpe_ros.detection.localiser import SIZE
-from dhpe_ros.detection.network import LocaliserNetwork
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import Evidence, EvidenceNetwork
 from dhpe_ros.networks.fused_resnet import FusedResNet50
+from dhpe_ros.networks.localiser import LocaliserNetwork
 from dhpe_ros.networks.mesh_estimator import MeshEstimator
 from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT

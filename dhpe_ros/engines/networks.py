@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import ModelConfig
-from dhpe_ros.detection.network import LocaliserNetwork
 from dhpe_ros.engines import aoti, graphs, store, tensorrt
 from dhpe_ros.engines.cuda_graph import replayed
 from dhpe_ros.engines.identity import has_fast_bf16, has_matrix_tiles, identify
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import Evidence, EvidenceNetwork
+from dhpe_ros.networks.localiser import LocaliserNetwork
 from dhpe_ros.networks.mesh_estimator import MeshEstimator
 from dhpe_ros.system.errors import one_line
 from dhpe_ros.system.programs import command

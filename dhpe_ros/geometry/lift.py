@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,9 +13,8 @@ from dhpe_ros.types import MIDDLE_MCP
 _MIRROR = np.diag((-1.0, 1.0, 1.0))
 
 
-@dataclass(frozen=True)
-class LiftedHand:
-    """A hand's points in the image and in the camera's frame; float64."""
+class LiftedHand(NamedTuple):
+    """A hand's points in the image and in the camera's frame, as ``Hand`` has them; float32."""
 
     joints_px: np.ndarray  # (21, 2)
     joints_m: np.ndarray  # (21, 3)
@@ -49,13 +48,14 @@ def lift_to_camera(
     root_m = root_position_m(camera, turned_m(joints), joints_px)
     depth_px = (vertices[:, 2:] - joints[MIDDLE_MCP, 2]) * (crop.box.width / 2)
     wrist = to_camera @ rotation
-    return LiftedHand(
-        joints_px=joints_px,
-        joints_m=turned_m(joints) + root_m,
-        vertices_px=np.concatenate((crop.to_image(vertices[:, :2]), depth_px), axis=1),
-        vertices_m=turned_m(vertices) + root_m,
-        wrist_rotation=wrist @ _MIRROR if crop.mirrored else wrist,
+    points = (
+        joints_px,
+        turned_m(joints) + root_m,
+        np.concatenate((crop.to_image(vertices[:, :2]), depth_px), axis=1),
+        turned_m(vertices) + root_m,
+        wrist @ _MIRROR if crop.mirrored else wrist,
     )
+    return LiftedHand(*(np.ascontiguousarray(array, np.float32) for array in points))
 
 
 def root_position_m(camera: Camera, joints_m: np.ndarray, joints_px: np.ndarray) -> np.ndarray:

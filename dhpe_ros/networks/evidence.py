@@ -6,7 +6,7 @@ shared trunk for machines without a GPU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,18 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dhpe_ros.networks.efficientnet_lite import EfficientNetTrunk
 from dhpe_ros.networks.fused_resnet import FusedResNet50
-from dhpe_ros.networks.imagenet import Normalisation
-from dhpe_ros.networks.lite_trunk import ConvBlock, LiteTrunk, double
+from dhpe_ros.networks.layers import ConvBlock, Normalisation, double
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
-from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, HEATMAP_SIGMA, JOINT_COUNT, JOINT_NAMES
+from dhpe_ros.networks.trunks import DEFAULT_TRUNK, LITE_TRUNKS
+from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT, JOINT_NAMES
 
 _WRIST = JOINT_NAMES.index("wrist")
 _BASES = JOINT_NAMES.index("index1"), JOINT_NAMES.index("little1")
 _DOUBT = 2.0  # taken off a hand's logit: crops of a search look more like hands than training's do
-_MASK_WIDTH = 24
 _HAND_LOGIT = 6.0  # of an untrained head: it takes every crop for a hand
 
 
@@ -51,17 +49,17 @@ class Evidence:
 
     def rows(self, index: Tensor | slice) -> Evidence:
         """Select the evidence of some of the crops."""
-        parts = {name: part for name, part in vars(self).items() if part is not None}
-        return replace(self, **{name: part[index] for name, part in parts.items()})
+        return self._mapped(lambda part, _: part[index], self)
 
     def replaced(self, where: Tensor, other: Evidence) -> Evidence:
         """Replace this evidence by ``other``'s in the crops that ``where`` ``(B,)`` marks."""
-        parts = {name: part for name, part in vars(self).items() if part is not None}
-        chosen = {
-            name: torch.where(where.reshape(-1, *[1] * (part.ndim - 1)), vars(other)[name], part)
-            for name, part in parts.items()
-        }
-        return replace(self, **chosen)
+        return self._mapped(
+            lambda own, its: torch.where(where.reshape(-1, *[1] * (own.ndim - 1)), its, own), other
+        )
+
+    def _mapped(self, change: Callable[[Tensor, Tensor], Tensor], other: Evidence) -> Evidence:
+        known = {name: part for name, part in vars(self).items() if part is not None}
+        return replace(self, **{k: change(part, vars(other)[k]) for k, part in known.items()})
 
     def averaged(self, closer: Evidence, part: float) -> Evidence:
         """This evidence, its joints averaged with those of the crops' middle ``part``.
@@ -92,7 +90,7 @@ class MaskHead(nn.Module):
 
     def __init__(self, coarse: int, fine: int) -> None:
         super().__init__()
-        width = _MASK_WIDTH
+        width = 24
         self.coarse = nn.Sequential(ConvBlock(coarse, 2 * width), ConvBlock(2 * width, width, 1))
         self.fine = ConvBlock(fine, width, 1)
         self.both = nn.Sequential(ConvBlock(width, width), nn.Conv2d(width, 1, 1))
@@ -118,12 +116,8 @@ class EvidenceNetwork(nn.Module):
         super().__init__()
         # A right palm and a left back look alike but for their surface: it takes the joints' layout
         # and the features together to tell them apart.
-        self.right_head = nn.Sequential(
-            nn.Linear(FEATURE_COUNT + 2 * JOINT_COUNT, 128),
-            nn.ReLU(inplace=True),
-            nn.Linear(128, 1),
-        )
-        self.hand_head = _small_head()
+        self.right_head = _scalar_head(FEATURE_COUNT + 2 * JOINT_COUNT, 128)
+        self.hand_head = _scalar_head()
         last = self.hand_head[-1]
         nn.init.zeros_(last.get_parameter("weight"))
         nn.init.constant_(last.get_parameter("bias"), _HAND_LOGIT)
@@ -171,14 +165,9 @@ class EvidenceNetwork(nn.Module):
     def forward(self, crops: Tensor) -> Evidence:
         maps = self.maps(crops)
         joints, confidences = read_joints(maps.heatmaps[-1])
-        return Evidence(
-            maps.features,
-            joints,
-            confidences,
-            maps.right_logit.sigmoid(),
-            maps.mask_logits.sigmoid(),
-            (maps.hand_logit - _DOUBT).sigmoid(),
-        )
+        hand = (maps.hand_logit - _DOUBT).sigmoid()
+        right, mask = maps.right_logit.sigmoid(), maps.mask_logits.sigmoid()
+        return Evidence(maps.features, joints, confidences, right, mask, hand)
 
 
 class FullEvidence(EvidenceNetwork):
@@ -204,16 +193,14 @@ class FullEvidence(EvidenceNetwork):
 class LiteEvidence(EvidenceNetwork):
     """One trunk for both."""
 
-    def __init__(self, trunk: str = "pyramid", input_size: int = 0) -> None:
+    def __init__(self, trunk: str = DEFAULT_TRUNK, input_size: int = 0) -> None:
         """With a trunk of ``LITE_TRUNKS``, at ``input_size`` pixels; 0: the trunk's own size."""
         super().__init__()
-        kind = LITE_TRUNKS[trunk]
-        self.trunk_name = trunk
-        self.trunk = kind()
-        self.mask_head = MaskHead(*kind.mask_channels)
-        if kind.tells_facing:
-            self.facing_head = _small_head()
-        self.set_input_size(input_size or kind.input_size)
+        self.trunk_name, self.trunk = trunk, LITE_TRUNKS[trunk]()
+        self.mask_head = MaskHead(self.trunk.decoded, self.trunk.widths[0])
+        if self.trunk.tells_facing:
+            self.facing_head = _scalar_head()
+        self.set_input_size(input_size or self.trunk.input_size)
 
     def set_input_size(self, input_size: int) -> None:
         """Resize crops to ``input_size`` pixels a side from now on, a multiple of 32."""
@@ -229,27 +216,11 @@ class LiteEvidence(EvidenceNetwork):
         return self._maps(features, (heatmaps,), pyramid)
 
 
-DEFAULT_TRUNK = "pyramid"
-LITE_TRUNKS: dict[str, type[LiteTrunk] | type[EfficientNetTrunk]] = {
-    "pyramid": LiteTrunk,
-    "efficientnet_lite0": EfficientNetTrunk,
-}
-
-
-class _OnePicture:
-    """Feature network alone, in half precision."""
-
-    def __init__(self, network: ResNet50) -> None:
-        self._network = FusedResNet50(network, torch.float16)
-
-    def features(self, x: Tensor) -> Tensor:
-        """As ``EvidenceNetwork.features``, and its gradient."""
-        return self._network(x)[0]
-
-
 def for_one_picture(evidence: EvidenceNetwork) -> FeatureNetwork:
     """Fastest way to the features of one picture and their gradient on a GPU; norms are folded."""
-    return _OnePicture(evidence.feature_network) if isinstance(evidence, FullEvidence) else evidence
+    if not isinstance(evidence, FullEvidence):
+        return evidence
+    return FusedResNet50(evidence.feature_network, torch.float16)
 
 
 def build_evidence(profile: str, trunk: str = "", input_size: int = 0) -> EvidenceNetwork:
@@ -270,8 +241,8 @@ def turning_sense(joints: Tensor) -> Tensor:
     return (4 * (x1 * y2 - y1 * x2)).clamp(-1, 1)
 
 
-def _small_head() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(FEATURE_COUNT, 64), nn.ReLU(inplace=True), nn.Linear(64, 1))
+def _scalar_head(inputs: int = FEATURE_COUNT, hidden: int = 64) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1))
 
 
 def _resized(crops: Tensor, side: int) -> Tensor:
@@ -279,9 +250,7 @@ def _resized(crops: Tensor, side: int) -> Tensor:
     if crops.shape[-2:] == (side, side):
         return crops
     smaller = side < crops.shape[-1]
-    return functional.interpolate(
-        crops, (side, side), mode="bilinear", align_corners=False, antialias=smaller
-    )
+    return functional.interpolate(crops, (side, side), mode="bilinear", antialias=smaller)
 
 
 def read_joints(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
@@ -295,8 +264,10 @@ def read_joints(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     height, index = heatmaps.flatten(2).max(dim=2)
     row, column = index // size, index % size
     log = heatmaps.clamp(min=1e-4).log().flatten(2)
-    x = column + _peak_offset(log, index, column, size, 1)
-    y = row + _peak_offset(log, index, row, size, size)
+    x, y = (
+        column + _peak_offset(log, index, column, size, 1),
+        row + _peak_offset(log, index, row, size, size),
+    )
     joints = (torch.stack((x, y), -1) + 0.5) * (2 / size) - 1
     return joints, height.clamp(0, 1)
 
@@ -305,19 +276,8 @@ def _peak_offset(log: Tensor, index: Tensor, place: Tensor, size: int, stride: i
     """Offset of a parabola's top through a peak and its neighbours, in cells; 0 at the border."""
     inside = (place > 0) & (place < size - 1)
     step = torch.where(inside, stride, 0)
-    before = log.gather(2, (index - step)[..., None])[..., 0]
-    peak = log.gather(2, index[..., None])[..., 0]
-    after = log.gather(2, (index + step)[..., None])[..., 0]
+    before, peak, after = log.gather(2, torch.stack((index - step, index, index + step), 2)).unbind(
+        2
+    )
     curvature = (2 * peak - before - after).clamp(min=1e-6)
     return torch.where(inside, (after - before) / (2 * curvature), 0.0).clamp(-0.5, 0.5)
-
-
-def heatmap_targets(joints: Tensor, size: int = 32, sigma: float = HEATMAP_SIGMA) -> Tensor:
-    """Eq. 3's targets ``(B, 21, size, size)``: ``exp(-d^2 / sigma^2)`` about ``(B, 21, 2)``.
-
-    ``joints`` in crop coordinates; ``sigma`` as a part of the crop's side.
-    """
-    cells = (torch.arange(size, dtype=joints.dtype, device=joints.device) + 0.5) * (2 / size) - 1
-    distance = (joints[..., None] - cells) / (2 * sigma)
-    across, down = (-(distance**2)).exp().unbind(2)
-    return down[..., :, None] * across[..., None, :]

@@ -32,6 +32,10 @@ class FusedResNet50(nn.Module):
         stages = (network.layer1, network.layer2, network.layer3, network.layer4)
         self._stages = [[_Block.of(block, dtype) for block in stage] for stage in stages]
 
+    def features(self, x: Tensor) -> Tensor:
+        """The pooled features alone, as `EvidenceNetwork.features`."""
+        return self(x)[0]
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As ``ResNet50.forward``; the features are float32, the others ``dtype``."""
         x = _GradientTimes.apply(x, 1 / _GRADIENT_SCALE).to(self._dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dhpe_ros.networks.layers import he_initialise
 from dhpe_ros.types import JOINT_COUNT
 
 _ENCODER = (
@@ -42,11 +43,7 @@ class PoseNet(nn.Module):
             setattr(self, f"conv{stage}_7", nn.Conv2d(128, JOINT_COUNT, 1))
         self.activation = nn.LeakyReLU(0.01)
         self.pool = nn.MaxPool2d(2)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, a=0.01)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        he_initialise(self)
         for scores in ("conv5_2", "conv6_7", "conv7_7"):  # heat maps are empty at first
             nn.init.normal_(getattr(self, scores).weight, std=0.01)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dhpe_ros.networks.layers import he_initialise
+
 
 class Bottleneck(nn.Module):
     """1x1, 3x3, 1x1 with a skip; the stride sits on the 3x3, as in torchvision's "v1.5"."""
@@ -49,9 +51,7 @@ class ResNet50(nn.Module):
         self.layer3 = _stage(512, 256, 6, 2)
         self.layer4 = _stage(1024, 512, 3, 2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        he_initialise(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         at4 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))

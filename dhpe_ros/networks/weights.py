@@ -7,22 +7,22 @@ one that is not finite, nor a file with a flipped bit.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from dhpe_ros.detection.network import LocaliserNetwork, build_localiser
 from dhpe_ros.files.resources import shared_file
-from dhpe_ros.networks.evidence import LITE_TRUNKS, EvidenceNetwork, LiteEvidence, build_evidence
+from dhpe_ros.networks.evidence import EvidenceNetwork, LiteEvidence, build_evidence
+from dhpe_ros.networks.localiser import LocaliserNetwork, build_localiser
 from dhpe_ros.networks.mesh_estimator import MeshEstimator
-from dhpe_ros.system.programs import module_command, run_program
+from dhpe_ros.networks.trunks import DEFAULT_TRUNK, LITE_TRUNKS
 
 FORMAT_VERSION = 1
 _LOCALISER = "localiser"
@@ -43,16 +43,25 @@ class Networks:
     def modules(self) -> tuple[EvidenceNetwork, MeshEstimator]:
         return self.evidence, self.mesh_estimator
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Every tensor of the weights file, by name."""
+        parts = {"evidence": self.evidence, "mesh_estimator": self.mesh_estimator}
+        return {
+            f"{part}.{name}": tensor
+            for part, module in parts.items()
+            for name, tensor in module.state_dict().items()
+        }
+
 
 @dataclass(frozen=True)
 class _About:
     """The notes in a weights file."""
 
     profile: str
-    training: dict[str, object]
+    training: dict
     hidden: int = 0  # width of the mesh network; a localiser has none
     refiner: bool = True
-    trunk: str = "pyramid"
+    trunk: str = DEFAULT_TRUNK
     input_size: int = 0  # 0: the trunk's own
 
     @classmethod
@@ -70,29 +79,25 @@ class _About:
                 f"weights of format {version!r:.40}, this version reads {FORMAT_VERSION}; get the "
                 "weights that belong to it"
             )
-        types = {
-            "profile": str, "training": dict, "hidden": int, "refiner": bool, "trunk": str,
-            "input_size": int,
-        }  # fmt: skip
-        needed = ("profile", "training", *(["hidden"] * (values.get("profile") != _LOCALISER)))
-        for name, kind in types.items():
-            if name not in values and name in needed:
+        types = get_type_hints(cls)
+        values = {name: value for name, value in values.items() if name in types}
+        for name, value in values.items():
+            _expect(name, value, type(value) is types[name], f"a {types[name].__name__}")
+        for name in ["profile", "training"] + ["hidden"] * (values.get("profile") != _LOCALISER):
+            if name not in values:
                 raise ValueError(f"its notes lack {name!r}")
-            if name in values and type(values[name]) is not kind:
-                raise ValueError(
-                    f"its notes say {name} {values[name]!r:.40}, a {kind.__name__} is right"
-                )
-        about = cls(**{name: value for name, value in values.items() if name in types})
-        if not 0 <= about.hidden <= _WIDEST:
-            raise ValueError(f"its notes say hidden {about.hidden}, at most {_WIDEST} is right")
-        if about.trunk not in LITE_TRUNKS:
-            raise ValueError(f"its notes name the unknown trunk {about.trunk!r:.40}")
-        if about.input_size % 32 or not 0 <= about.input_size <= _LARGEST:
-            raise ValueError(
-                f"its notes say input_size {about.input_size}, a multiple of 32 up to {_LARGEST} "
-                "is right"
-            )
+        about = cls(**values)
+        hidden, trunk, size = about.hidden, about.trunk, about.input_size
+        _expect("hidden", hidden, 0 <= hidden <= _WIDEST, f"at most {_WIDEST}")
+        _expect("trunk", trunk, trunk in LITE_TRUNKS, " or ".join(LITE_TRUNKS))
+        right = size % 32 == 0 and 0 <= size <= _LARGEST
+        _expect("input_size", size, right, f"a multiple of 32 up to {_LARGEST}")
         return about
+
+
+def _expect(name: str, value: object, right: bool, expected: str) -> None:
+    if not right:
+        raise ValueError(f"its notes say {name} {value!r:.40}, {expected} is right")
 
 
 def build_networks(profile: str, trunk: str = "", input_size: int = 0) -> Networks:
@@ -125,14 +130,15 @@ def localiser_path() -> Path:
 
 def save_networks(networks: Networks, path: str | Path, training: Mapping[str, object]) -> None:
     """Write the tensors in half precision, with profile and ``training`` notes, atomically."""
+    evidence, mesh_estimator = networks.modules()
     about = {
         "profile": networks.profile,
-        "hidden": networks.mesh_estimator.hidden,
-        "refiner": networks.mesh_estimator.refiner is not None,
-        **_trunk(networks.evidence),
-        "training": dict(training),
+        "hidden": mesh_estimator.hidden,
+        "refiner": mesh_estimator.refiner is not None,
     }
-    _write(Path(path), about, _tensors(networks))
+    if isinstance(evidence, LiteEvidence):
+        about |= {"trunk": evidence.trunk_name, "input_size": evidence.input_size}
+    _write(Path(path), {**about, "training": dict(training)}, networks.tensors())
 
 
 def load_networks(path: str | Path, profile: str, may_lack: str = "") -> Networks:
@@ -145,8 +151,7 @@ def load_networks(path: str | Path, profile: str, may_lack: str = "") -> Network
     evidence = build_evidence(profile, about.trunk, about.input_size)
     mesh_estimator = MeshEstimator(about.hidden, about.refiner)
     networks = Networks(evidence, mesh_estimator, profile, about.training)
-    remedy = "; weights of an older version: train what they lack with learning.only"
-    _load_strictly(_tensors(networks), tensors, path, may_lack, remedy)
+    _load_strictly(networks.tensors(), tensors, path, may_lack)
     for module in networks.modules():
         module.float().eval().requires_grad_(False)  # whatever torch's default type is
     return networks
@@ -168,31 +173,13 @@ def load_localiser(path: str | Path) -> LocaliserNetwork:
     return network.float().eval().requires_grad_(False)
 
 
-def seal(path: str | Path) -> None:
-    """Write the checksum into a file of before there was one, without looking for damage."""
-    with safe_open(path, framework="pt") as file:
-        about = (file.metadata() or {})[_ABOUT]
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    _save(Path(path), about, tensors)
-
-
-def _trunk(evidence: EvidenceNetwork) -> dict[str, object]:
-    if not isinstance(evidence, LiteEvidence):
-        return {}
-    return {"trunk": evidence.trunk_name, "input_size": evidence.input_size}
-
-
 def _write(path: Path, about: Mapping[str, object], tensors: Mapping[str, torch.Tensor]) -> None:
-    tensors = {
+    halves = {
         name: (t.half() if t.is_floating_point() else t).contiguous() for name, t in tensors.items()
     }
-    _save(path, json.dumps({"format_version": FORMAT_VERSION, **about}), tensors)
-
-
-def _save(path: Path, about: str, tensors: dict[str, torch.Tensor]) -> None:
+    text = json.dumps({"format_version": FORMAT_VERSION, **about})
     partial = path.with_name(path.name + ".partial")
-    metadata = {_ABOUT: about, _CHECKSUM: _checksum(about, tensors)}
-    save_file(tensors, partial, metadata=metadata)
+    save_file(halves, partial, metadata={_ABOUT: text, _CHECKSUM: _checksum(text, halves)})
     partial.replace(path)
 
 
@@ -223,13 +210,8 @@ def _read(path: Path, profile: str) -> tuple[_About, dict[str, torch.Tensor]]:
         about = _About.parse(text)
         if about.profile != profile:
             raise ValueError(f"weights of the {about.profile} profile, but {profile} was asked for")
-        if checksum is None and not _ships(path):
-            raise ValueError(
-                "damaged, or of before weights had checksums; if you trust it: "
-                f"{module_command('dhpe_ros.networks.weights', str(path))}"
-            )
-        if checksum is not None and checksum != _checksum(text, tensors):
-            raise ValueError("damaged: its checksum is another; fetch or train it again")
+        if not (checksum == _checksum(text, tensors) if checksum else _ships(path)):
+            raise ValueError("damaged: its checksum is another or lost; fetch or train it again")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except Exception as error:  # safetensors and torch have many names for a broken file
@@ -239,52 +221,26 @@ def _read(path: Path, profile: str) -> tuple[_About, dict[str, torch.Tensor]]:
     return about, tensors
 
 
-def _tensors(networks: Networks) -> dict[str, torch.Tensor]:
-    return {
-        f"{prefix}.{name}": tensor
-        for prefix, module in zip(("evidence", "mesh_estimator"), networks.modules(), strict=True)
-        for name, tensor in module.state_dict().items()
-    }
-
-
-def _in(name: str, part: str) -> bool:
-    return name == part or name.startswith(part + ".")
-
-
 def _load_strictly(
     expected: Mapping[str, torch.Tensor],
     tensors: Mapping[str, torch.Tensor],
     path: str | Path,
     may_lack: str = "",
-    remedy: str = "",
 ) -> None:
     """Copy ``tensors`` into ``expected``, which they must match one by one."""
-    missing = {name for name in expected.keys() - tensors.keys() if not _in(name, may_lack)}
-    for kind, names, advice in (
-        ("lacks", missing, remedy),
-        ("has the unknown tensor", tensors.keys() - expected.keys(), ""),
-    ):
-        if names:
-            raise ValueError(f"{path}: {kind} {min(names)} ({len(names)} in all){advice}")
+    lacking = expected.keys() - tensors.keys()
+    missing = {name for name in lacking if not f"{name}.".startswith(f"{may_lack}.")}
+    if missing:
+        raise ValueError(
+            f"{path}: lacks {min(missing)} ({len(missing)} in all); weights of an older version: "
+            "train them again, or with learning.only what a profile's lack"
+        )
     for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise ValueError(
-                f"{path}: {name} must have shape {tuple(expected[name].shape)}, "
-                f"got {tuple(tensor.shape)}"
-            )
+        if name not in expected:
+            raise ValueError(f"{path}: has the unknown tensor {name}")
+        wanted = tuple(expected[name].shape)
+        if tensor.shape != wanted:
+            raise ValueError(f"{path}: {name} must have shape {wanted}, got {tuple(tensor.shape)}")
         if not tensor.isfinite().all():
             raise ValueError(f"{path}: {name} holds numbers that are not finite; train it again")
         expected[name].copy_(tensor)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Write the checksum into weights files of before there was one."
-    )
-    parser.add_argument("files", metavar="FILE", nargs="+", help="safetensors, changed in place")
-    for file in parser.parse_args().files:
-        seal(file)
-
-
-if __name__ == "__main__":
-    run_program(main)

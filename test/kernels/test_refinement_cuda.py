@@ -11,7 +11,7 @@ from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import build_evidence
-from dhpe_ros.networks.fusion import fuse_batch_norms
+from dhpe_ros.networks.layers import fuse_batch_norms
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.refinement.terms import Observation

@@ -7,11 +7,12 @@ import torch
 
 from dhpe_lab.training import losses
 from dhpe_lab.training.batches import Batch
+from dhpe_lab.training.losses import heatmap_targets
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.pose_prior import PoseSpace
 from dhpe_ros.hand.projection import ProjectedHand
-from dhpe_ros.networks.evidence import EvidenceMaps, heatmap_targets
+from dhpe_ros.networks.evidence import EvidenceMaps
 from dhpe_ros.networks.mesh_estimator import MeshEstimate
 from dhpe_ros.networks.weights import hand_model_path
 

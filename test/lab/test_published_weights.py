@@ -11,7 +11,7 @@ from torch.nn import functional
 from dhpe_lab.training.published_weights import load_efficientnet, load_posenet, load_resnet
 from dhpe_ros.cli.main import main
 from dhpe_ros.networks.efficientnet_lite import EfficientNetLite0
-from dhpe_ros.networks.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from dhpe_ros.networks.layers import IMAGENET_MEAN, IMAGENET_STD
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.networks.weights import load_networks

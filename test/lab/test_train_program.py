@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from dhpe_lab.synthesis.synthesis import load_synthetic, write_synthetic
 from dhpe_lab.training import checks, train, train_log
@@ -26,8 +26,9 @@ from dhpe_lab.training.train_log import TrainLog, read_log
 from dhpe_ros.cli import main as cli
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
+from dhpe_ros.networks import weights
 from dhpe_ros.networks.evidence import build_evidence
-from dhpe_ros.networks.weights import build_networks, hand_model_path, load_networks, seal
+from dhpe_ros.networks.weights import build_networks, hand_model_path, load_networks
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ("-m", "dhpe_ros.cli", "train")
@@ -186,8 +187,8 @@ def test_a_part_learns_alone_and_may_be_missing_in_the_weights(
     known = load_file(whole_run / "last.safetensors")
     rest = {name: value for name, value in known.items() if not name.startswith(part)}
     with safe_open(whole_run / "last.safetensors", "pt") as file:
-        save_file(rest, tmp_path / "old.safetensors", metadata=file.metadata())
-    seal(tmp_path / "old.safetensors")
+        about = json.loads(file.metadata()["dhpe_ros"])
+    weights._write(tmp_path / "old.safetensors", about, rest)
     with pytest.raises(ValueError, match=rf"lacks {part}.*learning\.only"):
         load_networks(tmp_path / "old.safetensors", "lite")
     changes = {"model__initial": tmp_path / "old.safetensors", "budget__evidence_share": 1.0}

@@ -16,6 +16,7 @@ from dhpe_lab.training.augmentation import augment
 from dhpe_lab.training.batches import Batch
 from dhpe_lab.training.config import TrainConfig
 from dhpe_lab.training.data import load_data
+from dhpe_lab.training.losses import heatmap_targets
 from dhpe_lab.training.total_loss import total_loss
 from dhpe_lab.training.train import schedule
 from dhpe_lab.training.validation import CROP_SCALE, validate
@@ -23,7 +24,7 @@ from dhpe_ros.cli import main as cli
 from dhpe_ros.geometry.crop import image_to_crop
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.networks.evidence import EvidenceMaps, heatmap_targets
+from dhpe_ros.networks.evidence import EvidenceMaps
 from dhpe_ros.networks.weights import build_networks, hand_model_path, load_networks
 from dhpe_ros.types import Box
 

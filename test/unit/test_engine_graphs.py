@@ -15,7 +15,7 @@ from dhpe_ros.engines.networks import EagerNetworks
 from dhpe_ros.hand.kernels import hand_kernels
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.networks.fusion import fuse_batch_norms
+from dhpe_ros.networks.layers import fuse_batch_norms
 from dhpe_ros.networks.weights import (
     build_networks,
     hand_model_path,

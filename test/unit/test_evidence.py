@@ -3,18 +3,17 @@
 import pytest
 import torch
 
+from dhpe_lab.training.losses import heatmap_targets
 from dhpe_ros.networks.evidence import (
-    LITE_TRUNKS,
     Evidence,
     build_evidence,
-    heatmap_targets,
     read_joints,
     turning_sense,
 )
-from dhpe_ros.networks.fusion import fuse_batch_norms
-from dhpe_ros.networks.imagenet import IMAGENET_MEAN
+from dhpe_ros.networks.layers import IMAGENET_MEAN, fuse_batch_norms
 from dhpe_ros.networks.posenet import PoseNet
 from dhpe_ros.networks.resnet import ResNet50
+from dhpe_ros.networks.trunks import LITE_TRUNKS
 from dhpe_ros.types import FEATURE_COUNT
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dhpe_ros.networks.fused_resnet import FusedResNet50
-from dhpe_ros.networks.fusion import fuse_batch_norms
+from dhpe_ros.networks.layers import fuse_batch_norms
 from dhpe_ros.networks.resnet import ResNet50
 
 

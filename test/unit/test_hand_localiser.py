@@ -13,9 +13,9 @@ from dhpe_lab.training import train_localiser
 from dhpe_lab.training.config import BudgetConfig
 from dhpe_lab.training.train_localiser import begin_with_trunk, localiser_loss, train
 from dhpe_lab.training.whole_pictures import HEIGHT, WIDTH, Frame, WholePictures, targets_of
-from dhpe_ros.detection.localiser import SIZE, FoundHand, HandLocaliser, decode, shrunk
-from dhpe_ros.detection.network import build_localiser
-from dhpe_ros.networks.evidence import LITE_TRUNKS
+from dhpe_ros.detection.localiser import SIZE, FoundHand, HandLocaliser, shrunk
+from dhpe_ros.networks.localiser import build_localiser, decode
+from dhpe_ros.networks.trunks import LITE_TRUNKS
 from dhpe_ros.networks.weights import (
     build_networks,
     load_localiser,

@@ -74,6 +74,14 @@ def test_stages_do_not_know_the_faces():
             assert not bad, f"{module} imports {bad}"
 
 
+def test_networks_do_not_know_what_runs_them():
+    above = [f"dhpe_ros.{room}" for room in ("detection", "engines", "tracking", "pipeline")]
+    for module, path in _modules("dhpe_ros"):
+        if _starts(module, ("dhpe_ros.networks",)):
+            bad = [name for name in _imports(path) if _starts(name, above)]
+            assert not bad, f"{module} imports {bad}"
+
+
 def test_no_module_of_the_faces_is_part_of_a_circle():
     modules = dict(_modules("dhpe_ros"))
     graph = {name: set(_imports(path)) & set(modules) - {name} for name, path in modules.items()}

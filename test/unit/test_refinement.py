@@ -15,7 +15,7 @@ from dhpe_ros.hand.parameters import Bounds, HandParameters
 from dhpe_ros.hand.pose_prior import PoseSpace
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import build_evidence, for_one_picture
-from dhpe_ros.networks.fusion import fuse_batch_norms
+from dhpe_ros.networks.layers import fuse_batch_norms
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.refinement import hand_prior
 from dhpe_ros.refinement.gradient import Descent
