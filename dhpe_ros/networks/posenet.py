@@ -8,14 +8,7 @@ from torch import Tensor, nn
 from dhpe_ros.networks.layers import he_initialise
 from dhpe_ros.types import JOINT_COUNT
 
-_ENCODER = (
-    ("conv1_1", 3, 64), ("conv1_2", 64, 64), "pool",
-    ("conv2_1", 64, 128), ("conv2_2", 128, 128), "pool",
-    ("conv3_1", 128, 256), ("conv3_2", 256, 256), ("conv3_3", 256, 256), ("conv3_4", 256, 256),
-    "pool",
-    ("conv4_1", 256, 512), ("conv4_2", 512, 512), ("conv4_3", 512, 256), ("conv4_4", 256, 256),
-    ("conv4_5", 256, 256), ("conv4_6", 256, 256), ("conv4_7", 256, 128),
-)  # fmt: skip
+_ENCODER = ((64,) * 2, (128,) * 2, (256,) * 4, (512, 512, 256, 256, 256, 256, 128))  # blocks
 NORM = "_norm"  # suffix of a batch norm's name, after that of its convolution
 
 
@@ -30,15 +23,16 @@ class PoseNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for step in _ENCODER:
-            if not isinstance(step, str):
-                self._add(*step, kernel=3)
+        inputs = 3
+        for block, widths in enumerate(_ENCODER, 1):
+            for k, width in enumerate(widths, 1):
+                self._add(f"conv{block}_{k}", inputs, width, kernel=3)
+                inputs = width
         self._add("conv5_1", 128, 512, kernel=1)
         self.conv5_2 = nn.Conv2d(512, JOINT_COUNT, 1)
         for stage in (6, 7):
             for k in range(1, 6):
-                inputs = JOINT_COUNT + 128 if k == 1 else 128
-                self._add(f"conv{stage}_{k}", inputs, 128, kernel=7)
+                self._add(f"conv{stage}_{k}", 128 + JOINT_COUNT * (k == 1), 128, kernel=7)
             self._add(f"conv{stage}_6", 128, 128, kernel=1)
             setattr(self, f"conv{stage}_7", nn.Conv2d(128, JOINT_COUNT, 1))
         self.activation = nn.LeakyReLU(0.01)
@@ -48,8 +42,10 @@ class PoseNet(nn.Module):
             nn.init.normal_(getattr(self, scores).weight, std=0.01)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        for step in _ENCODER:
-            x = self.pool(x) if step == "pool" else self._active(step[0], x)
+        for block, widths in enumerate(_ENCODER, 1):
+            x = self.pool(x) if block > 1 else x
+            for k in range(1, len(widths) + 1):
+                x = self._active(f"conv{block}_{k}", x)
         encoding = x
         scores = [self.conv5_2(self._active("conv5_1", encoding))]
         for stage in (6, 7):

@@ -127,18 +127,14 @@ class HandTracker:
     ) -> list[Hand]:
         """Estimate the hands in the next frame ``(H, W, 3)`` uint8 RGB, the oldest track first.
 
-        ``boxes``, where given, come from someone else's detector and take the place of a search;
-        one that overlaps a hand that is followed is where this hand is looked for. Followed hands
-        without a box stay if they score as high as a search asks. No more than
-        ``tracking.max_hands`` are followed: the oldest, then the most prominent.
+        ``boxes``, from someone else's detector, take the place of a search; one on a hand that is
+        followed is where this hand is looked for. Followed hands without a box stay if they score
+        as high as a search asks. ``depth_m`` ``(H, W)``, NaN where unknown, is the depth image of
+        the same camera. ``time_s`` is when the image was taken, by default a frame after the last.
 
-        ``depth_m`` ``(H, W)``, NaN where unknown, is the depth image of the same camera. ``time_s``
-        is when the image was taken; None, and what is not finite, is a frame after the last image.
-        The tracker's time never goes back: an image up to ``BACK_S`` older than the newest one is
-        just late, and counts as taken with that one. By more, as when a recording begins again,
-        all hands are forgotten. When time leaps ahead by more than ``GAP_S``, as when a camera was
-        paused, all hands are lost. They are also forgotten when the image's size or the camera
-        changes: their pixels are others then.
+        An image up to ``BACK_S`` older than the newest one counts as taken with that one. All hands
+        are forgotten where time goes back by more, as when a recording begins again, or where the
+        image's size or the camera changes. All are lost where time leaps ahead by over ``GAP_S``.
         """
         image = as_image(image)
         self._keep_to_view(image, camera)
