@@ -15,9 +15,6 @@ class Pyramid(nn.Module):
     widths: tuple[int, ...]  # channels at 1/2, 1/4, 1/8, 1/16 and 1/32
     decoded: int  # channels that ``ascend`` gives
 
-    def __init__(self, finest: int) -> None:
-        super().__init__()
-
     def encode(self, x: Tensor) -> list[Tensor]:
         """Features of ``(B, 3, H, W)`` at 1/2, 1/4, 1/8, 1/16 and 1/32."""
         raise NotImplementedError
@@ -33,7 +30,7 @@ class PlainPyramid(Pyramid):
     widths = (24, 48, 96, 192, 320)
 
     def __init__(self, finest: int) -> None:
-        super().__init__(finest)
+        super().__init__()
         w2, w4, w8, w16, w32 = self.widths
         self.decoded = w4 if finest == 4 else w8
         self.down2 = nn.Sequential(ConvBlock(3, w2, stride=2), ConvBlock(w2, w2))
@@ -70,7 +67,7 @@ class EfficientNetPyramid(Pyramid):
     decoded = 64
 
     def __init__(self, finest: int) -> None:
-        super().__init__(finest)
+        super().__init__()
         self.encoder = EfficientNetLite0()
         skipped = self.widths[finest.bit_length() - 2 : -1]
         self.deepest = ConvBlock(self.widths[-1], self.decoded, kernel=1)
