@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -68,7 +69,8 @@ class HandNode(Node):
         self._white = WhiteLevel()  # of the images
         self._tracks: frozenset[int] = frozenset()  # of the last results
         self._worker = Worker("hand_worker", self._process, self._on_failure)
-        self._drawing = Worker("hand_drawing", self._draw, self._on_drawing_failure)
+        on_error = partial(self._report_failure, "drawing", Level.WARN, "drawing an image")
+        self._drawing = Worker("hand_drawing", self._draw, on_error)
         self._outputs = HandOutputs(self, self._config.node, self._health)
         follow_changes(self, lambda: self._config, self._take_over)
         self._listen()
@@ -159,6 +161,7 @@ class HandNode(Node):
             "images lost on the way": str(self._images.lost),
             "images dropped (newer came)": str(self._worker.dropped),
             "failures": str(self._worker.failures),
+            "images not drawn": str(self._drawing.failures),
         }
         header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name()
@@ -242,18 +245,15 @@ class HandNode(Node):
         ended = self._result([], header)
         self._drawing.call(lambda: self._outputs.publish([MARKERS], ended))
 
+    # In either thread, where an image or a picture failed.
+
     def _on_failure(self, error: BaseException) -> None:
         if isinstance(error, EngineError) and self.executor:  # strict_backend: no fallback
             self.executor.create_task(self._end, error)
-            return
-        self._report_failure("failure", "processing an image", error, Level.ERROR)
+        else:
+            self._report_failure("failure", Level.ERROR, "processing an image", error)
 
-    def _on_drawing_failure(self, error: BaseException) -> None:
-        self._statistics.counts["images not drawn"] += 1
-        work = "drawing the mask, depth or overlay of an image"
-        self._report_failure("drawing", work, error, Level.WARN)
-
-    def _report_failure(self, key: str, work: str, error: BaseException, level: Level) -> None:
+    def _report_failure(self, key: str, level: Level, work: str, error: BaseException) -> None:
         if not self.context.ok():
             return  # a signal ended the context of the publishers: no fault
         message = f"{work} failed ({type(error).__name__}: {error}); going on with the next"
