@@ -12,7 +12,7 @@ SHARED = {f"dhpe_ros.shared.{folder}": folder for folder in ("config", "msg", "w
 setup(
     packages=[*find_packages(include=["dhpe_ros*", "dhpe_lab*"]), *SHARED],
     package_dir=SHARED,
-    package_data={name: ["*.*"] for name in SHARED}
+    package_data={name: ["*.*", "*/*.*"] for name in SHARED}
     | {"dhpe_lab": ["evaluation/report/*.jinja"]}
     | {"dhpe_ros": ["assets/*.json", "assets/*.mp4", "assets/*.npz"]},
 )

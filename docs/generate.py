@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dhpe_lab.training.config import TrainConfig
 from dhpe_ros.config import Config
-from dhpe_ros.ros.node_configs import BridgeConfig
+from dhpe_ros.ros.node_configs import BridgeConfig, RetargetConfig
 from dhpe_ros.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +46,9 @@ A number that is not whole needs its decimal point: `1.0`, not `1`.
 
 ## Node `hand_collision`
 {_settings(BridgeConfig())}
+
+## Node `retarget`
+{_settings(RetargetConfig())}
 """
 
 
@@ -70,7 +73,7 @@ def messages() -> str:
 
 def launch_arguments() -> str:
     parts = [_head("Launch arguments", "launch/*.launch.py")]
-    for name in ("hand.launch.py", "demo.launch.py"):
+    for name in ("hand.launch.py", "demo.launch.py", "retarget.launch.py"):
         rows = ((f"`{n}`", _shown(d), text) for n, d, text in _arguments(ROOT / "launch" / name))
         parts.append(f"## {name}\n\n{_table(('argument', 'default', 'meaning'), rows)}\n")
     parts.append("`demo.launch.py` also takes every argument of `hand.launch.py`.\n")

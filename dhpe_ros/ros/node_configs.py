@@ -1,4 +1,4 @@
-"""Parameters of the nodes beside ``hand``: ``hand_collision``, ``camera``; prefixes of names."""
+"""Parameters of the nodes beside ``hand``; prefixes of names."""
 
 from __future__ import annotations
 
@@ -53,6 +53,33 @@ class BridgeConfig(_FlatSettings):
     """Parameters of ``hand_collision``."""
 
     collision: CollisionConfig = field(default_factory=CollisionConfig)
+
+
+@dataclass(frozen=True)
+class RobotHandConfig:
+    """The robot hand, and the hand that it follows."""
+
+    hand: str = setting(
+        "example", "shadow, allegro, leap, example, or the path of a configuration file"
+    )
+    side: str = setting(
+        "right", "side of the robot hand, of a configuration that ships", one_of=("right", "left")
+    )
+    urdf: str = setting(
+        "", "URDF of the robot hand: a path or package://NAME/PATH; empty: the configuration's own"
+    )
+    operator: str = setting(
+        "same",
+        "hand of the person that is followed; the robot mirrors the one of the other side",
+        one_of=("same", "right", "left"),
+    )
+
+
+@dataclass(frozen=True)
+class RetargetConfig(_FlatSettings):
+    """Parameters of ``retarget``."""
+
+    robot: RobotHandConfig = field(default_factory=RobotHandConfig)
 
 
 @dataclass(frozen=True)

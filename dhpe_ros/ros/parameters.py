@@ -19,7 +19,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 
 from dhpe_ros.config import NOT_SETTINGS, Config
-from dhpe_ros.ros.node_configs import BridgeConfig, PlayerConfig
+from dhpe_ros.ros.node_configs import BridgeConfig, PlayerConfig, RetargetConfig
 from dhpe_ros.settings import Settings, did_you_mean
 
 _MOST_NAMED = 10  # unknown parameters, one log line each
@@ -56,7 +56,8 @@ def unknown_overrides(node: Node, known: Iterable[str]) -> list[str]:
     One parameter file may serve all of them.
     """
     given = getattr(node, "_parameter_overrides", {})  # rclpy has no public way to ask
-    ours = {name for nodes in (Config, BridgeConfig, PlayerConfig) for name in nodes().as_mapping()}
+    kinds: tuple[type[Settings], ...] = (Config, BridgeConfig, RetargetConfig, PlayerConfig)
+    ours = {name for kind in kinds for name in kind().as_mapping()}
     unknown = [
         name
         for name in sorted(given)

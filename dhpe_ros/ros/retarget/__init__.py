@@ -1,0 +1,1 @@
+"""Robot hands that follow a person's hand: the retargeting, the node."""
