@@ -100,7 +100,7 @@ def training_log(device: str) -> list[dict]:
     """Of `dhpe train` on the lite profile by `config/train.yaml`, joint stage.
 
     In the first half of the time pictures are small. On a CPU two processes of one thread share the
-    work, and hands are rendered ahead; a GPU makes them meanwhile.
+    work, and hands are rendered ahead; beside a GPU the other cores make them meanwhile.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -112,6 +112,7 @@ def training_log(device: str) -> list[dict]:
             sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes),
             "-m", "dhpe_ros.cli", "train", "--config", str(CONFIG),
             f"data.synthetic={source}", f"data.batch={batch}", f"model.device={device}",
+            f"data.workers={0 if device == 'cpu' else os.cpu_count() or 1}",
             "budget.minutes=1.5", "budget.evidence_share=0.0",
             "run.check_minutes=0.0", f"run.output={folder / 'run'}", "run.log_steps=5",
         )  # fmt: skip

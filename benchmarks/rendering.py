@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from timing import Metric, median_ms, once_ms, wait
 
-from dhpe_lab.rendering import LightBatch, Lights, SkinBatch, random_skin, render_hand, render_hands
+from dhpe_lab.rendering import Lights, random_skin, render_hand
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.rendering import silhouette
@@ -28,7 +28,7 @@ METRICS = (
 )
 SIZE = 224
 BATCH = 64
-COLOR_SIZE = {"cpu": 128, "cuda": 224}  # what training on each device uses
+COLOR_SIZE = 128
 
 
 def measure(device: str) -> dict[str, float]:
@@ -63,7 +63,7 @@ def measure(device: str) -> dict[str, float]:
         "render.batch64_forward_backward_images_per_s": 1000
         * BATCH
         / once_ms(forward_backward_batch, device, 5),
-        "render.color_images_per_s": color_images_per_s(turned, faces, device),
+        "render.color_images_per_s": color_images_per_s(turned.cpu().numpy(), faces),
         **pytorch3d_ratios(moving, triangles, upstream[:1], ours_ms, device),
     }
 
@@ -77,23 +77,15 @@ def hand_in_crop() -> tuple[torch.Tensor, np.ndarray]:
     return ((vertices - 0.5 * (low + high)) * (1.4 / (high - low).max()))[None], triangles
 
 
-def color_images_per_s(vertices: torch.Tensor, triangles: np.ndarray, device: str) -> float:
-    """Rate of pictures of skin, supersampled and with shadows, as training makes them there."""
-    size, count = COLOR_SIZE[device], len(vertices)
+def color_images_per_s(meshes: np.ndarray, triangles: np.ndarray) -> float:
+    """Rate of pictures of skin, supersampled and with shadows; on the CPU, whatever trains."""
     rng = np.random.default_rng(0)
-    skin, lights = random_skin(rng, vertices.shape[1]), Lights.random(rng)
-    if device == "cuda":
-        skins = SkinBatch.of([skin] * count, device)
-        many_lights = LightBatch.of([lights] * count, device)
-        faces = torch.from_numpy(triangles).to(device)
-        batch = median_ms(lambda: render_hands(vertices, faces, size, skins, many_lights), device)
-        return 1000 * count / batch
-    meshes = vertices.numpy()
+    skin, lights = random_skin(rng, meshes.shape[1]), Lights.random(rng)
 
     def render(n: int) -> None:
-        render_hand(meshes[n], triangles, size, skin, lights)
+        render_hand(meshes[n], triangles, COLOR_SIZE, skin, lights)
 
-    return 1000 * count / median_ms(lambda: for_each(count, render), repeats=7)
+    return 1000 * len(meshes) / median_ms(lambda: for_each(len(meshes), render), repeats=7)
 
 
 def pytorch3d_ratios(

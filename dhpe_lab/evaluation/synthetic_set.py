@@ -24,8 +24,7 @@ from tqdm import tqdm
 
 from dhpe_lab.datasets.samples import Sample
 from dhpe_lab.evaluation.labelled import LabelledSet, open_labelled
-from dhpe_lab.rendering import skin_tone
-from dhpe_lab.synthesis import room
+from dhpe_lab.synthesis.backgrounds import background
 from dhpe_lab.synthesis.synthesis import SyntheticHand, random_hands, render_sample
 from dhpe_ros.files.resources import user_cache
 from dhpe_ros.hand.model import HandModel
@@ -138,52 +137,3 @@ def _camera(joints_m: np.ndarray, joints_px: np.ndarray) -> tuple[float, np.ndar
     center = joints_px[MIDDLE_MCP].astype(float)
     seen = (joints_m[:, :2] / joints_m[:, 2:]).ravel()
     return float(seen @ (joints_px - center).ravel() / (seen @ seen)), center
-
-
-def background(size: int, rng: np.random.Generator) -> np.ndarray:
-    """``(size, size, 3)`` float RGB, 0..255: a room, clouds of colour, or things like skin."""
-    kind = rng.integers(3)
-    if kind == 0:
-        return _part_of_a_room(size, rng)
-    image = _clouds(size, rng)
-    if kind == 1:
-        return image
-    for _ in range(rng.integers(2, 9)):
-        _draw_thing(image, rng)
-    return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 3.0))
-
-
-def _part_of_a_room(size: int, rng: np.random.Generator) -> np.ndarray:
-    whole = room.room(240, 320, rng)
-    side = int(rng.integers(80, 240))
-    y, x = rng.integers(240 - side + 1), rng.integers(320 - side + 1)
-    piece = cv2.resize(whole[y : y + side, x : x + side], (size, size))
-    return 255 * rng.uniform(0.4, 1.1) * piece.clip(0, 0.9)
-
-
-def _clouds(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Random colours on grids from coarse to fine."""
-    image = np.tile(rng.uniform(20, 235) + rng.normal(0, 30, 3), (size, size, 1))
-    strength = rng.uniform(5, 50)
-    for cells in (2, 4, 9, 20, 45):
-        grid = rng.normal(0, 1, (cells, cells, 1)) + 0.2 * rng.normal(0, 1, (cells, cells, 3))
-        image += strength * cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
-        strength *= rng.uniform(0.4, 0.9)
-    return image.clip(0, 255)
-
-
-def _draw_thing(image: np.ndarray, rng: np.random.Generator) -> None:
-    """A bar, a blob or a board, half of them of the colour of skin."""
-    size = len(image)
-    color = 255 * skin_tone(rng.uniform()) ** (1 / 2.2) if rng.random() < 0.5 else None
-    color = rng.uniform(0, 255, 3) if color is None else color * rng.uniform(0.6, 1.1)
-    ends = [tuple(int(v) for v in rng.integers(0, size, 2)) for _ in range(3)]
-    color = tuple(float(v) for v in np.clip(color, 0, 255))
-    kind = rng.integers(3)
-    if kind == 0:
-        cv2.line(image, ends[0], ends[1], color, int(rng.integers(2, size // 8)), cv2.LINE_AA)
-    elif kind == 1:
-        axes = tuple(int(v) for v in rng.integers(3, size // 4, 2))
-        cv2.ellipse(image, ends[0], axes, rng.uniform(0, 360), 0, 360, color, -1, cv2.LINE_AA)
-    else:
-        cv2.fillConvexPoly(image, np.array(ends), color, cv2.LINE_AA)

@@ -1,25 +1,20 @@
 """Coloured pictures of hands, for training.
 
 render_hand     one picture, with `Skin` (`random_skin`) and `Lights`
-render_hands    the same for a batch, on a GPU too, with `SkinBatch` and `LightBatch`
 photo_skin      skin from the photograph that a mesh was fitted to
 """
 
-from dhpe_lab.rendering.batch_shading import LightBatch, SkinBatch, render_hands
 from dhpe_lab.rendering.lighting import Lights
 from dhpe_lab.rendering.photo_texture import photo_skin
 from dhpe_lab.rendering.shading import Rendering, render_hand
 from dhpe_lab.rendering.skin import Skin, random_skin, skin_tone
 
 __all__ = [
-    "LightBatch",
     "Lights",
     "Rendering",
     "Skin",
-    "SkinBatch",
     "photo_skin",
     "random_skin",
     "render_hand",
-    "render_hands",
     "skin_tone",
 ]

@@ -18,10 +18,10 @@ import torch
 from tqdm import tqdm
 
 from dhpe_lab.rendering import Lights, Skin, random_skin, render_hand
+from dhpe_lab.synthesis.backgrounds import room
 from dhpe_lab.synthesis.forearm import random_forearm
 from dhpe_lab.synthesis.hand_poses import FINGERS, make_plausible, pose_from_angles
 from dhpe_lab.synthesis.hand_surface import surface_of
-from dhpe_lab.synthesis.room import room
 from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.hand.model import HandModel

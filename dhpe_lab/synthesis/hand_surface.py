@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -41,9 +41,20 @@ class HandSurface(NamedTuple):
         return {"detail": fields.pop("texels").detail, **fields}
 
 
-@lru_cache(maxsize=4)
+_surfaces: WeakKeyDictionary[HandModel, HandSurface] = WeakKeyDictionary()
+
+
 def surface_of(model: HandModel) -> HandSurface:
-    """The surface of a model with `pose_axes`; its mesh is the hand's, then the forearm's."""
+    """The surface of a model with `pose_axes`; its mesh is the hand's, then the forearm's.
+
+    It is made once for a model.
+    """
+    if model not in _surfaces:
+        _surfaces[model] = _surface(model)
+    return _surfaces[model]
+
+
+def _surface(model: HandModel) -> HandSurface:
     rest_m = model.v_template.double().numpy()
     forearm = straight_forearm(rest_m, model.extras["wrist_loop"])
     mesh_m = np.concatenate((rest_m, forearm.vertices_m))

@@ -7,7 +7,7 @@ Pictures are rendered ahead and kept in a folder; backgrounds are laid under the
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from dhpe_lab.datasets.samples import Sample
@@ -23,6 +24,7 @@ from dhpe_lab.rendering.texels import Texels
 from dhpe_lab.synthesis.forearm import Forearm, random_forearm
 from dhpe_lab.synthesis.hand_poses import sample_poses
 from dhpe_lab.synthesis.hand_surface import surface_of
+from dhpe_lab.synthesis.held_objects import HeldObject, random_object
 from dhpe_lab.synthesis.photo_hands import PhotoBank
 from dhpe_ros.files.npz import read_npz
 from dhpe_ros.hand.model import HandModel
@@ -40,6 +42,8 @@ NEAREST_M, FARTHEST_M = 0.3, 2.0  # middle MCP from the camera
 CLOSEST_M = 0.08  # that a forearm comes to the camera's plane: no point gets behind it
 PHOTO_POSES, PHOTO_SKINS = 0.5, 0.5  # of the hands, where there are photographs
 _POSE_CHUNK = 256
+HELD_SHARE = 0.3  # of live hands
+_JITTER_RAD = np.radians(2.5)  # by which the pose of a live hand differs from that made ahead
 _FINE = 2  # samples along a pixel's side
 
 
@@ -77,8 +81,7 @@ def random_hands(
 ) -> Iterator[SyntheticHand]:
     """``count`` hands; poses from ``hand_poses``, fingers pushed apart where they meet.
 
-    Of ``photos``, where there are some, half of the poses are. Shapes are normal, views from the
-    whole sphere.
+    Of ``photos``, where there are some, half of the poses are.
     """
     require_parts(model)
     axes = np.asarray(model.extras["pose_axes"], np.float64)
@@ -89,18 +92,28 @@ def random_hands(
         if photos:
             taken = rng.random(chunk) < PHOTO_POSES
             raw[taken] = photos.poses(rng, int(taken.sum()))
-        poses = pose_space.settled(torch.from_numpy(raw).float())[0].numpy()
-        shapes = np.clip(rng.normal(0, 1, (chunk, 10)), -SHAPE_MAX, SHAPE_MAX).astype(np.float32)
-        with torch.no_grad():
-            vertices = model(torch.from_numpy(poses), torch.from_numpy(shapes))
-            joints = model.skeleton(vertices).double().numpy()
-        vertices = vertices.double().numpy()
-        for k in range(chunk):
-            rotation = rotation_from_quaternion(torch.from_numpy(rng.normal(size=(1, 4))))[0]
-            distance = 1 / rng.uniform(1 / FARTHEST_M, 1 / NEAREST_M)
-            yield SyntheticHand(
-                vertices[k], joints[k], rotation.numpy(), distance, poses[k], shapes[k]
-            )
+        poses = pose_space.settled(torch.from_numpy(raw).float())[0]
+        yield from _shaped(model, poses, rng)
+
+
+def _shaped(model: HandModel, poses: Tensor, rng: np.random.Generator) -> Iterator[SyntheticHand]:
+    """Hands of poses (B, 15, 3): shapes are normal, views from the whole sphere."""
+    shapes = rng.normal(0, 1, (len(poses), 10)).clip(-SHAPE_MAX, SHAPE_MAX).astype(np.float32)
+    return placed_hands(model, poses, shapes, rng)
+
+
+@torch.no_grad()
+def placed_hands(
+    model: HandModel, poses: Tensor, shapes: np.ndarray, rng: np.random.Generator
+) -> Iterator[SyntheticHand]:
+    """Hands of poses (B, 15, 3) and shapes (B, 10) float32 from random sides and distances."""
+    vertices = model(poses, torch.from_numpy(shapes))
+    joints = model.skeleton(vertices).double().numpy()
+    rows = zip(vertices.double().numpy(), joints, poses.numpy(), shapes, strict=True)
+    for vertices_m, joints_m, pose, shape in rows:
+        rotation = rotation_from_quaternion(torch.from_numpy(rng.normal(size=(1, 4))))[0].numpy()
+        distance_m = 1 / rng.uniform(1 / FARTHEST_M, 1 / NEAREST_M)
+        yield SyntheticHand(vertices_m, joints_m, rotation, distance_m, pose, shape)
 
 
 def require_parts(model: HandModel) -> None:
@@ -114,9 +127,16 @@ def require_parts(model: HandModel) -> None:
 
 
 def render_sample(
-    hand: SyntheticHand, model: HandModel, rng: np.random.Generator, skin: Skin | None = None
+    hand: SyntheticHand,
+    model: HandModel,
+    rng: np.random.Generator,
+    skin: Skin | None = None,
+    held: HeldObject | None = None,
 ) -> Sample:
-    """Draw one hand with its forearm; ``skin`` is of ``surface_of(model)``, random if not given."""
+    """Draw one hand with its forearm and what it holds, which the mask leaves out.
+
+    ``skin`` is of ``surface_of(model)``, random if not given.
+    """
     forearm = random_forearm(hand.vertices_m, model.extras["wrist_loop"], rng)
     triangles = model.triangles.numpy()
     surface = surface_of(model)
@@ -124,6 +144,10 @@ def render_sample(
     skin = _dress(skin, surface.texels, forearm, rng)
     points_m = np.concatenate((hand.vertices_m, forearm.vertices_m))
     faces = np.concatenate((triangles, forearm.triangles))
+    if held:
+        faces = np.concatenate((faces, held.triangles + len(points_m)))
+        skin = held.painted(skin, faces, len(points_m))
+        points_m = np.concatenate((points_m, held.vertices_m))
     crop = hand.project(points_m) * (2 / RENDER_SIZE)
     crop[:, :2] += 1 / RENDER_SIZE - 1
     lights = Lights.random(rng)
@@ -149,18 +173,13 @@ def _dress(skin: Skin, texels: Texels, forearm: Forearm, rng: np.random.Generato
     """Cloth instead of skin where the sleeve is."""
     if not forearm.sleeve.any():
         return skin
-    cloth = cloth_texels(texels, forearm.sleeve)
+    others = texels.vertices.max() + 1 - len(forearm.sleeve)
+    sleeve = np.append(np.zeros(others, bool), forearm.sleeve)
+    # All of the ring of triangles by which the cloth stands off the skin is cloth.
+    cloth = (sleeve[texels.vertices] & (texels.weights > 0)).any(1)
     albedo = np.where(cloth[:, None], rng.uniform(0.02, 0.8, 3), skin.albedo)
     gloss = np.where(cloth, 0.0, skin.gloss)
     return replace(skin, albedo=albedo.astype(np.float32), gloss=gloss.astype(np.float32))
-
-
-def cloth_texels(texels: Texels, sleeve: np.ndarray) -> np.ndarray:
-    """(N,) bool of flags (W,) of the last W vertices."""
-    others = texels.vertices.max() + 1 - len(sleeve)
-    sleeve = np.append(np.zeros(others, bool), sleeve)
-    # All of the ring of triangles by which the cloth stands off the skin is cloth.
-    return (sleeve[texels.vertices] & (texels.weights > 0)).any(1)
 
 
 def _hand_alone(crop: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -191,6 +210,35 @@ def random_samples(
     with ThreadPoolExecutor() as pool:
         for chunk in batched(enumerate(hands), 64):
             yield from pool.map(draw, chunk)
+
+
+class LiveHands(Sequence[Sample]):
+    """Hands rendered when they are asked for: number k follows from the seed and k alone.
+
+    A pose is one of ``poses`` that are made ahead, each joint turned a little; three of ten hands
+    hold something.
+    """
+
+    def __init__(self, model: HandModel, seed: int, poses: int = 4096) -> None:
+        """Raises ``ValueError`` as ``require_parts``."""
+        require_parts(model)
+        self._model, self._seed, self._pose_space = model, seed, PoseSpace(model)
+        axes = np.asarray(model.extras["pose_axes"], np.float64)
+        raw = torch.from_numpy(sample_poses(np.random.default_rng(seed), poses, axes)).float()
+        self._angles = self._pose_space.angles(self._pose_space.settled(raw)[0])
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __getitem__(self, number: int) -> Sample:
+        rng, space = np.random.default_rng((self._seed, number)), self._pose_space
+        angles = self._angles[rng.integers(len(self._angles))][None]
+        turned = torch.from_numpy(rng.normal(0, _JITTER_RAD, (1, 15, 3))).float()
+        angles = angles + turned * (space.upper - space.lower > 0.2)
+        pose = space.pose_from_angles(angles.clamp(space.lower, space.upper))
+        (hand,) = _shaped(self._model, pose, rng)
+        held = random_object(hand.joints_m, rng) if rng.random() < HELD_SHARE else None
+        return render_sample(hand, self._model, rng, held=held)
 
 
 def write_synthetic(

@@ -269,7 +269,7 @@ def _tint(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _motion_kernel(rng: np.random.Generator, scale: float) -> np.ndarray:
-    size = int(rng.integers(3, 10) * scale)
+    size = max(1, int(rng.integers(3, 10) * scale))
     kernel = np.zeros((size, size), np.float32)
     angle, center = rng.uniform(0, np.pi), (size - 1) / 2
     reach = np.array((np.cos(angle), np.sin(angle))) * center

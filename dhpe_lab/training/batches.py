@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import count
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,8 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dhpe_lab.datasets.samples import Sample, StoredSample
+from dhpe_lab.training import distributed
 from dhpe_lab.training.augmentation import INPUT_SIZE, Example, augment, background_example
-from dhpe_lab.training.config import DataConfig
+from dhpe_lab.training.config import DataConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from dhpe_lab.training.data import TrainingData
 
 BACKGROUND_SHARE = 0.1
 SOURCE_WEIGHTS = {  # others 1: more people, rooms
@@ -108,6 +113,7 @@ class MixedBatches:
         batch_size: int,
         seed: int,
         *,
+        live: Sequence[Sample] = (),
         negatives: Sequence[np.ndarray] = (),
         input_size: int = INPUT_SIZE,
         augmentation: bool = True,
@@ -116,9 +122,12 @@ class MixedBatches:
         rank: int = 0,
         processes: int = 1,
     ) -> None:
-        self._by_source: dict[str, list[Sample | StoredSample]] = defaultdict(list)
+        by_source: dict[str, list[Sample | StoredSample]] = defaultdict(list)
         for sample in samples:
-            self._by_source[sample.source].append(sample)
+            by_source[sample.source].append(sample)
+        self._by_source: dict[str, Sequence[Sample | StoredSample]] = dict(by_source)
+        if live:
+            self._by_source["synthetic"] = live
         self._names = list(self._by_source)
         counts = {name: len(of) for name, of in self._by_source.items()}
         self._shares = source_shares(counts, synthetic_share)
@@ -130,6 +139,25 @@ class MixedBatches:
         self._input_size = input_size
         self._augmentation = augmentation
         self._rank, self._processes = rank, processes
+
+    @staticmethod
+    def of_run(config: TrainConfig, data: TrainingData, input_size: int) -> MixedBatches:
+        """This process's part of the batches of a training run."""
+        settings = config.data
+        return MixedBatches(
+            data.samples,
+            data.surroundings,
+            settings.batch,
+            config.learning.seed,
+            live=data.live,
+            negatives=data.negatives,
+            input_size=input_size,
+            augmentation=settings.augmentation,
+            synthetic_share=settings.synthetic_share,
+            right_share=settings.right_share,
+            rank=distributed.rank(),
+            processes=distributed.count(),
+        )
 
     def __getitem__(self, index: int) -> Batch:
         return self.packed(index).unpacked()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from dhpe_lab.training import distributed
 from dhpe_lab.training.config import TrainConfig
 from dhpe_lab.training.data import TrainingData
 from dhpe_lab.training.pictures import picture_grid
-from dhpe_lab.training.state import TrainingState
+from dhpe_lab.training.state import TrainingState, compute_s
 from dhpe_lab.training.train_log import TrainLog
 from dhpe_lab.training.validation import FIGURES, validate
 from dhpe_ros.hand.projection import Projection
@@ -30,7 +29,8 @@ def check(
     train_log: TrainLog,
 ) -> None:
     """Measure on what was held back, note and picture it, and save; the best is kept as well."""
-    begun = time.monotonic()
+    device = projection.laplacian.device
+    begun = compute_s(device)
     measured = measure(state, projection, data)
     train_log.scalars(state.step, {f"check/{name}": value for name, value in measured.items()})
     _LOG.info("step %d: %s", state.step, {name: round(v, 2) for name, v in measured.items()})
@@ -43,7 +43,7 @@ def check(
         about = notes(state, data, config, measured)
         save_networks(state.averaged, Path(config.run.output) / "best.safetensors", about)
     save_checkpoint(state, data, config, measured)
-    state.check_s = time.monotonic() - begun
+    state.check_s = compute_s(device) - begun
 
 
 def require_figure(name: str, held_back: Collection[str]) -> None:

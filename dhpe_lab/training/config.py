@@ -54,7 +54,7 @@ class DataConfig:
     rhd: str = setting("", "RHD_published_v2, the Rendered Handpose Dataset")
     stb: str = setting("", "folder of STB's images/ and labels/")
     synthetic: str = setting(
-        "", "folder of rendered hands; live: made on the training device meanwhile"
+        "", "folder of rendered hands; live: rendered meanwhile by data.workers"
     )
     fits: str = setting("", "folder of synthetic.photo_fits: cuts photographs out")
     held_out: str = setting(
@@ -67,9 +67,6 @@ class DataConfig:
         0.75, "of hands that look like right ones; the others train no mesh", at_least=0.0,
         at_most=1.0,
     )  # fmt: skip
-    live_share: float = setting(
-        0.75, "of live hands in a batch with photographs", at_least=0.01, at_most=1.0
-    )
     backgrounds: str = setting("", "folder of pictures without hands")
     augmentation: bool = setting(
         True, "false: hands from the middle of their crops, upright and untouched"
@@ -95,7 +92,8 @@ class BudgetConfig:
 
     minutes: float = setting(
         60.0,
-        "of all starts, with the reading of the data and the last check; 0: no limit",
+        "of all starts, with the reading of the data and the last check; on a CPU minutes of its "
+        "threads, which other programs do not use up; 0: no limit",
         at_least=0.0,
         at_most=1e6,
     )
@@ -243,8 +241,6 @@ class TrainConfig(Settings):
                 "learning.only: the mesh learns nothing before it joins; set "
                 "budget.evidence_share to 0"
             )
-        if self.data.synthetic == LIVE and not self.data.augmentation:
-            raise ValueError("data.augmentation is part of live hands; render them into a folder")
 
     def check_continues(self, other: TrainConfig) -> None:
         """Check that a run under ``other`` settings can go on under these.

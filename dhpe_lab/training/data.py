@@ -17,10 +17,10 @@ from dhpe_lab.datasets.real_hands import load_frames, load_negatives, load_real_
 from dhpe_lab.datasets.rhd import read_rhd
 from dhpe_lab.datasets.samples import Sample, StoredSample
 from dhpe_lab.datasets.stb import read_stb
+from dhpe_lab.synthesis.backgrounds import MadeUpPictures
 from dhpe_lab.synthesis.photo_fits import with_cuts
-from dhpe_lab.synthesis.synthesis import load_synthetic, random_samples
+from dhpe_lab.synthesis.synthesis import LiveHands, load_synthetic, random_samples
 from dhpe_lab.training.config import LIVE, NOTHING, DataConfig, TrainConfig
-from dhpe_lab.training.engine.backgrounds import MadeUpPictures
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.media import Kind, MediaError, kind_of
 from dhpe_ros.media.pictures import read_image
@@ -43,6 +43,7 @@ class TrainingData:
     held_back: dict[str, list[Sample | StoredSample]]
     # Whole pictures without a hand, with what is taken for one.
     negatives: list[np.ndarray] = field(default_factory=list)
+    live: Sequence[Sample] = ()  # rendered when they are asked for
 
     @cached_property
     def surroundings(self) -> Sequence[np.ndarray]:
@@ -86,18 +87,19 @@ def load_data(config: TrainConfig) -> TrainingData:
         held_back[name] = looked_at
     if config.data.backgrounds:
         backgrounds = [*backgrounds, *load_backgrounds(Path(config.data.backgrounds))]
-    live = config.data.synthetic == LIVE
-    if live:
+    live: Sequence[Sample] = ()
+    if config.data.synthetic == LIVE:
         model = HandModel(config.model.hand_model or hand_model_path())
         held = random_samples(model, _LIVE_HELD_BACK, _LIVE_HELD_BACK_SEED)
         held_back["synthetic"] = list(held)
+        live = LiveHands(model, config.learning.seed)
     elif config.data.synthetic:
         synthetic = load_synthetic(Path(config.data.synthetic))
         held_back["synthetic"] = synthetic[::_SYNTHETIC_HELD_BACK]
         samples += [s for k, s in enumerate(synthetic) if k % _SYNTHETIC_HELD_BACK]
     if not samples and not live:
         raise ValueError(NOTHING)
-    return TrainingData(samples, backgrounds, held_back, negatives)
+    return TrainingData(samples, backgrounds, held_back, negatives, live)
 
 
 def _data_sets(

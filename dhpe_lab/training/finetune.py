@@ -21,7 +21,7 @@ from dhpe_lab.training.config import TrainConfig
 from dhpe_lab.training.data import TrainingData
 from dhpe_lab.training.own_hands import OwnHand
 from dhpe_lab.training.self_supervision import new_hands
-from dhpe_lab.training.state import TrainingState
+from dhpe_lab.training.state import TrainingState, compute_s
 from dhpe_lab.training.train import Run, train
 from dhpe_lab.training.validation import validate
 from dhpe_ros.hand.model import HandModel
@@ -74,7 +74,8 @@ def finetune(config: TrainConfig, hands: Sequence[OwnHand], device: torch.device
     state = TrainingState.begin(config, device)
     before = _measured(state.averaged, projection, parts)
     samples = [*(hand.sample for hand in learnt), *views, *rehearsed]
-    run = Run(config, device, TrainingData(samples, [], {}), state, projection)
+    data = TrainingData(samples, [], {})
+    run = Run(config, device, data, state, projection, compute_s(device))
     run.folder.mkdir(parents=True, exist_ok=True)
     if not train(run):
         return None

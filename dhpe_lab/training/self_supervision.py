@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dhpe_lab.datasets.samples import Sample
 from dhpe_lab.synthesis.photo_hands import PhotoHand, skin_of
-from dhpe_lab.synthesis.synthesis import SyntheticHand, render_sample
+from dhpe_lab.synthesis.synthesis import placed_hands, render_sample
 from dhpe_lab.training import distributed
 from dhpe_lab.training.augmentation import augment
 from dhpe_lab.training.batches import Batch
@@ -24,7 +24,6 @@ from dhpe_lab.training.state import TrainingState
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.networks.weights import Networks
 from dhpe_ros.system.threads import for_each
 
@@ -138,20 +137,12 @@ def new_hands(seed: PhotoHand, model: HandModel, numbers: tuple[int, ...]) -> li
     except ValueError:  # the picture shows nothing of the mesh
         return []
     shapes = rng.uniform(-SHAPE_RANGE, SHAPE_RANGE, (PER_SEED, 10)).astype(np.float32)
-    rotations = rotation_from_quaternion(torch.from_numpy(rng.normal(size=(PER_SEED, 4)))).numpy()
-    distances = 1 / rng.uniform(1 / 2.0, 1 / 0.3, PER_SEED)
     poses = torch.from_numpy(seed.pose).expand(PER_SEED, -1, -1)
-    with torch.no_grad():
-        meshes = model(poses, torch.from_numpy(shapes))
-        joints = model.skeleton(meshes).double().numpy()
-    vertices = meshes.double().numpy()
+    hands = list(placed_hands(model, poses, shapes, rng))
     made: list[Sample] = [None] * PER_SEED
 
     def draw(k: int) -> None:
-        hand = SyntheticHand(
-            vertices[k], joints[k], rotations[k], distances[k], seed.pose, shapes[k]
-        )
-        sample = render_sample(hand, model, np.random.default_rng((*numbers, k)), skin)
+        sample = render_sample(hands[k], model, np.random.default_rng((*numbers, k)), skin)
         made[k] = replace(sample, source=SOURCE)
 
     for_each(PER_SEED, draw)

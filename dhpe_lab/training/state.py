@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,9 +120,21 @@ class TrainingState:
             yield from zip(slow.buffers(), fast.buffers(), strict=True)
 
 
+def compute_s(device: torch.device) -> float:
+    """Clock of a budget: on a CPU the time that all threads of this process could have worked.
+
+    So other programs on the machine do not use a budget up. On a GPU it is the time of day.
+    """
+    if device.type == "cuda":
+        return time.monotonic()
+    return time.process_time() / torch.get_num_threads()
+
+
 def saved_config(path: Path) -> TrainConfig:
     """The settings of the run that wrote ``path``; errors as in ``TrainingState.load``."""
-    return TrainConfig().replace(_read(path)["config"])
+    known = TrainConfig().as_mapping()  # an earlier version may have had others
+    saved = _read(path)["config"]
+    return TrainConfig().replace({k: v for k, v in saved.items() if k in known})
 
 
 def _learning(networks: Networks, only: str) -> list[nn.Module]:

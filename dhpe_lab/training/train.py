@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,14 +17,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dhpe_lab.training import distributed
-from dhpe_lab.training.batches import Batch
+from dhpe_lab.training.batches import Batch, MixedBatches
 from dhpe_lab.training.checks import check, require_figure, save_checkpoint
 from dhpe_lab.training.config import TrainConfig
 from dhpe_lab.training.data import TrainingData, load_data
 from dhpe_lab.training.nonfinite_guard import NonFiniteGuard
 from dhpe_lab.training.self_supervision import SelfSupervision
-from dhpe_lab.training.state import TrainingState, saved_config
-from dhpe_lab.training.stream import Stream
+from dhpe_lab.training.state import TrainingState, compute_s, saved_config
 from dhpe_lab.training.total_loss import total_loss
 from dhpe_lab.training.train_log import Means, TrainLog
 from dhpe_ros.engines.identity import has_fast_bf16
@@ -44,7 +43,7 @@ class Run:
     data: TrainingData
     state: TrainingState
     projection: Projection
-    begun_s: float = field(default_factory=time.monotonic)  # before the data were read
+    begun_s: float  # of ``compute_s``, before the data were read
 
     @property
     def folder(self) -> Path:
@@ -56,7 +55,7 @@ def prepare(config: TrainConfig, device: torch.device) -> Run:
 
     Raises ``ValueError`` or ``OSError`` for data, weights or a run that do not fit.
     """
-    begun_s = time.monotonic()
+    begun_s = compute_s(device)
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
@@ -84,17 +83,16 @@ def train(run: Run) -> bool:
     losses, stage, batches, seen = None, None, None, None
     parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     size = state.networks.evidence.feature_size
-    stream = Stream(config, run.data, device)
     own = SelfSupervision(config, state, run.projection, run.data.surroundings)
     guard, means = NonFiniteGuard(run.folder, config.run.bad_steps), Means()
     first = distributed.rank() == 0
     train_log = TrainLog(run.folder, state.step) if first else None
     checks = _Due(config, state)
-    state.started_s += time.monotonic() - run.begun_s
-    begun, logged = time.monotonic() - state.elapsed_s, (state.step, time.monotonic())
+    state.started_s += compute_s(device) - run.begun_s
+    begun, logged = compute_s(device) - state.elapsed_s, (state.step, time.monotonic())
     with interruption() as asked, _bar(disable=not first) as bar:
         while True:
-            elapsed, reserved = time.monotonic() - begun, state.started_s + state.check_s
+            elapsed, reserved = compute_s(device) - begun, state.started_s + state.check_s
             told = distributed.agree((elapsed, reserved, asked.is_set()), device)
             state.elapsed_s, reserved, stop = told
             used = config.budget.used(state.step, state.elapsed_s, reserved)
@@ -103,7 +101,9 @@ def train(run: Run) -> bool:
             due = size // 2 if used < config.budget.half_size_share else size
             if seen != due:
                 state.see(due)
-                batches, seen = _Ahead(stream.start(due, state.step)), due
+                mixed = MixedBatches.of_run(config, run.data, due)
+                batches = _Ahead(mixed.start(state.step, config.data.workers, device))
+                seen = due
             torch.manual_seed(_step_seed(learning.seed, state.step))
             for group in state.optimizer.param_groups:
                 group["lr"] = learning.rate * schedule(state.step, used, learning.warmup_steps)

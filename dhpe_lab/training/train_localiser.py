@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import time
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -26,6 +25,7 @@ from dhpe_lab.synthesis.synthesis import load_synthetic
 from dhpe_lab.training.checks import commit
 from dhpe_lab.training.config import BudgetConfig
 from dhpe_lab.training.data import load_backgrounds
+from dhpe_lab.training.state import compute_s
 from dhpe_lab.training.train import schedule
 from dhpe_lab.training.whole_pictures import WholePictures, load_frames_by_set
 from dhpe_ros.detection.localiser import HandLocaliser
@@ -84,10 +84,10 @@ def train(
     averaged = copy.deepcopy(network).eval()
     optimizer = torch.optim.AdamW(network.parameters(), rate, weight_decay=WEIGHT_DECAY)
     loader = DataLoader(pictures, BATCH, sampler=count(), num_workers=workers)
-    begun = time.monotonic()
+    begun = compute_s(torch.device("cpu"))
     with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}") as bar:
         for step, (images, *targets) in enumerate(loader):
-            used = budget.used(step, time.monotonic() - begun)
+            used = budget.used(step, compute_s(torch.device("cpu")) - begun)
             if used >= 1:
                 return averaged, step
             for group in optimizer.param_groups:

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from dhpe_lab.datasets.real_hands import read_whole_pictures
 from dhpe_lab.datasets.samples import Sample
-from dhpe_lab.synthesis.room import room
+from dhpe_lab.synthesis.backgrounds import room
 from dhpe_lab.training.augmentation import degrade
 from dhpe_ros.detection.localiser import SIZE
 from dhpe_ros.networks.localiser import STRIDE

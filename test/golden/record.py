@@ -21,11 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # these sources, n
 from dhpe_lab.evaluation.labelled import LabelledHand, LabelledSet
 from dhpe_lab.evaluation.predict import predict
 from dhpe_lab.evaluation.score import score, summary
-from dhpe_lab.synthesis.synthesis import random_samples
+from dhpe_lab.synthesis.backgrounds import MadeUpPictures
+from dhpe_lab.synthesis.synthesis import LiveHands, random_samples
 from dhpe_lab.training.augmentation import augment
-from dhpe_lab.training.batches import Batch
-from dhpe_lab.training.engine.data_engine import DataEngine
-from dhpe_lab.training.engine.scene import Pools
+from dhpe_lab.training.batches import Batch, MixedBatches
 from dhpe_lab.training.total_loss import total_loss
 from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.hand.model import HandModel
@@ -72,9 +71,9 @@ def evaluation_table(pipeline: HandPipeline) -> Arrays:
 
 
 def synthetic_batch(model: HandModel) -> Arrays:
-    """Two hands rendered ahead and two of the data engine: block means of pictures, labels."""
+    """Two hands rendered ahead and two live: block means of pictures, labels."""
     samples = list(random_samples(model, 2, seed=5))
-    drawn = _engine(model).examples(0, 2, 96).batch
+    drawn = _live_batches(model, 2, 96)[0]
     return {
         "ahead.image": np.stack([_blocks(sample.image / 255.0) for sample in samples]),
         "ahead.mask": np.stack([_blocks(sample.mask / 255.0) for sample in samples]),
@@ -117,7 +116,7 @@ def record() -> Iterator[tuple[str, Arrays]]:
 def draw_pictures(model: HandModel) -> None:
     """Render the ten pictures and write them with their labels."""
     PICTURES.mkdir(exist_ok=True)
-    batch = _engine(model).examples(100, 40, _PICTURE_SIZE).batch
+    batch = _live_batches(model, 40, _PICTURE_SIZE)[0]
     rows = batch.hand.nonzero()[:10, 0].tolist()
     for number, row in enumerate(rows):
         image = (batch.images[row].movedim(0, 2).numpy() * 255).round().astype(np.uint8)
@@ -128,8 +127,10 @@ def draw_pictures(model: HandModel) -> None:
     )
 
 
-def _engine(model: HandModel) -> DataEngine:
-    return DataEngine(model, seed=3, pools=Pools(poses=16, skins=4, others=8))
+def _live_batches(model: HandModel, batch_size: int, size: int) -> MixedBatches:
+    """Live hands, some of which hold something, over made-up pictures."""
+    live = LiveHands(model, seed=3, poses=16)
+    return MixedBatches([], MadeUpPictures(), batch_size, 3, live=live, input_size=size)
 
 
 def _read(file: Path) -> np.ndarray:

@@ -196,11 +196,6 @@ def test_without_augmentation_rendered_hands_still_get_backgrounds(synthetic):
         np.testing.assert_array_equal(view.mask, upright[0].mask)
 
 
-def test_live_hands_are_not_to_be_had_without_augmentation():
-    with pytest.raises(ValueError, match="part of live hands"):
-        TrainConfig.from_mapping({"data.synthetic": "live", "data.augmentation": False})
-
-
 # ---------------------------------------------------------------- the comparison
 
 

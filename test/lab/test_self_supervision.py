@@ -136,7 +136,7 @@ def test_masks_are_the_silhouettes(made, model):
         triangles = model.triangles.numpy()
         silhouette = rasterize(crop[None], triangles, RENDER_SIZE).face_index[0] >= 0
         mask = sample.mask > 127
-        assert (mask & ~silhouette).mean() < 0.003  # half covered pixels of the rim
+        assert (mask & ~silhouette).mean() < 0.004  # half covered pixels of the rim
         hidden = silhouette & ~mask  # by the forearm, which is in the picture
         assert (hidden & (sample.opacity < 127)).mean() < 0.003
         agreement.append((mask & silhouette).sum() / (mask | silhouette).sum())

@@ -5,15 +5,22 @@ import numpy as np
 import pytest
 import torch
 
+from dhpe_lab.datasets.samples import Sample
+from dhpe_lab.synthesis import synthesis
+from dhpe_lab.synthesis.backgrounds import MadeUpPictures
 from dhpe_lab.synthesis.forearm import random_forearm
 from dhpe_lab.synthesis.hand_surface import surface_of
+from dhpe_lab.synthesis.held_objects import random_object
 from dhpe_lab.synthesis.synthesis import (
     RENDER_SIZE,
+    LiveHands,
     load_synthetic,
     random_hands,
     render_sample,
     write_synthetic,
 )
+from dhpe_lab.training.batches import MixedBatches
+from dhpe_lab.training.data import TrainingData
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.types import MIDDLE_MCP
@@ -128,3 +135,82 @@ def test_written_hands_come_back_the_same_for_the_same_seed(tmp_path):
         assert np.array_equal(a.pose, b.pose)
     with pytest.raises(FileNotFoundError, match="render them with"):
         load_synthetic(tmp_path / "nowhere")
+
+
+# ---------------------------------------------------------------- rendered while training
+
+
+@pytest.fixture(scope="module")
+def live(model):
+    return LiveHands(model, seed=4, poses=5)
+
+
+def test_a_live_hand_follows_from_its_number(model, live):
+    again = LiveHands(model, seed=4, poses=5)[7]
+    mine, other = live[7], live[8]
+    for name in ("image", "mask", "opacity", "joints_px", "pose", "shape", "rotation"):
+        assert np.array_equal(getattr(mine, name), getattr(again, name)), name
+        assert not np.array_equal(getattr(mine, name), getattr(other, name)), name
+
+
+def test_labels_give_a_live_hand_back(model, live):
+    sample = live[3]
+    vertices = model(torch.from_numpy(sample.pose)[None], torch.from_numpy(sample.shape)[None])
+    joints = model.skeleton(vertices)[0].numpy()
+    deep = ((joints - joints[MIDDLE_MCP]) @ sample.rotation.T)[:, 2]
+    scale = (deep @ sample.relative_depth_px) / (deep @ deep)
+    assert np.allclose(deep * scale, sample.relative_depth_px, atol=0.1)
+
+
+def test_live_hands_and_photographs_are_mixed_by_share_and_made_by_workers_alike(live):
+    joints = np.random.default_rng(0).uniform(5, 35, (21, 2)).astype(np.float32)
+    photograph = Sample(np.zeros((40, 40, 3), np.uint8), joints, True, "wild")
+    batches = MixedBatches([photograph], [], 40, 1, live=live, input_size=32, synthetic_share=0.3)
+    batch = batches[2]
+    assert 0.1 < batch.mask_known.sum() / batch.hand.sum() < 0.5  # masks of live hands alone
+    (made,) = (one for one, _ in zip(batches.start(2, workers=1), range(1), strict=False))
+    assert torch.equal(made.images, batch.images)
+
+
+def test_held_objects_touch_palm_or_fingers_and_are_painted(model, monkeypatch):
+    monkeypatch.setattr(synthesis, "HELD_SHARE", 1.0)
+    rng = np.random.default_rng(9)
+    for hand in random_hands(model, 12, rng):
+        held = random_object(hand.joints_m, rng)
+        size_m = np.ptp(held.vertices_m, axis=0).max()
+        assert 0.01 < size_m < 0.35
+        apart = np.linalg.norm(held.vertices_m[:, None] - hand.vertices_m, axis=2).min()
+        assert apart < 0.015
+        bare, holding = (
+            render_sample(hand, model, np.random.default_rng(1), held=what) for what in (None, held)
+        )
+        assert np.array_equal(bare.mask, holding.mask)
+        assert (holding.opacity >= bare.opacity).all()
+        assert not np.array_equal(bare.image, holding.image)
+
+
+def test_objects_are_closed_and_face_outward(model):
+    rest = model.skeleton(model.v_template[None])[0].numpy()
+    held = [random_object(rest, np.random.default_rng(k)) for k in range(8)]
+    triangles = held[0].triangles
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    assert len(np.unique(edges, axis=0)) == len(edges)
+    assert (np.unique(np.sort(edges, 1), axis=0, return_counts=True)[1] == 2).all()
+    for one in held:
+        a, b, c = one.unit[triangles].transpose(1, 0, 2)
+        assert (np.cross(a, b) * c).sum() / 6 > 3.5  # of 8; pi / 6 of it in the ball
+
+
+def test_without_a_user_s_pictures_hands_stand_before_made_up_ones():
+    first, again = TrainingData([], [], {}).surroundings, MadeUpPictures()
+    assert first[0].dtype == np.uint8 and first[0].shape == (192, 192, 3)
+    assert np.array_equal(first[0], again[0])
+    assert not np.array_equal(first[0], first[1])
+    with pytest.raises(IndexError):
+        first[len(first)]
+
+
+def test_a_hand_without_axes_is_refused(model, monkeypatch):
+    monkeypatch.setattr(model, "extras", {})
+    with pytest.raises(ValueError, match="pose_axes and wrist_loop"):
+        LiveHands(model, 0)

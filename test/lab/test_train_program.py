@@ -16,10 +16,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from dhpe_lab.synthesis.synthesis import load_synthetic, write_synthetic
-from dhpe_lab.training import checks, train, train_log
+from dhpe_lab.training import checks, state, train, train_log
 from dhpe_lab.training.batches import MixedBatches
 from dhpe_lab.training.config import TrainConfig
-from dhpe_lab.training.state import TrainingState
+from dhpe_lab.training.state import TrainingState, compute_s
 from dhpe_lab.training.total_loss import total_loss
 from dhpe_lab.training.train import schedule
 from dhpe_lab.training.train_log import TrainLog, read_log
@@ -144,8 +144,7 @@ def test_a_run_ended_by_time_has_read_its_data_and_been_checked_within_it(
 ):
     """By a clock of the test's own: reading takes 5 seconds, a step one, a check 12."""
     clock, measure = _Clock(), checks.measure
-    monkeypatch.setattr(train, "time", clock)
-    monkeypatch.setattr(checks, "time", clock)
+    monkeypatch.setattr(state, "time", clock)
     monkeypatch.setattr(train, "load_data", clock.takes(5, train.load_data))
     monkeypatch.setattr(checks, "measure", clock.takes(12, measure))
     monkeypatch.setattr(MixedBatches, "packed", clock.takes(1, MixedBatches.packed))
@@ -160,14 +159,20 @@ def test_a_run_ended_by_time_has_read_its_data_and_been_checked_within_it(
     assert cli.main(["train", "--resume", str(tmp_path)]) == 0  # the budget is used up
 
 
+def test_a_wait_uses_up_no_budget_on_a_cpu():
+    begun = compute_s(torch.device("cpu"))
+    time.sleep(0.3)  # as when other programs have the processor
+    assert compute_s(torch.device("cpu")) - begun < 0.2
+
+
 class _Clock:
-    """In the place of ``time``; goes on when told what something takes."""
+    """In the place of ``time``; goes on when told what something takes, on all threads."""
 
     def __init__(self):
         self.now = 0.0
 
-    def monotonic(self):
-        return self.now
+    def process_time(self):
+        return self.now * torch.get_num_threads()
 
     def takes(self, seconds, act):
         def timed(*arguments):

@@ -1,1 +1,0 @@
-"""Measurements that docs/decisions quotes, each with its script."""

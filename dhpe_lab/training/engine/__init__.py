@@ -1,1 +1,0 @@
-"""Synthetic hands by the batch, made on the training device while it trains."""
