@@ -5,6 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from self_penetration import (
+    hand_parts,
+    intersecting_pairs,
+    penetration_depths,
+)
 
 from dhpe_lab.hand_building.mesh_simplification import (
     boundary_loop,
@@ -15,11 +20,6 @@ from dhpe_lab.hand_building.mesh_simplification import (
     triangle_quality,
 )
 from dhpe_lab.hand_building.pose_correctives import fit_posedirs, volume
-from dhpe_lab.hand_building.self_penetration import (
-    hand_parts,
-    intersecting_pairs,
-    penetration_depths,
-)
 from dhpe_lab.synthesis import hand_poses
 from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.hand.model import HandModel

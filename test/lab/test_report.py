@@ -217,13 +217,16 @@ def test_several_sets_have_no_single_json(tmp_path, capsys):
 def test_cited_figures_are_marked_as_such():
     tables = [table for name in ("rhd", "stb", "dexter+object") for table in cited_tables(name)]
     assert len(tables) == 4
-    assert all("[cited]" in row[0] for table in tables for row in table.rows)
+    assert all("[cited]" in name for _, rows, _ in tables for name, _ in rows)
     assert cited_tables("synthetic") == []
 
 
 def test_pages_escape_what_they_show():
-    blocks = [pages.Text("a < b & c"), pages.Table(("<x>", "y"), [("1", "2")])]
-    shown = pages.html("t", blocks)
-    assert "a &lt; b &amp; c" in shown
+    text = pages.table(
+        "<x>", [("a & b", {"y": 1.26, "z": None})], {"y": ("Y", ".1f"), "z": ("", "")}
+    )
+    assert text.endswith("| a &amp; b | 1.3 |")
+    shown = pages.html(f"# t\n\n{text}\n\n![one](a.svg)\n", {"a.svg": b"<svg/>"})
     assert "<th>&lt;x&gt;</th>" in shown
-    assert "| 1 | 2 |" in pages.markdown("t", blocks)
+    assert ">1.3</td>" in shown
+    assert 'src="data:image/svg+xml;base64,' in shown

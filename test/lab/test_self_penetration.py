@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from dhpe_lab.hand_building.self_penetration import (
+from self_penetration import (
     HandParts,
     hand_parts,
     intersecting_pairs,

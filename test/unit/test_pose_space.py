@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from self_penetration import VISIBLE_M, hand_parts, penetration_depths
 
-from dhpe_lab.hand_building.self_penetration import VISIBLE_M, hand_parts, penetration_depths
 from dhpe_lab.synthesis import hand_poses
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.pose_prior import FINGERS, PoseSpace, pose_axes, pose_limits

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dhpe_lab.evaluation.report.charts import Chart, draw_charts
-from dhpe_lab.evaluation.report.pages import Table, table_lines
+from dhpe_lab.evaluation.report.pages import table
 
-_FIGURES = (("err2d_pct", "2D %", "{:.2f}"), ("mask_iou", "IoU", "{:.3f}"),
-            ("auc_20_50", "AUC", "{:.3f}"))  # fmt: skip
+_FIGURES = {"err2d_pct": ("2D %", ".2f"), "mask_iou": ("IoU", ".3f"), "auc_20_50": ("AUC", ".3f")}
 _LEGEND = (
     "2D %: mean distance of the mesh's joints in percent of the joints' box (lower is better); "
     "IoU: overlap of the silhouettes; AUC: 3D-PCK from 20 to 50 mm, root-aligned, with the true "
@@ -35,59 +34,44 @@ def markdown(
     about: Mapping[str, object], results: Sequence[dict], failed: Mapping[str, str]
 ) -> str:
     """One table without refinement and one with it."""
-    lines = [", ".join(f"{name} {value}" for name, value in about.items()) + "."]
-    for steps in _refinements(results):
-        title = f"After {steps} refinement steps" if steps else "Networks alone"
-        lines += ["", f"**{title}**", "", *_table(results, steps)]
-    lines += ["", _LEGEND]
-    lines += [f"- {name} failed: {reason}" for name, reason in failed.items()]
-    return "\n".join(lines) + "\n"
+    parts = [", ".join(f"{name} {value}" for name, value in about.items()) + "."]
+    for steps, sets in _measured(results).items():
+        parts.append(f"**After {steps} refinement steps**" if steps else "**Networks alone**")
+        columns = {
+            (name, key): (f"{name} {title}", form)
+            for name in sets
+            for key, (title, form) in _FIGURES.items()
+        }
+        rows = [
+            (row["label"], {(name, key): sets[name][row["label"]]["figures"][key]
+                            for name, key in columns})
+            for row in results
+        ]  # fmt: skip
+        parts.append(table("variant", rows, columns))
+    parts.append("\n".join([_LEGEND, *(f"- {n} failed: {why}" for n, why in failed.items())]))
+    return "\n\n".join(parts) + "\n"
 
 
 def charts(results: Sequence[dict]) -> list[list[Chart]]:
     """A row for each number of refinement steps, a chart for each set."""
-    return [
-        [_chart(results, name, steps) for name in _sets(results)] for steps in _refinements(results)
-    ]
-
-
-def _table(results: Sequence[dict], steps: int) -> list[str]:
-    cells = {
-        (row["name"], name): _of(row, name, steps)["figures"]
-        for row in results
-        for name in _sets(results)
-    }
-    columns = [
-        (name, *figure)
-        for name in _sets(results)
-        for figure in _FIGURES
-        if any(cells[row["name"], name][figure[0]] is not None for row in results)
-    ]
     rows = []
+    for steps, sets in _measured(results).items():
+        refined = f"after {steps} refinement steps" if steps else "networks alone"
+        row = []
+        for name, by_label in sets.items():
+            curves = {label: one["curve"] for label, one in by_label.items()}
+            lines = {label: (curve["thresholds"], curve["pck"]) for label, curve in curves.items()}
+            below = f"error below, {next(iter(curves.values()))['unit']}"
+            row.append(Chart(f"{name}, {refined}", below, "share of joints", lines))
+        rows.append(row)
+    return rows
+
+
+def _measured(results: Sequence[dict]) -> dict[int, dict[str, dict[str, dict]]]:
+    """Number of refinement steps -> set -> variant -> what was measured."""
+    found: dict[int, dict[str, dict[str, dict]]] = {}
     for row in results:
-        values = [(cells[row["name"], name][key], form) for name, key, _, form in columns]
-        shown = ["-" if value is None else form.format(value) for value, form in values]
-        rows.append((row["label"], *shown))
-    header = ("variant", *(f"{name} {title}" for name, _, title, _ in columns))
-    return table_lines(Table(header, rows))
-
-
-def _chart(results: Sequence[dict], set_name: str, steps: int) -> Chart:
-    curves = {row["label"]: _of(row, set_name, steps)["curve"] for row in results}
-    unit = next(iter(curves.values()))["unit"]
-    lines = {label: (curve["thresholds"], curve["pck"]) for label, curve in curves.items()}
-    refined = f"after {steps} refinement steps" if steps else "networks alone"
-    return Chart(f"{set_name}, {refined}", f"error below, {unit}", "share of joints", lines)
-
-
-def _sets(results: Sequence[dict]) -> list[str]:
-    return list(dict.fromkeys(one["set_name"] for row in results for one in row["measured"]))
-
-
-def _refinements(results: Sequence[dict]) -> list[int]:
-    return sorted({one["refinement_steps"] for row in results for one in row["measured"]})
-
-
-def _of(row: dict, set_name: str, steps: int) -> dict:
-    found = (one for one in row["measured"] if one["set_name"] == set_name)
-    return next(one for one in found if one["refinement_steps"] == steps)
+        for one in row["measured"]:
+            sets = found.setdefault(one["refinement_steps"], {})
+            sets.setdefault(one["set_name"], {})[row["label"]] = one
+    return dict(sorted(found.items()))

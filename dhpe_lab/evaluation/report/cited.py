@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dhpe_lab.evaluation.report.pages import Table
+from dhpe_lab.evaluation.report.pages import Columns
 
 PAPER = "Baek et al. 2019, the paper"
 AUC_20_50 = {  # area under 3D-PCK from 20 to 50 mm; "recalled": from memory, not looked up again
@@ -35,13 +35,13 @@ RHD_MASKS = (  # the paper's Table 2, recalled: IoU, precision, recall, F1 in pe
 )
 
 
-def cited_tables(set_name: str) -> list[Table]:
-    """Published figures on a set, marked as cited; none for sets that only we have."""
-    tables = []
-    if set_name in AUC_20_50:
-        rows = [(f"{who} [cited]", auc) for who, auc in AUC_20_50[set_name]]
-        tables.append(Table((f"{set_name}: AUC 20-50 mm", "published"), rows))
+def cited_tables(set_name: str) -> list[tuple[str, list, Columns]]:
+    """Arguments of ``table``: published figures on a set, marked as cited; none of our own sets."""
+    columns = {"auc": ("published", "")}
+    rows = [(f"{who} [cited]", {"auc": auc}) for who, auc in AUC_20_50.get(set_name, ())]
+    tables = [(f"{set_name}: AUC 20-50 mm", rows, columns)] if rows else []
     if set_name == "rhd":
-        rows = [(f"{who} [cited]", *values) for who, *values in RHD_MASKS]
-        tables.append(Table(("rhd: masks, %", "IoU", "precision", "recall", "F1"), rows))
+        names = ("IoU", "precision", "recall", "F1")
+        masks = [(f"{who} [cited]", dict(zip(names, of, strict=True))) for who, *of in RHD_MASKS]
+        tables.append(("rhd: masks, %", masks, {name: (name, "") for name in names}))
     return tables

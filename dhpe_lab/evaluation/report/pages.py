@@ -1,84 +1,74 @@
-"""A report as blocks, written as Markdown with files and as one HTML page by itself."""
+"""Reports from templates: Markdown with files, and the same as one HTML page by itself."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
-from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+Columns = Mapping[str, tuple[str, str]]  # key of a figure -> title and format
 
 
-@dataclass(frozen=True)
-class Heading:
-    kind: ClassVar[str] = "heading"
-    text: str
-    level: int = 2
+def table(corner: str, rows: Sequence[tuple[str, Mapping]], columns: Columns) -> Markup:
+    """A table in Markdown: names of rows with their figures, a dash for one that is None.
+
+    Columns that no row has are left out. ``corner`` is the title of the first one.
+    """
+    known = {k: c for k, c in columns.items() if any(row.get(k) is not None for _, row in rows)}
+    lines = [[corner, *(title for title, _ in known.values())]]
+    for name, row in rows:
+        lines.append([name, *(shown(row.get(key), form) for key, (_, form) in known.items())])
+    head, *body = (f"| {' | '.join(map(escaped, line))} |" for line in lines)
+    return Markup("\n".join([head, "|---" + "|---:" * len(known) + "|", *body]))
 
 
-@dataclass(frozen=True)
-class Text:
-    kind: ClassVar[str] = "text"
-    text: str
+def shown(value: object, form: str = "") -> str:
+    """A figure as a cell; a dash for None."""
+    return "-" if value is None else format(value, form)
 
 
-@dataclass(frozen=True)
-class Table:
-    """Cells as they are shown; the first column is text, and so are all without ``numbers``."""
-
-    kind: ClassVar[str] = "table"
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    numbers: bool = True
+def escaped(value: object) -> str:
+    """What stands for a value in Markdown and HTML; ``Markup`` stands for itself."""
+    return str(value) if isinstance(value, Markup) else escape(str(value), quote=False)
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A picture: an SVG or JPEG file."""
-
-    kind: ClassVar[str] = "figure"
-    name: str  # of its file
-    content: bytes
-    caption: str
-
-    @property
-    def data_uri(self) -> str:
-        """The picture as the address of an ``img``."""
-        media = {".svg": "svg+xml", ".jpg": "jpeg"}[Path(self.name).suffix]
-        return f"data:image/{media};base64,{base64.b64encode(self.content).decode()}"
+def render(template: str, **values: object) -> str:
+    """Fill a template of this folder in, values ``escaped``."""
+    environment = Environment(
+        loader=PackageLoader("dhpe_lab.evaluation.report", "."),
+        finalize=escaped,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.globals["table"] = table
+    return environment.get_template(template).render(values)
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Text as it is, folded away in a browser."""
-
-    kind: ClassVar[str] = "listing"
-    title: str
-    text: str
-
-
-Block = Heading | Text | Table | Figure | Listing
+def write(folder: Path, text: str, pictures: Mapping[str, bytes]) -> None:
+    """Write ``report.md``, the pictures it links, and ``report.html``, which needs neither."""
+    for name, content in pictures.items():
+        replace_file(folder / name, content)
+    replace_file(folder / "report.md", text.encode())
+    replace_file(folder / "report.html", html(text, pictures).encode())
 
 
-def markdown(title: str, blocks: Sequence[Block]) -> str:
-    """Render the blocks for people who read files; figures are linked by their names."""
-    return _render("page.md.jinja", title, blocks)
+def html(text: str, pictures: Mapping[str, bytes]) -> str:
+    """Markdown as a page with its pictures in it."""
+    from markdown import markdown
 
+    def within(link: re.Match) -> str:
+        media = {".svg": "svg+xml", ".jpg": "jpeg"}[Path(link[1]).suffix]
+        return f'src="data:image/{media};base64,{base64.b64encode(pictures[link[1]]).decode()}"'
 
-def html(title: str, blocks: Sequence[Block]) -> str:
-    """Render the blocks as one page that needs no other file."""
-    return _render("page.html.jinja", title, blocks)
-
-
-def write(folder: Path, title: str, blocks: Sequence[Block]) -> None:
-    """Write ``report.html``, ``report.md`` and the figures into ``folder``."""
-    for block in blocks:
-        if isinstance(block, Figure):
-            replace_file(folder / block.name, block.content)
-    replace_file(folder / "report.md", markdown(title, blocks).encode())
-    replace_file(folder / "report.html", html(title, blocks).encode())
+    body = re.sub(r'src="([^"]+)"', within, markdown(text, extensions=["tables"]))
+    return render("page.html.jinja", body=Markup(body))
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -86,24 +76,3 @@ def replace_file(path: Path, data: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(data)
     partial.replace(path)
-
-
-def table_lines(table: Table) -> list[str]:
-    """Return the lines of a table in Markdown."""
-    header = "| " + " | ".join(table.header) + " |"
-    other = "|---:" if table.numbers else "|---"
-    line = "|---" + other * (len(table.header) - 1) + "|"
-    return [header, line, *("| " + " | ".join(row) + " |" for row in table.rows)]
-
-
-def _render(template: str, title: str, blocks: Sequence[Block]) -> str:
-    environment = Environment(
-        loader=PackageLoader("dhpe_lab.evaluation.report", "."),
-        autoescape=template.startswith("page.html"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    environment.filters["table_lines"] = table_lines
-    return environment.get_template(template).render(title=title, blocks=blocks)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
+from markupsafe import Markup
 
 from dhpe_lab.evaluation.measure import Measured
 from dhpe_lab.evaluation.methods import METHODS
@@ -18,7 +19,6 @@ from dhpe_lab.evaluation.metrics import ALIGNMENTS
 from dhpe_lab.evaluation.report import pages
 from dhpe_lab.evaluation.report.charts import Chart, draw_bars, draw_charts
 from dhpe_lab.evaluation.report.cited import cited_tables
-from dhpe_lab.evaluation.report.pages import Block, Figure, Heading, Listing, Table, Text
 from dhpe_lab.evaluation.report.pictures import mask_tiles, overlay_tiles, sheet
 from dhpe_lab.evaluation.report.refinement import markdown as refinement_tables
 from dhpe_lab.evaluation.report.refinement import picture as refinement_curves
@@ -26,28 +26,31 @@ from dhpe_lab.evaluation.score import curve, headline
 from dhpe_ros import __version__
 from dhpe_ros.types import FINGERS, JOINT_NAMES
 
-TITLE = "dhpe_ros: evaluation"
 _PICTURED = 3  # hands of each kind
 _CURVE_MM = np.arange(0.0, 61.0, 2.0)
 _CURVE_PCT = np.arange(0.0, 25.5, 1.0)
+_UNITS = {"mm": "mm", "pct": "% of the joints' box"}
 
-_HEADLINE = (
-    ("hands", "n", "{}"),
-    ("found %", "found_pct", "{:.1f}"),
-    ("side %", "side_pct", "{:.1f}"),
-    ("2D %", "err2d_pct", "{:.2f}"),
-    ("median", "err2d_median_pct", "{:.2f}"),
-    ("2D px", "err2d_px", "{:.2f}"),
-    ("IoU", "mask_iou", "{:.3f}"),
-    ("AUC 20-50", "auc_20_50", "{:.3f}"),
-    ("AUC all", "auc_20_50_all", "{:.3f}"),
-)
-_LEGEND = (
-    "2D %: mean distance of the joints in the picture, in percent of the longer side of the "
-    "labelled joints' box; median: over the hands; IoU: mean overlap of silhouette and mask; "
-    "AUC: area under the 3D-PCK curve from 20 to 50 mm over the hands that were found, and over "
-    "all hands, where one that was not found is wrong. 3D figures here are {alignments}."
-)
+_HEADLINE = {
+    "n": ("hands", ""),
+    "found_pct": ("found %", ".1f"),
+    "side_pct": ("side %", ".1f"),
+    "err2d_pct": ("2D %", ".2f"),
+    "err2d_median_pct": ("median", ".2f"),
+    "err2d_px": ("2D px", ".2f"),
+    "mask_iou": ("IoU", ".3f"),
+    "auc_20_50": ("AUC 20-50", ".3f"),
+    "auc_20_50_all": ("AUC all", ".3f"),
+    "mpjpe_mm": ("MPJPE mm", ".1f"),
+    "pa_mpjpe_mm": ("PA-MPJPE", ".1f"),
+    "ms": ("ms/hand", ".0f"),
+}
+_MASKS = {key: (key, ".1%") for key in ("iou", "precision", "recall", "f1")}
+_JITTER = {
+    "jitter_pct": ("% of the box", ".2f"),
+    "jitter_mm": ("mm about the root", ".2f"),
+    "jitter_absolute_mm": ("mm in the camera", ".2f"),
+}
 
 
 def write_report(
@@ -57,8 +60,46 @@ def write_report(
     refinement_rows: Sequence[dict] = (),
 ) -> None:
     """The report of one or more sets and methods; errors as in the readers of the sets."""
-    blocks = blocks_of(measured, ranges_mm, refinement_rows)
-    pages.write(folder, TITLE, blocks)
+    settings = measured[0].question.settings()
+    by_set: dict[str, list[Measured]] = {}
+    for one in measured:
+        by_set.setdefault(one.labelled.name, []).append(one)
+    pictures: dict[str, bytes] = {}
+    if charts := [chart for some in by_set.values() for chart in _curves(some)]:
+        pictures["pck.svg"] = draw_charts([charts[k : k + 2] for k in range(0, len(charts), 2)])
+    if refinement_rows:
+        pictures["refinement.svg"] = refinement_curves(refinement_rows)
+    sets = [_of_set(some, number, pictures) for number, some in enumerate(by_set.values())]
+    aligned = dict.fromkeys(headline(one.scores) for one in measured if one.details["alignments"])
+    where = environment()
+    text = pages.render(
+        "report.md.jinja",
+        about=f"Weights {settings['model.weights']}, {settings['refinement.steps']} refinement "
+        f"steps at most, by {settings['refinement.optimizer']}. torch {where['torch']}, "
+        f"{where['machine']}, GPU {where['gpu']}.",
+        overview=[_overview(one) for one in measured],
+        headline_columns=_HEADLINE,
+        aligned="; ".join(ALIGNMENTS[how] for how in aligned),
+        alignments=ALIGNMENTS,
+        alignment_columns={
+            "mpjpe_mm": ("MPJPE mm", ".1f"),
+            "median_mm": ("median mm", ".1f"),
+            "vertices_mm": ("vertices mm", ".1f"),
+            **{f"auc_{a:g}_{b:g}": (f"AUC {a:g}-{b:g}", ".3f") for a, b in ranges_mm},
+        },
+        mask_columns=_MASKS,
+        jitter_columns=_JITTER,
+        finger_columns={name: (name, ".1f") for name in ("wrist", *FINGERS)},
+        pictures=pictures,
+        sets=sets,
+        refinement=Markup(refinement_tables("", refinement_rows)) if refinement_rows else "",
+        methods={name: METHODS[name] for name in {one.question.method: 0 for one in measured}},
+        listings={
+            "exact configuration": yaml.safe_dump(settings, sort_keys=False),
+            "environment": yaml.safe_dump(where, sort_keys=False),
+        },
+    )
+    pages.write(folder, text, pictures)
     rows = [
         {
             "set": one.labelled.name,
@@ -71,63 +112,9 @@ def write_report(
         }
         for one in measured
     ]
-    content = {"environment": environment(), "rows": rows, "refinement": list(refinement_rows)}
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    pages.replace_file(folder / "figures.json", text.encode())
-
-
-def blocks_of(
-    measured: Sequence[Measured],
-    ranges_mm: Sequence[tuple[float, float]],
-    refinement_rows: Sequence[dict] = (),
-) -> list[Block]:
-    """Blocks of the report, in order."""
-    settings = measured[0].question.settings()
-    about = f"Weights {settings['model.weights']}, {settings['refinement.steps']} refinement steps "
-    about += f"at most, by {settings['refinement.optimizer']}. {environment_line()}"
-    blocks: list[Block] = [Text(about), Heading("Overview"), headline_table(measured)]
-    blocks.append(Text(legend(measured)))
-    blocks += _curve_figures(measured)
-    for number, name in enumerate(dict.fromkeys(one.labelled.name for one in measured)):
-        some = [one for one in measured if one.labelled.name == name]
-        blocks += [Heading(name), *_of_set(some, number, ranges_mm)]
-    if refinement_rows:
-        blocks += [
-            Heading("Errors against refinement steps"),
-            Figure("refinement.svg", refinement_curves(refinement_rows), "Eq. 13 with Adam, "
-                   "Levenberg-Marquardt as configured, and the fitting baselines as levels."),
-            Listing("the tables", refinement_tables("", refinement_rows)),
-        ]  # fmt: skip
-    methods = dict.fromkeys(one.question.method for one in measured)
-    blocks += [
-        Heading("How this was made"),
-        Table(("method", "what it is"), [(n, METHODS[n]) for n in methods], numbers=False),
-        Listing("exact configuration", yaml.safe_dump(settings, sort_keys=False)),
-        Listing("environment", yaml.safe_dump(environment(), sort_keys=False)),
-    ]
-    return blocks
-
-
-def headline_table(measured: Sequence[Measured]) -> Table:
-    """A row for each set and method; columns that no row has are left out."""
-    columns = [c for c in _HEADLINE if any(one.figures[c[1]] is not None for one in measured)]
-    rows = []
-    for one in measured:
-        given = ", searched" if one.question.search else ""
-        cells = [_cell(one.figures[key], form) for _, key, form in columns]
-        errors = one.details["alignments"].get(headline(one.scores), {}).get("mpjpe_mm")
-        turned = one.details["alignments"].get("Procrustes", {}).get("mpjpe_mm")
-        spent = f"{sum(one.ms.values()):.0f}" if one.ms else "-"
-        cells += [_cell(errors, "{:.1f}"), _cell(turned, "{:.1f}"), spent]
-        rows.append((f"{one.labelled.name}{given}: {one.question.method}", *cells))
-    names = [title for title, _, _ in columns]
-    return Table(("set: method", *names, "MPJPE mm", "PA-MPJPE", "ms/hand"), rows)
-
-
-def legend(measured: Sequence[Measured]) -> str:
-    """Explain the columns, with the alignments that were used."""
-    used = dict.fromkeys(headline(one.scores) for one in measured if one.details["alignments"])
-    return _LEGEND.format(alignments="; ".join(ALIGNMENTS[how] for how in used) or "not known")
+    content = {"environment": where, "rows": rows, "refinement": list(refinement_rows)}
+    figures = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    pages.replace_file(folder / "figures.json", figures.encode())
 
 
 def environment() -> dict[str, object]:
@@ -142,189 +129,111 @@ def environment() -> dict[str, object]:
     }
 
 
-def environment_line() -> str:
-    where = environment()
-    return f"torch {where['torch']}, {where['machine']}, GPU {where['gpu']}."
+def _overview(one: Measured) -> tuple[str, dict]:
+    """Name and figures of a row."""
+    searched = ", searched" if one.question.search else ""
+    aligned = one.details["alignments"]
+    figures = {
+        **one.figures,
+        "mpjpe_mm": aligned.get(headline(one.scores), {}).get("mpjpe_mm"),
+        "pa_mpjpe_mm": aligned.get("Procrustes", {}).get("mpjpe_mm"),
+        "ms": sum(one.ms.values()) if one.ms else None,
+    }
+    return f"{one.labelled.name}{searched}: {one.question.method}", figures
 
 
-def _of_set(some: Sequence[Measured], number: int, ranges_mm) -> list[Block]:
-    first = some[0]
-    blocks: list[Block] = [*_alignment_table(some, ranges_mm), *_mask_table(some)]
-    blocks += cited_tables(first.labelled.name)
-    if first.details.get("steadiness"):
-        blocks.append(_steadiness_table(some))
-    blocks += _joint_figures(some, number)
-    blocks += _pictures(first, number)
-    blocks += _calibration(first, number)
-    if first.ms:
-        stages = dict.fromkeys(stage for one in some for stage in one.ms)
-        rows = [(one.question.method, *(_cell(one.ms.get(s), "{:.1f}") for s in stages))
-                for one in some]  # fmt: skip
-        blocks += [Heading("Timings", 3), Table(("median ms a hand", *stages), rows)]
-    return blocks
+def _of_set(some: Sequence[Measured], number: int, pictures: dict[str, bytes]) -> dict[str, object]:
+    """Values of the template for one set, all methods; what is drawn goes to ``pictures``."""
+    first, name = some[0], some[0].labelled.name
+    details = {one.question.method: one.details for one in some}
+    unit = next((u for u in _UNITS if u in first.details["by_joint"]), "")
+    joints = [(m, d["by_joint"][unit]) for m, d in details.items() if unit in d["by_joint"]]
+    if joints:
+        bars = {method: [by[joint] for joint in JOINT_NAMES] for method, by in joints}
+        title = f"{name}: mean error of each joint"
+        pictures[f"joints_{number}.svg"] = draw_bars(title, _UNITS[unit], JOINT_NAMES, bars)
+    calibration = first.details["calibration"]
+    if calibration:
+        pictures[f"trust_{number}.svg"] = _calibration_bars(name, calibration)
+    sheets = {}
+    for kind, caption, content in _sheets(first):
+        pictures[f"{kind}_{number}.jpg"], sheets[f"{kind}_{number}.jpg"] = content, caption
+    return {
+        "name": name,
+        "alignments": [(f"{m}: {how}", figures) for m, d in details.items()
+                       for how, figures in d["alignments"].items()],
+        "used": list(dict.fromkeys(how for d in details.values() for how in d["alignments"])),
+        "masks": [(m, d["masks"]) for m, d in details.items() if d["masks"]],
+        "cited": cited_tables(name),
+        "jitter": [(m, d["steadiness"]) for m, d in details.items() if "steadiness" in d],
+        "unit": _UNITS.get(unit),
+        "joints": joints,
+        "sheets": sheets,
+        "calibration": list(calibration.items()),
+        "timings": [(one.question.method, one.ms) for one in some] if first.ms else [],
+        "stages": {stage: (stage, ".1f") for one in some for stage in one.ms},
+    }  # fmt: skip
 
 
-def _alignment_table(some: Sequence[Measured], ranges_mm) -> list[Block]:
-    ranges = [f"auc_{low:g}_{high:g}" for low, high in ranges_mm]
-    rows = []
-    for one in some:
-        for how, figures in one.details["alignments"].items():
-            cells = [_cell(figures[key], "{:.1f}") for key in ("mpjpe_mm", "median_mm")]
-            cells += [_cell(figures["vertices_mm"], "{:.1f}")]
-            cells += [_cell(figures[key], "{:.3f}") for key in ranges]
-            rows.append((f"{one.question.method}: {how}", *cells))
-    if not rows:
-        return []
-    names = [f"AUC {low:g}-{high:g}" for low, high in ranges_mm]
-    header = ("method: alignment", "MPJPE mm", "median mm", "vertices mm", *names)
-    used = dict.fromkeys(how for one in some for how in one.details["alignments"])
-    text = "; ".join(f"{how}: {ALIGNMENTS[how]}" for how in used)
-    return [Heading("3D by alignment", 3), Table(header, rows), Text(text + ".")]
+def _curves(some: Sequence[Measured]) -> Iterator[Chart]:
+    """One chart of a set: 3D-PCK where it is known, else in the picture."""
+    name, below = some[0].labelled.name, "error below, mm"
+    title = f"{name}: 3D-PCK, {headline(some[0].scores)}"
+    lines = {one.question.method: (_CURVE_MM, curve(one.scores, _CURVE_MM)) for one in some}
+    if all(shares is None for _, shares in lines.values()):
+        title, below = f"{name}: 2D", "error below, % of the joints' box"
+        lines = {one.question.method: (_CURVE_PCT, _pck_2d(one)) for one in some}
+    known = {method: (xs, ys) for method, (xs, ys) in lines.items() if ys is not None}
+    if known:
+        yield Chart(title, below, "share of joints", known, (), (0, 1))
 
 
-def _mask_table(some: Sequence[Measured]) -> list[Block]:
-    rows = [
-        (one.question.method, *(f"{100 * one.details['masks'][key]:.1f}" for key in
-                                ("iou", "precision", "recall", "f1")))
-        for one in some
-        if one.details["masks"]
-    ]  # fmt: skip
-    if not rows:
-        return []
-    table = Table(("method, %", "IoU", "precision", "recall", "F1"), rows)
-    text = "Over all foreground pixels of the set together, as in the paper's Table 2."
-    return [Heading("Masks", 3), table, Text(text)]
-
-
-def _steadiness_table(some: Sequence[Measured]) -> Table:
-    keys = ("jitter_pct", "jitter_mm", "jitter_absolute_mm")
-    rows = [
-        (one.question.method, *(_cell(one.details["steadiness"][key], "{:.2f}") for key in keys))
-        for one in some
-        if "steadiness" in one.details
-    ]
-    header = ("jitter, per frame^2", "% of the box", "mm about the root", "mm in the camera")
-    return Table(header, rows)
-
-
-def _curve_figures(measured: Sequence[Measured]) -> list[Block]:
-    """One chart a set: 3D-PCK where it is known, else in the picture."""
-    charts = []
-    for name in dict.fromkeys(one.labelled.name for one in measured):
-        some = [one for one in measured if one.labelled.name == name]
-        in_mm = {one.question.method: curve(one.scores, _CURVE_MM) for one in some}
-        in_mm = {label: (_CURVE_MM, ys) for label, ys in in_mm.items() if ys is not None}
-        if in_mm:
-            title = f"{name}: 3D-PCK, {headline(some[0].scores)}"
-            charts.append(Chart(title, "error below, mm", "share of joints", in_mm, (), (0, 1)))
-            continue
-        in_pct = {one.question.method: _pck_2d(one) for one in some}
-        in_pct = {label: line for label, line in in_pct.items() if line is not None}
-        if in_pct:
-            below = "error below, % of the joints' box"
-            charts.append(Chart(f"{name}: 2D", below, "share of joints", in_pct, (), (0, 1)))
-    if not charts:
-        return []
-    rows = [charts[k : k + 2] for k in range(0, len(charts), 2)]
-    caption = "Share of the joints whose error is below a threshold, of the hands that were found."
-    return [Figure("pck.svg", draw_charts(rows), caption)]
-
-
-def _pck_2d(one: Measured) -> tuple[np.ndarray, np.ndarray] | None:
+def _pck_2d(one: Measured) -> np.ndarray | None:
     errors = [s.errors_pct for s in one.scores if s.errors_pct is not None]
     if not errors:
         return None
     known = np.concatenate(errors)
     known = known[np.isfinite(known)]
-    return _CURVE_PCT, (known[:, None] <= _CURVE_PCT).mean(0)
+    return (known[:, None] <= _CURVE_PCT).mean(0)
 
 
-def _joint_figures(some: Sequence[Measured], number: int) -> list[Block]:
-    unit = next((u for u in ("mm", "pct") if u in some[0].details["by_joint"]), None)
-    if unit is None:
-        return []
-    found = {one.question.method: one.details["by_joint"][unit] for one in some
-             if unit in one.details["by_joint"]}  # fmt: skip
-    label = "mm" if unit == "mm" else "% of the joints' box"
-    rows = [(method, *(_cell(by[f], "{:.1f}") for f in ("wrist", *FINGERS)))
-            for method, by in found.items()]  # fmt: skip
-    bars = {method: [by[name] for name in JOINT_NAMES] for method, by in found.items()}
-    title = f"{some[0].labelled.name}: mean error of each joint"
-    return [
-        Heading("By joint and finger", 3),
-        Figure(f"joints_{number}.svg", draw_bars(title, label, JOINT_NAMES, bars),
-               "1 to 4: from the finger's base to its tip."),
-        Table((f"mean error, {label}", "wrist", *FINGERS), rows),
-    ]  # fmt: skip
-
-
-def _pictures(one: Measured, number: int) -> list[Block]:
-    """Best, median and worst; where nothing is labelled, the first ones."""
-    shown = [(p, s) for p, s in zip(one.predictions, one.scores, strict=True) if p.hand]
-    if not shown:
-        return []
-    blocks: list[Block] = [Heading("Pictures", 3)]
-    labelled = [(p, s, float(np.nanmean(s.errors_pct))) for p, s in shown
-                if s.errors_pct is not None]  # fmt: skip
-    if labelled:
-        ranked = sorted(labelled, key=lambda row: row[2])
+def _sheets(one: Measured) -> Iterator[tuple[str, str, bytes]]:
+    """Name, caption and JPEG: best, median and worst; where nothing is labelled, the first ones."""
+    pairs = [(p, s) for p, s in zip(one.predictions, one.scores, strict=True) if p.hand]
+    method = one.question.method
+    ranked = [(p, s, float(np.nanmean(s.errors_pct))) for p, s in pairs if s.errors_pct is not None]
+    ranked.sort(key=lambda row: row[2])
+    if ranked:
         middle = max(0, len(ranked) // 2 - _PICTURED // 2)
-        kinds = {
-            "best": ranked[:_PICTURED],
-            "median": ranked[middle : middle + _PICTURED],
-            "worst": ranked[-_PICTURED:],
-        }
-        for kind, rows in kinds.items():
+        for kind, first in (("best", 0), ("median", middle), ("worst", -_PICTURED)):
+            rows = ranked[first:][:_PICTURED]
             captions = [f"{error:.1f} %" + ("" if s.errors_mm is None else
                         f", {np.nanmean(s.errors_mm):.0f} mm") for _, s, error in rows]  # fmt: skip
             content = sheet(one.labelled, [p for p, _, _ in rows], captions, overlay_tiles)
-            caption = f"{kind}, {one.question.method}: by the 2D error; labels are white"
-            blocks.append(Figure(f"{kind}_{number}.jpg", content, caption))
-    else:
-        rows = shown[: 2 * _PICTURED]
+            yield kind, f"{kind}, {method}: by the 2D error; labels are white", content
+    elif pairs:
+        rows = pairs[: 2 * _PICTURED]
         captions = [f"score {p.hand.score:.2f}, residual {s.residual_pct or 0:.1f} %"
                     for p, s in rows]  # fmt: skip
         content = sheet(one.labelled, [p for p, _ in rows], captions, overlay_tiles)
-        caption = f"the first pictures, {one.question.method}; nothing is labelled"
-        blocks.append(Figure(f"first_{number}.jpg", content, caption))
-    masked = sorted((row for row in shown if row[1].mask), key=lambda row: row[1].mask.iou)
+        yield "first", f"the first pictures, {method}; nothing is labelled", content
+    masked = sorted((row for row in pairs if row[1].mask), key=lambda row: row[1].mask.iou)
     if masked:
         places = np.linspace(0, len(masked) - 1, 2 * _PICTURED + 1).round().astype(int)
         rows = [masked[k] for k in dict.fromkeys(places[1:].tolist())]
         captions = [f"IoU {s.mask.iou:.2f}" for _, s in rows]
-        content = sheet(one.labelled, [p for p, _ in rows], captions, mask_tiles)
         caption = "segmentation, from worse to better: green in both masks, red in the found one "
         caption += "alone, blue in the true one alone"
-        blocks.append(Figure(f"masks_{number}.jpg", content, caption))
-    return blocks
+        yield "masks", caption, sheet(one.labelled, [p for p, _ in rows], captions, mask_tiles)
 
 
-def _calibration(one: Measured, number: int) -> list[Block]:
+def _calibration_bars(name: str, found: dict[str, dict]) -> bytes:
     """Bars of the mean error of each fifth of the hands, ordered by what we say ourselves."""
-    found = one.details["calibration"]
-    if not found:
-        return []
-    names = ["lowest", "2nd", "3rd", "4th", "highest"]
     unit = "mm" if any(key.endswith("mm") for key in found) else "pct"
     bars = {
         key.split(" to ")[0]: [mean for _, mean, _ in about["bins"]]
         for key, about in found.items()
         if key.endswith(unit)
     }
-    title = f"{one.labelled.name}: error of each fifth of the hands"
-    label = "mm" if unit == "mm" else "% of the joints' box"
-    rows = [(key, f"{about['rank_correlation']:.2f}") for key, about in found.items()]
-    text = (
-        "Hands are ordered by the residual of the refinement (mesh to 2D evidence, of the mesh's "
-        "box) or by the confidence of the 2D joints, and cut into fifths. A residual that tells "
-        "when a hand is wrong rises with the error (rank correlation near 1); a confidence falls."
-    )
-    return [
-        Heading("Does it know when it is wrong?", 3),
-        Figure(f"trust_{number}.svg", draw_bars(title, label, names, bars), text),
-        Table(("signal", "rank correlation"), rows),
-    ]
-
-
-def _cell(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
+    fifths = ["lowest", "2nd", "3rd", "4th", "highest"]
+    return draw_bars(f"{name}: error of each fifth of the hands", _UNITS[unit], fifths, bars)
