@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.integrate import trapezoid
+from scipy.stats import spearmanr
 
 from dhpe_ros.types import MIDDLE_MCP
 
@@ -103,8 +105,7 @@ def pck_curve(
 
 def area_under(curve: np.ndarray, thresholds: np.ndarray) -> float:
     """Area under ``curve`` by trapezoids, over that of a curve that is 1 everywhere."""
-    steps = np.diff(thresholds)
-    return float(((curve[1:] + curve[:-1]) / 2 * steps).sum() / steps.sum())
+    return float(trapezoid(curve, thresholds) / np.ptp(thresholds))
 
 
 def errors_2d_pct(joints_px: np.ndarray, truth_px: np.ndarray) -> np.ndarray:
@@ -221,14 +222,7 @@ def calibrate(signal: np.ndarray, errors: np.ndarray, bins: int = 5) -> Calibrat
         return None
     order = np.argsort(signal, kind="stable")
     parts = np.array_split(order, bins)
-    ranks = _ranks(signal), _ranks(errors)
-    spread = ranks[0].std() * ranks[1].std()
-    correlation = float(np.cov(*ranks, bias=True)[0, 1] / spread) if spread else 0.0
+    constant = np.ptp(signal) == 0 or np.ptp(errors) == 0
+    correlation = 0.0 if constant else float(spearmanr(signal, errors).statistic)
     rows = [(float(signal[p[-1]]), float(errors[p].mean()), len(p)) for p in parts]
     return Calibration(correlation, rows)
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Equal values share the mean of their places."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[which]

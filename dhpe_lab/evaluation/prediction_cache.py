@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,18 +20,13 @@ import numpy as np
 import dhpe_ros
 from dhpe_lab.evaluation.labelled import LabelledHand, LabelledSet
 from dhpe_lab.evaluation.predict import Prediction
-from dhpe_ros.rendering.normals import area_normals
-from dhpe_ros.types import Box, Hand, Refinement, Side
 
 PART = 64  # hands in a file
-_LABORATORY = Path(__file__).resolve().parents[1]
-_RUNTIME = Path(dhpe_ros.__file__).resolve().parent
+LABORATORY = Path(__file__).resolve().parents[1]
+RUNTIME = Path(dhpe_ros.__file__).resolve().parent
 # Folders of the runtime that change no prediction.
 _FACES = {"ros", "cli", "media"}
 _METHODS = ("predict", "rivals", "baselines", "refinement_study")
-_ARRAYS = ("joints_px", "joints_m", "joint_confidences", "vertices_px", "vertices_m",
-           "wrist_rotation", "parameters")  # fmt: skip
-_NOBODY = -1  # a side that is not known
 
 
 class PredictionCache:
@@ -82,7 +78,7 @@ class PredictionCache:
         return len(self._parts[number])
 
     def _file(self, number: int) -> Path:
-        return self.folder / f"{number:05d}.npz"
+        return self.folder / f"{number:05d}.pickle"
 
 
 def file_digest(path: str | Path) -> str:
@@ -90,14 +86,19 @@ def file_digest(path: str | Path) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def code_digest() -> str:
-    """Digest of all code that a prediction depends on."""
-    files = [p for p in _RUNTIME.rglob("*.py") if p.relative_to(_RUNTIME).parts[0] not in _FACES]
-    files += [_LABORATORY / "evaluation" / f"{name}.py" for name in _METHODS]
+def files_digest(files: Iterable[Path]) -> str:
+    """Twelve digits of the digest of all files."""
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def code_digest() -> str:
+    """Digest of all code that a prediction depends on."""
+    files = [p for p in RUNTIME.rglob("*.py") if p.relative_to(RUNTIME).parts[0] not in _FACES]
+    files += [LABORATORY / "evaluation" / f"{name}.py" for name in _METHODS]
+    return files_digest(files)
 
 
 def _digest_of(labelled: LabelledSet) -> str:
@@ -119,71 +120,13 @@ def _stamp(path: Path) -> list[tuple[int, int]]:
 
 
 def _write(path: Path, predictions: Sequence[Prediction]) -> None:
-    rows = [k for k, one in enumerate(predictions) if one.hand is not None]
-    hands = [predictions[k].hand for k in rows]
-    columns = {
-        "rows": np.array(rows, np.int64),
-        "size": np.array([one.picture_size for one in predictions], np.int64),
-        "found": np.array([one.found for one in predictions], bool),
-        "told": np.array([_number(one.side) for one in predictions], np.int8),
-        "ms": np.array([list(one.ms.values()) for one in predictions]),
-        "stages": np.array(list(predictions[0].ms) if predictions else [], str),
-        "hand_side": np.array([_number(hand.side) for hand in hands], np.int8),
-        "score": np.array([hand.score for hand in hands]),
-        "right": np.array([hand.right for hand in hands]),
-        "box": np.array([hand.box.as_array() for hand in hands]),
-        "metric": np.array([hand.metric for hand in hands], bool),
-        "refinement": np.array([list(vars(hand.refinement).values()) for hand in hands], float),
-    }
-    if hands:
-        columns |= {name: np.stack([getattr(hand, name) for hand in hands]) for name in _ARRAYS}
-        first = hands[0]
-        right = first.side is Side.RIGHT
-        columns["triangles"] = first.triangles if right else first.triangles[:, [0, 2, 1]]
+    """Without the labels, which belong to the set."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        np.savez(file, **columns)
+    partial.write_bytes(pickle.dumps([replace(one, label=None) for one in predictions]))
     partial.replace(path)
 
 
 def _read(path: Path, labels: Sequence[LabelledHand]) -> Iterator[Prediction]:
-    with np.load(path) as archive:
-        columns = dict(archive)
-    row_of = {int(row): k for k, row in enumerate(columns["rows"])}
-    stages = [str(name) for name in columns["stages"]]
-    for index in range(len(columns["found"])):  # fewer than labels where a video ended early
-        height, width = (int(n) for n in columns["size"][index])
-        yield Prediction(
-            label=labels[index],
-            picture_size=(height, width),
-            hand=_hand(columns, row_of[index]) if index in row_of else None,
-            found=bool(columns["found"][index]),
-            side=_side(columns["told"][index]),
-            ms=dict(zip(stages, columns["ms"][index].tolist(), strict=True)),
-        )
-
-
-def _hand(columns: Mapping[str, np.ndarray], row: int) -> Hand:
-    side = _side(columns["hand_side"][row])
-    triangles = columns["triangles"] if side is Side.RIGHT else columns["triangles"][:, [0, 2, 1]]
-    triangles = np.ascontiguousarray(triangles)
-    steps, before, after, accepted = columns["refinement"][row].tolist()
-    return Hand(
-        side=side,
-        score=float(columns["score"][row]),
-        right=float(columns["right"][row]),
-        box=Box(*columns["box"][row].tolist()),
-        normals=area_normals(columns["vertices_m"][row], triangles)[0].astype(np.float32),
-        triangles=triangles,
-        metric=bool(columns["metric"][row]),
-        refinement=Refinement(int(steps), before, after, bool(accepted)),
-        **{name: columns[name][row] for name in _ARRAYS},
-    )
-
-
-def _number(side: Side | None) -> int:
-    return _NOBODY if side is None else int(side)
-
-
-def _side(number: int) -> Side | None:
-    return None if number == _NOBODY else Side(int(number))
+    """A file of the user's own cache; fewer than labels where a video ended early."""
+    for prediction, label in zip(pickle.loads(path.read_bytes()), labels, strict=False):
+        yield replace(prediction, label=label)

@@ -7,16 +7,12 @@ that figures of different sets are not taken for figures of the same one.
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
 import os
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -24,6 +20,7 @@ from tqdm import tqdm
 
 from dhpe_lab.datasets.samples import Sample
 from dhpe_lab.evaluation.labelled import LabelledSet, open_labelled
+from dhpe_lab.evaluation.prediction_cache import LABORATORY, RUNTIME, files_digest
 from dhpe_lab.synthesis.backgrounds import background
 from dhpe_lab.synthesis.synthesis import SyntheticHand, random_hands, render_sample
 from dhpe_ros.files.resources import user_cache
@@ -33,12 +30,6 @@ from dhpe_ros.types import MIDDLE_MCP
 
 COUNT = 2000
 SEED = 20190616  # fixed; training counts its seeds from 0
-_BEHIND = (
-    "dhpe_lab.datasets.",
-    "dhpe_lab.synthesis.",
-    "dhpe_lab.rendering.",
-    "dhpe_ros.rendering.",
-)
 _SHARD = 100  # pictures that are rendered, or not, together
 _JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95)
 
@@ -59,21 +50,9 @@ def open_synthetic(count: int | None = None, seed: int = SEED) -> LabelledSet:
 
 def _recipe() -> str:
     """Digest of the hand and of all code that poses, draws and backs it."""
-    digest = hashlib.sha256(hand_model_path().read_bytes())
-    for module in sorted(_modules_behind(__name__, set())):
-        digest.update(Path(inspect.getfile(sys.modules[module])).read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _modules_behind(name: str, found: set[str]) -> set[str]:
-    """A module and those of ``_BEHIND`` that it takes from, and so on; added to ``found``."""
-    found.add(name)
-    for value in vars(sys.modules[name]).values():
-        named = "__name__" if isinstance(value, ModuleType) else "__module__"
-        origin = getattr(value, named, None) or ""
-        if origin.startswith(_BEHIND) and origin not in found:
-            _modules_behind(origin, found)
-    return found
+    folders = LABORATORY / "synthesis", LABORATORY / "rendering", RUNTIME / "rendering"
+    code = [file for folder in folders for file in folder.glob("*.py")]
+    return files_digest([hand_model_path(), Path(__file__), *code])
 
 
 def _render_shard(folder: Path, model: HandModel, seed: tuple[int, int]) -> None:

@@ -11,6 +11,7 @@ The families know angles only, no flesh: ``PoseSpace.settled`` pushes apart the 
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from dhpe_ros.hand.pose_prior import FINGERS, pose_limits
 
@@ -25,33 +26,9 @@ DIP_PER_PIP = 2.0 / 3.0
 
 
 def rotation_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
-    """(..., 3) axis-angle in radians -> (..., 3, 3) rotation matrices (Rodrigues)."""
-    axis_angle = np.asarray(axis_angle, dtype=np.float64)
-    angle = np.linalg.norm(axis_angle, axis=-1)[..., None, None]
-    x, y, z = np.moveaxis(axis_angle, -1, 0)
-    zero = np.zeros_like(x)
-    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1)
-    skew = skew.reshape((*axis_angle.shape[:-1], 3, 3))
-    half = np.sinc(angle / (2 * np.pi))  # sin(a/2) / (a/2), finite at zero
-    return np.eye(3) + np.sinc(angle / np.pi) * skew + 0.5 * half**2 * (skew @ skew)
-
-
-def axis_angle_from_rotation(rotation: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) rotation matrices with angles below pi -> (..., 3) axis-angle in radians."""
-    rotation = np.asarray(rotation, dtype=np.float64)
-    vector = 0.5 * np.stack(
-        [
-            rotation[..., 2, 1] - rotation[..., 1, 2],
-            rotation[..., 0, 2] - rotation[..., 2, 0],
-            rotation[..., 1, 0] - rotation[..., 0, 1],
-        ],
-        axis=-1,
-    )
-    sine = np.linalg.norm(vector, axis=-1)
-    cosine = 0.5 * (np.trace(rotation, axis1=-2, axis2=-1) - 1.0)
-    angle = np.arctan2(sine, cosine)
-    scale = np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 1.0)
-    return vector * scale[..., None]
+    """(..., 3) axis-angle in radians -> (..., 3, 3) rotation matrices."""
+    flat = np.reshape(axis_angle, (-1, 3))
+    return Rotation.from_rotvec(flat).as_matrix().reshape(*np.shape(axis_angle), 3)
 
 
 def pose_from_angles(angles: np.ndarray, axes: np.ndarray) -> np.ndarray:
@@ -64,8 +41,10 @@ def pose_from_angles(angles: np.ndarray, axes: np.ndarray) -> np.ndarray:
     Returns:
         (..., 15, 3) axis-angle in radians, MANO's joint order.
     """
-    turns = rotation_from_axis_angle(np.asarray(angles)[..., None] * axes)
-    return axis_angle_from_rotation(turns[..., 0, :, :] @ turns[..., 1, :, :] @ turns[..., 2, :, :])
+    angles = np.asarray(angles)
+    turns = rotation_from_axis_angle(angles[..., None] * axes)
+    turned = turns[..., 0, :, :] @ turns[..., 1, :, :] @ turns[..., 2, :, :]
+    return Rotation.from_matrix(turned.reshape(-1, 3, 3)).as_rotvec().reshape(angles.shape)
 
 
 def angles_from_pose(pose: np.ndarray, axes: np.ndarray) -> np.ndarray:

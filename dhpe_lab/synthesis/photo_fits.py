@@ -20,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 from tqdm import tqdm
 
@@ -102,20 +103,10 @@ def _start(target: Tensor, projection: Projection) -> Tensor:
     stretch[:, 2] *= handed
     u[:, :, 2] *= handed[:, None]
     p.scale[:] = (stretch.sum(1) / (a**2).sum((1, 2)))[:, None].clamp(min=0.5)
-    p.rotation[:] = _quaternion(u @ vt)
+    rotation = Rotation.from_matrix((u @ vt).numpy())
+    p.rotation[:] = torch.from_numpy(rotation.as_quat(scalar_first=True))
     p.translation[:] -= (projection(start).joints - target).mean(1)
     return start
-
-
-def _quaternion(rotation: Tensor) -> Tensor:
-    """``(N, 3, 3)`` to unit quaternions ``(N, 4)``, w x y z (Bar-Itzhack, 2000)."""
-    trace = rotation.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
-    symmetric = rotation + rotation.mT - trace * torch.eye(3)
-    skew = (rotation - rotation.mT)[:, (2, 0, 1), (1, 2, 0)]
-    upper = torch.cat((symmetric, skew[..., None]), 2)
-    lower = torch.cat((skew[:, None], trace), 2)
-    vector = torch.linalg.eigh(torch.cat((upper, lower), 1))[1][..., -1]
-    return vector[:, (3, 0, 1, 2)]
 
 
 def write_fits(real: Path, output: Path, hand_model: str = "") -> None:

@@ -12,7 +12,6 @@ from dhpe_lab.datasets.real_hands import load_real_hands
 from dhpe_lab.datasets.samples import Sample
 from dhpe_lab.synthesis.photo_fits import (
     GOOD_FIT,
-    _quaternion,
     _start,
     _target,
     cut_file,
@@ -26,7 +25,6 @@ from dhpe_lab.synthesis.photo_hands import PhotoBank
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.rendering import silhouette
 
@@ -146,18 +144,6 @@ def test_the_start_is_the_rotation_that_fits_best(taken, projection, deep):
             crossed = torch.linalg.cross(other.expand_as(u), u)
             p.rotation[:] = torch.cat((w - (u @ other)[:, None], u + w * other + crossed), 1)
             assert (distance(turned) > best - 1e-5).all()
-
-
-def test_quaternions_of_rotations_give_them_back():
-    generator = torch.Generator().manual_seed(0)
-    quaternions = torch.randn(200, 4, generator=generator)
-    quaternions[:50, 0] = 0.0  # turns by 180 degrees
-    quaternions[50:54] = torch.eye(4)  # none, and by 180 degrees about each axis
-    quaternions[54:60, 0] = 1e-4
-    rotations = rotation_from_quaternion(quaternions)
-    found = _quaternion(rotations)
-    torch.testing.assert_close(found.norm(dim=1), torch.ones(200), atol=1e-5, rtol=0)
-    torch.testing.assert_close(rotation_from_quaternion(found), rotations, atol=1e-5, rtol=0)
 
 
 # ---------------------------------------------------------------- the folder

@@ -78,7 +78,7 @@ def test_an_interrupted_evaluation_goes_on_and_a_whole_one_only_scores(pipeline,
         return pipeline
 
     first = measure(labelled, question, lent, tmp_path)
-    files = sorted(tmp_path.rglob("*.npz"))
+    files = sorted(tmp_path.rglob("*.pickle"))
     assert len(files) == 2
     files[1].unlink()
     stamp = files[0].stat().st_mtime_ns

@@ -2,13 +2,12 @@
 
 import dataclasses
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
 from dhpe_lab.datasets.samples import Sample
-from dhpe_lab.evaluation.localisation import Localisation, false_alarms, localise
+from dhpe_lab.evaluation.localisation import Localisation, localise
 from dhpe_lab.training import train_localiser
 from dhpe_lab.training.config import BudgetConfig
 from dhpe_lab.training.train_localiser import begin_with_trunk, localiser_loss, train
@@ -260,15 +259,3 @@ def test_precision_and_recall_count_each_hand_once():
     assert dataclasses.astuple(result) == (1, 2, 1, 1)
     assert (result.precision, result.recall) == (0.5, 0.5)
     assert Localisation(1, 0, 0, 0).recall == 0
-
-
-def test_pictures_without_hands_in_which_some_are_found_are_named(tmp_path):
-    class Finder:
-        def find(self, image, min_score):
-            return [FoundHand(Box(0, 0, 9, 9), 0.9)] if image.mean() / 255 > min_score else []
-
-    files = [tmp_path / f"{value}.png" for value in (0, 120, 250)]
-    for file in files:
-        cv2.imwrite(str(file), np.full((20, 30, 3), int(file.stem), np.uint8))
-    assert false_alarms(Finder(), files, 0.4) == files[1:]
-    assert false_alarms(Finder(), files, 0.5) == files[2:]
