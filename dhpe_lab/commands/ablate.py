@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dhpe_lab.commands.evaluate import check_least
+from dhpe_lab.commands.settings_options import refused
 from dhpe_lab.commands.train import build_config
 from dhpe_ros.config import Config
 from dhpe_ros.system.errors import CommandError, one_line
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("changes", metavar="SECTION.NAME=VALUE", nargs="*", help="settings as in dhpe train")
 
 
+@refused(ImportError)
 def run(arguments: argparse.Namespace) -> int:
     import cv2
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -66,22 +68,19 @@ def run(arguments: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
     names = _names(arguments.variants)
     base = _base(arguments)
-    try:
-        from dhpe_lab.evaluation.report.ablation import write_report
+    from dhpe_lab.evaluation.report.ablation import write_report
 
-        with distributed.joined(base.model.device) as device, logging_redirect_tqdm():
-            if arguments.log_level == "warning" and distributed.rank() == 0:
-                logging.getLogger("dhpe_lab").setLevel("INFO")
-            base.data.require_source()
-            arguments.output.mkdir(parents=True, exist_ok=True)
-            real, first = arguments.real or base.data.real, distributed.rank() == 0
-            sets = open_sets(real, arguments.limit) if first else []  # the first one measures
-            if arguments.fresh_mesh:
-                base = with_fresh_mesh(base, arguments.output / "start.safetensors")
-            base = _planned(arguments, base, device)
-            return _compare(arguments, base, names, sets, device, write_report)
-    except (ValueError, OSError, ImportError) as error:
-        raise CommandError(one_line(error)) from error
+    with distributed.joined(base.model.device) as device, logging_redirect_tqdm():
+        if arguments.log_level == "warning" and distributed.rank() == 0:
+            logging.getLogger("dhpe_lab").setLevel("INFO")
+        base.data.require_source()
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        real, first = arguments.real or base.data.real, distributed.rank() == 0
+        sets = open_sets(real, arguments.limit) if first else []  # the first one measures
+        if arguments.fresh_mesh:
+            base = with_fresh_mesh(base, arguments.output / "start.safetensors")
+        base = _planned(arguments, base, device)
+        return _compare(arguments, base, names, sets, device, write_report)
 
 
 def _compare(

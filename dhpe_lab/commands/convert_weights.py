@@ -6,7 +6,8 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from dhpe_ros.system.errors import CommandError, one_line
+from dhpe_lab.commands.settings_options import refused
+from dhpe_ros.system.errors import CommandError
 
 NAME = "convert-weights"
 SUMMARY = "Convert hand3d's PoseNet and torchvision's ResNet-50 into weights of the full profile."
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", metavar="FILE.safetensors", type=Path, required=True, help="where to write")
 
 
+@refused()
 def run(arguments: argparse.Namespace) -> int:
     import torch
 
@@ -41,18 +43,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"--output must end in .safetensors, got {arguments.output}")
     torch.manual_seed(0)
     networks = build_networks("full")
-    try:
-        if "posenet" in given:
-            load_posenet(networks.evidence.joint_network, given["posenet"])
-        if "resnet" in given:
-            load_resnet(networks.evidence.feature_network, given["resnet"])
-        sources = {
-            name: f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
-            for name, path in given.items()
-        }
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        save_networks(networks, arguments.output, {"converted": sources})
-    except (ValueError, OSError) as error:
-        raise CommandError(one_line(error)) from error
+    if "posenet" in given:
+        load_posenet(networks.evidence.joint_network, given["posenet"])
+    if "resnet" in given:
+        load_resnet(networks.evidence.feature_network, given["resnet"])
+    sources = {
+        name: f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+        for name, path in given.items()
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    save_networks(networks, arguments.output, {"converted": sources})
     print(f"{', '.join(str(path) for path in given.values())} -> {arguments.output}")
     return 0

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dhpe_lab.commands.settings_options import refused
 from dhpe_ros.system.errors import CommandError, one_line
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--picture", metavar="FILE.jpg", type=Path, help="where to draw labels over pictures")
 
 
+@refused()
 def run(arguments: argparse.Namespace) -> int:
     from dhpe_lab.evaluation.data_check import check
 
@@ -41,12 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"--look must be >= 0, got {arguments.look}")
     if arguments.picture and not arguments.picture.parent.is_dir():
         raise CommandError(f"--picture: there is no folder {arguments.picture.parent}")
-    try:
-        checked = check(arguments.folder, arguments.look or None)
-        if arguments.picture and checked.sheet:
-            arguments.picture.write_bytes(checked.sheet)
-    except (ValueError, OSError) as error:
-        raise CommandError(one_line(error)) from error
+    checked = check(arguments.folder, arguments.look or None)
+    if arguments.picture and checked.sheet:
+        arguments.picture.write_bytes(checked.sheet)
     print(_text(checked))
     return 1 if checked.problems else 0
 

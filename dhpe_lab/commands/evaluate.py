@@ -9,15 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhpe_lab.commands.settings_options import read_changes
+from dhpe_lab.commands.settings_options import read_changes, refused
 from dhpe_lab.evaluation.methods import METHODS, STUDY_STEPS
 from dhpe_ros.cli.predict import load_pipeline, prepare_output
 from dhpe_ros.config import Config
-from dhpe_ros.system.errors import CommandError, one_line
+from dhpe_ros.system.errors import CommandError
 
 if TYPE_CHECKING:
     from dhpe_lab.evaluation.labelled import LabelledSet
-    from dhpe_lab.evaluation.measure import Measured, Question
+    from dhpe_lab.evaluation.measure import Measured
     from dhpe_ros.pipeline import HandPipeline
 
 NAME = "evaluate"
@@ -75,7 +75,8 @@ _TABLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _EPILOG.replace("{methods}", _methods())
+    methods = (f"  {name:11} {about}" for name, about in METHODS.items())
+    parser.epilog = _EPILOG.replace("{methods}", "\n".join(methods))
     add = parser.add_argument
     add("--set", metavar="SET", nargs="+", required=True,
         help="a name of the list below, FOLDER or FILE, one or more")  # fmt: skip
@@ -104,10 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--fresh", action="store_true", help="predict anew what is in the cache")
 
 
-def _methods() -> str:
-    return "\n".join(f"  {name:11} {about}" for name, about in METHODS.items())
-
-
+@refused(RuntimeError, ImportError)
 def run(arguments: argparse.Namespace) -> int:
     from dhpe_lab.training import distributed
 
@@ -115,17 +113,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report:
         prepare_output(arguments.report)
     config = _config(arguments)
-    try:
-        with distributed.joined(arguments.device) as device:
-            _evaluate(arguments, config.replace({"model.device": str(device)}))
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
-        raise CommandError(one_line(error)) from error
+    with distributed.joined(arguments.device) as device:
+        _evaluate(arguments, config.replace({"model.device": str(device)}))
     return 0
 
 
 def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     """Measure all sets with all methods, in all processes; the first one reports."""
-    from dhpe_lab.evaluation.measure import RANGES_MM, measure
+    from dhpe_lab.evaluation.measure import RANGES_MM, Question, measure
     from dhpe_ros.files.resources import user_cache
 
     if arguments.report:
@@ -140,7 +135,8 @@ def _evaluate(arguments: argparse.Namespace, config: Config) -> None:
     measured: list[Measured] = []
     for labelled in sets:
         for method in dict.fromkeys(arguments.method):
-            question = _question(method, labelled, config, arguments)
+            search = arguments.search or not labelled.gives_boxes
+            question = Question(method, search, config, arguments.seed or 0)
             one = measure(labelled, question, pipeline, folder, arguments.fresh, ranges)
             if one is not None:
                 measured.append(one)
@@ -175,36 +171,35 @@ def _search_pictures(
     if not frames:
         raise CommandError(f"{folder}: no picture is marked {arguments.split}")
     searched = list(tqdm(search_pictures(pipeline(), frames), name, len(frames), unit="picture"))
-    by_set = {}
-    for source in dict.fromkeys(one.source for one in searched):
-        by_set[source] = detection_figures([one for one in searched if one.source == source])
     figures = detection_figures(searched)
-    print(_rows({name: figures, **by_set}))
+    by_set = {
+        source: detection_figures([one for one in searched if one.source == source])
+        for source in dict.fromkeys(one.source for one in searched)
+    }
+    rows = [["", *figures]]
+    for row, of_row in {name: figures, **by_set}.items():
+        rows.append([row, *("-" if value is None else f"{value:g}" for value in of_row.values())])
+    print(_aligned(rows))
     if arguments.json:
         settings = Question("dhpe", True, config).settings()
         found = {"set": name, "split": arguments.split, **figures, "by_set": by_set}
         write_json(arguments.json, {**found, "settings": settings})
 
 
-def _rows(figures: dict[str, dict]) -> str:
-    """One line for each set, under the names of the figures."""
-    columns = list(next(iter(figures.values())))
-    told = [["", *columns]]
-    told += [
-        [name, *("-" if row[c] is None else f"{row[c]:g}" for c in columns)]
-        for name, row in figures.items()
-    ]
-    widths = [max(map(len, column)) for column in zip(*told, strict=True)]
-    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in told]
+def _aligned(rows: list[list[str]]) -> str:
+    """Lines of cells, each column to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(lines)
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse what would fail only after the work. Raises ``CommandError``."""
-    if arguments.report and (whole := set(arguments.set) & set(WHOLE_PICTURES)):
-        raise CommandError(f"--report: {min(whole)} gives a table and --json; leave --report out")
-    if arguments.method != ["dhpe"] and (whole := set(arguments.set) & set(WHOLE_PICTURES)):
-        raise CommandError(f"--method: {min(whole)} is searched by dhpe alone")
+    if whole := set(arguments.set) & set(WHOLE_PICTURES):
+        if arguments.report:
+            raise CommandError(f"--report: {min(whole)} gives a table; leave --report out")
+        if arguments.method != ["dhpe"]:
+            raise CommandError(f"--method: {min(whole)} is searched by dhpe alone")
     check_least(arguments, limit=1, seed=0, curve=0)
     if arguments.range and not 0 <= arguments.range[0] < arguments.range[1]:
         raise CommandError("--range: LOW must be at least 0 and below HIGH")
@@ -236,17 +231,14 @@ def check_folders(arguments: argparse.Namespace, *names: str) -> None:
 
 def _config(arguments: argparse.Namespace) -> Config:
     """The configuration file, if any, under the settings, under the options."""
-    try:
-        config = Config.from_yaml(arguments.config) if arguments.config else Config()
-        config = config.replace(read_changes(arguments.settings, config.as_mapping()))
-        options = {
-            "model.profile": arguments.profile,
-            "model.weights": str(arguments.weights) if arguments.weights else None,
-            "refinement.steps": arguments.refine,
-        }
-        return config.replace({k: v for k, v in options.items() if v is not None})
-    except (ValueError, OSError) as error:
-        raise CommandError(one_line(error)) from error
+    config = Config.from_yaml(arguments.config) if arguments.config else Config()
+    config = config.replace(read_changes(arguments.settings, config.as_mapping()))
+    options = {
+        "model.profile": arguments.profile,
+        "model.weights": str(arguments.weights) if arguments.weights else None,
+        "refinement.steps": arguments.refine,
+    }
+    return config.replace({k: v for k, v in options.items() if v is not None})
 
 
 def _opened_in_turn(name: str, arguments: argparse.Namespace) -> LabelledSet:
@@ -280,15 +272,6 @@ def _real_set(name: str, real: Path) -> Path:
             "with --real FOLDER (docs/reference/data.md describes it)"
         )
     return real / name
-
-
-def _question(
-    method: str, labelled: LabelledSet, config: Config, arguments: argparse.Namespace
-) -> Question:
-    from dhpe_lab.evaluation.measure import Question
-
-    search = arguments.search or not labelled.gives_boxes
-    return Question(method, search, config, arguments.seed or 0)
 
 
 def _curves(arguments: argparse.Namespace, measured: list[Measured], pipeline) -> list[dict]:
@@ -325,13 +308,10 @@ def _flat(one: Measured) -> dict[str, object]:
 def _table(one: Measured) -> str:
     """Names over numbers; a dash where there is none."""
     result = _flat(one)
-    cells = [("-" if result[k] is None else form.format(result[k])) for k, form in _TABLE]
-    widths = [max(len(key), len(cell)) for (key, _), cell in zip(_TABLE, cells, strict=True)]
-    rows = ([key for key, _ in _TABLE], cells)
-    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    cells = ["-" if result[k] is None else form.format(result[k]) for k, form in _TABLE]
     about = f"{result['set']} ({result['hands']}), {result['method']}, {result['weights']}, "
     about += f"{result['refinement_steps']} refinement steps"
-    return "\n".join([about, *lines])
+    return f"{about}\n{_aligned([[key for key, _ in _TABLE], cells])}"
 
 
 def write_json(path: Path, result: dict) -> None:

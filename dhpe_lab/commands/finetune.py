@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhpe_lab.commands.settings_options import read_changes
+from dhpe_lab.commands.settings_options import read_changes, refused
 from dhpe_ros.cli.predict import load_pipeline, prepare_output
 from dhpe_ros.config import Config
-from dhpe_ros.system.errors import CommandError, one_line
+from dhpe_ros.system.errors import CommandError
 
 if TYPE_CHECKING:
     from dhpe_lab.training.config import TrainConfig
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the training, as in dhpe train")  # fmt: skip
 
 
+@refused(FloatingPointError)
 def run(arguments: argparse.Namespace) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -64,17 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     config = _config(arguments)
     if arguments.log_level == "warning":
         logging.getLogger("dhpe_lab.training").setLevel("INFO")
-    try:
-        hands = _hands(arguments, config)
-        with distributed.joined(config.model.device) as device, logging_redirect_tqdm():
-            outcome = finetune(config, hands, device)
-        if outcome is None:
-            return 130
-        path = arguments.output / "finetuned.safetensors"
-        better = accept(outcome, config, path)
-        _write(arguments.output / "finetune.json", outcome, better)
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise CommandError(one_line(error)) from error
+    hands = _hands(arguments, config)
+    with distributed.joined(config.model.device) as device, logging_redirect_tqdm():
+        outcome = finetune(config, hands, device)
+    if outcome is None:
+        return 130
+    path = arguments.output / "finetuned.safetensors"
+    better = accept(outcome, config, path)
+    _write(arguments.output / "finetune.json", outcome, better)
     print(_table(outcome))
     print(f"better: {path}" if better else "not better: nothing was written, keep the base weights")
     return 0 if better else 1
@@ -85,28 +83,25 @@ def _config(arguments: argparse.Namespace) -> TrainConfig:
     from dhpe_lab.training.config import TrainConfig
     from dhpe_ros.networks.weights import weights_path
 
-    try:
-        base = arguments.weights or weights_path(arguments.profile)
-        settings = {
-            "model.profile": arguments.profile,
-            "model.initial": str(base),
-            "model.device": arguments.device,
-            "data.batch": 16,
-            "budget.minutes": arguments.minutes,
-            "budget.evidence_share": 0.0,
-            "learning.rate": 1e-4,
-            "learning.warmup_steps": 10,
-            "learning.ema_decay": 0.98,
-            "learning.frozen_statistics": True,
-            "learning.precision": "fp32",
-            "loss.hand": 0.0,  # a recording of hands does not say what is none
-            "run.output": str(arguments.output / "run"),
-            "run.check_minutes": 0.0,
-        }
-        config = TrainConfig().replace(settings)
-        config = config.replace(read_changes(arguments.settings, config.as_mapping()))
-    except (ValueError, OSError) as error:
-        raise CommandError(one_line(error)) from error
+    base = arguments.weights or weights_path(arguments.profile)
+    settings = {
+        "model.profile": arguments.profile,
+        "model.initial": str(base),
+        "model.device": arguments.device,
+        "data.batch": 16,
+        "budget.minutes": arguments.minutes,
+        "budget.evidence_share": 0.0,
+        "learning.rate": 1e-4,
+        "learning.warmup_steps": 10,
+        "learning.ema_decay": 0.98,
+        "learning.frozen_statistics": True,
+        "learning.precision": "fp32",
+        "loss.hand": 0.0,  # a recording of hands does not say what is none
+        "run.output": str(arguments.output / "run"),
+        "run.check_minutes": 0.0,
+    }
+    config = TrainConfig().replace(settings)
+    config = config.replace(read_changes(arguments.settings, config.as_mapping()))
     if (Path(config.run.output) / "last.state").is_file():
         raise CommandError(f"{arguments.output} holds a run already; choose another --output")
     return config

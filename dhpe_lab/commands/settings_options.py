@@ -1,11 +1,21 @@
-"""Settings as they are typed on the command line: ``section.name=value``."""
+"""Parts that the commands share: settings as they are typed, and errors of a request."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 from dhpe_ros.files.yaml_text import load_yaml
+from dhpe_ros.system.errors import CommandError, one_line
+
+
+@contextmanager
+def refused(*further: type[Exception]) -> Iterator[None]:
+    """Turn what files, settings and ``further`` errors say into a ``CommandError``."""
+    try:
+        yield
+    except (ValueError, OSError, *further) as error:
+        raise CommandError(one_line(error)) from error
 
 
 def read_changes(texts: Sequence[str], known: Mapping[str, object]) -> dict[str, object]:

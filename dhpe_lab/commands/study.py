@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 
 from dhpe_lab.commands.evaluate import check_folders, check_least, open_set, write_json
+from dhpe_lab.commands.settings_options import refused
 from dhpe_lab.evaluation.methods import STUDY_STEPS
 from dhpe_ros.cli.predict import load_pipeline
 from dhpe_ros.config import Config
-from dhpe_ros.system.errors import CommandError, one_line
+from dhpe_ros.system.errors import CommandError
 
 NAME = "study"
 SUMMARY = "Measure what refinement is worth: errors against steps, and other ways to fit."
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="torch device: auto, cpu, cuda ... (default: auto)")
 
 
+@refused(ImportError)
 def run(arguments: argparse.Namespace) -> int:
     from dhpe_lab.evaluation.measure import Question
 
@@ -55,28 +57,25 @@ def run(arguments: argparse.Namespace) -> int:
     }
     config, seed = Config().replace(settings), arguments.seed or 0
     steps, rows = sorted(set(arguments.steps)), []
-    try:
-        from dhpe_lab.evaluation.refinement_study import study
-        from dhpe_lab.evaluation.report.refinement import markdown, picture
+    from dhpe_lab.evaluation.refinement_study import study
+    from dhpe_lab.evaluation.report.refinement import markdown, picture
 
-        sets = [
-            open_set(name, arguments.real, arguments.limit, arguments.seed)
-            for name in dict.fromkeys(arguments.set)
-        ]
-        for labelled in sets:
-            if not labelled.gives_boxes:
-                raise CommandError(f"{labelled.name}: study needs labelled hands")
-        weights = Question("dhpe", False, config).settings()["model.weights"]
-        pipeline = load_pipeline(config)
-        about = f"Weights {weights}, {pipeline.device}"
-        for labelled in sets:
-            rows += study(pipeline, labelled, steps, seed)
-            if arguments.json:
-                write_json(arguments.json, {"about": about, "seed": seed, "rows": rows})
-            if arguments.picture:
-                arguments.picture.write_bytes(picture(rows))
-    except (ValueError, OSError, ImportError) as error:
-        raise CommandError(one_line(error)) from error
+    sets = [
+        open_set(name, arguments.real, arguments.limit, arguments.seed)
+        for name in dict.fromkeys(arguments.set)
+    ]
+    for labelled in sets:
+        if not labelled.gives_boxes:
+            raise CommandError(f"{labelled.name}: study needs labelled hands")
+    weights = Question("dhpe", False, config).settings()["model.weights"]
+    pipeline = load_pipeline(config)
+    about = f"Weights {weights}, {pipeline.device}"
+    for labelled in sets:
+        rows += study(pipeline, labelled, steps, seed)
+        if arguments.json:
+            write_json(arguments.json, {"about": about, "seed": seed, "rows": rows})
+        if arguments.picture:
+            arguments.picture.write_bytes(picture(rows))
     print(markdown(f"{about}.", rows), end="")
     return 0
 

@@ -6,8 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from dhpe_lab.commands.settings_options import read_changes
-from dhpe_ros.system.errors import CommandError, one_line
+from dhpe_lab.commands.settings_options import read_changes, refused
 
 NAME = "train"
 SUMMARY = "Train the networks on labelled photographs and rendered hands."
@@ -40,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@refused(FloatingPointError)
 def run(arguments: argparse.Namespace) -> int:
     import cv2
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -49,29 +49,23 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = build_config(arguments)
     cv2.setNumThreads(1)  # the data engine has its own processes
-    try:
-        with distributed.joined(config.model.device) as device, logging_redirect_tqdm():
-            if arguments.log_level == "warning" and distributed.rank() == 0:
-                logging.getLogger("dhpe_lab.training").setLevel("INFO")
-            return 0 if train(prepare(config, device)) else 130
-    except (ValueError, OSError, FloatingPointError) as error:
-        raise CommandError(one_line(error)) from error
+    with distributed.joined(config.model.device) as device, logging_redirect_tqdm():
+        if arguments.log_level == "warning" and distributed.rank() == 0:
+            logging.getLogger("dhpe_lab.training").setLevel("INFO")
+        return 0 if train(prepare(config, device)) else 130
 
 
 def build_config(arguments: argparse.Namespace):
-    """The settings of the file or of the run, with the changes. Raises ``CommandError``."""
+    """The settings of the file or of the run, with the changes; errors as in their readers."""
     from dhpe_lab.training.config import TrainConfig
 
-    try:
-        if arguments.resume:
-            from dhpe_lab.training.state import saved_config
+    if arguments.resume:
+        from dhpe_lab.training.state import saved_config
 
-            base = saved_config(arguments.resume / "last.state")
-            base = base.replace({"run.output": str(arguments.resume)})
-        elif arguments.config:
-            base = TrainConfig.from_yaml(arguments.config)
-        else:
-            base = TrainConfig()
-        return base.replace(read_changes(arguments.changes, base.as_mapping()))
-    except (ValueError, OSError) as error:
-        raise CommandError(one_line(error)) from error
+        base = saved_config(arguments.resume / "last.state")
+        base = base.replace({"run.output": str(arguments.resume)})
+    elif arguments.config:
+        base = TrainConfig.from_yaml(arguments.config)
+    else:
+        base = TrainConfig()
+    return base.replace(read_changes(arguments.changes, base.as_mapping()))

@@ -74,12 +74,6 @@ class Batch:
         images = self.images.permute(0, 3, 1, 2).float().div_(255)
         return replace(self, images=images, mask=self.mask.float().div_(255))
 
-    @staticmethod
-    def concatenate(parts: Sequence[Batch]) -> Batch:
-        """One after the other, on one device."""
-        names = [field.name for field in fields(Batch)]
-        return Batch(**{n: torch.cat([getattr(part, n) for part in parts]) for n in names})
-
     def tensors(self) -> dict[str, Tensor]:
         """Name -> tensor."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
@@ -87,10 +81,6 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Copy to ``device``; the copy may still be under way."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def rows(self, index: Tensor) -> Batch:
-        """Some of the examples, by numbers (N,) or flags (B,)."""
-        return self._each(lambda tensor: tensor[index])
 
     def pin_memory(self) -> Batch:
         """Pin the memory, for a fast copy to a GPU; the loader calls it."""
