@@ -13,33 +13,18 @@ from dhpe_ros.types import HEATMAP_SIGMA
 class ModelConfig:
     """Which networks are trained, and where."""
 
-    profile: str = setting(
-        "lite",
-        "full: the paper's networks, at 224 pixels; lite: one small trunk",
-        one_of=("lite", "full"),
-    )
-    trunk: str = setting(
-        "",
-        "of lite, where it starts untrained: pyramid or efficientnet_lite0; empty: the one that "
-        "ships",
-        one_of=("", "pyramid", "efficientnet_lite0"),
-    )
+    profile: str = setting("lite", "full: the paper's networks; lite: one small trunk",
+                           one_of=("lite", "full"))  # fmt: skip
+    trunk: str = setting("", "trunk of an untrained lite; empty: the one that ships",
+                         one_of=("", "pyramid", "efficientnet_lite0"))  # fmt: skip
     input_size: int = setting(
-        0,
-        "pixels a side that lite sees, a multiple of 32; 0: as the initial weights, or the trunk's "
-        "own",
-        at_least=0,
-        at_most=512,
+        0, "pixels a side of lite, a multiple of 32; 0: as the weights have it", 0, 512
     )
     initial: str = setting("", "safetensors file to start from; empty: untrained networks")
-    encoder: str = setting(
-        "", "published ImageNet weights (.pth) that an untrained efficientnet_lite0 starts from"
-    )
+    encoder: str = setting("", "ImageNet weights (.pth) of an untrained efficientnet_lite0")
     refiner: bool = setting(True, "false: 2D joints stay those of the heat maps")
     hand_model: str = setting("", "MANO-format hand; empty: the open hand that ships")
-    device: str = setting(
-        "auto", "auto takes a GPU where there is one", one_of=("auto", "cpu", "cuda")
-    )
+    device: str = setting("auto", "auto: a GPU where there is one", one_of=("auto", "cpu", "cuda"))
 
 
 LIVE = "live"
@@ -53,28 +38,17 @@ class DataConfig:
     real: str = setting("", "folder of labelled photographs")
     rhd: str = setting("", "RHD_published_v2, the Rendered Handpose Dataset")
     stb: str = setting("", "folder of STB's images/ and labels/")
-    synthetic: str = setting(
-        "", "folder of rendered hands; live: rendered meanwhile by data.workers"
-    )
+    synthetic: str = setting("", "folder of rendered hands; live: rendered by data.workers")
     fits: str = setting("", "folder of synthetic.photo_fits: cuts photographs out")
-    held_out: str = setting(
-        "", "sets of the photographs, separated by commas, that checks measure and nothing learns"
-    )
-    synthetic_share: float = setting(
-        0.45, "of rendered hands among the hands, beside photographs", at_least=0.0, at_most=1.0
-    )
+    held_out: str = setting("", "sets of photographs, by commas: measured, and not learnt")
+    synthetic_share: float = setting(0.45, "of rendered hands, beside photographs", 0.0, 1.0)
     right_share: float = setting(
-        0.75, "of hands that look like right ones; the others train no mesh", at_least=0.0,
-        at_most=1.0,
-    )  # fmt: skip
+        0.75, "of hands that look like right ones; others train no mesh", 0.0, 1.0
+    )
     backgrounds: str = setting("", "folder of pictures without hands")
-    augmentation: bool = setting(
-        True, "false: hands from the middle of their crops, upright and untouched"
-    )
-    batch: int = setting(32, "examples a step, in each process", at_least=1, at_most=4096)
-    workers: int = setting(
-        0, "processes that make batches ahead; 0: none extra", at_least=0, at_most=256
-    )
+    augmentation: bool = setting(True, "false: hands upright and untouched, in mid-crop")
+    batch: int = setting(32, "examples a step, in each process", 1, 4096)
+    workers: int = setting(0, "processes that make batches ahead; 0: none extra", 0, 256)
 
     def require_source(self) -> None:
         """Raise ``ValueError`` if there is nothing to learn from, or a folder is not there."""
@@ -91,23 +65,12 @@ class BudgetConfig:
     """Length of a run; whichever of minutes and steps is used up first ends it."""
 
     minutes: float = setting(
-        60.0,
-        "of all starts, with the reading of the data and the last check; on a CPU minutes of its "
-        "threads, which other programs do not use up; 0: no limit",
-        at_least=0.0,
-        at_most=1e6,
+        60.0, "of all starts, reading and checks; on a CPU of its threads; 0: no limit", 0.0, 1e6
     )
-    steps: int = setting(0, "0: no limit", at_least=0, at_most=10**9)
-    evidence_share: float = setting(
-        0.3, "part of the budget before the mesh joins", at_least=0.0, at_most=1.0
-    )
-
+    steps: int = setting(0, "0: no limit", 0, 10**9)
+    evidence_share: float = setting(0.3, "part of the budget before the mesh joins", 0.0, 1.0)
     half_size_share: float = setting(
-        0.0,
-        "part of the budget, at its beginning, in which the networks see half as many pixels a "
-        "side: three times as many examples on a GPU",
-        at_least=0.0,
-        at_most=1.0,
+        0.0, "part of the budget, at its beginning, with half as many pixels a side", 0.0, 1.0
     )
 
     def used(self, step: int, seconds: float, reserved_s: float = 0.0) -> float:
@@ -124,79 +87,53 @@ class BudgetConfig:
 class LearningConfig:
     """The optimiser's steps."""
 
-    rate: float = setting(1e-3, "highest learning rate of AdamW", at_least=0.0, at_most=1.0)
-    warmup_steps: int = setting(
-        100, "steps up to the highest rate; then half a cosine", at_least=1, at_most=10**6
-    )
-    weight_decay: float = setting(1e-4, "of AdamW", at_least=0.0, at_most=1.0)
-    ema_decay: float = setting(
-        0.998, "of the averaged weights, which are what is saved", at_least=0.0, at_most=1.0
-    )
-    clip_norm: float = setting(20.0, "longest gradient", at_least=1e-6, at_most=1e9)
+    rate: float = setting(1e-3, "highest learning rate of AdamW", 0.0, 1.0)
+    warmup_steps: int = setting(100, "up to the highest rate; then half a cosine", 1, 10**6)
+    weight_decay: float = setting(1e-4, "of AdamW", 0.0, 1.0)
+    ema_decay: float = setting(0.998, "of the averaged weights, which are saved", 0.0, 1.0)
+    clip_norm: float = setting(20.0, "longest gradient", 1e-6, 1e9)
     precision: str = setting(
-        "auto",
-        "of the evidence networks; auto: bf16 on a GPU and a CPU that is faster in it, else fp32",
+        "auto", "of the evidence networks; auto: bf16 where it is fast, else fp32",
         one_of=("auto", "bf16", "fp32"),
-    )
+    )  # fmt: skip
     frozen_statistics: bool = setting(
         False, "keep the batch norms' statistics and no dropout: for a little more training"
     )
-    only: str = setting(
-        "",
-        "part of the networks that learns, as its weights' names begin, evidence.mask_head; the "
-        "rest stays and computes as at inference; empty: all",
-    )
-    frozen: str = setting(
-        "",
-        "parts that stay, as their weights' names begin, separated by commas; those before what "
-        "learns cost no backward pass",
-    )
-    seed: int = setting(0, "another seed, other examples", at_least=0, at_most=2**31 - 1)
+    only: str = setting("", "part that learns, as evidence.mask_head; empty: all")
+    frozen: str = setting("", "parts that stay, by commas, as evidence.trunk.encoder.stem")
+    seed: int = setting(0, "another seed, other examples", 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
 class SelfSupervisionConfig:
     """New hands from the networks' own predictions (docs/explanation/method.md, section 4)."""
 
-    share: float = setting(
-        0.0, "part of the examples that are such hands; 0: none are made", at_least=0.0, at_most=0.9
-    )
-    begin: float = setting(
-        0.5, "part of the budget before the first are made", at_least=0.0, at_most=1.0
-    )
+    share: float = setting(0.0, "of such hands among the examples; 0: none are made", 0.0, 0.9)
+    begin: float = setting(0.5, "part of the budget before the first are made", 0.0, 1.0)
     seeds_per_step: float = setting(
-        0.5,
-        "predictions that three hands each are made of, in each process; below 1: not every step",
-        at_least=0.0,
-        at_most=4096.0,
+        0.5, "predictions that three hands each are made of, in each process", 0.0, 4096.0
     )
-    capacity: int = setting(
-        2000, "hands that each process keeps, 130 kB each; the oldest go", at_least=1
-    )
+    capacity: int = setting(2000, "hands that each process keeps, 130 kB each; the oldest go", 1)
 
 
 @dataclass(frozen=True)
 class LossConfig:
     """Factors of the terms of ``total_loss``, on top of its own weights; 0 leaves a term out."""
 
-    heatmaps: float = setting(1.0, "L_J2D, Eq. 3", at_least=0.0, at_most=1e6)
-    heatmap_sigma: float = setting(
-        HEATMAP_SIGMA, "of its targets, as a part of the crop's side", at_least=0.01, at_most=0.5
-    )
-    left_hands: float = setting(
-        0.1, "of L_J2D of hands that look like left ones", at_least=0.0, at_most=1.0
-    )
-    side: float = setting(1.0, "left or right", at_least=0.0, at_most=1e6)
-    hand: float = setting(1.0, "hand or none", at_least=0.0, at_most=1e6)
-    masks: float = setting(1.0, "which cells show the hand", at_least=0.0, at_most=1e6)
-    features: float = setting(1.0, "L_Feat, Eq. 2", at_least=0.0, at_most=1e6)
-    skeleton: float = setting(1.0, "L_Art, Eq. 8", at_least=0.0, at_most=1e6)
-    refined: float = setting(1.0, "L_Ref, Eq. 6", at_least=0.0, at_most=1e6)
-    silhouette: float = setting(1.0, "L_Sh, Eq. 9", at_least=0.0, at_most=1e6)
+    heatmaps: float = setting(1.0, "L_J2D, Eq. 3", 0.0, 1e6)
+    heatmap_sigma: float = setting(HEATMAP_SIGMA, "of its targets, of the crop's side", 0.01, 0.5)
+    left_hands: float = setting(0.1, "of L_J2D of hands that look like left ones", 0.0, 1.0)
+    side: float = setting(1.0, "left or right", 0.0, 1e6)
+    hand: float = setting(1.0, "hand or none", 0.0, 1e6)
+    masks: float = setting(1.0, "which cells show the hand", 0.0, 1e6)
+    features: float = setting(1.0, "L_Feat, Eq. 2", 0.0, 1e6)
+    skeleton: float = setting(1.0, "L_Art, Eq. 8", 0.0, 1e6)
+    refined: float = setting(1.0, "L_Ref, Eq. 6", 0.0, 1e6)
+    silhouette: float = setting(1.0, "L_Sh, Eq. 9", 0.0, 1e6)
     gate: bool = setting(True, "L_Sh waits for the joints, Eq. 12; false: it always counts")
-    laplacian: float = setting(1.0, "L_Lap, Eqs. 10, 11", at_least=0.0, at_most=1e6)
-    parameters: float = setting(1.0, "known rotation, pose, shape", at_least=0.0, at_most=1e6)
-    prior: float = setting(1.0, "plausible pose and shape", at_least=0.0, at_most=1e6)
+    laplacian: float = setting(1.0, "L_Lap, Eqs. 10, 11", 0.0, 1e6)
+    parameters: float = setting(1.0, "known rotation, pose, shape", 0.0, 1e6)
+    prior: float = setting(1.0, "plausible pose and shape", 0.0, 1e6)
 
 
 @dataclass(frozen=True)
@@ -204,20 +141,11 @@ class RunConfig:
     """Files of a run, and when it is checked."""
 
     output: str = setting("runs/lite", "folder of the run; one that holds a run is gone on with")
-    check_minutes: float = setting(
-        4.0,
-        "time between two checks with a checkpoint, the first with the log's first line; 0: by "
-        "steps alone",
-        at_least=0.0,
-    )
-    check_steps: int = setting(0, "likewise in steps; 0: by time alone", at_least=0)
-    log_steps: int = setting(20, "steps that a line of the log sums up", at_least=1)
-    best_by: str = setting(
-        "mean.mesh", "figure of a check, SET.FIGURE, that best.safetensors has lowest"
-    )
-    bad_steps: int = setting(
-        10, "steps in a row without a finite gradient that end the run", at_least=1
-    )
+    check_minutes: float = setting(4.0, "between two checks with a checkpoint; 0: by steps", 0.0)
+    check_steps: int = setting(0, "likewise in steps; 0: by time alone", 0)
+    log_steps: int = setting(20, "steps that a line of the log sums up", 1)
+    best_by: str = setting("mean.mesh", "figure SET.FIGURE that best.safetensors has lowest")
+    bad_steps: int = setting(10, "steps without a finite gradient in a row that end the run", 1)
 
 
 @dataclass(frozen=True)
@@ -258,14 +186,7 @@ class TrainConfig(Settings):
 
 
 _FREE = (
-    "model.device",
-    "model.initial",
-    "model.encoder",
-    "data.workers",
-    "data.real",
-    "data.fits",
-    "data.rhd",
-    "data.stb",
-    "data.synthetic",
+    *(f"model.{name}" for name in ("device", "initial", "encoder")),
+    *(f"data.{name}" for name in ("workers", "real", "fits", "rhd", "stb", "synthetic")),
     "data.backgrounds",
 )
