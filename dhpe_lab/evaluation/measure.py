@@ -31,29 +31,24 @@ class Question:
     config: Config
     seed: int = 0
 
-    def weights(self) -> Path:
-        """The networks' file; raises ``FileNotFoundError`` where it is not there."""
+    def files(self) -> dict[str, Path]:
+        """Name of the setting -> file; raises ``FileNotFoundError`` for one that is not there."""
         model = self.config.model
-        return _there(Path(model.weights or weights_path(model.profile)), "weights")
-
-    def hand_model(self) -> Path:
-        """The hand model's file; errors likewise."""
-        return _there(Path(self.config.model.hand_model or hand_model_path()), "hand model")
-
-    def localiser(self) -> Path:
-        """The localiser's file; errors likewise."""
-        return _there(Path(self.config.model.localiser or localiser_path()), "localiser")
+        files = {
+            "weights": Path(model.weights or weights_path(model.profile)),
+            "localiser": Path(model.localiser or localiser_path()),
+            "hand_model": Path(model.hand_model or hand_model_path()),
+        }
+        for name, path in files.items():
+            if not path.is_file():
+                raise FileNotFoundError(f"no {name.replace('_', ' ')} at {path}")
+        return files
 
     def settings(self) -> dict[str, object]:
         """The settings that a prediction depends on; files by name and digest."""
         known = self.config.as_mapping().items()
         settings = {k: v for k, v in known if "." in k and k not in _WHERE}  # not the node's own
-        files = {
-            "weights": self.weights(),
-            "localiser": self.localiser(),
-            "hand_model": self.hand_model(),
-        }
-        for name, file in files.items():
+        for name, file in self.files().items():
             settings[f"model.{name}"] = f"{file.name} sha256:{file_digest(file)[:12]}"
         return settings
 
@@ -78,12 +73,6 @@ class Measured:
     figures: dict  # of ``summary``
     details: dict  # of ``details``, and of ``steadiness`` for a clip
     ms: dict[str, float]  # of ``timings``
-
-
-def _there(path: Path, what: str) -> Path:
-    if not path.is_file():
-        raise FileNotFoundError(f"no {what} at {path}")
-    return path
 
 
 def measure(
@@ -117,7 +106,7 @@ def measure(
     if distributed.rank() != 0:
         return None
     predictions = list(cache.read())
-    same_mesh = file_digest(question.hand_model()) == file_digest(hand_model_path())
+    same_mesh = file_digest(question.files()["hand_model"]) == file_digest(hand_model_path())
     scores = [score(one, same_mesh) for one in predictions]
     found = details(scores, ranges_mm)
     if labelled.is_clip and predictions and any(one.hand for one in predictions):

@@ -148,13 +148,11 @@ def summary(scores: Sequence[Score]) -> dict[str, float | int | str | None]:
         "side_pct": _mean([100 * correct for correct in told], 2),
         "err2d_pct": _mean(per_hand, 3),
         "err2d_median_pct": round(float(np.median(per_hand)), 3) if seen else None,
-        "err2d_px": _rounded(
-            _nanmean([one.errors_px for one in seen if one.errors_px is not None]), 3
-        ),
-        "pck10": _mean(errors_pct[np.isfinite(errors_pct)] <= PCK_2D_PCT, 4),
+        "err2d_px": _mean([one.errors_px for one in seen], 3),
+        "pck10": _mean(np.where(np.isfinite(errors_pct), errors_pct <= PCK_2D_PCT, np.nan), 4),
         "mask_iou": _mean([one.iou for one in masks], 4),
-        "auc_20_50": _rounded(auc, 4),
-        "auc_20_50_all": _rounded(auc_all, 4),
+        "auc_20_50": None if auc is None else round(auc, 4),
+        "auc_20_50_all": None if auc_all is None else round(auc_all, 4),
         "alignment": ALIGNMENTS[headline(scores)] if auc is not None else None,
     }
 
@@ -170,13 +168,13 @@ def details(scores: Sequence[Score], ranges_mm: Iterable[tuple[float, float]]) -
         if rows:
             errors = _in_3d(rows, how)
             areas = {
-                f"auc_{low:g}_{high:g}": _rounded(area(rows, thresholds(low, high), how), 4)
+                f"auc_{low:g}_{high:g}": _mean([area(rows, thresholds(low, high), how)], 4)
                 for low, high in ranges_mm
             }
             vertices = [one.vertex_mm[how] for one in rows if how in one.vertex_mm]
             found[how] = {
-                "mpjpe_mm": _rounded(_nanmean([errors]), 3),
-                "median_mm": _rounded(float(np.nanmedian(errors)), 3),
+                "mpjpe_mm": _mean(errors, 3),
+                "median_mm": round(float(np.nanmedian(errors)), 3),
                 "vertices_mm": _mean(vertices, 3),
                 **areas,
             }
@@ -259,7 +257,7 @@ def _by_joint(scores: Sequence[Score]) -> dict[str, dict[str, float | None]]:
     for finger in FINGERS:
         groups[finger] = [k for k, name in enumerate(JOINT_NAMES) if name.startswith(finger)]
     return {
-        unit: {name: _rounded(_nanmean([errors[:, ks]]), 3) for name, ks in groups.items()}
+        unit: {name: _mean(errors[:, ks], 3) for name, ks in groups.items()}
         for unit, errors in columns.items()
     }
 
@@ -304,9 +302,9 @@ def steadiness(predictions: Sequence[Prediction]) -> dict[str, float | None]:
     in_picture = 100 * jitter(places[..., :2], truth[..., :2]) / median(sides or [1.0])
     about_root, absolute = jitter_mm(places[..., 2:], truth[..., 2:])
     return {
-        "jitter_pct": _rounded(in_picture, 3),
-        "jitter_mm": _rounded(about_root, 3),
-        "jitter_absolute_mm": _rounded(absolute, 3),
+        "jitter_pct": _mean([in_picture], 3),
+        "jitter_mm": _mean([about_root], 3),
+        "jitter_absolute_mm": _mean([absolute], 3),
     }
 
 
@@ -319,16 +317,8 @@ def timings(predictions: Sequence[Prediction]) -> dict[str, float]:
     }
 
 
-def _mean(values: Sequence[float] | np.ndarray, digits: int) -> float | None:
-    return round(float(np.mean(values)), digits) if len(values) else None
-
-
-def _nanmean(arrays: Sequence[np.ndarray]) -> float | None:
-    """Over all that is no NaN."""
-    values = np.concatenate([np.ravel(one) for one in arrays]) if len(arrays) else np.zeros(0)
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else None
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None or not np.isfinite(value) else round(value, digits)
+def _mean(values: Sequence | np.ndarray, digits: int) -> float | None:
+    """Over all that is no NaN; None where nothing is."""
+    known = np.asarray(values, float)
+    known = known[np.isfinite(known)]
+    return round(float(known.mean()), digits) if known.size else None

@@ -53,17 +53,29 @@ class _View:
         return (points_px - self.center) @ self.linear.T
 
     def warp(self, image: np.ndarray, size: int) -> np.ndarray:
-        linear, center = self.linear, self.center
-        reduction = 2 / (self.scale * size)
-        if reduction > 1.5:  # as in crop.py: bilinear sampling alone would skip pixels
-            small = tuple(max(1, round(side / reduction)) for side in image.shape[1::-1])
-            factors = np.divide(small, image.shape[1::-1])
-            image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-            linear, center = linear / factors, (center + 0.5) * factors - 0.5
-        linear = linear * size / 2
-        offset = (size - 1) / 2 - linear @ center
-        matrix = np.concatenate((linear, offset[:, None]), axis=1)
-        return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR)
+        linear = self.linear * size / 2
+        return warp_affine(image, linear, (size - 1) / 2 - linear @ self.center, (size, size))
+
+
+def warp_affine(
+    image: np.ndarray,
+    linear: np.ndarray,
+    offset: np.ndarray,
+    size: tuple[int, int],
+    border: int = cv2.BORDER_CONSTANT,
+    value: object = 0,
+) -> np.ndarray:
+    """Draw pixel ``p`` at ``linear @ p + offset`` of a picture of ``size`` (width, height)."""
+    reduction = abs(np.linalg.det(linear)) ** -0.5
+    if reduction > 1.5:  # as in crop.py: bilinear sampling alone would skip pixels
+        small = tuple(max(1, round(side / reduction)) for side in image.shape[1::-1])
+        factors = np.divide(small, image.shape[1::-1])
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        linear, offset = linear / factors, offset + linear @ (0.5 / factors - 0.5)
+    matrix = np.column_stack((linear, offset))
+    return cv2.warpAffine(
+        image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border, borderValue=value
+    )
 
 
 def augment(

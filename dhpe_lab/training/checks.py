@@ -10,10 +10,9 @@ from pathlib import Path
 from dhpe_lab.training import distributed
 from dhpe_lab.training.config import TrainConfig
 from dhpe_lab.training.data import TrainingData
-from dhpe_lab.training.pictures import picture_grid
 from dhpe_lab.training.state import TrainingState, compute_s
 from dhpe_lab.training.train_log import TrainLog
-from dhpe_lab.training.validation import FIGURES, validate
+from dhpe_lab.training.validation import FIGURES, picture_grid, validate
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.weights import save_networks
 

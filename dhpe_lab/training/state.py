@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from dhpe_lab.training.config import ModelConfig, TrainConfig
@@ -74,12 +73,7 @@ class TrainingState:
     def average(self, decay: float) -> None:
         """Move the averaged networks towards the present ones; in the beginning by more."""
         decay = min(decay, (self.step + 1) / (self.step + 11))
-        moving, counting = [], []
-        for pair in self._pairs():
-            (moving if pair[0].is_floating_point() else counting).append(pair)
-        get_ema_multi_avg_fn(decay)(*zip(*moving, strict=True), None)  # all at once
-        for slow, fast in counting:
-            slow.copy_(fast)
+        move_average(_modules(self.averaged), _modules(self.networks), decay)
 
     @torch.no_grad()
     def restore_statistics(self) -> None:
@@ -114,10 +108,17 @@ class TrainingState:
         for name, value in content["position"].items():
             setattr(self, name, value)
 
-    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for slow, fast in zip(self.averaged.modules(), self.networks.modules(), strict=True):
-            yield from zip(slow.parameters(), fast.parameters(), strict=True)
-            yield from zip(slow.buffers(), fast.buffers(), strict=True)
+
+@torch.no_grad()
+def move_average(slow: nn.Module, fast: nn.Module, decay: float) -> None:
+    """Move the exponential average of parameters and buffers; counters follow at once."""
+    moving, counting = [], []
+    for tensors in (nn.Module.parameters, nn.Module.buffers):
+        for pair in zip(tensors(slow), tensors(fast), strict=True):
+            (moving if pair[0].is_floating_point() else counting).append(pair)
+    get_ema_multi_avg_fn(decay)(*zip(*moving, strict=True), None)
+    for old, new in counting:
+        old.copy_(new)
 
 
 def compute_s(device: torch.device) -> float:

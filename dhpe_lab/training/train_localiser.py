@@ -25,7 +25,7 @@ from dhpe_lab.synthesis.synthesis import load_synthetic
 from dhpe_lab.training.checks import commit
 from dhpe_lab.training.config import BudgetConfig
 from dhpe_lab.training.data import load_backgrounds
-from dhpe_lab.training.state import compute_s
+from dhpe_lab.training.state import compute_s, move_average
 from dhpe_lab.training.train import schedule
 from dhpe_lab.training.whole_pictures import WholePictures, load_frames_by_set
 from dhpe_ros.detection.localiser import HandLocaliser
@@ -97,20 +97,10 @@ def train(
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 10.0)
             optimizer.step()
-            _average(averaged, network, min(AVERAGE, (step + 1) / (step + 10)))
+            move_average(averaged, network, min(AVERAGE, (step + 1) / (step + 10)))
             bar.update(100 * used - bar.n)
             bar.set_postfix_str(f"step {step}, loss {loss.item():.3f}")
     raise AssertionError("the row of pictures is endless")
-
-
-@torch.no_grad()
-def _average(averaged: nn.Module, network: nn.Module, keep: float) -> None:
-    pairs = zip(averaged.state_dict().values(), network.state_dict().values(), strict=True)
-    for old, new in pairs:
-        if old.is_floating_point():
-            old.lerp_(new, 1 - keep)
-        else:
-            old.copy_(new)
 
 
 def begin_with_trunk(lite_weights: Path) -> LocaliserNetwork:

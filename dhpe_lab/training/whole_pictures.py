@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from dhpe_lab.datasets.real_hands import read_whole_pictures
 from dhpe_lab.datasets.samples import Sample
 from dhpe_lab.synthesis.backgrounds import room
-from dhpe_lab.training.augmentation import degrade
+from dhpe_lab.training.augmentation import degrade, warp_affine
 from dhpe_ros.detection.localiser import SIZE
 from dhpe_ros.networks.localiser import STRIDE
 from dhpe_ros.types import Box
@@ -160,18 +160,7 @@ def _view(
 
 
 def _warped(image: np.ndarray, view: _View, border: int, value: object) -> np.ndarray:
-    scale = np.sqrt(abs(np.linalg.det(view.linear)))
-    linear, offset = view.linear, view.offset
-    if scale < 0.67:  # bilinear sampling alone would skip pixels
-        small = tuple(max(1, round(side * scale)) for side in image.shape[1::-1])
-        factors = np.divide(small, image.shape[1::-1])
-        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-        offset = offset + linear @ (0.5 / factors - 0.5)
-        linear = linear / factors
-    matrix = np.concatenate((linear, offset[:, None]), axis=1)
-    return cv2.warpAffine(
-        image, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR, borderMode=border, borderValue=value
-    )
+    return warp_affine(image, view.linear, view.offset, (WIDTH, HEIGHT), border, value)
 
 
 def _moved(joints_px: np.ndarray, view: _View) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Steadiness, absolute error and identity of hands, on rendered videos with exact truth."""
+"""Steadiness and absolute error of hands, on rendered videos with exact truth."""
