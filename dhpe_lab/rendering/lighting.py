@@ -49,9 +49,9 @@ class Lights:
         shares = rng.dirichlet(np.ones(count)) * rng.uniform(0.5, 1.1) * exposure
         surrounding = rng.uniform(0.15, 0.6) * exposure
         return cls(
-            directions=_unit(directions),
+            directions=unit(directions),
             colors=shares[:, None] * _tint(rng, count),
-            up=_unit(np.array([0.0, -1.0, 0.0]) + 0.4 * rng.normal(size=3)),
+            up=unit(np.array([0.0, -1.0, 0.0]) + 0.4 * rng.normal(size=3)),
             sky=surrounding * _tint(rng, 1)[0],
             ground=surrounding * rng.uniform(0.2, 0.9) * _tint(rng, 1)[0],
         )
@@ -92,7 +92,8 @@ def _sphere(vertices: np.ndarray) -> tuple[np.ndarray, float]:
     return centre, max(np.linalg.norm(vertices - centre, axis=1).max(), 1e-12)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) of length one."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 

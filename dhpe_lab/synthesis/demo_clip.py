@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dhpe_lab.rendering import Lights, Skin, random_skin, render_hand
+from dhpe_lab.rendering import Lights, random_skin, render_hand
+from dhpe_lab.rendering.lighting import unit
 from dhpe_lab.synthesis.backgrounds import room
 from dhpe_lab.synthesis.forearm import random_forearm
 from dhpe_lab.synthesis.hand_poses import FINGERS, make_plausible, pose_from_angles
@@ -94,8 +95,9 @@ def moments(keys: Sequence[Key] = KEYS, rate_hz: float = RATE_HZ) -> Iterator[Mo
     """The movement through ``keys``, one moment per frame."""
     for index in range(round(keys[-1].time_s * rate_hz)):
         time_s = index / rate_hz
-        place = _between(keys, time_s, [key.position_m for key in keys])
-        turn = np.radians(_between(keys, time_s, [key.turn_deg for key in keys]))
+        times = [key.time_s for key in keys]
+        place = eased(times, time_s, [key.position_m for key in keys])
+        turn = np.radians(eased(times, time_s, [key.turn_deg for key in keys]))
         sway = np.sin(time_s * np.array((2.3, 3.1, 1.7)) + (0, 1, 2))
         yield Moment(
             angles=_angles(keys, time_s),
@@ -108,17 +110,13 @@ def _angles(keys: Sequence[Key], time_s: float) -> np.ndarray:
     angles = np.zeros((15, 3))
     for lag, finger in enumerate(("thumb", "index", "middle", "ring", "little")):
         values = [_POSES[key.pose][finger] for key in keys]
-        now = _between(keys, time_s - LAG_S * lag, values)
+        now = eased([key.time_s for key in keys], time_s - LAG_S * lag, values)
         first = FINGERS[finger]
         if finger == "thumb":
             angles[first], angles[first + 1, 0], angles[first + 2, 0] = now[:3], now[3], now[4]
         else:
             angles[first, :2], angles[first + 1, 0] = (now[0], now[2]), now[1]
     return make_plausible(np.radians(angles)[None])[0]
-
-
-def _between(keys: Sequence[Key], time_s: float, values: Sequence) -> np.ndarray:
-    return eased([key.time_s for key in keys], time_s, values)
 
 
 def eased(times: Sequence[float], time: float, values: Sequence) -> np.ndarray:
@@ -183,13 +181,15 @@ class Stage:
         self._seed, self._shape = seed, np.zeros(10) if shape is None else shape
         self.background = room(CAMERA.height, CAMERA.width, np.random.default_rng(seed))
         self.lights = Lights(
-            directions=_unit(np.array(((-0.6, -0.7, -0.7), (0.8, -0.1, -0.6)))),
+            directions=unit(np.array(((-0.6, -0.7, -0.7), (0.8, -0.1, -0.6)))),
             colors=np.array(((0.62, 0.57, 0.50), (0.13, 0.15, 0.18))),
             up=np.array((0.0, -1.0, 0.0)),
             sky=np.array((0.34, 0.34, 0.36)),
             ground=np.array((0.24, 0.20, 0.17)),
         )
-        self._skin = _skin(self.model, seed, tone)
+        surface = surface_of(self.model)
+        rng = np.random.default_rng(seed)
+        self._skin = random_skin(rng, len(surface.palm), tone=tone, **surface.regions())
 
     def draw(self, moment: Moment, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """``(480, 640, 3)`` uint8 RGB and the ``(21, 3)`` joints in the camera, metres."""
@@ -228,11 +228,6 @@ class Stage:
         return np.concatenate((hand_m, forearm.vertices_m)), triangles
 
 
-def _skin(model: HandModel, seed: int, tone: float) -> Skin:
-    surface, rng = surface_of(model), np.random.default_rng(seed)
-    return random_skin(rng, len(surface.palm), tone=tone, **surface.regions())
-
-
 def _square_view(points_m: np.ndarray) -> tuple[np.ndarray, float]:
     """Crop coordinates over the square as wide as the image and centred on it; perspective.
 
@@ -246,10 +241,6 @@ def _square_view(points_m: np.ndarray) -> tuple[np.ndarray, float]:
     return np.column_stack(((CAMERA.project(points_m) - center) / half, depth)), unit_m
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
 def write_demo_clip(folder: Path) -> None:
     """Render ``demo_clip.mp4`` and ``demo_clip.json`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -259,7 +250,9 @@ def write_demo_clip(folder: Path) -> None:
             image, joints_m = stage.draw(moment, rng)
             clip.write(image)
             joints_px = CAMERA.project(joints_m)
-            truth.append({"joints_px": _rounded(joints_px, 2), "joints_m": _rounded(joints_m, 5)})
+            truth.append(
+                {"joints_px": joints_px.round(2).tolist(), "joints_m": joints_m.round(5).tolist()}
+            )
     intrinsics = {
         name: getattr(CAMERA, name) for name in ("fx", "fy", "cx", "cy", "width", "height")
     }
@@ -267,10 +260,6 @@ def write_demo_clip(folder: Path) -> None:
     (folder / "demo_clip.json").write_text(
         json.dumps(content, separators=(",", ":")) + "\n", "utf-8"
     )
-
-
-def _rounded(points: np.ndarray, digits: int) -> list[list[float]]:
-    return np.round(points, digits).tolist()
 
 
 def main() -> None:

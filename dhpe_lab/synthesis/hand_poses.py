@@ -18,11 +18,8 @@ from dhpe_ros.hand.pose_prior import FINGERS, pose_limits
 JOINTS = 15
 KNUCKLED = ("index", "middle", "ring", "little")
 
-SUM_OF_FLEXION_MAX = np.radians(248.0)
-"""Flexion a finger reaches over its three joints together: the tip then rests on the palm."""
-
-DIP_PER_PIP = 2.0 / 3.0
-"""The two end joints share a tendon: DIP flexion follows PIP flexion."""
+SUM_OF_FLEXION_MAX = np.radians(248.0)  # of a finger's three joints: the tip is on the palm
+DIP_PER_PIP = 2.0 / 3.0  # the two end joints share a tendon
 
 
 def rotation_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
@@ -32,15 +29,7 @@ def rotation_from_axis_angle(axis_angle: np.ndarray) -> np.ndarray:
 
 
 def pose_from_angles(angles: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Anatomical angles -> axis-angle pose.
-
-    Args:
-        angles: (..., 15, 3) radians, flexion, abduction, twist.
-        axes: (15, 3, 3) the model's ``pose_axes``.
-
-    Returns:
-        (..., 15, 3) axis-angle in radians, MANO's joint order.
-    """
+    """Anatomical angles (..., 15, 3) -> axis-angle pose (..., 15, 3), by ``pose_axes``."""
     angles = np.asarray(angles)
     turns = rotation_from_axis_angle(angles[..., None] * axes)
     turned = turns[..., 0, :, :] @ turns[..., 1, :, :] @ turns[..., 2, :, :]
@@ -61,13 +50,7 @@ def make_plausible(angles: np.ndarray, rng: np.random.Generator | None = None) -
 
     DIP stays near 2/3 of PIP, the fingers cannot be spread while the knuckles are bent, and the
     three joints together stop where the tip meets the palm.
-
-    Args:
-        angles: (n, 15, 3) radians.
-        rng: generator for the small independent part of DIP; without it DIP follows exactly.
-
-    Returns:
-        (n, 15, 3) radians, a new array.
+    Takes and returns (n, 15, 3) radians; without ``rng`` DIP follows exactly.
     """
     limits = pose_limits()
     angles = np.clip(angles, limits[..., 0], limits[..., 1])
@@ -77,47 +60,33 @@ def make_plausible(angles: np.ndarray, rng: np.random.Generator | None = None) -
         angles[:, dip, 0] = DIP_PER_PIP * angles[:, pip, 0] + own
         bent = np.clip(angles[:, mcp, 0] / np.radians(90.0), 0.0, 1.0)
         angles[:, mcp, 1] *= 1.0 - 0.85 * bent
-        flexion = np.maximum(angles[:, mcp : dip + 1, 0], 0.0)
-        excess = flexion.sum(axis=1) / SUM_OF_FLEXION_MAX
-        shrink = 1.0 / np.maximum(excess, 1.0)
-        angles[:, mcp : dip + 1, 0] = np.where(
-            angles[:, mcp : dip + 1, 0] > 0.0,
-            angles[:, mcp : dip + 1, 0] * shrink[:, None],
-            angles[:, mcp : dip + 1, 0],
-        )
+        flexion = angles[:, mcp : dip + 1, 0]  # a view
+        excess = np.maximum(flexion, 0.0).sum(axis=1) / SUM_OF_FLEXION_MAX
+        shrink = 1.0 / np.maximum(excess, 1.0)[:, None]
+        flexion *= np.where(flexion > 0.0, shrink, 1.0)
     return np.clip(angles, limits[..., 0], limits[..., 1])
 
 
 def relaxed_angles() -> np.ndarray:
     """(15, 3) radians: the hand as it hangs, fingers gently curled, more towards the little one."""
     angles = np.zeros((1, JOINTS, 3))
-    for finger, mcp, pip in [
-        ("index", 14, 24),
-        ("middle", 20, 30),
-        ("ring", 24, 33),
-        ("little", 26, 30),
-    ]:
-        angles[0, FINGERS[finger], 0] = mcp
-        angles[0, FINGERS[finger] + 1, 0] = pip
-    angles[0, FINGERS["thumb"]] = [4, 6, 4]
-    angles[0, FINGERS["thumb"] + 1, 0] = 10
-    angles[0, FINGERS["thumb"] + 2, 0] = 14
-    return make_plausible(np.radians(angles))[0]
+    for finger, mcp, pip in zip(KNUCKLED, (14, 20, 24, 26), (24, 30, 33, 30), strict=True):
+        _curl(angles, finger, mcp, pip)
+    _thumb(angles, (4, 6, 4), 10, 14)
+    return make_plausible(angles)[0]
 
 
-def _curl(
-    angles: np.ndarray, finger: str, mcp_deg: float | np.ndarray, pip_deg: float | np.ndarray
-) -> None:
+_Degrees = float | np.ndarray  # of one, or of each hand
+
+
+def _curl(angles: np.ndarray, finger: str, mcp_deg: _Degrees, pip_deg: _Degrees) -> None:
     """Set MCP and PIP flexion of one finger; arguments broadcast over n."""
     angles[:, FINGERS[finger], 0] = np.radians(mcp_deg)
     angles[:, FINGERS[finger] + 1, 0] = np.radians(pip_deg)
 
 
 def _thumb(
-    angles: np.ndarray,
-    cmc_deg: tuple[float | np.ndarray, ...],
-    mcp_deg: float | np.ndarray,
-    ip_deg: float | np.ndarray,
+    angles: np.ndarray, cmc_deg: tuple[_Degrees, ...], mcp_deg: _Degrees, ip_deg: _Degrees
 ) -> None:
     """Set the thumb: ``cmc_deg`` = (flexion, abduction, twist), the other two are flexion."""
     first = FINGERS["thumb"]
@@ -176,14 +145,14 @@ def _pointing(rng: np.random.Generator, n: int) -> np.ndarray:
     return angles
 
 
+# Finger MCP, PIP; thumb CMC, MCP, IP in degrees at which the two pads meet on the mean open hand,
+# found by minimising the distance of the pads.
 _TOUCH = {
     "index": (52, 52, (12, 11, 15), 12, 22),
     "middle": (59, 55, (26, 17, 14), 19, 20),
     "ring": (70, 55, (35, 19, 21), 29, 37),
     "little": (73, 47, (35, 22, 8), 45, 35),
 }
-"""Finger MCP, PIP; thumb CMC, MCP, IP in degrees at which the two pads meet on the mean open hand
-(found by minimising the distance of the pads)."""
 
 
 def _pinch(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -209,7 +178,7 @@ def _anywhere(rng: np.random.Generator, n: int) -> np.ndarray:
     return rng.uniform(limits[..., 0], limits[..., 1], (n, JOINTS, 3))
 
 
-FAMILIES = {
+FAMILIES = {  # name -> generator, share of the mixture
     "relaxed": (_relaxed, 0.25),
     "fist": (_fist, 0.12),
     "spread": (_spread, 0.15),
@@ -218,19 +187,10 @@ FAMILIES = {
     "counting": (_counting, 0.15),
     "anywhere": (_anywhere, 0.10),
 }
-"""Name -> (generator, share of the mixture)."""
 
 
 def sample_angles(rng: np.random.Generator, n: int) -> np.ndarray:
-    """Random anatomical angles from the mixture of :data:`FAMILIES`.
-
-    Args:
-        rng: ``numpy.random.Generator``.
-        n: number of poses.
-
-    Returns:
-        (n, 15, 3) radians, within :func:`pose_limits`, in random order of families.
-    """
+    """Angles (n, 15, 3) from the mixture of ``FAMILIES``, in random order, within the limits."""
     shares = np.array([share for _, share in FAMILIES.values()])
     counts = rng.multinomial(n, shares / shares.sum())
     parts = [make(rng, count) for (make, _), count in zip(FAMILIES.values(), counts, strict=True)]
@@ -242,14 +202,5 @@ def sample_angles(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def sample_poses(rng: np.random.Generator, n: int, axes: np.ndarray) -> np.ndarray:
-    """Random axis-angle poses; see :func:`sample_angles`.
-
-    Args:
-        rng: ``numpy.random.Generator``.
-        n: number of poses.
-        axes: (15, 3, 3) the model's ``pose_axes``.
-
-    Returns:
-        (n, 15, 3) axis-angle in radians, MANO's joint order.
-    """
+    """Axis-angle poses (n, 15, 3) of ``sample_angles``, by the model's ``pose_axes``."""
     return pose_from_angles(sample_angles(rng, n), axes)
