@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -64,7 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     from dhpe_lab.evaluation.ablation import open_sets, with_fresh_mesh
     from dhpe_lab.training import distributed
 
-    _check(arguments)
+    check_least(arguments, steps=1, limit=1, refine=0)
+    if arguments.budget is not None and not 0 < arguments.budget < 1e6:
+        raise CommandError(f"--budget must be minutes above 0, got {arguments.budget}")
     cv2.setNumThreads(1)
     names = _names(arguments.variants)
     base = _base(arguments)
@@ -116,12 +117,6 @@ def _compare(
     return 1 if failed else 0
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    check_least(arguments, steps=1, limit=1, refine=0)
-    if arguments.budget is not None and not 0 < arguments.budget < 1e6:
-        raise CommandError(f"--budget must be minutes above 0, got {arguments.budget}")
-
-
 def _names(text: str | None) -> list[str]:
     from dhpe_lab.evaluation.ablation import VARIANTS
     from dhpe_ros.settings import did_you_mean
@@ -154,17 +149,14 @@ def _planned(arguments: argparse.Namespace, base: TrainConfig, device) -> TrainC
     Raises ``CommandError`` where the folder holds another comparison.
     """
     from dhpe_lab.evaluation.ablation import steps_within
+    from dhpe_lab.evaluation.prediction_cache import file_digest
     from dhpe_lab.training import distributed
 
-    settings = base.as_mapping()
+    settings, initial = base.as_mapping(), base.model.initial
     del settings["run.output"], settings["budget.steps"]
     asked = {
-        "budget": arguments.budget,
-        "steps": arguments.steps,
-        "limit": arguments.limit,
-        "refine": arguments.refine,
-        "real": arguments.real,
-        "initial sha256": _digest(base.model.initial),
+        **{n: getattr(arguments, n) for n in ("budget", "steps", "limit", "refine", "real")},
+        "initial sha256": file_digest(initial) if initial else "",
         **settings,
     }
     file = arguments.output / "plan.json"
@@ -193,7 +185,3 @@ def _read_plan(file: Path) -> dict:
     except (ValueError, KeyError, TypeError):
         pass
     raise CommandError(f"{file} is of no comparison; choose another --output")
-
-
-def _digest(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""

@@ -72,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 130
     path = arguments.output / "finetuned.safetensors"
     better = accept(outcome, config, path)
-    _write(arguments.output / "finetune.json", outcome, better)
+    about = json.dumps({"better": better, **vars(outcome)}, indent=1)
+    (arguments.output / "finetune.json").write_text(about + "\n", "utf-8")
     print(_table(outcome))
     print(f"better: {path}" if better else "not better: nothing was written, keep the base weights")
     return 0 if better else 1
@@ -135,7 +136,3 @@ def _table(outcome: Outcome) -> str:
             after = outcome.after[part][name]
             lines.append(f"{part + ', ' + name:24}{figures[name]:10.2f}{after:10.2f}")
     return "\n".join(lines)
-
-
-def _write(path: Path, outcome: Outcome, better: bool) -> None:
-    path.write_text(json.dumps({"better": better, **vars(outcome)}, indent=1) + "\n", "utf-8")

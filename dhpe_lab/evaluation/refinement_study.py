@@ -89,19 +89,22 @@ def methods(pipeline: HandPipeline, steps: Sequence[int], seed: int) -> list[Met
 
         return fit
 
-    def swarmed(hand: SeenHand) -> tuple[Tensor, int]:
-        return swarm(hand.estimate, hand.observation, projection, PAPER, seed), 0
-
-    def from_keypoints(hand: SeenHand) -> tuple[Tensor, int]:
-        return fit_keypoints(from_heatmaps(hand), projection, evidence), 0
-
     return [
         Method("networks alone", 0, refined(PAPER, 0)),
         *(Method("Eq. 13, Adam", n, refined(PAPER, n)) for n in steps),
         *(Method("Levenberg-Marquardt", n, refined(ours, n)) for n in steps),
-        Method("particle swarm", None, swarmed),
-        Method("keypoints only", None, from_keypoints),
+        Method("particle swarm", None, lambda h: (baseline("swarm", pipeline, h, seed), 0)),
+        Method("keypoints only", None, lambda h: (baseline("keypoints", pipeline, h, seed), 0)),
     ]
+
+
+def baseline(method: str, pipeline: HandPipeline, hand: SeenHand, seed: int) -> Tensor:
+    """Parameters ``(1, 63)`` by ``swarm``, or by ``keypoints``: those of the heat maps alone."""
+    projection, seen = pipeline.projection, hand.observation
+    if method == "swarm":
+        return swarm(hand.estimate, seen, projection, PAPER, seed)
+    seen = replace(seen, joints=hand.results.evidence.joints)
+    return fit_keypoints(seen, projection, pipeline.evidence)
 
 
 def study(
@@ -153,11 +156,6 @@ def infer(pipeline: HandPipeline, label: LabelledHand, image: np.ndarray) -> See
 def _objective(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> float:
     seen, networks = hand.observation, pipeline.evidence
     return float(objective(parameters, seen, pipeline.projection, networks, PAPER))
-
-
-def from_heatmaps(hand: SeenHand) -> Observation:
-    """Observe without the mesh network: 2D joints as the heat maps have them."""
-    return replace(hand.observation, joints=hand.results.evidence.joints)
 
 
 def placed(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> Prediction:

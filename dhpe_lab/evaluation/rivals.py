@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dhpe_lab.evaluation.baselines import fit_keypoints, swarm
 from dhpe_lab.evaluation.labelled import LabelledSet
 from dhpe_lab.evaluation.predict import Prediction, given_view, milliseconds, predict
-from dhpe_lab.evaluation.refinement_study import PAPER, from_heatmaps, infer, placed
+from dhpe_lab.evaluation.refinement_study import baseline, infer, placed
 from dhpe_ros.geometry.crop import Crop, crop_image
 from dhpe_ros.geometry.lift import root_position_m
 from dhpe_ros.pipeline import HandPipeline, StageClock, View
@@ -52,15 +51,11 @@ def _fitted(
     pipeline: HandPipeline, labelled: LabelledSet, method: str, seed: int
 ) -> Iterator[Prediction]:
     """One hand at a time, from what the networks say of it."""
-    projection, evidence = pipeline.projection, pipeline.evidence
     for label, image in labelled.pictures():
         clock = StageClock(pipeline.device)
         hand = infer(pipeline, label, image)
         clock.lap("networks")
-        if method == "swarm":
-            found = swarm(hand.estimate, hand.observation, projection, PAPER, seed)
-        else:
-            found = fit_keypoints(from_heatmaps(hand), projection, evidence)
+        found = baseline(method, pipeline, hand, seed)
         clock.lap("fit")
         yield replace(placed(pipeline, hand, found), ms=milliseconds(clock.seconds))
 

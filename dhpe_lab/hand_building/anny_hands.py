@@ -13,21 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from dhpe_lab.rendering.lighting import unit
 from dhpe_ros.hand.kernels.layout import PARENTS
 
 log = logging.getLogger(__name__)
 
+# First of the three joints of each finger, MANO's order of 16.
 CHAINS = {"index": 1, "middle": 4, "little": 7, "ring": 10, "thumb": 13}
-"""First of the three joints of each finger, MANO's order of 16."""
-
 _ANNY_FINGER = {"thumb": 1, "index": 2, "middle": 3, "ring": 4, "little": 5}
-
+# Spread of the flat rest hand, positive towards the thumb; slope of its straight fingers palmwards.
 REST_AZIMUTH_DEG = {"index": 6.0, "middle": 0.0, "ring": -7.5, "little": -16.0}
-"""Spread of the flat rest hand: positive towards the thumb."""
-
 REST_SLOPE_DEG = 3.0
-"""The straight fingers of the rest hand point this much out of the palm's plane, palmwards."""
-
+# Standard deviation of each local change over the population; zero mean, cut at 2.5 sigma.
 LOCAL_CHANGES = {
     "r-hand-fingers-length-incr": 0.40,
     "r-hand-fingers-diameter-incr": 0.50,
@@ -35,21 +32,11 @@ LOCAL_CHANGES = {
     "r-hand-scale-incr": 0.10,
     "measure-wrist-circ-incr": 0.45,
 }
-"""Standard deviation of each local change over the population; zero mean, cut at 2.5 sigma."""
-
-MEAN_LENGTH_M = 0.186
-"""Mean wrist joint to middle finger tip of the population, adults of both sexes."""
-
+MEAN_LENGTH_M = 0.186  # wrist joint to middle finger tip, adults of both sexes
+# Width of fingers over Anny's, against the hand's length (docs/explanation/open-hand.md).
 FINGER_WIDTH = {"thumb": 1.12, "index": 1.02, "middle": 1.07, "ring": 1.03, "little": 1.15}
-"""Width of fingers over Anny's, against the hand's length.
-
-Measured with hands fitted by their joints to photographs with masks: width of the mask over width
-of the mesh, across phalanges that stand free (docs/explanation/open-hand.md).
-"""
-
 CHILD_SHARE = 0.10
-_ADULT_AGE, _CHILD_AGE = (0.60, 1.0), (0.45, 0.60)
-"""Anny's age scale: 1/3 child, 2/3 young adult, 1 old."""
+_ADULT_AGE, _CHILD_AGE = (0.60, 1.0), (0.45, 0.60)  # Anny's: 1/3 child, 2/3 young adult, 1 old
 
 
 @dataclass(frozen=True)
@@ -69,9 +56,9 @@ def sample_population(n: int, seed: int) -> HandPopulation:
     """Sample ``n`` hands from Anny's phenotypes and hand-specific changes, flat and registered."""
     model = _load_anny()
     vertices, heads = _sample_raw(model, n, seed)
-    fold = _fold_bones(model)
-    weights = _dense_weights(model) @ fold.weights
-    joints = heads[:, fold.joint_bones]
+    joint_bones, folding = _fold_bones(model)
+    weights = _dense_weights(model) @ folding
+    joints = heads[:, joint_bones]
     vertices, joints = _to_mano_frame(vertices, joints, weights)
     thumb_axis = _thumb_axis(joints, vertices, weights)
     vertices, joints = _flatten(vertices, joints, weights)
@@ -143,15 +130,8 @@ def _sample_raw(model: Any, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(vertices), np.concatenate(heads)
 
 
-@dataclass(frozen=True)
-class _Fold:
-    """Anny's 21 bones -> MANO's 16 joints: ``joint_bones`` (16,), ``weights`` (21, 16) of 0 / 1."""
-
-    joint_bones: list[int]
-    weights: np.ndarray
-
-
-def _fold_bones(model: Any) -> _Fold:
+def _fold_bones(model: Any) -> tuple[list[int], np.ndarray]:
+    """Anny's 21 bones -> MANO's 16 joints: their bones (16,), weights (21, 16) of 0 / 1."""
     labels = list(model.bone_labels)
     joint_bones = [labels.index("wrist.R")] + [0] * 15
     for finger, first in CHAINS.items():
@@ -161,7 +141,7 @@ def _fold_bones(model: Any) -> _Fold:
     weights = np.zeros((len(labels), 16))
     for bone in range(len(labels)):
         weights[bone, joint_bones.index(bone) if bone in joint_bones else 0] = 1.0
-    return _Fold(joint_bones, weights)
+    return joint_bones, weights
 
 
 def _dense_weights(model: Any) -> np.ndarray:
@@ -171,18 +151,14 @@ def _dense_weights(model: Any) -> np.ndarray:
     return dense / dense.sum(axis=1, keepdims=True)
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / np.linalg.norm(vector, axis=-1, keepdims=True)
-
-
 def _to_mano_frame(
     vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rotate the mean hand into MANO's frame, then register each palm on the mean one, rigidly."""
     mean = joints.mean(axis=0)
-    x = _unit(mean[0] - mean[CHAINS["middle"]])
+    x = unit(mean[0] - mean[CHAINS["middle"]])
     across = mean[CHAINS["index"]] - mean[CHAINS["little"]]
-    z = _unit(across - (across @ x) * x)
+    z = unit(across - (across @ x) * x)
     to_mano = np.stack([x, np.cross(z, x), z])
     vertices, joints = (a - mean[CHAINS["middle"]] for a in (vertices, joints))
     vertices, joints = vertices @ to_mano.T, joints @ to_mano.T
@@ -216,14 +192,14 @@ def _directions(vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray) -
         stops = [joints[:, first + 1], joints[:, first + 2], ends[:, number]]
         for k, stop in enumerate(stops):
             bones[:, first - 1 + k] = stop - joints[:, first + k]
-    return _unit(bones)
+    return unit(bones)
 
 
 def _thumb_axis(joints: np.ndarray, vertices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Anny rests with a bent thumb: the normal of the bend is the axis of flexion."""
     bones = _directions(vertices, joints, weights).mean(axis=0)
     first = CHAINS["thumb"]
-    return _unit(np.cross(bones[first], bones[first + 1]))
+    return unit(np.cross(bones[first], bones[first + 1]))
 
 
 def _rest_directions(bones: np.ndarray) -> np.ndarray:
@@ -236,7 +212,7 @@ def _rest_directions(bones: np.ndarray) -> np.ndarray:
         first = CHAINS[finger] - 1
         rest[first : first + 3] = flat
     thumb = CHAINS["thumb"] - 1
-    rest[thumb + 2] = _unit(0.6 * bones[thumb + 1] + 0.4 * bones[thumb + 2])
+    rest[thumb + 2] = unit(0.6 * bones[thumb + 1] + 0.4 * bones[thumb + 2])
     return rest
 
 
@@ -255,7 +231,7 @@ def _flatten(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turn every bone of every hand to the same flat rest direction, through Anny's skinning."""
     bones = _directions(vertices, joints, weights)
-    rest = _rest_directions(_unit(bones.mean(axis=0)))
+    rest = _rest_directions(unit(bones.mean(axis=0)))
     turns = np.repeat(np.eye(3)[None], 16, axis=0)[None].repeat(len(joints), axis=0)
     placed = joints.copy()
     for joint in range(1, 16):
@@ -268,15 +244,12 @@ def _flatten(
     return turned + np.einsum("vk,ski->svi", weights, shift), placed
 
 
+# Anny bends the fingers at the web; the knuckle lies this share of the bone nearer to the wrist, so
+# that proximal to middle phalanx is about 1.65 (Buryanov and Kotiuk 2010, bone lengths). The thumb's
+# lengthens the metacarpal to its real base.
 KNUCKLE_SHIFT = {"index": 0.50, "middle": 0.36, "ring": 0.32, "little": 0.34, "thumb": 0.55}
-"""Anny bends the fingers at the web; the knuckle lies this share of the bone nearer to the wrist.
-
-So that proximal to middle phalanx is about 1.65 (Buryanov and Kotiuk 2010, bone lengths); for the
-thumb the share lengthens the metacarpal to its real base.
-"""
-
+# Height of the base joint's axis between palm (0) and back of the hand (1).
 _KNUCKLE_DEPTH = {"index": 0.58, "middle": 0.58, "ring": 0.58, "little": 0.58, "thumb": 0.45}
-"""Height of the base joint's axis between palm (0) and back of the hand (1)."""
 
 
 def _anatomical_joints(vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -300,7 +273,7 @@ def _centre_in_finger(
 ) -> np.ndarray:
     """Keep the joint's place along its bone, centre it across the finger."""
     mean, mean_joints = vertices.mean(axis=0), joints.mean(axis=0)
-    axis = _unit(mean_joints[joint] - mean_joints[PARENTS[joint]])
+    axis = unit(mean_joints[joint] - mean_joints[PARENTS[joint]])
     along = np.abs((mean - mean_joints[joint]) @ axis)
     ring = (along < 0.005) & (weights[:, [PARENTS[joint], joint]].sum(axis=1) > 0.7)
     across = vertices[:, ring].mean(axis=1) - joints[:, joint]

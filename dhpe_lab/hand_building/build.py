@@ -27,6 +27,7 @@ from dhpe_lab.hand_building.mesh_simplification import (
     triangle_quality,
 )
 from dhpe_lab.hand_building.pose_correctives import fit_posedirs
+from dhpe_lab.rendering.lighting import unit
 from dhpe_lab.synthesis import hand_poses
 from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.hand.pose_prior import TIP_ORDER, pose_axes, pose_limits
@@ -76,16 +77,8 @@ def build() -> dict[str, np.ndarray]:
         "format_version": np.int64(FORMAT_VERSION),
         "licence": np.array(LICENCE),
     }
-    return {key: _stored(value) for key, value in hand.items()}
-
-
-def _stored(value: np.ndarray) -> np.ndarray:
-    value = np.asarray(value)
-    return value.astype(np.float32) if value.dtype == np.float64 else value
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / np.linalg.norm(vector)
+    double = {key for key, value in hand.items() if np.asarray(value).dtype == np.float64}
+    return {k: np.asarray(v, np.float32 if k in double else None) for k, v in hand.items()}
 
 
 def _simplify(population: HandPopulation) -> tuple[np.ndarray, np.ndarray]:
@@ -95,14 +88,9 @@ def _simplify(population: HandPopulation) -> tuple[np.ndarray, np.ndarray]:
     kept, faces = collapse_to(mean, triangles, N_VERTICES, N_RIM, _importance(mean, population))
     matrix, faces = relax(mean[kept], faces, mean, triangles)
     quality = triangle_quality(matrix @ mean, faces)
-    log.info(
-        "%d vertices, %d triangles, worst edge count %d, quality min %.3f median %.3f",
-        len(kept),
-        len(faces),
-        max(edge_counts(faces).values()),
-        quality.min(),
-        np.median(quality),
-    )
+    worst, median = max(edge_counts(faces).values()), np.median(quality)
+    log.info("%d vertices, %d triangles, worst edge count %d", len(kept), len(faces), worst)
+    log.info("quality of triangles: min %.3f, median %.3f", quality.min(), median)
     return matrix, faces
 
 
@@ -112,7 +100,7 @@ def _importance(mean: np.ndarray, population: HandPopulation) -> np.ndarray:
     importance = np.ones(len(mean))
     for finger, first in CHAINS.items():
         for joint, factor in [(first + (finger == "thumb"), 2.0), (first + 2, 4.0)]:
-            bone = _unit(joints[first + 2] - joints[first + 1])
+            bone = unit(joints[first + 2] - joints[first + 1])
             beyond = (mean - joints[joint]) @ bone > 0.0
             sideways = np.linalg.norm(np.cross(mean - joints[joint], bone), axis=1) < 0.016
             importance[beyond & sideways] = factor
@@ -160,13 +148,13 @@ def finger_tips(template: np.ndarray, joints: np.ndarray) -> np.ndarray:
     tips = []
     for finger in TIP_ORDER:
         last = CHAINS[finger] + 2
-        along = _unit(joints[last] - joints[last - 1])
+        along = unit(joints[last] - joints[last - 1])
         for _ in range(2):  # then along the last phalanx itself, which may lean a little
             offset = template - joints[last]
             reach = offset @ along
             sideways = np.linalg.norm(offset - reach[:, None] * along, axis=1)
             phalanx = (sideways < 0.015) & (reach > 0.0)
-            along = _unit(offset[phalanx].mean(axis=0))
+            along = unit(offset[phalanx].mean(axis=0))
         tips.append(int(np.argmax(np.where(phalanx, reach - 0.6 * sideways, -1.0))))
     return np.array(tips, dtype=np.int32)
 
@@ -231,7 +219,7 @@ def _chain_weights(
     passed = [np.ones(len(template))]
     for k in range(3):
         before, after = points[k + 1] - points[k], points[k + 2] - points[k + 1]
-        along = (template - points[k + 1]) @ _unit(_unit(before) + _unit(after))
+        along = (template - points[k + 1]) @ unit(unit(before) + unit(after))
         t = np.clip(0.5 + 0.5 * along / blend[k], 0.0, 1.0)
         passed.append(np.minimum(t * t * (3.0 - 2.0 * t), passed[-1]))
     passed.append(np.zeros(len(template)))

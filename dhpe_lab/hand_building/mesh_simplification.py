@@ -25,11 +25,7 @@ def edge_counts(faces):
 
 
 def boundary_loop(faces):
-    """Ordered vertices of the single boundary loop, along the boundary's half-edges.
-
-    Raises:
-        ValueError: the boundary is empty or has more than one loop.
-    """
+    """Ordered vertices along the boundary; ``ValueError`` unless it is one loop."""
     half = {(a, b) for f in faces.tolist() for a, b in zip(f, f[1:] + f[:1], strict=True)}
     follow = {a: b for a, b in half if (b, a) not in half}
     if not follow:
@@ -168,13 +164,10 @@ class _Collapser:
 
 
 def collapse_to(vertices, faces, n_vertices, n_rim, importance):
-    """Collapse edges until exactly ``n_vertices`` remain, ``n_rim`` of them on the boundary.
+    """Collapse edges of a disc until ``n_vertices`` remain, ``n_rim`` of them on the boundary.
 
-    Args:
-        vertices: (V, 3). faces: (F, 3) of a disc. importance: (V,) factor on the cost of removal.
-
-    Returns:
-        kept (n_vertices,) indices into ``vertices``, faces (2 n_vertices - 2 - n_rim, 3) into kept.
+    ``importance`` (V,) multiplies the cost of removal. Returns the indices of those that are kept,
+    and faces (2 n_vertices - 2 - n_rim, 3) into these.
     """
     work = _Collapser(vertices, faces, importance)
 
@@ -193,14 +186,9 @@ def collapse_to(vertices, faces, n_vertices, n_rim, importance):
 
 
 def closest_on_surface(points, vertices, faces, candidates=24):
-    """Closest point of a triangle mesh.
+    """Index (N,) and barycentric coordinates (N, 3) of the face closest to each of ``points``.
 
-    Args:
-        points: (N, 3). vertices: (V, 3). faces: (F, 3).
-        candidates: triangles tried per point, those with the nearest centres.
-
-    Returns:
-        face (N,) index, barycentric (N, 3) coordinates in that face.
+    ``candidates`` triangles are tried per point, those with the nearest centres.
     """
     centres = vertices[faces].mean(axis=1)
     gap = ((points[:, None] - centres[None]) ** 2).sum(axis=2)
@@ -281,12 +269,9 @@ def _flip_is_better(vertices, old, new):
 
 
 def relax(vertices, faces, source_vertices, source_faces, rounds=12):
-    """Even out triangles: flips and tangential smoothing on the source surface.
+    """Even out triangles by flips and tangential smoothing on the source; the boundary stays.
 
-    The boundary stays where it is.
-
-    Returns:
-        barycentric (V, S) dense matrix onto the source vertices, faces (F, 3).
+    Returns a barycentric (V, S) matrix onto the source vertices, and faces (F, 3).
     """
     rim = boundary_loop(faces)
     points = vertices.copy()

@@ -55,17 +55,10 @@ def random_skin(
     nails: np.ndarray | None = None,
     detail: int = 1,
 ) -> Skin:
-    """A random person's skin.
+    """A random person's skin, for N texels of this ``detail``.
 
-    Args:
-        rng: source of every choice.
-        texel_count: N, forearm included if it belongs to the mesh.
-        tone: 0 (lightest) to 1 (darkest); uniform if not given.
-        palm: (N,) 0 to 1, where the palm is, which has little melanin.
-        redness: (N,) 0 to 1, where blood shows: knuckles, finger tips, parts of the palm.
-        creases: (N,) 0 to 1, where the skin folds, which looks like more of its pigments.
-        nails: (N,) 0 to 1, where the nails are.
-        detail: of the texels.
+    ``tone`` is 0 (lightest) to 1 (darkest), uniform if not given. Regions are (N,), 0 to 1: the
+    palm has little melanin, ``redness`` is where blood shows, creases look like more pigment.
     """
     nothing = np.zeros(texel_count, np.float32)
     palm, redness, creases, nails = (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import cv2
 import numpy as np
@@ -18,24 +19,30 @@ WIDEST_MESH = 2.6  # crops wider than so many joint boxes only train the finding
 PLAIN_CROP = TrackingConfig().crop_scale  # likewise, without augmentation
 
 
+def _zeros(*shape: int) -> np.ndarray:
+    return np.zeros(shape, np.float32)
+
+
 @dataclass(frozen=True)
 class Example:
-    """One input and its targets, in crop coordinates of the augmented crop."""
+    """One input and its targets, in crop coordinates of the augmented crop; without a hand none."""
 
     image: np.ndarray  # (S, S, 3) uint8 RGB
-    hand: bool  # False: background only
-    right: bool  # as it looks in the crop
-    near: bool  # a right hand, as large as in the crops that the mesh networks get
-    joints: np.ndarray  # (21, 2)
-    depth: np.ndarray  # (21,) relative to the middle MCP
-    depth_trust: float  # 1 exact, 0 unknown, between: a hint
     mask: np.ndarray  # (S, S) uint8
-    mask_known: bool
-    mask_exact: bool  # of a right hand, and it ends where the hand model does
-    synthetic: bool  # rotation, pose and shape are known
-    rotation: np.ndarray  # (3, 3)
-    pose: np.ndarray  # (15, 3)
-    shape: np.ndarray  # (10,)
+    hand: bool = False  # False: background only
+    right: bool = False  # as it looks in the crop
+    near: bool = False  # a right hand, as large as in the crops that the mesh networks get
+    joints: np.ndarray = field(default_factory=partial(_zeros, JOINT_COUNT, 2))
+    depth: np.ndarray = field(
+        default_factory=partial(_zeros, JOINT_COUNT)
+    )  # relative to the middle MCP
+    depth_trust: float = 0.0  # 1 exact, 0 unknown, between: a hint
+    mask_known: bool = False
+    mask_exact: bool = False  # of a right hand, and it ends where the hand model does
+    synthetic: bool = False  # rotation, pose and shape are known
+    rotation: np.ndarray = field(default_factory=lambda: np.eye(3, dtype=np.float32))
+    pose: np.ndarray = field(default_factory=partial(_zeros, 15, 3))
+    shape: np.ndarray = field(default_factory=partial(_zeros, 10))
 
 
 @dataclass(frozen=True)
@@ -98,26 +105,25 @@ def augment(
     if varied:
         image = degrade(_occlude(image, backgrounds, rng), rng)
     right = sample.right != view.mirrored
-    zeros = np.zeros
-    depth = sample.relative_depth_px
-    rotation = np.eye(3)
+    known: dict[str, np.ndarray | float] = {}
+    if sample.relative_depth_px is not None:
+        known |= {"depth": sample.relative_depth_px * view.scale}
     if sample.rotation is not None:
-        rotation = _about_z(view.turn) @ sample.rotation
+        turned = _about_z(view.turn) @ sample.rotation
+        known |= {"rotation": turned, "pose": sample.pose, "shape": sample.shape}
+    labels = {name: np.asarray(value, np.float32) for name, value in known.items()}
     return Example(
         image=image,
+        mask=np.zeros((size, size), np.uint8) if mask is None else mask,
         hand=True,
         right=right,
         near=right and view.margin < WIDEST_MESH,
         joints=view.points(sample.joints_px).astype(np.float32),
-        depth=(zeros(JOINT_COUNT) if depth is None else depth * view.scale).astype(np.float32),
-        depth_trust=0.0 if depth is None else sample.depth_trust,
-        mask=zeros((size, size), np.uint8) if mask is None else mask,
+        depth_trust=0.0 if sample.relative_depth_px is None else sample.depth_trust,
         mask_known=mask is not None,
         mask_exact=mask is not None and sample.exact and right,
         synthetic=sample.synthetic and right,
-        rotation=rotation.astype(np.float32),
-        pose=(zeros((15, 3)) if sample.pose is None else sample.pose).astype(np.float32),
-        shape=(zeros(10) if sample.shape is None else sample.shape).astype(np.float32),
+        **labels,
     )
 
 
@@ -125,14 +131,8 @@ def background_example(
     backgrounds: Sequence[np.ndarray], rng: np.random.Generator, size: int = INPUT_SIZE
 ) -> Example:
     """A crop without a hand, of any part of a picture."""
-    nothing = np.zeros((size, size), np.uint8)
     image = degrade(_random_background(backgrounds, rng, size, smallest=0.1), rng)
-    joints, depth = np.zeros((JOINT_COUNT, 2), np.float32), np.zeros(JOINT_COUNT, np.float32)
-    rotation, pose, shape = np.eye(3, dtype=np.float32), np.zeros((15, 3)), np.zeros(10)
-    return Example(
-        image, False, False, False, joints, depth, 0.0, nothing, False, False, False,
-        rotation, pose.astype(np.float32), shape.astype(np.float32),
-    )  # fmt: skip
+    return Example(image, mask=np.zeros((size, size), np.uint8))
 
 
 def _random_view(sample: Sample, rng: np.random.Generator, mirrored: bool) -> _View:

@@ -81,17 +81,9 @@ def notes(
 ) -> dict[str, object]:
     """Provenance of the weights. Of paths only the last part: the rest is this machine's."""
     settings = config.as_mapping()
-    paths = (
-        "data.real",
-        "data.fits",
-        "data.rhd",
-        "data.stb",
-        "data.synthetic",
-        "data.backgrounds",
-        "model.initial",
-        "model.hand_model",
-    )
-    for name in (*paths, "run.output"):
+    data_paths = ("real", "fits", "rhd", "stb", "synthetic", "backgrounds")
+    paths = [f"data.{name}" for name in data_paths]
+    for name in (*paths, "model.initial", "model.hand_model", "run.output"):
         settings[name] = Path(settings[name]).name
     return {
         "steps": state.step,

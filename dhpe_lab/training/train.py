@@ -32,6 +32,7 @@ from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.weights import hand_model_path
 
 _LOG = logging.getLogger(__name__)
+_BAR = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
 
 
 @dataclass
@@ -62,7 +63,8 @@ def prepare(config: TrainConfig, device: torch.device) -> Run:
     data = load_data(config)
     require_figure(config.run.best_by, data.held_back)
     state = TrainingState.begin(config, device)
-    run = Run(config, device, data, state, _projection(config, device), begun_s)
+    model = HandModel(config.model.hand_model or hand_model_path())
+    run = Run(config, device, data, state, Projection(model).eval().to(device), begun_s)
     run.folder.mkdir(parents=True, exist_ok=True)
     last = run.folder / "last.state"
     if last.is_file():
@@ -90,7 +92,7 @@ def train(run: Run) -> bool:
     checks = _Due(config, state)
     state.started_s += compute_s(device) - run.begun_s
     begun, logged = compute_s(device) - state.elapsed_s, (state.step, time.monotonic())
-    with interruption() as asked, _bar(disable=not first) as bar:
+    with interruption() as asked, tqdm(total=100, disable=not first, bar_format=_BAR) as bar:
         while True:
             elapsed, reserved = compute_s(device) - begun, state.started_s + state.check_s
             told = distributed.agree((elapsed, reserved, asked.is_set()), device)
@@ -104,7 +106,8 @@ def train(run: Run) -> bool:
                 mixed = MixedBatches.of_run(config, run.data, due)
                 batches = _Ahead(mixed.start(state.step, config.data.workers, device))
                 seen = due
-            torch.manual_seed(_step_seed(learning.seed, state.step))
+            dropout_seed = state.step * distributed.count() + distributed.rank()
+            torch.manual_seed((learning.seed << 32) + dropout_seed)
             for group in state.optimizer.param_groups:
                 group["lr"] = learning.rate * schedule(state.step, used, learning.warmup_steps)
             evidence_only = used < config.budget.evidence_share
@@ -231,24 +234,9 @@ class _Due:
         return due
 
 
-def _projection(config: TrainConfig, device: torch.device) -> Projection:
-    return Projection(HandModel(config.model.hand_model or hand_model_path())).eval().to(device)
-
-
 def _precision(name: str, device: torch.device) -> torch.dtype:
     fast = "bf16" if has_fast_bf16(device) else "fp32"
     return {"bf16": torch.bfloat16, "fp32": torch.float32}[fast if name == "auto" else name]
-
-
-def _step_seed(seed: int, step: int) -> int:
-    """Seed of the dropout in a step; its own in every process."""
-    return (seed << 32) + step * distributed.count() + distributed.rank()
-
-
-def _bar(disable: bool) -> tqdm:
-    return tqdm(
-        total=100, disable=disable, bar_format="{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
-    )
 
 
 def _log(
