@@ -1,4 +1,4 @@
-"""What the figures were measured on, and how fast it is at work that is not ours."""
+"""Machine of the figures, and its speed at work that is not ours."""
 
 from __future__ import annotations
 

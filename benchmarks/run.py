@@ -102,7 +102,7 @@ def table(figures: list[dict], baseline: dict[str, dict]) -> Iterator[str]:
 
 
 def machine_speed(figures: list[dict], baseline: dict[str, dict], device: str) -> float:
-    """How many times as fast the machine is as the baseline's; 1 where nothing is known."""
+    """Speed of the machine over the baseline's; 1 where nothing is known."""
     key = f"{machine.METRICS[0].name}.{device}"
     now = next((f["value"] for f in figures if f["key"] == key), None)
     before = baseline.get(key, {}).get("value")

@@ -1,4 +1,4 @@
-"""How the scripts beside this one measure, and what a figure is."""
+"""Figures, and the timing that the scripts beside this one share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dhpe_ros.engines.cuda_graph import captured
 
 
 class Metric(NamedTuple):
-    """What is measured on each device; a figure's key is the name and the device's type."""
+    """A figure of each device; its key is the name and the device's type."""
 
     name: str
     unit: str

@@ -1,4 +1,4 @@
-"""What all tests share: a ROS world and a cache of their own; nothing else is heard or found.
+"""Fixtures of all tests: a ROS world and a cache of their own; nothing else is heard or found.
 
 Set before anything of ROS is imported; the processes that tests start inherit it.
 """

@@ -103,7 +103,7 @@ BASELINE_M = 0.120054
 
 
 def stb_hand_m(moment: int) -> np.ndarray:
-    """What every sequence shows, in the frame of the left picture or of the colour camera."""
+    """Joints of every sequence, in the frame of the left picture or of the colour camera."""
     return hand_m(False, (0.03, 0.08, 0.55 + 0.03 * moment), 0.2 * moment)
 
 
@@ -146,7 +146,7 @@ DEXTER_TIPS = [JOINT_NAMES.index(f"{f}4") for f in ("thumb", "index", "middle", 
 
 
 def dexter_hand_m(moment: int) -> np.ndarray:
-    """What every sequence shows, in the depth camera's frame."""
+    """Joints of every sequence, in the depth camera's frame."""
     return hand_m(False, (0.02, 0.05, 0.45 + 0.02 * moment), 0.1 * moment)
 
 

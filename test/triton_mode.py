@@ -1,4 +1,4 @@
-"""Where tests run Triton kernels: on the GPU, or interpreted on the CPU where there is none."""
+"""Device of the tests of Triton kernels: a GPU, or the interpreter on the CPU without one."""
 
 import importlib
 

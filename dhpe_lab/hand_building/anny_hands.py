@@ -245,7 +245,7 @@ def _flatten(
 
 
 # Anny bends the fingers at the web; the knuckle lies this share of the bone nearer to the wrist, so
-# that proximal to middle phalanx is about 1.65 (Buryanov and Kotiuk 2010, bone lengths). The thumb's
+# that proximal to middle phalanx is about 1.65 (Buryanov and Kotiuk 2010). The thumb's
 # lengthens the metacarpal to its real base.
 KNUCKLE_SHIFT = {"index": 0.50, "middle": 0.36, "ring": 0.32, "little": 0.34, "thumb": 0.55}
 # Height of the base joint's axis between palm (0) and back of the hand (1).

@@ -11,7 +11,7 @@ from dhpe_ros.types import HEATMAP_SIGMA
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which networks are trained, and where."""
+    """Networks that are trained, and their device."""
 
     profile: str = setting("lite", "full: the paper's networks; lite: one small trunk",
                            one_of=("lite", "full"))  # fmt: skip

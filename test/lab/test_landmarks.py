@@ -1,4 +1,4 @@
-"""Where people see joints: what is between two ways to mark them comes back from noisy marks."""
+"""Joints as people see them: the offset between two ways to mark them is found in noisy marks."""
 
 import cv2
 import numpy as np

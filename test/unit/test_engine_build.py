@@ -194,7 +194,7 @@ def test_a_request_that_cannot_be_met_is_one_line_and_exit_code_2(options, says,
 
 @pytest.fixture
 def wanted(monkeypatch, tmp_path):
-    """What is built for settings and options: compiler and precision."""
+    """Compiler and precision for settings and options."""
 
     def build_nothing(eager, model, device, compiler, precision, *_):
         raise build.BuildError(f"wanted {compiler} {precision}")

@@ -1,4 +1,4 @@
-"""Which backend runs the networks, and what happens when one cannot. No compiler is needed here."""
+"""Choice of the networks' backend, and of another when one cannot run; without a compiler."""
 
 import shlex
 from dataclasses import replace
@@ -61,7 +61,7 @@ class Recorder:
 
 @pytest.fixture
 def runtime(monkeypatch):
-    """What ``load`` of both compilers does with the files of an engine; tests may replace it."""
+    """Stand-in for ``load`` of both compilers; tests may replace it."""
     runtime = SimpleNamespace(value=2.0, fails="", error=RuntimeError("out of\nmemory"), broken="")
 
     def load(path, inputs):

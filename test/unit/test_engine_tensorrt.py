@@ -1,4 +1,4 @@
-"""What torch-tensorrt is told, version by version; a real engine where it can be built."""
+"""Arguments of torch-tensorrt, version by version; a real engine where it can be built."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Which hand it is, over the images of one hand."""
+"""Side of a hand, over the images of one hand."""
 
 import math
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What a hand keeps from frame to frame: carried exactly, held steady, given up when it must be."""
+"""State of a hand from frame to frame: carried exactly, held steady, given up when it must be."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -43,7 +43,7 @@ def hand(projection, seed=1, size=0.5):
 
 
 def seen(projection, truth, noise=0.0, previous=None):
-    """What is observed of ``truth``."""
+    """Observation of ``truth``."""
     joints = projection(truth).joints[..., :2].detach()
     joints = joints + noise * torch.randn_like(joints)
     nothing = torch.zeros(1, 3, 8, 8), torch.zeros(1, 2048)

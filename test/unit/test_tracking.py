@@ -387,7 +387,7 @@ class HidesWhatIsBehind:
         return _hand(Target(box, self.paths[k][0], target.track_id), 0.9)
 
     def truth(self, hand):
-        """Which of the two it is."""
+        """Number of the hand, of the two."""
         places = self.places()
         return min(self.visible(), key=lambda k: np.linalg.norm(places[k] - hand.box.center))
 

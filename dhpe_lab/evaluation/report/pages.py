@@ -33,7 +33,7 @@ def shown(value: object, form: str = "") -> str:
 
 
 def escaped(value: object) -> str:
-    """What stands for a value in Markdown and HTML; ``Markup`` stands for itself."""
+    """Text of a value in Markdown and HTML; ``Markup`` stays as it is."""
     return str(value) if isinstance(value, Markup) else escape(str(value), quote=False)
 
 
