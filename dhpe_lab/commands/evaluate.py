@@ -84,13 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--report", metavar="DIR", type=Path, help="where to write report.html and report.md")
     add("--method", metavar="METHOD", nargs="+", default=["dhpe"], choices=tuple(METHODS),
         help="what is measured, one or more of the methods below (default: dhpe)")  # fmt: skip
-    add("--real", metavar="FOLDER", type=Path, default=Path("../shared/real"),
-        help="where signs, wild and so on are (default: %(default)s)")  # fmt: skip
+    add_shared(parser)
     add("--split", choices=("val", "train", "all"), default="val",
         help="which pictures of whole-picture sets (default: %(default)s)")  # fmt: skip
     add("--search", action="store_true", help="search for the hands in the whole pictures")
-    add("--profile", choices=("lite", "full"), help="which networks (default: lite)")
-    add("--weights", metavar="FILE", type=Path, help="safetensors instead of the profile's own")
     add("--refine", metavar="N", type=int, help="refinement steps; 0: none (default: 50)")
     add("--config", metavar="FILE", type=Path, help="YAML settings; the options override them")
     add("--settings", metavar="SECTION.NAME=VALUE", nargs="+", default=[],
@@ -100,9 +97,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--curve", metavar="N", type=int, default=0,
         help="in the report, errors over refinement steps of N hands; seconds each")  # fmt: skip
     add("--limit", metavar="N", type=int, help="at most N hands of each set")
-    add("--seed", metavar="N", type=int, help="which hands --limit draws; which synthetic ones")
-    add("--device", default="auto", help="torch device: auto, cpu, cuda ... (default: auto)")
     add("--fresh", action="store_true", help="predict anew what is in the cache")
+
+
+def add_shared(parser: argparse.ArgumentParser) -> None:
+    """Options of ``dhpe study`` too."""
+    add = parser.add_argument
+    add("--real", metavar="FOLDER", type=Path, default=Path("../shared/real"),
+        help="where signs, wild and so on are (default: %(default)s)")  # fmt: skip
+    add("--profile", choices=("lite", "full"), help="which networks (default: lite)")
+    add("--weights", metavar="FILE", type=Path, help="safetensors instead of the profile's own")
+    add("--seed", metavar="N", type=int, help="of --limit, rendered hands and the swarm")
+    add("--device", default="auto", help="torch device: auto, cpu, cuda ... (default: auto)")
 
 
 @refused(RuntimeError, ImportError)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dhpe_lab.commands.evaluate import check_folders, check_least, open_set, write_json
+from dhpe_lab.commands.evaluate import add_shared, check_folders, check_least, open_set, write_json
 from dhpe_lab.commands.settings_options import refused
 from dhpe_lab.evaluation.methods import STUDY_STEPS
 from dhpe_ros.cli.predict import load_pipeline
@@ -34,15 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="synthetic, signs, wild, FOLDER or FILE, one or more")  # fmt: skip
     add("--picture", metavar="FILE.svg", type=Path, help="where to draw the curves")
     add("--json", metavar="FILE", type=Path, help="where to write the figures")
-    add("--real", metavar="FOLDER", type=Path, default=Path("../shared/real"),
-        help="where signs and wild are (default: %(default)s)")  # fmt: skip
+    add_shared(parser)
     add("--steps", metavar="N", type=int, nargs="+", default=STUDY_STEPS,
         help=f"how many, beside none (default: {' '.join(map(str, STUDY_STEPS))})")  # fmt: skip
-    add("--profile", choices=("lite", "full"), default="lite", help="which networks (%(default)s)")
-    add("--weights", metavar="FILE", type=Path, help="safetensors instead of the profile's own")
     add("--limit", metavar="N", type=int, default=100, help="hands of each set (%(default)s)")
-    add("--seed", metavar="N", type=int, help="which hands --limit draws; the swarm's draws")
-    add("--device", default="auto", help="torch device: auto, cpu, cuda ... (default: auto)")
 
 
 @refused(ImportError)
@@ -51,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     _check(arguments)
     settings = {
-        "model.profile": arguments.profile,
+        "model.profile": arguments.profile or "lite",
         "model.weights": str(arguments.weights or ""),
         "model.device": arguments.device,
     }

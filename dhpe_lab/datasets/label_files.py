@@ -64,7 +64,8 @@ def read_frames(folder: Path, train: bool) -> Iterator[LabelledFrame]:
         for frame in _marked(labels["frames"], train):
             picture, source = folder / frame["file"], str(frame.get("set", folder.name))
             hands = [label(picture, hand, source=source) for hand in frame["hands"]]
-            unsure = [_box(numbers) for numbers in frame.get("ignore", ())]
+            must = "a box in ignore must be x, y, width, height"
+            unsure = [Box(*_four(box, slice(2, 4), must)) for box in frame.get("ignore", ())]
             yield LabelledFrame(picture, folder, source, hands, unsure)
 
 
@@ -117,11 +118,12 @@ def joint_array(row: dict, key: str, columns: int) -> np.ndarray:
     return array
 
 
-def _box(numbers: Sequence[float]) -> Box:
-    x, y, width, height = np.asarray(numbers, np.float64)
-    if not (np.isfinite((x, y)).all() and width > 0 and height > 0):
-        raise ValueError(f"a box in ignore must be x, y, width, height, got {numbers}")
-    return Box(float(x), float(y), float(width), float(height))
+def _four(numbers: Sequence[float], positive: slice, must: str) -> tuple[float, ...]:
+    """Finite numbers, those of ``positive`` above 0; ``ValueError`` says what they ``must`` be."""
+    four = np.asarray(numbers, np.float64)
+    if four.shape != (4,) or not np.isfinite(four).all() or not (four[positive] > 0).all():
+        raise ValueError(f"{must}, got {numbers}")
+    return tuple(four.tolist())
 
 
 def _marked(rows: Sequence[dict], train: bool) -> list[dict]:
@@ -147,18 +149,12 @@ def _of_row(folder: Path, row: dict, exact: bool) -> LabelledHand:
         mask_file = (folder / "masks" / row["file"]).with_suffix(".png")
     mesh_file = (folder / "meshes" / picture.name).with_suffix(".npy")
     joints_m = joint_array(row, "joints_m", 3) if exact or "joints_m" in row else None
+    must = "camera_px must be fx, fy, cx, cy, the first two > 0"
     return replace(
         label(picture, row, exact=exact, source=str(row.get("set", folder.name))),
         mask_file=mask_file if mask_file.is_file() else None,
         joints_m=joints_m if exact else None,
         hinted_m=joints_m,
-        camera_px=_lens(row["camera_px"]) if "camera_px" in row else None,
+        camera_px=_four(row["camera_px"], slice(2), must) if "camera_px" in row else None,
         mesh_file=mesh_file if exact and mesh_file.is_file() else None,
     )
-
-
-def _lens(numbers: Sequence[float]) -> tuple[float, ...]:
-    lens = np.asarray(numbers, np.float64)
-    if lens.shape != (4,) or not np.isfinite(lens).all() or not (lens[:2] > 0).all():
-        raise ValueError(f"camera_px must be fx, fy, cx, cy, the first two > 0, got {numbers}")
-    return tuple(lens.tolist())

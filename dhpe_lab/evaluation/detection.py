@@ -93,10 +93,10 @@ def detection_figures(pictures: Sequence[SearchedPicture]) -> dict[str, float | 
         "precision": _share(len(found), len(found) + wrong),
         "wrong": wrong,
         "ignored": sum(picture.ignored for picture in pictures),
-        "side_pct": _percent(sum(bool(hand.side_correct) for hand in found), len(found)),
+        "side_pct": _share(sum(bool(hand.side_correct) for hand in found), len(found), 100),
         "err2d_pct": round(float(np.mean(errors)), 3) if errors else None,
         "err2d_median_pct": round(float(np.median(errors)), 3) if errors else None,
-        "with_hand_pct": _percent(sum(p.shows_hands for p in pictures), len(pictures)),
+        "with_hand_pct": _share(sum(p.shows_hands for p in pictures), len(pictures), 100),
     }
 
 
@@ -109,9 +109,6 @@ def _within(box: Box, areas: Sequence[Box]) -> bool:
     return any(0 <= x - a.x <= a.width and 0 <= y - a.y <= a.height for a in areas)
 
 
-def _share(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None
-
-
-def _percent(part: int, whole: int) -> float | None:
-    return round(100 * part / whole, 2) if whole else None
+def _share(part: int, whole: int, of: int = 1) -> float | None:
+    """Of 1 to four digits, or of 100 to two."""
+    return round(of * part / whole, 4 if of == 1 else 2) if whole else None

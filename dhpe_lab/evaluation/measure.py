@@ -97,7 +97,7 @@ def measure(
     own = missing[distributed.rank() :: distributed.count()]
     if own:
         way = predictor(question.method, pipeline(), question.search, question.seed)
-        total = sum(cache.size(number) for number in own)
+        total = sum(len(cache.parts[number]) for number in own)
         about = f"{labelled.name}, {question.method}"
         hidden = distributed.rank() != 0
         with tqdm(desc=about, total=total, unit="hand", smoothing=0, disable=hidden) as bar:

@@ -26,7 +26,6 @@ ALIGNMENTS = {
     SHIFT: "moved by the mean of the labelled joints, own size",
     PROCRUSTES: "best scale, rotation and shift (Procrustes) over the labelled joints",
 }
-ALIGNMENT = ALIGNMENTS[ROOT_AND_SCALE]
 THRESHOLDS_MM = np.arange(20.0, 51.0)  # 20 to 50 mm, one a millimetre
 _MIDDLE_PIP = MIDDLE_MCP + 1  # hand3d's reference bone ends here
 

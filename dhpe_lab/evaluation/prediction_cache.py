@@ -42,16 +42,16 @@ class PredictionCache:
         # A clip is followed from its beginning: it cannot be cut.
         size = len(labelled.hands) if labelled.is_clip else PART
         starts = range(0, len(labelled.hands), max(size, 1))
-        self._parts = [labelled.hands[start : start + size] for start in starts]
+        self.parts = [labelled.hands[start : start + size] for start in starts]
 
     def clear(self) -> None:
         """Forget what was predicted."""
-        for number in range(len(self._parts)):
+        for number in range(len(self.parts)):
             self._file(number).unlink(missing_ok=True)
 
     def missing(self) -> list[int]:
         """The numbers of the parts that are not there yet."""
-        return [number for number in range(len(self._parts)) if not self._file(number).is_file()]
+        return [number for number in range(len(self.parts)) if not self._file(number).is_file()]
 
     def make(
         self,
@@ -64,18 +64,15 @@ class PredictionCache:
         (self.folder / "question.json").write_text(self._text, "utf-8")
         for number in numbers:
             made = []
-            for prediction in predict(replace(self._labelled, hands=self._parts[number])):
+            for prediction in predict(replace(self._labelled, hands=self.parts[number])):
                 made.append(prediction)
                 tick(1)
             _write(self._file(number), made)
 
     def read(self) -> Iterator[Prediction]:
         """All predictions, in the order of the set."""
-        for number, hands in enumerate(self._parts):
+        for number, hands in enumerate(self.parts):
             yield from _read(self._file(number), hands)
-
-    def size(self, number: int) -> int:
-        return len(self._parts[number])
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:05d}.pickle"

@@ -127,7 +127,9 @@ def study(
             fit_ms = 1000 * clock.seconds["fit"]
             tally.ms.append(hand.networks_ms if method.steps == 0 else fit_ms)
             tally.taken.append(taken)
-            tally.objectives.append(_objective(pipeline, hand, parameters))
+            of_hand = hand.observation, pipeline.projection, pipeline.evidence, PAPER
+            with torch.no_grad():
+                tally.objectives.append(float(objective(parameters, *of_hand)))
             tally.scores.append(score(placed(pipeline, hand, parameters)))
     return [
         {
@@ -150,12 +152,6 @@ def infer(pipeline: HandPipeline, label: LabelledHand, image: np.ndarray) -> See
         [view], results.crops, results.evidence, joints_2d, features=True, masks=True
     )
     return SeenHand(label, replace(results, observation=everything))
-
-
-@torch.no_grad()
-def _objective(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> float:
-    seen, networks = hand.observation, pipeline.evidence
-    return float(objective(parameters, seen, pipeline.projection, networks, PAPER))
 
 
 def placed(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> Prediction:

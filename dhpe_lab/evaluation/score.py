@@ -179,13 +179,11 @@ def details(scores: Sequence[Score], ranges_mm: Iterable[tuple[float, float]]) -
                 **areas,
             }
     masks = [one.mask for one in scores if one.mask is not None]
-    table2 = pooled(masks)
+    table2 = {name: round(getattr(pooled(masks), name), 4) for name in _MASK_FIGURES}
     return {
         "alignments": found,
         "by_joint": _by_joint(scores),
-        "masks": {name: round(getattr(table2, name), 4) for name in _MASK_FIGURES}
-        if masks
-        else None,
+        "masks": table2 if masks else None,
         "calibration": _calibrations(scores),
         "by_set": {
             source: summary([one for one in scores if one.source == source])

@@ -54,7 +54,11 @@ class HandPopulation:
 
 def sample_population(n: int, seed: int) -> HandPopulation:
     """Sample ``n`` hands from Anny's phenotypes and hand-specific changes, flat and registered."""
-    model = _load_anny()
+    import anny
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = anny.create_hand_model(local_changes=list(LOCAL_CHANGES), all_phenotypes=True)
     vertices, heads = _sample_raw(model, n, seed)
     joint_bones, folding = _fold_bones(model)
     weights = _dense_weights(model) @ folding
@@ -89,14 +93,6 @@ def _to_mean_length(vertices: np.ndarray, joints: np.ndarray) -> tuple[np.ndarra
     scale = MEAN_LENGTH_M / length.mean()
     origin = joints.mean(axis=0)[CHAINS["middle"]]
     return scale * (vertices - origin), scale * (joints - origin)
-
-
-def _load_anny() -> Any:
-    import anny
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return anny.create_hand_model(local_changes=list(LOCAL_CHANGES), all_phenotypes=True)
 
 
 def _sample_raw(model: Any, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

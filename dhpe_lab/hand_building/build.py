@@ -160,10 +160,7 @@ def finger_tips(template: np.ndarray, joints: np.ndarray) -> np.ndarray:
 
 
 # Half of the length, in metres, over which the skin passes from one bone to the next.
-_BLEND_M = {
-    "finger": (0.011, 0.008, 0.0055),
-    "thumb": (0.015, 0.010, 0.008),
-}
+_BLEND_M = {"finger": (0.011, 0.008, 0.0055), "thumb": (0.015, 0.010, 0.008)}
 _RAY_WIDTH_M = 0.0045
 _CUFF_M = 0.018
 
@@ -175,10 +172,7 @@ def ray_weights(
 
     A vertex belongs to the rays (metacarpal and finger) by its distance to them, and along a ray it
     passes from bone to bone over a short stretch around each joint. Anny's own weights bend the
-    fingers at the web instead of at the knuckle, hence not these.
-
-    Returns:
-        (778, 16), non-negative, rows sum to one, at most four joints per vertex.
+    fingers at the web instead of at the knuckle. (778, 16), at most four joints per vertex.
     """
     distances, chains = [], []
     for finger, first in CHAINS.items():

@@ -25,12 +25,8 @@ from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.hand.pose_prior import pose_limits
 from dhpe_ros.system.programs import run_program
 
-TOWARDS_ROTATION = 0.85
-"""0: linear blending as it is, 1: the blended rotation."""
-
-VOLUME_KEPT = 0.7
-"""Share of the change in volume that is undone."""
-
+TOWARDS_ROTATION = 0.85  # 0: linear blending as it is, 1: the blended rotation
+VOLUME_KEPT = 0.7  # share of the change in volume that is undone
 _SAMPLES_PER_JOINT, _SEED, _RIDGE = 120, 20190606, 1e-2
 
 
@@ -43,9 +39,7 @@ def fit_posedirs(
 ) -> np.ndarray:
     """Fit (778, 3, 135) correctives, linear in ``vec(R - I)`` of the 15 joints.
 
-    Args:
-        template: (778, 3) metres. faces: (1538, 3). joints: (16, 3) metres. weights: (778, 16).
-        axes: (15, 3, 3) of :func:`dhpe_ros.hand.pose_prior.pose_axes`.
+    Of a template (778, 3) and joints (16, 3) in metres, weights (778, 16) and ``pose_axes``.
     """
     rng = np.random.default_rng(_SEED)
     limits = pose_limits()
@@ -76,11 +70,9 @@ def _descendants(joint: int) -> list[int]:
 def _correction(
     offset: np.ndarray, faces: np.ndarray, share: np.ndarray, bend: np.ndarray
 ) -> np.ndarray:
-    """(778, 3) in rest space: what linear blending lacks at one bend of one joint.
+    """(778, 3) in rest space: what linear blending lacks at one axis-angle ``bend`` of one joint.
 
-    Args:
-        offset: (778, 3) from the joint. share: (778,) of the skin's weight beyond the joint.
-        bend: (3,) axis-angle.
+    ``offset`` (778, 3) is from the joint, ``share`` (778,) of the skin's weight beyond the joint.
     """
     turn = hand_poses.rotation_from_axis_angle(bend)
     blended = hand_poses.rotation_from_axis_angle(share[:, None] * bend)

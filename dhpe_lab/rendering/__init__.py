@@ -1,8 +1,4 @@
-"""Coloured pictures of hands, for training.
-
-render_hand     one picture, with `Skin` (`random_skin`) and `Lights`
-photo_skin      skin from the photograph that a mesh was fitted to
-"""
+"""Coloured pictures of hands, for training: skins, lights and ``render_hand``."""
 
 from dhpe_lab.rendering.lighting import Lights
 from dhpe_lab.rendering.photo_texture import photo_skin

@@ -64,15 +64,11 @@ def visibility(
 
     Shadow maps seen from every light, and from thirteen directions for the surrounding (ambient
     occlusion), with percentage-closer filtering (Reeves et al., SIGGRAPH 1987). Evaluated at the
-    vertices and interpolated between them, which makes the shadows soft.
-
-    Returns:
-        (L, V) and (V,) float32.
+    vertices, (L, V) and (V,) float32, and interpolated between them: the shadows are soft.
     """
     if not len(vertices) or not np.isfinite(vertices).all():
-        return np.ones((len(lights.directions), len(vertices)), np.float32), np.ones(
-            len(vertices), np.float32
-        )
+        lit = np.ones((len(lights.directions) + 1, len(vertices)), np.float32)
+        return lit[:-1], lit[-1]
     centre, radius = _sphere(vertices)
     direct = _lit(vertices, triangles, normals, lights.directions, centre, radius, SHADOW_MAP)
     return direct, open_sky(vertices, triangles, normals)

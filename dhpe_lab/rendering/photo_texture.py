@@ -35,19 +35,10 @@ def photo_skin(
     the brightness (ambient light with occlusion, and one direction; Lambert), so that the skin can
     be lit anew; cast shadows stay. The overall brightness stays that of the picture.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        vertices: (V, 3) crop coordinates: the image spans [-1, 1], smaller z nearer. For meshes as
-            small as a hand: the fill solves a dense V x V system.
-        triangles: (F, 3) integers, counter-clockwise seen from outside.
-        detail: texels along each edge.
-        rng: of the unevenness of what was not seen.
-
-    Returns:
-        Skin of the same triangles, for any shape, pose and view of the mesh.
-
-    Raises:
-        ValueError: the image is not (H, W, 3) uint8, or shows nothing of the mesh.
+    The image is (H, W, 3) uint8 RGB, vertices (V, 3) are crop coordinates, triangles (F, 3) run
+    counter-clockwise seen from outside; for meshes as small as a hand, as the fill solves a dense
+    V x V system. ``rng`` is of the unevenness of what was not seen. The skin fits any shape, pose
+    and view of the mesh. Raises ``ValueError`` where the image shows nothing of the mesh.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")

@@ -52,16 +52,11 @@ def render_hand(
     shadows; hemisphere light with ambient occlusion; fine texture from value noise in space. Sides
     of triangles seen from within (the open wrist) are lit as the inside of the surface.
 
-    Args:
-        vertices: (V, 3) crop coordinates: x right, y down, the image spans [-1, 1]; smaller z
-            nearer.
-        triangles: (F, 3) integers, counter-clockwise seen from outside (in the right-handed frame).
-        size: side of a square image, or (height, width), pixels.
-        skin: colour and surface of the same mesh.
-        lights: lights in the frame of the vertices.
-        supersampling: samples per pixel along each axis.
-        texture_points: (V, 3) where the texture is looked up, e.g. the mesh at rest for a texture
-            that moves with the hand; the vertices themselves if not given.
+    Vertices (V, 3) are crop coordinates: x right, y down, the image spans [-1, 1], smaller z
+    nearer; lights are in their frame. Triangles (F, 3) run counter-clockwise seen from outside.
+    ``size`` is the side of a square image, or (height, width), in pixels. The texture is looked up
+    at ``texture_points`` (V, 3), e.g. the mesh at rest for one that moves with the hand.
+    Raises ``ValueError`` for a skin of another mesh.
     """
     vertices = np.ascontiguousarray(vertices, dtype=np.float64)
     if vertices.ndim != 2 or vertices.shape[1] != 3:

@@ -86,30 +86,24 @@ def _finger(points_m, normals, chain_m, flexion):
     along /= length[:, None]
     dorsal = np.cross(along, flexion)
     for k in range(3):
-        place, close = _at(points_m, chain_m[k], along[k])
+        local = points_m - chain_m[k]
+        place, close = local @ along[k], np.linalg.norm(local, axis=1)
+        across = np.linalg.norm(local - place[:, None] * along[k], axis=1)
         back = _ramp(normals @ dorsal[k], 0.0, 0.5)
         redness = np.maximum(redness, back * np.exp(-((close / 0.013) ** 2)))
         near = close < 0.018
         # The folds of the palm's side: at each joint, but half way to the PIP for the MCP.
         fold = 0.45 * length[0] if k == 0 else 0.0
         front = _ramp(-normals @ dorsal[k], 0.0, 0.4)
-        creases = np.maximum(
-            creases,
-            front
-            * _line(place - fold)
-            * (np.abs(place) < 0.03)
-            * (_across(points_m, chain_m[k], along[k]) < 0.014),
-        )
+        on_finger = (np.abs(place) < 0.03) & (across < 0.014)
+        creases = np.maximum(creases, front * _line(place - fold) * on_finger)
         if k:
             wrinkles = sum(_line(place - offset) for offset in (-0.003, 0.0, 0.003))
             creases = np.maximum(creases, 0.6 * back * near * np.minimum(wrinkles, 1.0))
     tip = chain_m[3]
     redness = np.maximum(redness, np.exp(-((np.linalg.norm(points_m - tip, axis=1) / 0.012) ** 2)))
-    return (
-        creases,
-        redness,
-        _nail(points_m, normals, tip, along[2], dorsal[2], flexion[2], length[2]),
-    )
+    nail = _nail(points_m, normals, tip, along[2], dorsal[2], flexion[2], length[2])
+    return creases, redness, nail
 
 
 def _nail(points_m, normals, tip, along, dorsal, across, length):
@@ -120,18 +114,6 @@ def _nail(points_m, normals, tip, along, dorsal, across, length):
     forward, sideways = (local @ along + 0.25 * length) / (0.29 * length), local @ across / width
     ellipse = _ramp(-np.hypot(forward, 1.15 * sideways), -1.15, -0.85)
     return mine * ellipse * _ramp(normals @ dorsal, 0.2, 0.45)
-
-
-def _at(points_m, joint, along):
-    """Place along a bone, and distance from its joint, metres."""
-    local = points_m - joint
-    return local @ along, np.linalg.norm(local, axis=1)
-
-
-def _across(points_m, joint, along):
-    """Distance from the line through a bone, metres."""
-    local = points_m - joint
-    return np.linalg.norm(local - (local @ along)[:, None] * along, axis=1)
 
 
 def _palm_lines(points):

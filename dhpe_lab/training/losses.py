@@ -39,11 +39,8 @@ def joint_heatmaps(
     targets = heatmap_targets(batch.joints, size, sigma) * inside[..., None, None]
     stages = [((stage - targets) ** 2).sum((2, 3)).mean(1) for stage in maps.heatmaps]
     scale = (32 / size * HEATMAP_SIGMA / sigma) ** 2
-    return (
-        scale
-        * torch.stack(stages).mean(0)
-        * torch.where(batch.hand & ~batch.right, left_weight, 1.0)
-    )
+    weight = torch.where(batch.hand & ~batch.right, left_weight, 1.0)
+    return scale * torch.stack(stages).mean(0) * weight
 
 
 def side(maps: EvidenceMaps, batch: Batch) -> Tensor:

@@ -27,6 +27,7 @@ SOURCE = "own"
 TURNS_DEG = (-25.0, 25.0)  # beside the hand as it is
 AGREEMENT = 0.05  # mean distance of a look's joints to the looks' middle, of their box, at most
 RESIDUAL = 0.06  # mean distance of the mesh to the 2D joints, of the box, at most
+_PATCH_SIZES = 96, 320  # pixels a side that training can use
 _REACH = 1.5  # of a crop's side, that is kept of the picture
 
 
@@ -55,7 +56,7 @@ def _own_hand(pipeline: HandPipeline, image: np.ndarray, frame: int, hand: Hand)
     if not (fits and hand.refinement.accepted):
         return None
     square = hand.box.squared(_REACH)
-    patch = crop_image(image, square, size=_patch_size(square))
+    patch = crop_image(image, square, size=int(np.clip(round(square.width), *_PATCH_SIZES)))
     joints = agreed_joints(pipeline, patch.image, hand, square, length)
     if joints is None:
         return None
@@ -103,11 +104,6 @@ def agreed_joints(
 def to_patch(points_px: np.ndarray, square: Box, scale: float) -> np.ndarray:
     """Pixels of the picture ``(N, 2)`` to those of a patch that shows ``square``."""
     return (points_px + 0.5 - (square.x, square.y)) * scale - 0.5
-
-
-def _patch_size(square: Box) -> int:
-    """Side of a patch in pixels: that of the square, within what training can use."""
-    return int(np.clip(round(square.width), 96, 320))
 
 
 @torch.no_grad()

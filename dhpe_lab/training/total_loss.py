@@ -43,10 +43,9 @@ def total_loss(
     counts = _instances(masked, near, torch.ones_like(some), torch.ones_like(shown))
     masked_count, near_count, some_count, shown_count = counts
     maps = _maps(networks.evidence, batch, precision)
+    heatmaps = losses.joint_heatmaps(maps, batch, config.heatmap_sigma, config.left_hands)
     terms = {
-        "heatmaps": losses.joint_heatmaps(
-            maps, batch, config.heatmap_sigma, config.left_hands
-        ).mean(),
+        "heatmaps": heatmaps.mean(),
         "side": 2 * losses.side(maps, batch).mean(),
         "hand": losses.hand(maps, batch).mean(),
         "masks": (losses.masks(maps, batch) * masked).sum() / masked_count,
@@ -55,7 +54,10 @@ def total_loss(
         return terms
     model = projection.hand_model
     pose_space = projection.pose_space
-    estimates = networks.mesh_estimator(_evidence(maps), projection)
+    with torch.no_grad():
+        joints, confidences = read_joints(maps.heatmaps[-1])
+    evidence = Evidence(maps.features, joints, confidences, maps.right_logit.sigmoid())
+    estimates = networks.mesh_estimator(evidence, projection)
     for estimate in estimates:
         per_hand = {
             "skeleton": 5 * losses.skeleton(estimate.hand, batch),
@@ -102,19 +104,8 @@ def _maps(network: EvidenceNetwork, batch: Batch, precision: torch.dtype) -> Evi
     with _autocast(batch, precision):
         maps = network.maps(batch.images)
     heatmaps = tuple(stage.float() for stage in maps.heatmaps)
-    return EvidenceMaps(
-        maps.features.float(),
-        heatmaps,
-        maps.right_logit.float(),
-        maps.mask_logits.float(),
-        maps.hand_logit.float(),
-    )
-
-
-def _evidence(maps: EvidenceMaps) -> Evidence:
-    with torch.no_grad():
-        joints, confidences = read_joints(maps.heatmaps[-1])
-    return Evidence(maps.features, joints, confidences, maps.right_logit.sigmoid())
+    rest = (maps.right_logit, maps.mask_logits, maps.hand_logit)
+    return EvidenceMaps(maps.features.float(), heatmaps, *(part.float() for part in rest))
 
 
 def _autocast(batch: Batch, precision: torch.dtype) -> torch.autocast:

@@ -31,18 +31,13 @@ EACH_ALONE = ScaleConfig(learn_seconds=0.0)
 Case = Callable[[Sequence3D], tuple[ScaleConfig, Sequence[np.ndarray | None]]]
 
 
-def _without_depth(sequence: Sequence3D) -> list[None]:
-    return [None] * len(sequence.images)
-
-
-def _known(sequence: Sequence3D) -> ScaleConfig:
-    return replace(EACH_ALONE, hand_length=round(hand_length_m(sequence.joints_m[0]), 3))
-
-
 CASES: dict[str, Case] = {
-    "each picture": lambda s: (EACH_ALONE, _without_depth(s)),
-    "learned": lambda s: (ScaleConfig(learn_seconds=LEARN_S), _without_depth(s)),
-    "known": lambda s: (_known(s), _without_depth(s)),
+    "each picture": lambda s: (EACH_ALONE, [None] * len(s.images)),
+    "learned": lambda s: (ScaleConfig(learn_seconds=LEARN_S), [None] * len(s.images)),
+    "known": lambda s: (
+        replace(EACH_ALONE, hand_length=round(hand_length_m(s.joints_m[0]), 3)),
+        [None] * len(s.images),
+    ),
     "depth": lambda s: (EACH_ALONE, depth_images(s)),
 }
 
