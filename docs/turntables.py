@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from dhpe_lab.rendering import Lights, Skin, random_skin, render_hand
+from dhpe_lab.rendering.lighting import unit
 from dhpe_lab.rendering.shading import area_normals
+from dhpe_lab.synthesis.demo_clip import upright
 from dhpe_lab.synthesis.hand_poses import FINGERS, pose_from_angles, sample_poses
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.pose_prior import PoseSpace
@@ -75,7 +77,7 @@ class Turntable:
         self.pose_space = PoseSpace(model)
         self.skin = _skin(model)
         self.lights = Lights(
-            directions=_unit(np.array(((-0.5, -0.7, -0.8), (0.8, -0.2, -0.5)))),
+            directions=unit(np.array(((-0.5, -0.7, -0.8), (0.8, -0.2, -0.5)))),
             colors=np.array(((0.75, 0.72, 0.68), (0.16, 0.18, 0.2))),
             up=np.array((0.0, -1.0, 0.0)),
             sky=np.array((0.36, 0.36, 0.38)),
@@ -105,8 +107,9 @@ class Turntable:
         rng = np.random.default_rng(2)
         poses = torch.from_numpy(sample_poses(rng, rows * VIEWS, self.axes)).float()
         poses, _ = self.pose_space.settled(poses)
+        seeded = torch.Generator().manual_seed(2)
         with torch.no_grad():
-            vertices = self.model(poses, torch.randn(len(poses), 10, generator=_seeded()))
+            vertices = self.model(poses, torch.randn(len(poses), 10, generator=seeded))
             joints = self.model.skeleton(vertices).double().numpy()
         turns = rng.uniform(-1.2, 1.2, len(poses)) + np.pi * (rng.random(len(poses)) < 0.4)
         pairs = zip(vertices.double().numpy(), joints, turns, strict=True)
@@ -118,8 +121,7 @@ class Turntable:
     ) -> np.ndarray:
         """``(S, S, 3)`` uint8 RGB."""
         c, s = np.cos(turn), np.sin(turn)
-        upright = np.array(((0.0, 0, 1), (1, 0, 0), (0, 1, 0)))  # fingers up, palm to the viewer
-        rotation = np.array(((c, 0, s), (0, 1, 0), (-s, 0, c))) @ upright
+        rotation = np.array(((c, 0, s), (0, 1, 0), (-s, 0, c))) @ upright()
         middle = np.array((-0.005, -0.01, 0.01))
         seen, points = ((v - middle) @ rotation.T / SPAN_M for v in (vertices, joints))
         triangles = self.model.triangles.numpy()
@@ -150,14 +152,6 @@ def _skin(model: HandModel) -> Skin:
     palm = np.clip(-normals[:, 1], 0, 1)
     skin = random_skin(np.random.default_rng(3), len(rest), tone=0.3, palm=palm)
     return replace(skin, grain=0.02)  # a picture that compresses well, too
-
-
-def _seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(2)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def _write(path: Path, rows: dict[str, np.ndarray]) -> None:

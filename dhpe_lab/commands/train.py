@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dhpe_lab.training.train import prepare, train
 
     config = build_config(arguments)
-    cv2.setNumThreads(1)  # the data engine has its own processes
+    cv2.setNumThreads(1)  # data.workers are processes
     with distributed.joined(config.model.device) as device, logging_redirect_tqdm():
         if arguments.log_level == "warning" and distributed.rank() == 0:
             logging.getLogger("dhpe_lab.training").setLevel("INFO")

@@ -62,16 +62,6 @@ VARIANTS = (
 )
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A set of hands under one number of refinement steps."""
-
-    set_name: str
-    refinement_steps: int
-    figures: dict  # of ``score.summary``
-    curve: dict  # PCK: thresholds and shares
-
-
 def variant_config(variant: Variant, base: TrainConfig, folder: Path) -> TrainConfig:
     """The settings that a variant is trained with, in ``folder``.
 
@@ -172,7 +162,7 @@ def run_variant(
                 "label": variant.label,
                 "changes": dict(variant.changes),
                 "training_s": round(trained_s, 1),
-                "measured": [vars(one) for one in measured],
+                "measured": measured,
             }
             partial = file.with_suffix(".partial")
             partial.write_text(json.dumps(result, indent=1, allow_nan=False), "utf-8")
@@ -186,8 +176,8 @@ def run_variant(
 
 def measure(
     weights: Path, config: TrainConfig, sets: Sequence[LabelledSet], refinements: Sequence[int]
-) -> list[Measured]:
-    """Each set with each number of refinement steps, hands given by the labels' boxes and sides."""
+) -> list[dict]:
+    """Figures and PCK curve of each set with each number of refinement steps, hands given."""
     found = []
     for steps in refinements:
         settings = {
@@ -199,10 +189,11 @@ def measure(
         }
         pipeline = HandPipeline(Config().replace(settings))
         for labelled in sets:
-            about = f"{labelled.name}, {steps} refinement steps"
-            bar = tqdm(predict(pipeline, labelled), about, len(labelled.hands), unit="hand")
+            told = f"{labelled.name}, {steps} refinement steps"
+            bar = tqdm(predict(pipeline, labelled), told, len(labelled.hands), unit="hand")
             scores = [score(prediction) for prediction in bar]
-            found.append(Measured(labelled.name, steps, summary(scores), _curve(scores)))
+            about = {"set_name": labelled.name, "refinement_steps": steps}
+            found.append({**about, "figures": summary(scores), "curve": _curve(scores)})
     return found
 
 

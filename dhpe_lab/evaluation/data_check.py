@@ -14,6 +14,7 @@ from dhpe_lab.datasets.label_files import read_hands
 from dhpe_lab.datasets.labelled_hand import LabelledHand, evenly
 from dhpe_lab.datasets.rhd import is_rhd, read_rhd
 from dhpe_lab.datasets.stb import is_stb, read_stb
+from dhpe_lab.evaluation.labelled import unknown_hand
 from dhpe_lab.evaluation.report.pictures import jpeg_of, label_tiles, project
 from dhpe_lab.training.data import picture_files
 
@@ -87,15 +88,11 @@ def _kind(folder: Path) -> tuple[str, dict]:
             for part, train in (("to measure on", False), ("train", True))
         }
     if folder.is_dir() and picture_files(folder):
-        return "pictures without labels", {"backgrounds": lambda: _unlabelled(folder)}
+        files = picture_files(folder)
+        return "pictures without labels", {"backgrounds": lambda: list(map(unknown_hand, files))}
     raise ValueError(
         f"{folder}: no data set that is known here (docs/how-to/evaluate.md), and no pictures"
     )
-
-
-def _unlabelled(folder: Path) -> list[LabelledHand]:
-    nothing = np.full((21, 2), np.nan)
-    return [LabelledHand(file, nothing, None) for file in picture_files(folder)]
 
 
 def _problems(hand: LabelledHand) -> Iterator[str]:

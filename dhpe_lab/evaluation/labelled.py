@@ -136,10 +136,11 @@ def _pictures(folder: Path) -> list[LabelledHand]:
         raise ValueError(
             f"no pictures and no labels.json in {folder}, {folder}/signs or {folder}/wild; {REMEDY}"
         )
-    return [_unknown(file) for file in files]
+    return [unknown_hand(file) for file in files]
 
 
-def _unknown(picture: Path, frame: int = 0) -> LabelledHand:
+def unknown_hand(picture: Path, frame: int = 0) -> LabelledHand:
+    """A hand that nobody labelled."""
     return LabelledHand(picture, np.full((JOINT_COUNT, 2), np.nan), None, frame=frame)
 
 
@@ -154,7 +155,7 @@ def _file(path: Path) -> Iterator[LabelledHand]:
     labels = read_labels(path.parent) if labels_file(path.parent).is_file() else {}
     if path.name not in labels:
         count = open_media(path).count if is_sequence(path) else 1
-        yield from (_unknown(path, index) for index in range(count or 0))
+        yield from (unknown_hand(path, index) for index in range(count or 0))
         return
     with wrong_label(path.parent):
         if not is_sequence(path):

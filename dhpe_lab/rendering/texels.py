@@ -43,12 +43,6 @@ def texels_of(triangles: torch.Tensor | np.ndarray, vertex_count: int, detail: i
     return _cached(topology.triangles.tobytes(), vertex_count, detail)
 
 
-def texel_count(triangle_count: int, edge_count: int, vertex_count: int, detail: int) -> int:
-    """N."""
-    inner = (detail - 1) * (detail - 2) // 2
-    return vertex_count + edge_count * (detail - 1) + triangle_count * inner
-
-
 @kernel
 def small_triangle(u, v, detail):
     """Index of the small triangle at the barycentric point (u, v, 1 - u - v), and weights there.
@@ -71,7 +65,8 @@ def small_triangle(u, v, detail):
 def _cached(content: bytes, vertex_count: int, detail: int) -> Texels:
     triangles = np.frombuffer(content, np.int64).reshape(-1, 3)
     topology = topology_of(triangles, vertex_count)
-    count = texel_count(len(triangles), len(topology.edges), vertex_count, detail)
+    inner = len(triangles) * ((detail - 1) * (detail - 2) // 2)
+    count = vertex_count + len(topology.edges) * (detail - 1) + inner
     grid = {
         (i, j): _numbers(topology, vertex_count, detail, i, j)
         for i in range(detail + 1)
