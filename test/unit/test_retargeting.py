@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -242,6 +243,15 @@ def test_a_urdf_that_is_a_xacro_file_or_broken_is_told(tmp_path):
         (tmp_path / name).write_text("<robot")
         with pytest.raises(ValueError, match=message):
             Retargeter(EXAMPLE, tmp_path / name)
+
+
+def test_nothing_is_left_in_the_folder_of_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    Retargeter(EXAMPLE)
+    with pytest.raises(ValueError, match="does not fit"):
+        Retargeter(EXAMPLE.with_name("leap_right.yaml"), EXAMPLE.with_suffix(".urdf"))
+    assert list(tmp_path.iterdir()) == []
+    assert tempfile.tempdir == str(tmp_path)
 
 
 @pytest.mark.slow

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +120,8 @@ def _build(
         )
     try:
         named = {**settings, "urdf_path": str(urdf.absolute())}
-        solver = RetargetingConfig.from_dict(named).build()
+        with _temporary_files_removed():
+            solver = RetargetingConfig.from_dict(named).build()
         robot = solver.optimizer.robot
         wrist = robot.get_link_index(settings["wrist_link_name"])
         robot.compute_forward_kinematics(robot.q0)
@@ -125,3 +129,14 @@ def _build(
     except Exception as error:  # of four libraries that read the two files
         reason = " ".join(str(error).split())
         raise ValueError(f"{config} does not fit {urdf}: {reason}") from error
+
+
+@contextmanager
+def _temporary_files_removed() -> Iterator[None]:
+    """Remove what the library would leave: a copy of the URDF in a folder of its own."""
+    usual = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as tempfile.tempdir:
+        try:
+            yield
+        finally:
+            tempfile.tempdir = usual
