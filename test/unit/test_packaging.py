@@ -160,7 +160,10 @@ import sys
 from dhpe_ros.system.programs import command
 from dhpe_ros.files.resources import shared_file
 for name in (
-    "weights/lite.safetensors", "config/fastdds.xml", "config/retarget/leap_left.yaml", "msg/Hand.msg"
+    "weights/lite.safetensors",
+    "config/fastdds.xml",
+    "config/retarget/leap_left.yaml",
+    "msg/Hand.msg",
 ):
     print(shared_file(name))
 print(command("export"))
