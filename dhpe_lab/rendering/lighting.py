@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dhpe_ros.rendering import kernels
+from dhpe_lab.rendering.raster import rasterize_mesh
 from dhpe_ros.system.compiled import kernel
 
 SHADOW_MAP = 64  # pixels, side
@@ -118,7 +118,7 @@ def _lit(vertices, triangles, normals, directions, centre, radius, resolution):
             points[v, 0] = x * pixels + 0.5 * (resolution - 1)
             points[v, 1] = y * pixels + 0.5 * (resolution - 1)
             depths[v] = z * pixels
-        kernels.rasterize(points, depths, triangles, face_index, barycentric, depth)
+        rasterize_mesh(points, depths, triangles, face_index, barycentric, depth)
         for v in range(vertices.shape[0]):
             x, y, z = _turned(axes, normals[v], _ORIGIN)
             lit[d, v] = _light_around(

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from dhpe_lab.rendering.lighting import open_sky
+from dhpe_lab.rendering.raster import rasterize
 from dhpe_lab.rendering.skin import Skin, srgb_to_linear
 from dhpe_lab.rendering.texels import Texels, texels_of
-from dhpe_ros.rendering.coverage import rasterize
 from dhpe_ros.rendering.normals import area_normals
 from dhpe_ros.rendering.topology import topology_of
 

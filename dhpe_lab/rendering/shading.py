@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dhpe_lab.rendering.lighting import Lights, visibility
+from dhpe_lab.rendering.raster import rasterize_mesh
 from dhpe_lab.rendering.skin import Skin
 from dhpe_lab.rendering.texels import small_triangle, texels_of
-from dhpe_ros.rendering import kernels
 from dhpe_ros.rendering.coverage import image_shape
 from dhpe_ros.rendering.normals import area_normals
 from dhpe_ros.rendering.numba_silhouette import to_pixels
@@ -97,7 +97,7 @@ def render_hand(
 def _rasterize(vertices, triangles, shape):
     buffers = (np.empty(shape, np.int32), np.empty((*shape, 3), np.float32), np.empty(shape, "f4"))
     points, depths = to_pixels(vertices, shape), np.ascontiguousarray(vertices[:, 2])
-    kernels.rasterize(points, depths, triangles, *buffers)
+    rasterize_mesh(points, depths, triangles, *buffers)
     return buffers
 
 

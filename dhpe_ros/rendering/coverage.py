@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from importlib.util import find_spec
-from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -17,21 +15,8 @@ from dhpe_ros.rendering.outline import add_lengths
 from dhpe_ros.rendering.topology import topology_of
 from dhpe_ros.system.threads import for_each
 
+_HAS_TRITON = find_spec("triton") is not None
 BACKENDS = ("auto", "numba", "triton", "pytorch3d")
-
-
-class Fragments(NamedTuple):
-    """Nearest surface to the viewer at every pixel centre.
-
-    face_index: (B, H, W) int32, row of `triangles`, -1 where there is nothing.
-    barycentric: (B, H, W, 3) float32, weights of the triangle's corners; 0 where there is nothing.
-    depth: (B, H, W) float32, the interpolated z in units of the vertices; inf where there is
-        nothing.
-    """
-
-    face_index: np.ndarray
-    barycentric: np.ndarray
-    depth: np.ndarray
 
 
 def silhouette(
@@ -46,41 +31,30 @@ def silhouette(
     """Mask of a mesh under scaled orthographic projection, differentiable in its vertices.
 
     **Value.** Exact coverage: 1 where a pixel's centre lies in the projection of at least one
-    triangle, either side of it, else 0. A centre on a shared edge belongs to one of its triangles:
-    the one to the right, or below if the edge is horizontal.
+    triangle, either side of it, else 0. A centre on a shared edge belongs to the triangle to the
+    right, or below if the edge is horizontal.
 
-    **Gradient.** That of a relaxation of this value,
-
-        S(p) = 1/2 + atan(d(p) / softness_px) / pi,
-
-    where d(p) is the signed distance in pixels, positive inside, from the centre p to the outline
-    of the union of all triangles (hidden and interior edges are no part of it). The gradient of d
-    is exact: the nearest outline point is q = (1 - t) a + t b on the edge of two vertices a and b,
-    and they receive the shares 1 - t and t of dd/dq, the unit outward normal; where q is the
-    corner between two edges that cross, both edges receive their part (limited at needle-sharp
-    notches). z receives no gradient.
-
-    The kernel dS/dd is a Cauchy density: its integral across the outline is 1, so that the
-    gradient of a sum of pixels is that of the area they cover, smoothed by `softness_px`; and its
-    tail falls with d^-2 only, so that pixels pull an outline they are far from. It joins two known
-    relaxations: the function of the signed distance of Soft Rasterizer (Liu et al., ICCV 2019),
-    there a logistic function per triangle, merged by a probabilistic union, here of the one
-    outline; and the reach of Neural 3D Mesh Renderer (Kato et al., CVPR 2018), whose gradient
-    likewise belongs to an exact forward value and falls with the distance that an edge would have
-    to travel.
+    **Gradient.** That of the relaxation ``S(p) = 1/2 + atan(d(p) / softness_px) / pi``, where d(p)
+    is the signed distance in pixels, positive inside, from the centre p to the outline of the union
+    of all triangles. The gradient of d is exact: the nearest outline point is q = (1 - t) a + t b
+    on the edge of two vertices, and they receive the shares 1 - t and t of dd/dq, the unit outward
+    normal. Where q is the corner between two edges that cross, both receive their part, limited at
+    needle-sharp notches. z receives none. dS/dd is a Cauchy density: its integral across the
+    outline is 1, and its tail falls with d^-2 only, so that pixels pull an outline they are far
+    from (compare Soft Rasterizer, Liu et al., ICCV 2019, and Neural 3D Mesh Renderer, Kato et al.,
+    CVPR 2018).
 
     Args:
         vertices: (B, V, 2 or more), crop coordinates: x right, y down, the image spans [-1, 1] on
-            both axes, the centre of column j of W is at x = (2 j + 1) / W - 1. Only x, y are used.
-            Triangles with a corner that is not finite are left out.
+            both axes, the centre of column j of W is at x = (2 j + 1) / W - 1. Triangles with a
+            corner that is not finite are left out.
         triangles: (F, 3) integers.
         size: side of a square image, or (height, width), pixels.
         softness_px: half width at half maximum of dS/dd.
         reach_px: pixels further than this from the outline send no gradient.
-        backend: "numba" runs on the CPU, whatever the device of `vertices`; "triton" on a CUDA
-            device, without waiting for it, so that a CUDA graph can capture it
-            (`triton_silhouette.py`); "auto" is triton where it can run, else numba. "pytorch3d" has
-            the gradient of that library's soft silhouette.
+        backend: "numba" runs on the CPU; "triton" on a CUDA device, without waiting for it, so that
+            a CUDA graph can capture it; "auto" is triton where it can run, else numba. "pytorch3d"
+            has the gradient of that library's soft silhouette.
 
     Returns:
         (B, H, W), 0 or 1, of the type and on the device of `vertices`.
@@ -125,10 +99,10 @@ def outline_lengths(vertices: np.ndarray, triangles: Tensor | np.ndarray) -> np.
 
 def _renderer(backend: str, on_cuda: bool) -> Callable[..., Tensor]:
     """Function of vertices, topology, shape, softness_px and reach_px that renders."""
-    if backend == "numba" or (backend == "auto" and not (on_cuda and _has_triton())):
+    if backend == "numba" or (backend == "auto" and not (on_cuda and _HAS_TRITON)):
         return NumbaSilhouette.apply
     if backend in ("auto", "triton"):
-        if not _has_triton():
+        if not _HAS_TRITON:
             raise ImportError(
                 "the backend 'triton' needs Triton, which is not installed: install a CUDA build "
                 "of torch, which brings it, or use the backend 'auto'"
@@ -141,37 +115,6 @@ def _renderer(backend: str, on_cuda: bool) -> Callable[..., Tensor]:
 
         return silhouette
     raise ValueError(f"backend must be one of {', '.join(BACKENDS)}; got {backend!r}")
-
-
-@lru_cache
-def _has_triton() -> bool:
-    return find_spec("triton") is not None
-
-
-def rasterize(
-    vertices: np.ndarray | Tensor, triangles: np.ndarray | Tensor, size: int | tuple[int, int]
-) -> Fragments:
-    """Nearest triangle at every pixel centre; NumPy, no gradient.
-
-    Covers exactly the pixels of `silhouette`, except for triangles with a z that is not finite.
-
-    Args:
-        vertices: (B, V, 3), crop coordinates as in `silhouette`; a smaller z is nearer to the
-            viewer.
-        triangles: (F, 3) integers.
-        size: side of a square image, or (height, width), pixels.
-    """
-    points, depths, faces, shape = _scene(vertices, triangles, size)
-    fragments = Fragments(
-        np.empty(shape, np.int32), np.empty((*shape, 3), np.float32), np.empty(shape, np.float32)
-    )
-    for_each(
-        shape[0],
-        lambda n: kernels.rasterize(
-            points[n], depths[n], faces, *(field[n] for field in fragments)
-        ),
-    )
-    return fragments
 
 
 def covered(
@@ -190,12 +133,12 @@ def covered(
 def visible_faces(
     vertices: np.ndarray | Tensor, triangles: np.ndarray | Tensor, size: int | tuple[int, int]
 ) -> np.ndarray:
-    """``face_index`` of `rasterize` for less than all of it, of triangles that face the viewer.
+    """Index (B, H, W) int32 of the nearest triangle at each pixel centre, -1 where there is none.
 
-    Triangles are ordered so that their normals point outwards: the inside of an open surface is
-    not drawn.
+    Of triangles that face the viewer, whose normals point outwards: the inside of an open surface
+    is not drawn. A smaller z is nearer. Vertices (B, V, 3) as in `silhouette`.
     """
-    points, depths, faces, shape = _scene(vertices, triangles, size)
+    points, depths, faces, shape = scene(vertices, triangles, size)
     visible, depth = np.empty(shape, np.int32), np.empty(shape, np.float32)
     for_each(
         shape[0],
@@ -204,7 +147,7 @@ def visible_faces(
     return visible
 
 
-def _scene(
+def scene(
     vertices: np.ndarray | Tensor, triangles: np.ndarray | Tensor, size: int | tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, int, int]]:
     """Arguments of the kernels: pixels (B, V, 2), depths (B, V), triangles (F, 3), (B, H, W)."""

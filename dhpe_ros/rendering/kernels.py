@@ -106,31 +106,6 @@ def _add_edge(points, a, b, weight, changes):
 
 
 @kernel(**_options)
-def rasterize(points, depths, triangles, face_index, barycentric, depth):
-    """Nearest triangle, barycentric coordinates and depth of each pixel centre.
-
-    points (V, 2) pixels, depths (V,); face_index (H, W) int32, barycentric (H, W, 3) float32 and
-    depth (H, W) float32 are filled, as `nearest` has it.
-    """
-    nearest(points, depths, triangles, False, face_index, depth)
-    for i in range(depth.shape[0]):
-        for j in range(depth.shape[1]):
-            u = v = w = 0.0
-            if face_index[i, j] >= 0:
-                f = face_index[i, j]
-                a, b, c = triangles[f, 0], triangles[f, 1], triangles[f, 2]
-                xa, xb, xc = points[a, 0], points[b, 0], points[c, 0]
-                ya, yb, yc = points[a, 1], points[b, 1], points[c, 1]
-                area = orientation(xa, ya, xb, yb, xc, yc)
-                u = min(max(orientation(j, i, xb, yb, xc, yc) / area, 0.0), 1.0)
-                v = min(max(orientation(xa, ya, j, i, xc, yc) / area, 0.0), 1.0 - u)
-                w = 1.0 - u - v
-            barycentric[i, j, 0] = u
-            barycentric[i, j, 1] = v
-            barycentric[i, j, 2] = w
-
-
-@kernel(**_options)
 def nearest(points, depths, triangles, fronts_only, face_index, depth):
     """The triangle nearest to the viewer at each pixel centre, -1 for none, and its depth.
 

@@ -35,25 +35,6 @@ def silhouette(
     Raises:
         ImportError: PyTorch3D is not installed.
     """
-    distances, found = _distances(vertices, topology, shape, softness_px, reach_px)
-    sigma = (softness_px * _ndc_per_px(shape)) ** 2
-    missed = torch.where(found, torch.sigmoid(distances / sigma), 1.0)
-    soft = 1.0 - missed.prod(dim=-1)
-    exact = (found & (distances.detach() < 0)).any(dim=-1).to(vertices.dtype)
-    return exact + (soft - soft.detach()).to(vertices.dtype)
-
-
-def _distances(
-    vertices: Tensor,
-    topology: Topology,
-    shape: tuple[int, int],
-    softness_px: float,
-    reach_px: float,
-) -> tuple[Tensor, Tensor]:
-    """Signed squared distances (B, H, W, K) to the faces at each pixel, and marks of those found.
-
-    Units of PyTorch3D's normalized device coordinates.
-    """
     try:
         from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
         from pytorch3d.structures import Meshes
@@ -62,26 +43,22 @@ def _distances(
             "the backend 'pytorch3d' needs PyTorch3D, which is not installed: build it from "
             "github.com/facebookresearch/pytorch3d, or use the backend 'auto'"
         ) from error
+    height, width = shape
+    ndc_per_px = 2.0 / min(shape)  # the shorter side of the image is 2 long
     reach = min(math.sqrt(math.log(1.0 / _FAINTEST - 1.0)) * softness_px, reach_px)
-    points = _to_ndc(vertices, shape)
+    # PyTorch3D's coordinates: x left, y up; all in one plane in front of the camera.
+    flat = vertices[..., :2] * vertices.new_tensor([-width / min(shape), -height / min(shape)])
+    points = torch.cat([flat, torch.ones_like(flat[..., :1])], dim=-1).float()
     faces = torch.from_numpy(topology.triangles).to(vertices.device)
     _, _, _, distances = rasterize_meshes(
         Meshes(points, faces.expand(len(points), -1, -1)),
         image_size=shape,
-        blur_radius=(reach * _ndc_per_px(shape)) ** 2,
+        blur_radius=(reach * ndc_per_px) ** 2,
         faces_per_pixel=FACES_PER_PIXEL,
     )
-    return distances, distances != -1.0
-
-
-def _ndc_per_px(shape: tuple[int, int]) -> float:
-    """The shorter side of the image is 2 long."""
-    return 2.0 / min(shape)
-
-
-def _to_ndc(vertices: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Crop coordinates to PyTorch3D's: x left, y up; all in one plane in front of the camera."""
-    height, width = shape
-    scale = vertices.new_tensor([-width / min(shape), -height / min(shape)])
-    flat = vertices[..., :2] * scale
-    return torch.cat([flat, torch.ones_like(flat[..., :1])], dim=-1).float()
+    found = distances != -1.0
+    sigma = (softness_px * ndc_per_px) ** 2
+    missed = torch.where(found, torch.sigmoid(distances / sigma), 1.0)
+    soft = 1.0 - missed.prod(dim=-1)
+    exact = (found & (distances.detach() < 0)).any(dim=-1).to(vertices.dtype)
+    return exact + (soft - soft.detach()).to(vertices.dtype)

@@ -6,7 +6,8 @@ import silhouette_oracle
 import torch
 from meshes import BAD_MESHES, SQUARE, blob, soup, square
 
-from dhpe_ros.rendering import coverage, covered, rasterize, silhouette, visible_faces
+from dhpe_lab.rendering.raster import rasterize
+from dhpe_ros.rendering import coverage, covered, silhouette, visible_faces
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -268,7 +269,7 @@ def test_wrong_input_is_named(vertices, triangles, size, message):
 def test_unknown_and_missing_backends_are_named(monkeypatch):
     with pytest.raises(ValueError, match=r"must be one of auto, numba, .*'cuda'"):
         silhouette(square(0, 0, 1, 1), SQUARE, 8, backend="cuda")
-    monkeypatch.setattr(coverage, "_has_triton", lambda: False)
+    monkeypatch.setattr(coverage, "_HAS_TRITON", False)
     with pytest.raises(ImportError, match="or use the backend 'auto'"):
         silhouette(square(0, 0, 1, 1), SQUARE, 8, backend="triton")
 
@@ -282,7 +283,7 @@ def test_unknown_and_missing_backends_are_named(monkeypatch):
     ],
 )
 def test_the_backend_fits_the_device(monkeypatch, backend, on_cuda, has_triton, expected):
-    monkeypatch.setattr(coverage, "_has_triton", lambda: has_triton)
+    monkeypatch.setattr(coverage, "_HAS_TRITON", has_triton)
     assert coverage._renderer(backend, on_cuda).__self__.__name__ == expected
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dhpe_lab.datasets.samples import Sample
+from dhpe_lab.rendering.raster import rasterize
 from dhpe_lab.synthesis.photo_hands import PhotoHand
 from dhpe_lab.synthesis.synthesis import RENDER_SIZE, random_hands, render_sample, write_synthetic
 from dhpe_lab.training import distributed, self_supervision
@@ -23,7 +24,6 @@ from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.mesh_estimator import MeshEstimate
 from dhpe_ros.networks.weights import hand_model_path
-from dhpe_ros.rendering import rasterize
 from dhpe_ros.types import MIDDLE_MCP
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "weights" / "lite.safetensors"
