@@ -1,8 +1,8 @@
 """Reader of MANO-format hands; its errors name the file and the fault.
 
-Two kinds of file: ``.npz`` (the open hand, or a converted model) and the ``MANO_RIGHT.pkl`` that
-its licensees download. The pickle holds chumpy objects; it is read with an unpickler that knows
-numpy arrays, scipy's sparse matrices and inert stand-ins for chumpy's classes, and nothing else.
+Reads ``.npz`` (the open hand, or a converted model) and the ``MANO_RIGHT.pkl`` that its licensees
+download. The unpickler knows numpy arrays, and inert stand-ins for chumpy's arrays and scipy's
+sparse matrices, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from dhpe_ros.files.array_pickle import (
     ArrayUnpickler,
@@ -89,8 +90,8 @@ def _read_pickle(path: Path) -> dict[str, Any]:
     return loaded
 
 
-class _ChumpyStandIn(StandIn):
-    """Holds the pickled state of a chumpy object, whose code never runs."""
+class _StateStandIn(StandIn):
+    """Holds the pickled state of an object, whose code never runs."""
 
     state: Mapping[str, Any] = MappingProxyType({})  # a pickle may make objects without one
 
@@ -100,6 +101,8 @@ class _ChumpyStandIn(StandIn):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.state = state
 
+
+class _ChumpyStandIn(_StateStandIn):
     def resolve(self) -> np.ndarray:
         if "x" in self.state:  # chumpy.ch.Ch: a plain array
             return as_array(self.state["x"])
@@ -107,6 +110,18 @@ class _ChumpyStandIn(StandIn):
             picked = as_array(self.state["a"]).ravel()[as_array(self.state["idxs"])]
             return picked.reshape(self.state.get("preferred_shape", picked.shape))
         raise ValueError("holds a chumpy expression this reader does not know")
+
+
+class _SparseStandIn(_StateStandIn):
+    def resolve(self) -> np.ndarray:
+        parts = tuple(as_array(self.state[key]) for key in ("data", "indices", "indptr"))
+        rows, columns = shape = self.state.get("_shape", self.state.get("shape"))
+        if not 0 <= rows * columns <= _MOST_NUMBERS:
+            raise ValueError(f"is a sparse matrix of {rows} x {columns} that cannot be")
+        by_column = self.state.get("format", "csc") == "csc"
+        matrix = (sparse.csc_matrix if by_column else sparse.csr_matrix)(parts, shape)
+        matrix.check_format(full_check=True)  # else indices may lie beyond the matrix
+        return matrix.toarray()
 
 
 class _ManoUnpickler(ArrayUnpickler):
@@ -119,37 +134,11 @@ class _ManoUnpickler(ArrayUnpickler):
             return _SparseStandIn
         if module.startswith("chumpy") and name in ("Ch", "Select"):
             return _ChumpyStandIn
-        if (module, name) in (("copy_reg", "_reconstructor"), ("copyreg", "_reconstructor")):
+        if module in ("copy_reg", "copyreg") and name == "_reconstructor":
             return _reconstruct_stand_in
-        if (module, name) in (("__builtin__", "object"), ("builtins", "object")):
+        if module in ("__builtin__", "builtins") and name == "object":
             return object
         return super().find_class(module, name)
-
-
-class _SparseStandIn(StandIn):
-    """The pickled state of a scipy.sparse compressed matrix; scipy is not needed to read it."""
-
-    state: Mapping[str, Any] = MappingProxyType({})  # a pickle may make objects without one
-
-    def __init__(self, *_args: object) -> None:
-        """Take whatever the pickle gives."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.state = state
-
-    def resolve(self) -> np.ndarray:
-        data, indices, indptr = (as_array(self.state[k]) for k in ("data", "indices", "indptr"))
-        rows, columns = self.state.get("_shape", self.state.get("shape"))
-        by_column = self.state.get("format", "csc") == "csc"
-        major, minor = (columns, rows) if by_column else (rows, columns)
-        if not 0 <= major * minor <= _MOST_NUMBERS or len(indptr) != major + 1:
-            raise ValueError(f"is a sparse matrix of {rows} x {columns} that cannot be")
-        counts = np.diff(indptr)
-        if counts.min(initial=0) < 0 or counts.sum() != len(data):
-            raise ValueError("is a sparse matrix whose rows do not fit its numbers")
-        dense = np.zeros((major, minor))
-        np.add.at(dense, (np.repeat(np.arange(major), counts), indices), data)
-        return dense.T if by_column else dense
 
 
 def _reconstruct_stand_in(cls: type, *_args: object) -> Any:

@@ -119,7 +119,7 @@ def test_a_sparse_matrix_that_cannot_be_is_not_unfolded(tmp_path, state):
     state = {"data": np.zeros(1), "indices": np.zeros(1, np.int64), **state}
     content = b"\x80\x02}X\x0a\x00\x00\x00v_templatecscipy.sparse.csc\ncsc_matrix\n)\x81"
     content += pickle.dumps(state, 2)[2:-1] + b"bs."
-    with pytest.raises(ValueError, match=r"'v_template' is not a numeric array .*sparse matrix"):
+    with pytest.raises(ValueError, match=r"'v_template' is not a numeric array \("):
         read_mano_file(written(tmp_path, content, "hand.pkl"))
 
 
