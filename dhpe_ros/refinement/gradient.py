@@ -27,7 +27,6 @@ from dhpe_ros.refinement.terms import Observation
 OPTIMIZERS = {"adam": torch.optim.Adam, "gradient_descent": torch.optim.SGD}
 _LOOK_BACK = 5  # steps: one alone may go up, and on a GPU to read a value is to wait for it
 _PARTS = ("image", "features", "joints", "confidences", "previous", "estimate")
-_PartSpec = tuple[str, torch.Size, torch.dtype]  # of an observation: name, shape, type
 _log = logging.getLogger(__name__)
 
 
@@ -38,6 +37,17 @@ class OptimizerResult(NamedTuple):
     steps: int  # fewer than were asked for when time was up or hardly anything moved
     before: Tensor  # (B,) objective of the start that they are judged against
     after: Tensor  # (B,) objective of ``parameters``
+
+
+class _Setup(NamedTuple):
+    """All that the steps depend on but numbers in tensors: one graph serves one of these."""
+
+    specs: tuple[tuple[str, torch.Size, torch.dtype], ...]  # parts of an observation
+    dtype: torch.dtype
+    device: torch.device
+    projection: Projection
+    evidence: FeatureNetwork
+    config: RefinementConfig  # of one step
 
 
 def gradient_steps(
@@ -61,9 +71,9 @@ def gradient_steps(
     parts = {name: part for name, part in parts.items() if part is not None}
     specs = tuple((name, part.shape, part.dtype) for name, part in parts.items())
     each = replace(config, steps=1, time_budget=0.0, tolerance=0.0)
-    arguments = specs, start.dtype, start.device, projection, evidence, each
+    setup = _Setup(specs, start.dtype, start.device, projection, evidence, each)
     graphed = start.device.type in graphs.DEVICES
-    descent = graphs.descent(*arguments) if graphed else Descent(*arguments)
+    descent = graphs.descent(setup) if graphed else Descent(setup)
     descent.begin(begin, parts)
     steps, earlier = 0, None
     while steps < config.steps:
@@ -82,26 +92,17 @@ def gradient_steps(
 class Descent:
     """Parameters on their way down, in tensors that stay where they are."""
 
-    def __init__(
-        self,
-        specs: tuple[_PartSpec, ...],
-        dtype: torch.dtype,
-        device: torch.device,
-        projection: Projection,
-        evidence: FeatureNetwork,
-        config: RefinementConfig,
-    ) -> None:
-        """Allocate tensors for observations of these parts; the settings are those of one step."""
+    def __init__(self, setup: _Setup) -> None:
+        specs, dtype, device, projection, evidence, config = setup
         self._parts = {name: _empty(shape, dtype, device) for name, shape, dtype in specs}
-        hands = len(self._parts["joints"])
-        start = HandParameters.start(hands, device).to(dtype)
+        start = HandParameters.start(len(self._parts["joints"]), device).to(dtype)
         self.parameters = start.requires_grad_(True)
         observation = Observation(**{"image": None, **self._parts})  # type: ignore[arg-type]
         self._arguments = observation, projection, evidence, config
         self._bounds = Bounds.of(projection.hand_model.theta_std)
-        graphed = {"capturable": True, "fused": True} if start.is_cuda else {}
+        adam = config.optimizer == "adam"
+        options = {"capturable": True, "fused": True} if adam and start.is_cuda else {}
         optimizer = OPTIMIZERS[config.optimizer]
-        options = graphed if config.optimizer == "adam" else {}
         self._optimizer = optimizer([self.parameters], lr=config.step_size, **options)
 
     @torch.no_grad()
@@ -137,17 +138,9 @@ class Descent:
 class _GraphedDescent(Descent):
     """Descent whose steps, and values of the objective, are replays of a CUDA graph."""
 
-    def __init__(
-        self,
-        specs: tuple[_PartSpec, ...],
-        dtype: torch.dtype,
-        device: torch.device,
-        projection: Projection,
-        evidence: EvidenceNetwork,
-        config: RefinementConfig,
-    ) -> None:
-        with torch.cuda.device(device):
-            super().__init__(specs, dtype, device, projection, for_one_picture(evidence), config)
+    def __init__(self, setup: _Setup) -> None:
+        with torch.cuda.device(setup.device):
+            super().__init__(setup._replace(evidence=for_one_picture(setup.evidence)))
             self._graph, self._value = captured(super().step, trials=0)
 
     def step(self) -> Tensor:
@@ -176,39 +169,30 @@ class StepGraphs:
     MOST = 8  # graphs, each with memory of its own
 
     def __init__(self) -> None:
-        self._graphs: dict[tuple, _GraphedDescent] = {}
+        self._graphs: dict[_Setup, _GraphedDescent] = {}
         self._closed = False
 
     def close(self) -> None:
         """Capture no more graphs."""
         self._closed = True
 
-    def descent(
-        self,
-        specs: tuple[_PartSpec, ...],
-        dtype: torch.dtype,
-        device: torch.device,
-        projection: Projection,
-        evidence: EvidenceNetwork,
-        config: RefinementConfig,
-    ) -> Descent:
+    def descent(self, setup: _Setup) -> Descent:
         """Return the steps for such observations, as a graph if there is one or may be one."""
-        arguments = specs, dtype, device, projection, evidence, config
-        if arguments in self._graphs:
-            return self._graphs[arguments]
+        if setup in self._graphs:
+            return self._graphs[setup]
         if self._closed:
             _log.warning(
                 "gradient steps of %d hands run without a CUDA graph, slower: graphs are captured "
                 "at the start, for tracking.max_hands (at most %d) and the refinement settings of "
                 "then; start again with those of now",
-                specs[0][1][0],
+                setup.specs[0][1][0],
                 self.MOST,
             )
-            return Descent(*arguments)
+            return Descent(setup)
         if len(self._graphs) == self.MOST:
             del self._graphs[next(iter(self._graphs))]
-        self._graphs[arguments] = _GraphedDescent(*arguments)
-        return self._graphs[arguments]
+        self._graphs[setup] = _GraphedDescent(setup)
+        return self._graphs[setup]
 
 
 def _empty(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
