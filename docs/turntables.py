@@ -15,6 +15,7 @@ from dhpe_lab.rendering.lighting import unit
 from dhpe_lab.rendering.shading import area_normals
 from dhpe_lab.synthesis.demo_clip import upright
 from dhpe_lab.synthesis.hand_poses import FINGERS, pose_from_angles, sample_poses
+from dhpe_lab.synthesis.settling import settled
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.pose_prior import PoseSpace
 from dhpe_ros.networks.weights import hand_model_path
@@ -89,7 +90,7 @@ class Turntable:
         if name == "mean":
             return self.model.pose_from_theta(torch.zeros(1, 45))
         pose = torch.from_numpy(pose_from_angles(angles_of(POSES[name])[None], self.axes))
-        return self.pose_space.settled(pose.float())[0]
+        return settled(self.pose_space, pose.float())[0]
 
     def row(self, pose: str, shape: tuple[float, ...] = (), skeleton: bool = False) -> np.ndarray:
         """The hand from ``VIEWS`` sides, from the palm on, turned about the fingers' axis."""
@@ -106,7 +107,7 @@ class Turntable:
         """Random hands of the training distribution, ``VIEWS`` a row, each from its own side."""
         rng = np.random.default_rng(2)
         poses = torch.from_numpy(sample_poses(rng, rows * VIEWS, self.axes)).float()
-        poses, _ = self.pose_space.settled(poses)
+        poses, _ = settled(self.pose_space, poses)
         seeded = torch.Generator().manual_seed(2)
         with torch.no_grad():
             vertices = self.model(poses, torch.randn(len(poses), 10, generator=seeded))

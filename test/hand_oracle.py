@@ -53,12 +53,23 @@ def hand_prior(parameters, projection, config):
 
 
 def hand_prior_linearised(parameters, projection, config):
-    """``HandPrior.linearise``: autograd's gradient, and ``PoseSpace.curvature``."""
+    """``HandPrior.linearise``: autograd's gradient, and Gauss-Newton's curvature of the squares."""
     moving = parameters.detach().requires_grad_(True)
     values = hand_prior(moving, projection, config)
     (gradients,) = torch.autograd.grad(values.sum(), moving)
     curvatures = parameters.new_zeros(len(parameters), 63, 63)
     curvatures[:, 53:, 53:] = config.shape_weight / 5 * torch.eye(10)
-    poses = projection.pose_space.curvature(parameters.detach()[:, 8:53])
-    curvatures[:, 8:53, 8:53] = config.pose_weight * poses
+    poses = [pose_curvature(theta, projection.pose_space) for theta in parameters[:, 8:53]]
+    curvatures[:, 8:53, 8:53] = config.pose_weight * torch.stack(poses)
     return values.detach().double(), gradients.double(), curvatures.double()
+
+
+def pose_curvature(theta, space):
+    """``(45, 45)``: of ``PoseSpace.gaussian`` and ``penetration``, about ``theta`` ``(45,)``."""
+
+    def overlaps(numbers):
+        return 100 * space.overlaps(space.pose_from_theta(numbers[None]))[0]
+
+    options = {"vectorize": True, "strategy": "forward-mode"}
+    slopes = torch.autograd.functional.jacobian(overlaps, theta.detach(), **options).flatten(0, 1)
+    return slopes.T @ slopes + torch.diag(2 / 45 / space.theta_std**2)

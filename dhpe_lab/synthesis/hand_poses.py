@@ -5,7 +5,7 @@ each with three angles in radians: flexion, abduction and twist, as `dhpe_ros.ha
 says. The axes come with the hand model (``pose_axes``, (15, 3, 3): joint, which angle, unit vector
 in the model frame).
 
-The families know angles only, no flesh: ``PoseSpace.settled`` pushes apart the fingers that meet.
+The families know angles only, no flesh: ``settling.settled`` pushes apart the fingers that meet.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from dhpe_lab.synthesis.hand_poses import sample_poses
 from dhpe_lab.synthesis.hand_surface import surface_of
 from dhpe_lab.synthesis.held_objects import HeldObject, random_object
 from dhpe_lab.synthesis.photo_hands import PhotoBank
+from dhpe_lab.synthesis.settling import pose_from_angles, settled
 from dhpe_ros.files.npz import read_npz
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.pose_prior import PoseSpace
@@ -92,7 +93,7 @@ def random_hands(
         if photos:
             taken = rng.random(chunk) < PHOTO_POSES
             raw[taken] = photos.poses(rng, int(taken.sum()))
-        poses = pose_space.settled(torch.from_numpy(raw).float())[0]
+        poses = settled(pose_space, torch.from_numpy(raw).float())[0]
         yield from _shaped(model, poses, rng)
 
 
@@ -225,7 +226,7 @@ class LiveHands(Sequence[Sample]):
         self._model, self._seed, self._pose_space = model, seed, PoseSpace(model)
         axes = np.asarray(model.extras["pose_axes"], np.float64)
         raw = torch.from_numpy(sample_poses(np.random.default_rng(seed), poses, axes)).float()
-        self._angles = self._pose_space.angles(self._pose_space.settled(raw)[0])
+        self._angles = self._pose_space.angles(settled(self._pose_space, raw)[0])
 
     def __len__(self) -> int:
         return 2**31
@@ -235,7 +236,7 @@ class LiveHands(Sequence[Sample]):
         angles = self._angles[rng.integers(len(self._angles))][None]
         turned = torch.from_numpy(rng.normal(0, _JITTER_RAD, (1, 15, 3))).float()
         angles = angles + turned * (space.upper - space.lower > 0.2)
-        pose = space.pose_from_angles(angles.clamp(space.lower, space.upper))
+        pose = pose_from_angles(angles.clamp(space.lower, space.upper), space.axes)
         (hand,) = _shaped(self._model, pose, rng)
         held = random_object(hand.joints_m, rng) if rng.random() < HELD_SHARE else None
         return render_sample(hand, self._model, rng, held=held)

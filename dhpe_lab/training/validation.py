@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from dhpe_lab.datasets.samples import Sample, StoredSample
+from dhpe_lab.rendering.raster import rasterize
 from dhpe_ros.config import TrackingConfig
 from dhpe_ros.geometry.crop import crop_image
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.weights import Networks
-from dhpe_ros.rendering import rasterize
 from dhpe_ros.types import BONES, Box
 
 CROP_SCALE = TrackingConfig().crop_scale

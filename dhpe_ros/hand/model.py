@@ -44,26 +44,31 @@ class HandModel(nn.Module):
         super().__init__()
         file = read_mano_file(path)
         arrays = {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in file.arrays.items()}
-        self.register_buffer("template", arrays["v_template"].T.contiguous())
-        self.register_buffer("triangles", arrays["f"])
-        blend_shapes = torch.cat((arrays["shapedirs"], arrays["posedirs"]), 2)
-        self.register_buffer("blend_shapes", blend_shapes.transpose(0, 1).reshape(-1, 145))
-        self.register_buffer("bone_weights", arrays["weights"].T.contiguous())
-        self.register_buffer("hands_components", arrays["hands_components"])
-        self.register_buffer("hands_mean", arrays["hands_mean"])
-        # Joints are linear in the vertices, so at rest they are linear in the shape.
-        regressor = arrays["J_regressor"]
-        self.register_buffer("joint_template", regressor @ arrays["v_template"])
-        self.register_buffer(
-            "jointdirs", torch.einsum("jv,vcs->jcs", regressor, arrays["shapedirs"])
+        regressor, template, shapes = (
+            arrays[k] for k in ("J_regressor", "v_template", "shapedirs")
         )
-        self.register_buffer("pivot_regressor", _pivot_regressor(regressor, file.tips))
+        blend_shapes = torch.cat((shapes, arrays["posedirs"]), 2)
+        pivots = _pivot_regressor(regressor, file.tips)
         landmarks = torch.as_tensor(file.extras.get("landmarks", np.eye(JOINT_COUNT))).float()
-        self.register_buffer("skeleton_regressor", landmarks @ self.pivot_regressor)
-        self.register_buffer("identity", torch.eye(4, dtype=torch.float32))
         # MANO has no statistics of its pose components; half a radian is a wide guess.
         theta_std = torch.as_tensor(file.extras.get("theta_std", np.full(45, 0.5))).float()
-        self.register_buffer("theta_std", theta_std)
+        buffers = {
+            "template": template.T.contiguous(),
+            "triangles": arrays["f"],
+            "blend_shapes": blend_shapes.transpose(0, 1).reshape(-1, 145),
+            "bone_weights": arrays["weights"].T.contiguous(),
+            "hands_components": arrays["hands_components"],
+            "hands_mean": arrays["hands_mean"],
+            # Joints are linear in the vertices, so at rest they are linear in the shape.
+            "joint_template": regressor @ template,
+            "jointdirs": torch.einsum("jv,vcs->jcs", regressor, shapes),
+            "pivot_regressor": pivots,
+            "skeleton_regressor": landmarks @ pivots,
+            "identity": torch.eye(4, dtype=torch.float32),
+            "theta_std": theta_std,
+        }
+        for name, value in buffers.items():
+            self.register_buffer(name, value)
         self.extras = file.extras
         self._file = file
 

@@ -1,7 +1,6 @@
-"""Prior on poses: a penalty on those that no hand takes, and random ones that a hand takes.
+"""Prior on poses: a penalty on those that no hand takes.
 
-Three terms, each batched, differentiable, finite everywhere and free of synchronisation, so that
-training, refinement and a CUDA graph can use them:
+Three terms, each batched, differentiable, finite everywhere and free of synchronisation:
 
 * ``gaussian``: the pose components in standard deviations;
 * ``beyond_limits``: anatomical angles beyond the joints' limits;
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.hand.model import OPENPOSE_FROM_MANO, HandModel
 from dhpe_ros.hand.rotations import rotation_from_axis_angle
 
@@ -44,7 +44,6 @@ _THUMB_HINGE = (0.50, -0.855, -0.13)
 
 LIMITS_WEIGHT = 30.0  # ten degrees too far cost about as much as one standard deviation everywhere
 CM_PER_M = 100.0
-_STEP = 1e-2  # of a difference of single precision numbers, where 1e-4 of it is good enough
 _GIVE_M = 1.3e-3
 """Soft skin: spheres may overlap by this much."""
 
@@ -109,28 +108,33 @@ class PoseSpace(nn.Module):
     upper: Tensor  # (15, 3)
     offsets: Tensor  # (5, 3, 3) metres from the joint before, of each finger
     wrist: Tensor  # (3,)
-    centers: Tensor  # (N, 3) metres from the sphere's bone
+    centers: Tensor  # (N, 3) metres from the sphere's bone, at rest
     contact_m: Tensor  # (N, N) distances that spheres keep; 0: any
+    identity: Tensor  # (3, 3)
     bones: Tensor  # (N,)
 
     def __init__(self, model: HandModel) -> None:
         super().__init__()
-        skin, joints, tips = _rest_hand(model)
-        axes = model.extras.get("pose_axes", pose_axes(joints, tips))
+        nothing = model.hands_mean.new_zeros(1, 45)
+        with torch.no_grad():
+            vertices = model(nothing.reshape(1, 15, 3), nothing[:, :10])
+            points = vertices, model.pivots(vertices)
+        skin, pivots = (part[0].cpu().double().numpy() for part in points)
+        joints, tips = np.split(pivots[np.argsort(OPENPOSE_FROM_MANO)], [16])
         limits = model.extras.get("pose_limits", pose_limits())
         centers, radii, bones = _spheres(skin, joints, tips)
-        offsets = joints[1:] - joints[[0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14]]
         buffers = {
             "components": model.hands_components,
             "mean": model.hands_mean,
             "theta_std": model.theta_std,
-            "axes": axes,
+            "axes": model.extras.get("pose_axes", pose_axes(joints, tips)),
             "lower": np.asarray(limits)[..., 0],
             "upper": np.asarray(limits)[..., 1],
-            "offsets": offsets.reshape(5, 3, 3),
+            "offsets": (joints[1:] - joints[list(PARENTS[1:])]).reshape(5, 3, 3),
             "wrist": joints[0],
             "centers": centers - joints[bones],
             "contact_m": _contact_distances(centers, radii, bones),
+            "identity": torch.eye(3),
         }
         for name, value in buffers.items():
             self.register_buffer(name, torch.as_tensor(value).detach().float(), persistent=False)
@@ -140,8 +144,7 @@ class PoseSpace(nn.Module):
     def forward(self, theta: Tensor) -> Tensor:
         """``(B, 45)`` pose components to ``(B,)``: about 1 for an ordinary hand, more for others.
 
-        ``gaussian``, ``beyond_limits`` (ten degrees too far in one angle add 1) and ``penetration``
-        (1 cm of overlap of one pair of spheres adds 1).
+        Ten degrees too far in one angle add 1, and so does 1 cm of overlap of one pair of spheres.
         """
         pose = self.pose_from_theta(theta)
         beyond = LIMITS_WEIGHT * self.beyond_limits(pose)
@@ -162,144 +165,53 @@ class PoseSpace(nn.Module):
 
     def penetration(self, pose: Tensor) -> Tensor:
         """``(B, 15, 3)`` axis-angle to ``(B,)``: squared overlap of spheres in cm^2, summed."""
-        return ((CM_PER_M * self._overlaps(pose)) ** 2).sum((1, 2)) / 2  # each pair comes twice
-
-    def curvature(self, theta: Tensor) -> Tensor:
-        """``(B, 45)`` to ``(B, 45, 45)``: second derivatives of ``forward``, none below zero.
-
-        Gauss-Newton's, of ``gaussian`` and ``penetration``. With that of ``beyond_limits`` the
-        refinement ends no lower and no sooner (docs/explanation/refinement.md).
-        """
-        pose = self.pose_from_theta(theta)
-        slopes = self._slopes(theta)
-        away = self._centers(pose)
-        away = away[:, :, None] - away[:, None]
-        distance = (away**2).sum(-1).clamp(min=1e-9).sqrt()
-        close = (distance < self.contact_m).triu(1)
-        way = away / distance[..., None] * close[..., None]
-        by_pair = (way[:, None] * (slopes[:, :, :, None] - slopes[:, :, None])).sum(-1).flatten(2)
-        bent = 2 * CM_PER_M**2 * by_pair @ by_pair.mT
-        return bent + torch.diag(2 / 45 / self.theta_std**2)
-
-    def deepest_overlap_m(self, pose: Tensor) -> Tensor:
-        """``(B, 15, 3)`` axis-angle to ``(B,)``: metres, 0 where the hand is clear of itself."""
-        return self._overlaps(pose).amax((1, 2))
+        return ((CM_PER_M * self.overlaps(pose)) ** 2).sum((1, 2)) / 2  # each pair comes twice
 
     def angles(self, pose: Tensor) -> Tensor:
         """``(B, 15, 3)`` axis-angle to ``(B, 15, 3)`` flexion, abduction and twist in radians."""
-        turns = rotation_from_axis_angle(pose.reshape(-1, 3)).reshape(*pose.shape, 3)
-        local = self.axes @ turns @ self.axes.mT
+        local = self.axes @ rotation_from_axis_angle(pose) @ self.axes.mT
         across = local[..., 0, 2]
         along = (1 - across**2).clamp(min=1e-9).sqrt()
-        return torch.stack(
-            (
-                _atan2(-local[..., 1, 2], local[..., 2, 2]),
-                torch.atan2(across, along),
-                _atan2(-local[..., 0, 1], local[..., 0, 0]),
-            ),
-            -1,
+        flexion = _atan2(-local[..., 1, 2], local[..., 2, 2])
+        twist = _atan2(-local[..., 0, 1], local[..., 0, 0])
+        return torch.stack((flexion, torch.atan2(across, along), twist), -1)
+
+    def overlaps(self, pose: Tensor) -> Tensor:
+        """``(B, N, N)`` metres by which each two spheres are too close, 0 where they are not."""
+        centers = self.sphere_centers(pose)
+        squares = (centers**2).sum(-1)
+        squared = squares[:, :, None] + squares[:, None] - 2 * centers @ centers.mT
+        return (self.contact_m - squared.clamp(min=1e-9).sqrt()).clamp(min=0)
+
+    def sphere_centers(self, pose: Tensor) -> Tensor:
+        """``(B, 15, 3)`` axis-angle to ``(B, N, 3)``."""
+        rotations = [self.identity.expand(len(pose), 1, 3, 3)]
+        positions = [self.wrist.expand(len(pose), 1, 3)]
+        turns = rotation_from_axis_angle(pose).unflatten(1, (5, 3))
+        rotation, position = rotations[0].expand(-1, 5, 3, 3), positions[0]
+        for k in range(3):  # along each finger
+            position = position + (rotation @ self.offsets[:, k, :, None])[..., 0]
+            rotation = rotation @ turns[:, :, k]
+            rotations.append(rotation)
+            positions.append(position)
+        rotation, position = (
+            torch.cat((wrist, torch.stack(fingers, 2).flatten(1, 2)), 1)[:, self.bones]
+            for wrist, *fingers in (rotations, positions)
         )
-
-    def pose_from_angles(self, angles: Tensor) -> Tensor:
-        """Inverse of :meth:`angles`, ``(B, 15, 3)``, for turns below half a revolution."""
-        turns = rotation_from_axis_angle((angles[..., None] * self.axes).reshape(-1, 3))
-        turns = turns.reshape(*angles.shape[:-1], 3, 3, 3)
-        return _axis_angle(turns[..., 0, :, :] @ turns[..., 1, :, :] @ turns[..., 2, :, :])
-
-    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Random poses ``(count, 15, 3)``: Gaussian components, within limits, clear of themselves.
-
-        One statistic for the whole hand: fists, pinches and pointing hands come from the families
-        of ``synthetic.hand_poses``.
-        """
-        theta = torch.randn(
-            count, 45, generator=generator, dtype=self.mean.dtype, device=self.mean.device
-        )
-        return self.settled(self.pose_from_theta(theta * self.theta_std))[0]
-
-    @torch.enable_grad()
-    def settled(self, pose: Tensor, steps: int = 40) -> tuple[Tensor, Tensor]:
-        """Poses nearby that are a hand's: within the limits, apart to where fingers just meet.
-
-        Returns ``(B, 15, 3)`` axis-angle and the remaining overlap, ``(B,)`` metres.
-        """
-        within = self.angles(pose.detach()).clamp(self.lower, self.upper)
-        result = self.pose_from_angles(within)
-        rows = self.deepest_overlap_m(result).nonzero()[:, 0]
-        angles = within[rows].requires_grad_(True)
-        optimizer = torch.optim.Adam([angles], lr=0.02)
-        for _ in range(steps if len(rows) else 0):
-            stray = ((angles - within[rows]) ** 2).sum()
-            value = self.penetration(self.pose_from_angles(angles)).sum() + 0.02 * stray
-            (angles.grad,) = torch.autograd.grad(value, angles)
-            optimizer.step()
-            with torch.no_grad():
-                angles.clamp_(self.lower, self.upper)
-        with torch.no_grad():
-            result[rows] = self.pose_from_angles(self._back_to_touch(angles, within[rows]))
-            return result, self.deepest_overlap_m(result)
+        return position + (rotation @ self.centers[..., None])[..., 0]
 
     @cached_property
     def arrays(self) -> tuple[tuple, tuple]:
         """Limits and spheres for ``prior_kernels``."""
         pairs = self.contact_m.triu(1).nonzero()
         near = self.contact_m[pairs[:, 0], pairs[:, 1]]
-        limits = _doubles(self.theta_std, self.axes, self.lower, self.upper)
-        *placed, kept_m = _doubles(self.wrist, self.offsets, self.centers, near)
-        spheres = *placed, self.bones.numpy(), pairs.numpy(), kept_m, CM_PER_M**2
+        parts = self.theta_std, self.axes, self.lower, self.upper, self.wrist, self.offsets, near
+        *limits, wrist, offsets, kept_m = (part.double().contiguous().numpy() for part in parts)
+        joints = np.concatenate((wrist[None], (wrist + offsets.cumsum(1)).reshape(15, 3)))
+        bones = self.bones.numpy()
+        centers = joints[bones] + self.centers.double().numpy()
+        spheres = joints, centers, bones, pairs.numpy(), kept_m, CM_PER_M**2
         return (*limits, LIMITS_WEIGHT), spheres
-
-    def _back_to_touch(self, apart: Tensor, wished: Tensor) -> Tensor:
-        """Angles on the way from ``apart`` to ``wished`` where the fingers just meet: bisection."""
-        allowed = self.deepest_overlap_m(self.pose_from_angles(apart))
-        share = torch.zeros_like(allowed)
-        for k in range(1, 7):
-            further = share + 0.5**k
-            pose = self.pose_from_angles(torch.lerp(apart, wished, further[:, None, None]))
-            share = torch.where(self.deepest_overlap_m(pose) <= allowed, further, share)
-        return torch.lerp(apart, wished, share[:, None, None])
-
-    def _overlaps(self, pose: Tensor) -> Tensor:
-        """``(B, N, N)`` metres by which each two spheres are too close, 0 where they are not."""
-        centers = self._centers(pose)
-        squares = (centers**2).sum(-1)
-        squared = squares[:, :, None] + squares[:, None] - 2 * centers @ centers.mT
-        return (self.contact_m - squared.clamp(min=1e-9).sqrt()).clamp(min=0)
-
-    def _slopes(self, theta: Tensor) -> Tensor:
-        """``(B, 45, N, 3)``: the spheres' centres by each pose component, as differences."""
-        steps = _STEP * torch.eye(45, dtype=theta.dtype, device=theta.device)
-        moved = theta[:, None] + torch.cat((steps, -steps))
-        centers = self._centers(self.pose_from_theta(moved.flatten(0, 1)))
-        more, less = centers.unflatten(0, (-1, 90)).chunk(2, 1)
-        return (more - less) / (2 * _STEP)
-
-    def _centers(self, pose: Tensor) -> Tensor:
-        """``(B, N, 3)`` the spheres of the posed hand."""
-        batch = pose.shape[0]
-        turns = rotation_from_axis_angle(pose.reshape(-1, 3)).reshape(batch, 5, 3, 3, 3)
-        rotation, position = turns[:, :, 0], self.wrist + self.offsets[:, 0].expand(batch, 5, 3)
-        rotations, positions = [rotation], [position]
-        for k in (1, 2):
-            position = position + (rotation @ self.offsets[:, k, :, None])[..., 0]
-            rotation = rotation @ turns[:, :, k]
-            rotations.append(rotation)
-            positions.append(position)
-        still = torch.eye(3, dtype=pose.dtype, device=pose.device).expand(batch, 1, 3, 3)
-        rotation = torch.cat((still, torch.stack(rotations, 2).flatten(1, 2)), 1)[:, self.bones]
-        wrist = self.wrist.expand(batch, 1, 3)
-        position = torch.cat((wrist, torch.stack(positions, 2).flatten(1, 2)), 1)[:, self.bones]
-        return position + (rotation @ self.centers[..., None])[..., 0]
-
-
-def _rest_hand(model: HandModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Skin (778, 3), joints (16, 3) in MANO's order, tips (5, 3) of the mean shape; metres."""
-    nothing = model.hands_mean.new_zeros(1, 45)
-    with torch.no_grad():
-        vertices = model(nothing.reshape(1, 15, 3), nothing[:, :10])
-        pivots = model.pivots(vertices)[0].cpu().double().numpy()
-    joints, tips = np.split(pivots[np.argsort(OPENPOSE_FROM_MANO)], [16])
-    return vertices[0].cpu().double().numpy(), joints, tips
 
 
 def _spheres(
@@ -375,10 +287,6 @@ def _contact_distances(centers: np.ndarray, radii: np.ndarray, bones: np.ndarray
     return np.where(tested & (rest > contact), contact, 0.0)
 
 
-def _doubles(*tensors: Tensor) -> tuple[np.ndarray, ...]:
-    return tuple(tensor.double().contiguous().numpy() for tensor in tensors)
-
-
 def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
@@ -387,21 +295,3 @@ def _atan2(y: Tensor, x: Tensor) -> Tensor:
     """``torch.atan2`` with a gradient of zero, not NaN, where both are zero."""
     nowhere = (x * x + y * y) < 1e-12
     return torch.atan2(y, torch.where(nowhere, torch.ones_like(x), x))
-
-
-def _axis_angle(rotation: Tensor) -> Tensor:
-    """``(..., 3, 3)`` to ``(..., 3)`` for angles below pi; smooth and finite at zero."""
-    vector = 0.5 * torch.stack(
-        (
-            rotation[..., 2, 1] - rotation[..., 1, 2],
-            rotation[..., 0, 2] - rotation[..., 2, 0],
-            rotation[..., 1, 0] - rotation[..., 0, 1],
-        ),
-        -1,
-    )
-    squared = (vector**2).sum(-1)
-    small = squared < 1e-10
-    sine = torch.where(small, torch.ones_like(squared), squared).sqrt()
-    cosine = 0.5 * (rotation.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)
-    scale = torch.where(small, torch.ones_like(sine), torch.atan2(sine, cosine) / sine)
-    return vector * scale[..., None]

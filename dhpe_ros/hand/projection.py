@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dhpe_ros.hand.linear_points import LinearPoints
 from dhpe_ros.hand.model import HandModel, linear_over_vertices
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.pose_prior import PoseSpace
 from dhpe_ros.hand.rotations import rotation_from_quaternion
-from dhpe_ros.hand.skeleton_layer import SkeletonLayer, SurfacePoints
 from dhpe_ros.rendering import silhouette
 from dhpe_ros.types import CROP_SIZE
 
@@ -58,8 +58,10 @@ class Projection(nn.Module):
         return ProjectedHand(*self.hand_model.pose_hand(pose, p.shape, frame))
 
     def joints_2d(self, parameters: Tensor) -> Tensor:
-        """``(B, 21, 2)``, crop coordinates, without the mesh and without a gradient."""
-        return self.skeleton.joints(parameters)[..., :2].to(parameters.dtype)
+        """``(B, 21, 2)``, crop coordinates, without a gradient; on a CPU without the mesh."""
+        if parameters.device.type == "cpu":
+            return self.skeleton.place(parameters)[..., :2].to(parameters.dtype)
+        return self(parameters.detach()).joints[..., :2]
 
     def silhouette(self, hand: ProjectedHand, size: int = CROP_SIZE) -> Tensor:
         """f_Ren: ``(B, size, size)`` in 0..1."""
@@ -72,16 +74,16 @@ class Projection(nn.Module):
         return ((deviations**2).sum(2) + _TINY).sqrt().mean(1)
 
     @cached_property
-    def skeleton(self) -> SkeletonLayer:
-        return SkeletonLayer(self.hand_model)
+    def skeleton(self) -> LinearPoints:
+        return LinearPoints(self.hand_model, self.hand_model.skeleton_regressor)
 
     @cached_property
     def pose_space(self) -> PoseSpace:
         return PoseSpace(self.hand_model)
 
     @cached_property
-    def surface_points(self) -> SurfacePoints:
-        return SurfacePoints(self.hand_model)
+    def surface_points(self) -> LinearPoints:
+        return LinearPoints(self.hand_model)
 
     @cached_property
     def prior_arrays(self) -> tuple[tuple, ...]:

@@ -10,10 +10,10 @@ from torch import Tensor
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import FeatureNetwork
-from dhpe_ros.refinement.hand_prior import HandPrior
 from dhpe_ros.refinement.terms import (
     FeatureTerm,
     GaussNewtonTerm,
+    HandPrior,
     JointTerm,
     Observation,
     ParameterPrior,
@@ -34,9 +34,9 @@ def geometric_terms(
         (observation.estimate, config.estimate_weight),
         (observation.previous, config.temporal_weight),
     )
-    held_to = [(other, weight) for other, weight in others if other is not None and weight > 0]
-    if held_to:
-        terms.append(ParameterPrior.of(held_to, projection.hand_model.theta_std))
+    known = [(other, weight) for other, weight in others if other is not None and weight > 0]
+    if known:
+        terms.append(ParameterPrior.of(known, projection.hand_model.theta_std))
     return terms
 
 

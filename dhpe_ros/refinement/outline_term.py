@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.hand.kernels.skeleton_kernels import add_normal_equations, read_field
+from dhpe_ros.hand.linear_points import LinearPoints
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.hand.skeleton_layer import SurfacePoints
 from dhpe_ros.refinement.terms import Linearisation, PosedHands, empty_derivatives
 from dhpe_ros.rendering import outline_lengths
 from dhpe_ros.types import MIDDLE_MCP, PARAMETER_COUNT
@@ -122,7 +122,7 @@ class _Outline:
         joints: np.ndarray,
         distances: np.ndarray,
         triangles: Tensor,
-        surface: SurfacePoints,
+        surface: LinearPoints,
     ) -> _Outline:
         """Keep what lies within the crop and off the arm, and lies on the outline."""
         lengths = outline_lengths(mesh, triangles)

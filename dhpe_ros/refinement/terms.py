@@ -10,16 +10,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.hand.kernels.prior_kernels import add_parameter_prior
+from dhpe_ros.hand.kernels.compiled_hand import is_fit_for
+from dhpe_ros.hand.kernels.prior_kernels import (
+    add_parameter_prior,
+    add_pose_space,
+    add_smoothness,
+)
 from dhpe_ros.hand.kernels.skeleton_kernels import add_normal_equations
-from dhpe_ros.hand.parameters import normalize_parameters
+from dhpe_ros.hand.parameters import HandParameters, normalize_parameters
 from dhpe_ros.hand.projection import ProjectedHand, Projection
 from dhpe_ros.networks.evidence import FeatureNetwork
 from dhpe_ros.types import JOINT_COUNT, PARAMETER_COUNT
@@ -27,6 +33,8 @@ from dhpe_ros.types import JOINT_COUNT, PARAMETER_COUNT
 # Distances between two hands are in standard deviations, of rotations in these.
 _QUATERNION_STD = 0.2  # 23 degrees
 _OUTLIER_STDS = 3.0  # two frames' hands this far apart have moved, or an estimate is wrong
+_OF_SHAPE = slice(53 * (PARAMETER_COUNT + 1), None, PARAMETER_COUNT + 1)  # of a diagonal
+_Weights = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,85 @@ class ParameterPrior:
         opposite = (numbers[:, :4] * self.centers[..., :4]).sum(2, keepdim=True) < 0
         turn = numbers[:, :4] - torch.where(opposite, -1.0, 1.0) * self.centers[..., :4]
         return torch.cat((turn, numbers[:, 4:] - self.centers[..., 4:]), 2) / self.stds
+
+
+@dataclass(frozen=True)
+class HandPrior:
+    """Mesh Laplacian (Eqs. 10-11), ``PoseSpace`` and mean squared shape, weighted and added."""
+
+    projection: Projection
+    weights: _Weights  # of the three, in this order; one without weight is not computed
+
+    @staticmethod
+    def of(projection: Projection, config: RefinementConfig) -> HandPrior:
+        weights = config.laplacian_weight, config.pose_weight, config.shape_weight
+        return HandPrior(projection, weights)
+
+    def value(self, posed: PosedHands) -> Tensor:
+        """Compiled on a CPU; plain torch on GPUs and where a compiler traces."""
+        parameters = posed.parameters
+        if parameters.device.type == "cpu" and is_fit_for(parameters, self.projection.laplacian):
+            return _CompiledPrior.apply(parameters, self.projection, self.weights)
+        smooth, pose, shape = self.weights
+        p = HandParameters.split(parameters)
+        total = parameters.new_zeros(len(parameters))
+        if smooth > 0:
+            hand = posed.hand or self.projection(parameters)
+            total = total + smooth * self.projection.smoothness(hand)
+        if pose > 0:
+            total = total + pose * self.projection.pose_space(p.pose)
+        if shape > 0:
+            total = total + shape * (p.shape**2).mean(1)
+        return total
+
+    def linearise(self, parameters: Tensor) -> Linearisation:
+        """The curvature is that of shape, pose components and penetration; the rest has none."""
+        rows = parameters.detach().double().contiguous()
+        value = rows.new_zeros(len(rows))
+        gradient, curvature = empty_derivatives(len(rows))
+        out = value.numpy(), gradient.numpy(), curvature.numpy()
+        _add_prior(rows.numpy(), out, self.projection.prior_arrays, self.weights)
+        return Linearisation(value, gradient, curvature)
+
+
+class _CompiledPrior(torch.autograd.Function):
+    """Value and gradient, computed together: callers of one soon need the other."""
+
+    @staticmethod
+    def forward(ctx: Any, parameters: Tensor, projection: Projection, weights: _Weights) -> Tensor:
+        rows = parameters.detach().double().contiguous()
+        values, gradients = rows.new_zeros(len(rows)), torch.zeros_like(rows)
+        out = values.numpy(), gradients.numpy(), np.zeros((0, 0, 0))
+        _add_prior(rows.numpy(), out, projection.prior_arrays, weights)
+        ctx.save_for_backward(gradients.to(parameters.dtype))
+        return values.to(parameters.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, pull: Tensor) -> tuple[Tensor | None, ...]:
+        (gradients,) = ctx.saved_tensors
+        return pull[:, None] * gradients, None, None
+
+
+def _add_prior(
+    rows: np.ndarray,
+    out: tuple[np.ndarray, np.ndarray, np.ndarray],
+    arrays: tuple[tuple, ...],
+    weights: _Weights,
+) -> None:
+    """Add to values, gradients and, unless they are empty, curvatures."""
+    components, hand_model, rings, limits, spheres = arrays
+    values, gradients, curvatures = out
+    smooth, pose, shape = weights
+    if smooth > 0:
+        mesh = components, hand_model, rings
+        add_smoothness(rows, smooth, *mesh, values, gradients)
+    if pose > 0:
+        add_pose_space(rows, pose, components, limits, spheres, *out)
+    if shape > 0:
+        values += shape * (rows[:, 53:] ** 2).mean(1)
+        gradients[:, 53:] += shape / 5 * rows[:, 53:]
+        curvatures.reshape(-1, PARAMETER_COUNT**2)[:, _OF_SHAPE] += shape / 5
 
 
 def _without_camera(parameters: Tensor) -> Tensor:

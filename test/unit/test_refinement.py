@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dhpe_lab.synthesis import hand_poses
+from dhpe_lab.synthesis.settling import pose_from_angles
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import Bounds, HandParameters
@@ -17,12 +18,12 @@ from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import build_evidence, for_one_picture
 from dhpe_ros.networks.layers import fuse_batch_norms
 from dhpe_ros.networks.weights import hand_model_path
-from dhpe_ros.refinement import hand_prior
+from dhpe_ros.refinement import terms
 from dhpe_ros.refinement.gradient import Descent
-from dhpe_ros.refinement.hand_prior import HandPrior
 from dhpe_ros.refinement.objective import objective
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.refinement.terms import (
+    HandPrior,
     JointTerm,
     Linearisation,
     Observation,
@@ -261,7 +262,7 @@ def test_the_priors_are_what_plain_torch_says(projection, evidence, monkeypatch,
     start = _perturbed(truth)
     start[::2, 8:53] *= 6  # beyond limits, fingers in the palm
     if not compiled:
-        monkeypatch.setattr(hand_prior, "is_fit_for", lambda *_: False)
+        monkeypatch.setattr(terms, "is_fit_for", lambda *_: False)
     for weights in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 0.03, 0.015)):
         names = ("laplacian_weight", "pose_weight", "shape_weight")
         config = RefinementConfig(**dict(zip(names, weights, strict=True)))
@@ -295,7 +296,8 @@ def test_fingers_that_touch_do_not_slow_the_steps_down(projection, evidence):
     for finger in ("index", "middle", "ring", "little"):
         hand_poses._curl(angles, finger, 75, 92)
     hand_poses._thumb(angles, (np.array((10, 24)), np.array((10, 26)), 9), 20, 25)
-    pose = PoseSpace(model).pose_from_angles(torch.from_numpy(angles).float()).flatten(1)
+    axes = PoseSpace(model).axes
+    pose = pose_from_angles(torch.from_numpy(angles).float(), axes).flatten(1)
     truth, observation = _scene(projection, evidence)
     truth[:, 8:53] = torch.linalg.solve(model.hands_components.T, (pose - model.hands_mean).T).T
     joints = projection(truth).joints[..., :2]
@@ -312,11 +314,10 @@ def test_kernels_and_plain_torch_end_at_the_same_hand(projection, evidence, monk
 
     def joints_by_differences(term, parameters):
         def value(numbers):
-            joints = projection.skeleton(numbers)[..., :2]
+            joints = projection.joints_2d(numbers)
             return term.value(PosedHands(numbers, joints, None))
 
-        skeleton = projection.skeleton
-        joints, jacobian = hand_oracle.differences(lambda h: skeleton(h)[..., :2], parameters)
+        joints, jacobian = hand_oracle.differences(projection.joints_2d, parameters)
         residuals = joints - term.observed.double()
         saturated = 1 + (residuals**2).sum(2) / term.outlier_distance**2
         weights = (2 * term.weights.double() / saturated**2).repeat_interleave(2, 1)

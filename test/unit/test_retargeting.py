@@ -18,6 +18,7 @@ from dex_retargeting.retargeting_config import RetargetingConfig
 from scipy.spatial.transform import Rotation
 
 from dhpe_lab.synthesis import hand_poses
+from dhpe_lab.synthesis.settling import pose_from_angles
 from dhpe_ros.files.resources import DEMO_CLIP, shared_file
 from dhpe_ros.files.yaml_text import read_yaml
 from dhpe_ros.hand.model import HandModel
@@ -51,7 +52,9 @@ def posed():
         angles = torch.from_numpy(hand_poses.make_plausible(angles)).float()
         frame = model.identity[:3].expand(1, 3, 4)
         with torch.no_grad():
-            return model.pose_hand(space.pose_from_angles(angles), torch.zeros(1, 10), frame)[1]
+            return model.pose_hand(pose_from_angles(angles, space.axes), torch.zeros(1, 10), frame)[
+                1
+            ]
 
     return lambda *pose: joints(*pose)[0].double().numpy()
 

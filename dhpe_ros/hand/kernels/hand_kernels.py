@@ -20,27 +20,23 @@ compiled: dict[str, Any] = {
 
 
 @kernel(**compiled)
-def pose_meshes(pose, shape, frame, model, first, step, out):
+def pose_meshes(inputs, model, out, first, step):
     """Fill ``out`` for the hands ``first``, ``first + step`` ...
 
-    pose (B, 15, 3); shape (B, 10); frame (B, 3, 4).
+    inputs: pose (B, 15, 3), shape (B, 10), frame (B, 3, 4).
     model: template (3, V), blend_shapes (3 * V, 145), weights (16, V), joint_template (16, 3),
         jointdirs (16, 3, 10), skeleton_regressor (21, V).
     out: vertices (B, V, 3); joints (B, 21, 3); v_posed (B, 3, V).
     """
+    pose, shape, frame = inputs
     template, blend_shapes, weights, joint_template, jointdirs, regressor = model
     vertices, joints, v_posed = out
     coefficients = np.empty(blend_shapes.shape[1], pose.dtype)
     row, moved = np.empty_like(template[0]), np.empty_like(template[0])
     for hand in range(first, pose.shape[0], step):
-        _, _, turns, chain = pose_bones(
-            pose[hand], shape[hand], frame[hand], joint_template, jointdirs
-        )
-        coefficients[:10] = shape[hand]
-        coefficients[10:] = turns.reshape(-1)
-        for b in range(15):
-            for i in range(3):
-                coefficients[10 + 9 * b + 4 * i] -= 1  # R - I
+        rest = rest_joints(shape[hand], joint_template, jointdirs)
+        _, turns, chain = pose_bones(pose[hand], frame[hand], rest)
+        blend_coefficients(shape[hand], turns, coefficients)
         v_posed[hand] = template
         offsets = v_posed[hand].reshape(-1)
         for v in range(len(offsets)):
@@ -56,12 +52,12 @@ def pose_meshes(pose, shape, frame, model, first, step, out):
 
 
 @kernel(**compiled)
-def pose_meshes_backward(pose, shape, frame, model, first, step, pull, v_posed, out):
-    """Backward of ``pose_meshes``: from ``pull`` to ``out``, of pose, shape and frame.
+def pose_meshes_backward(inputs, model, pull, v_posed, out, first, step):
+    """Backward of ``pose_meshes``, which filled ``v_posed``.
 
-    ``pull`` are the gradients of vertices and joints of ``pose_meshes``, ``v_posed`` is what it
-    filled in; the other arguments are those it had.
+    From the gradients ``pull`` of vertices and joints to ``out``, those of the inputs.
     """
+    pose, shape, frame = inputs
     _, blend_shapes, weights, joint_template, jointdirs, regressor = model
     to_vertices, to_joints = pull
     to_pose, to_shape, to_frame = out
@@ -70,9 +66,8 @@ def pose_meshes_backward(pose, shape, frame, model, first, step, pull, v_posed, 
     to_coefficients = np.empty(blend_shapes.shape[1], pose.dtype)
     to_chain = np.empty((16, 3, 4), pose.dtype)
     for hand in range(first, pose.shape[0], step):
-        joints, quaternions, turns, chain = pose_bones(
-            pose[hand], shape[hand], frame[hand], joint_template, jointdirs
-        )
+        rest = rest_joints(shape[hand], joint_template, jointdirs)
+        quaternions, turns, chain = pose_bones(pose[hand], frame[hand], rest)
         to_posed[:] = 0
         for i in range(3):
             combine(to_moved, to_joints[hand, :, i], regressor)
@@ -89,7 +84,7 @@ def pose_meshes_backward(pose, shape, frame, model, first, step, pull, v_posed, 
         combine(to_coefficients, to_posed.reshape(-1), blend_shapes)
         to_shape[hand] = to_coefficients[:10]
         to_turns = to_coefficients[10:].reshape((15, 3, 3))
-        _chain_back(joints, turns, chain, jointdirs, to_chain, to_turns, to_shape[hand])
+        _fk_backward(rest, turns, chain, jointdirs, to_chain, to_turns, to_shape[hand])
         to_frame[hand] = to_chain[0]
         for b in range(15):
             rotation_back(pose[hand, b], quaternions[b], to_turns[b], to_pose[hand, b])
@@ -125,20 +120,36 @@ def combine(total, scales, rows):
 
 
 @kernel(**compiled)
-def pose_bones(pose, shape, frame, joint_template, jointdirs):
-    """Joints at rest (16, 3), quaternions (15, 4), turns (15, 3, 3), chain (16, 3, 4)."""
-    joints = joint_template.copy()
-    for b in range(joints.shape[0]):
+def rest_joints(shape, joint_template, jointdirs):
+    """(16, 3) at rest."""
+    rest = joint_template.copy()
+    for b in range(16):
         for i in range(3):
             for k in range(10):
-                joints[b, i] += jointdirs[b, i, k] * shape[k]
+                rest[b, i] += jointdirs[b, i, k] * shape[k]
+    return rest
+
+
+@kernel(**compiled)
+def blend_coefficients(shape, turns, out):
+    """Fill ``out`` (145,): the shape, then ``R - I`` of each bone."""
+    out[:10] = shape
+    out[10:] = turns.reshape(-1)
+    for b in range(15):
+        for i in range(3):
+            out[10 + 9 * b + 4 * i] -= 1
+
+
+@kernel(**compiled)
+def pose_bones(pose, frame, rest):
+    """Forward kinematics: quaternions (15, 4), turns (15, 3, 3), chain (16, 3, 4)."""
     quaternions = np.empty((15, 4), pose.dtype)
     turns = np.empty((15, 3, 3), pose.dtype)
     chain = np.empty((16, 3, 4), pose.dtype)
     chain[0] = frame
     for b in range(15):
         rotation_from_vector(pose[b], quaternions[b], turns[b])
-        parent, joint = chain[PARENTS[b + 1]], joints[b + 1]
+        parent, joint = chain[PARENTS[b + 1]], rest[b + 1]
         for i in range(3):
             shift = parent[i, 3]
             for j in range(3):
@@ -148,14 +159,14 @@ def pose_bones(pose, shape, frame, joint_template, jointdirs):
                 chain[b + 1, i, j] = entry
                 shift += (parent[i, j] - entry) * joint[j]
             chain[b + 1, i, 3] = shift
-    return joints, quaternions, turns, chain
+    return quaternions, turns, chain
 
 
 @kernel(**compiled)
-def _chain_back(joints, turns, chain, jointdirs, to_chain, to_turns, to_shape):
+def _fk_backward(rest, turns, chain, jointdirs, to_chain, to_turns, to_shape):
     """From gradients of the chain to those of the turns, of the shape and of the frame."""
     for b in range(15, 0, -1):
-        above, turn, joint = PARENTS[b], turns[b - 1], joints[b]
+        above, turn, joint = PARENTS[b], turns[b - 1], rest[b]
         parent, to_parent, to_self = chain[above], to_chain[above], to_chain[b]
         for i in range(3):
             pull = to_self[i, 3]
@@ -168,7 +179,7 @@ def _chain_back(joints, turns, chain, jointdirs, to_chain, to_turns, to_shape):
                     to_parent[i, k] += to_entry * turn[k, j]
                     to_turns[b - 1, k, j] += to_entry * parent[i, k]
         for j in range(3):
-            to_joint = 0 * joints[0, 0]
+            to_joint = 0 * rest[0, 0]
             for i in range(3):
                 to_joint += to_self[i, 3] * (parent[i, j] - chain[b, i, j])
             for k in range(10):

@@ -1,4 +1,4 @@
-"""Compiled kernels of the priors: values and derivatives by the 63 numbers; and of the bounds.
+"""Compiled kernels of the refinement's priors: values and derivatives by the 63 numbers.
 
 They compute ``HandPrior`` and ``ParameterPrior``, hand by hand, on one core: the mesh in its own
 precision, the few numbers of the pose in double.
@@ -12,17 +12,19 @@ from dhpe_ros.hand.kernels.hand_kernels import (
     add_scaled,
     compiled,
     dot,
+    pose_bones,
     pose_meshes,
     pose_meshes_backward,
     rotation_back,
-    rotation_from_vector,
 )
 from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.hand.kernels.skeleton_kernels import (
     SHORTEST,
+    cross,
     left_jacobian,
     omega_by_quaternion,
     pose_of,
+    transform,
     unit_rotation,
 )
 from dhpe_ros.system.compiled import kernel
@@ -35,33 +37,35 @@ def add_smoothness(parameters, weight, components, hand_model, rings, values, gr
     components: (45, 45), its transpose and the mean (45,). hand_model: as in ``pose_meshes``.
     rings: where the neighbours of each vertex begin (V + 1,), and the neighbours.
     """
-    template = hand_model[0]
-    batch, count, kind = len(parameters), template.shape[1], template.dtype
-    pose, shape = np.empty((batch, 15, 3), kind), np.empty((batch, 10), kind)
-    frame = np.empty((batch, 3, 4), kind)
-    for hand in range(batch):
-        row = parameters[hand]
-        pose[hand] = pose_of(row, components[1], components[2])
-        shape[hand] = row[53:]
-        frame[hand, :, :3] = row[0] * unit_rotation(row[4:8])
-        frame[hand, :, 3] = row[1:4]
-    vertices, joints = np.empty((batch, count, 3), kind), np.zeros((batch, 21, 3), kind)
-    v_posed = np.empty((batch, 3, count), kind)
-    pose_meshes(pose, shape, frame, hand_model, 0, 1, (vertices, joints, v_posed))
-    pull = np.empty((batch, count, 3), kind)
-    for hand in range(batch):
-        values[hand] += weight * _laplacian(vertices[hand], rings, pull[hand])
-    joints[:] = 0
-    out = np.empty_like(pose), np.empty_like(shape), np.empty_like(frame)
-    pose_meshes_backward(pose, shape, frame, hand_model, 0, 1, (pull, joints), v_posed, out)
-    for hand in range(batch):
-        gradient, row = np.zeros(63, np.float64), parameters[hand]
-        _frame_back(row, out[2][hand], gradient)
-        to_pose = out[0][hand].reshape(45)
+    count, dtype = hand_model[0].shape[1], hand_model[0].dtype
+    pose, shape = np.empty((1, 15, 3), dtype), np.empty((1, 10), dtype)
+    inputs = pose, shape, np.empty((1, 3, 4), dtype)
+    out = np.empty_like(pose), np.empty_like(shape), np.empty_like(inputs[2])
+    v_posed, vertices = np.empty((1, 3, count), dtype), np.empty((1, count, 3), dtype)
+    pull, joints = np.empty_like(vertices), np.empty((1, 21, 3), dtype)
+    for hand in range(len(parameters)):
+        row, gradient = parameters[hand], gradients[hand]
+        pose[0] = pose_of(row, components[1], components[2])
+        shape[0] = row[53:]
+        rotation = unit_rotation(row[4:8])
+        inputs[2][0, :, :3], inputs[2][0, :, 3] = row[0] * rotation, row[1:4]
+        pose_meshes(inputs, hand_model, (vertices, joints, v_posed), 0, 1)
+        values[hand] += weight * _laplacian(vertices[0], rings, pull[0])
+        joints[:] = 0
+        pose_meshes_backward(inputs, hand_model, (pull, joints), v_posed, out, 0, 1)
+        to_pose, to_frame = out[0].reshape(45), out[2][0]
+        by_omega = omega_by_quaternion(row[4:8])
+        for j in range(3):
+            gradient[0] += weight * dot(to_frame[:, j], rotation[:, j])
+            gradient[1 + j] += weight * to_frame[j, 3]
+            x, y, z = cross(rotation[:, j], to_frame[:, j])
+            for k in range(4):
+                torque = by_omega[k, 0] * x + by_omega[k, 1] * y + by_omega[k, 2] * z
+                gradient[4 + k] += weight * row[0] * torque
         for k in range(45):
-            gradient[8 + k] = dot(components[0][k], to_pose)
-        gradient[53:] = out[1][hand]
-        gradients[hand] += weight * gradient
+            gradient[8 + k] += weight * dot(components[0][k], to_pose)
+        for k in range(10):
+            gradient[53 + k] += weight * out[1][0, k]
 
 
 @kernel(**compiled)
@@ -91,47 +95,30 @@ def _laplacian(vertices, rings, pull):
 
 
 @kernel(**compiled)
-def _frame_back(row, to_frame, gradient):
-    """From the gradient of ``[scale * R(q) | t]`` to those of scale, translation and ``q``."""
-    rotation, by_omega = unit_rotation(row[4:8]), omega_by_quaternion(row[4:8])
-    torque = np.zeros(3, np.float64)
-    for j in range(3):
-        for i in range(3):
-            i1, i2 = (i + 1) % 3, (i + 2) % 3
-            gradient[0] += to_frame[i, j] * rotation[i, j]
-            torque[i] += rotation[i1, j] * to_frame[i2, j] - rotation[i2, j] * to_frame[i1, j]
-    for i in range(3):
-        gradient[1 + i] = to_frame[i, 3]
-    for k in range(4):
-        gradient[4 + k] = row[0] * dot(by_omega[k], torque)
-
-
-@kernel(**compiled)
 def add_pose_space(parameters, weight, components, limits, spheres, values, gradients, curvatures):
     """Add ``PoseSpace`` to ``values`` (B,) and ``gradients`` (B, 63).
 
-    ``curvatures`` (B, 63, 63) get ``PoseSpace.curvature``; (0, 0, 0) where nobody asks.
+    ``curvatures`` (B, 63, 63) get Gauss-Newton's, but for the limits; (0, 0, 0): nobody asks. With
+    that of the limits the refinement ends no lower and no sooner (docs/explanation/refinement.md).
 
     components: (45, 45), its transpose and the mean (45,). limits: theta_std (45,), axes
-        (15, 3, 3), lower and upper (15, 3), the weight of going beyond. spheres: the wrist (3,),
-        offsets (5, 3, 3), centres (N, 3), bones (N,), the pairs (P, 2) that may touch, how near
-        (P,), and the weight.
+        (15, 3, 3), lower and upper (15, 3), the weight of going beyond. spheres: joints at rest
+        (16, 3), centres (N, 3), bones (N,), the pairs (P, 2) that may touch, how near (P,), and
+        the weight.
     """
-    quaternions, turns = np.empty((15, 4), np.float64), np.empty((15, 3, 3), np.float64)
     to_turns, to_pose = np.empty((15, 3, 3), np.float64), np.empty((15, 3), np.float64)
-    nothing = np.empty((0, 0), np.float64)
+    frame, nothing = np.eye(3, 4), np.empty((0, 0), np.float64)
     for hand in range(len(parameters)):
         theta, gradient = parameters[hand, 8:53], gradients[hand, 8:53]
         curvature = curvatures[hand, 8:53, 8:53] if len(curvatures) else nothing
         pose = pose_of(parameters[hand], components[1], components[2])
+        quaternions, turns, chain = pose_bones(pose, frame, spheres[0])
         to_turns[:] = 0
-        for b in range(15):
-            rotation_from_vector(pose[b], quaternions[b], turns[b])
         value = _beyond_limits(turns, limits, to_turns)
         for b in range(15):
             rotation_back(pose[b], quaternions[b], to_turns[b], to_pose[b])
         to_angles = to_pose.reshape(45)
-        value += _penetration(pose, turns, spheres, to_angles, weight, components[0], curvature)
+        value += _penetration(pose, chain, spheres, to_angles, weight, components[0], curvature)
         for k in range(45):
             deviation = theta[k] / limits[0][k]
             value += deviation**2 / 45
@@ -187,28 +174,20 @@ def _excess(angle, lower, upper):
 
 
 @kernel(**compiled)
-def _penetration(pose, turns, spheres, to_angles, weight, components, curvature):
+def _penetration(pose, chain, spheres, to_angles, weight, components, curvature):
     """Squared overlaps of the spheres; their gradient is added to ``to_angles`` (45,).
 
     ``curvature`` (45, 45), by the components, gets that of the squares, times ``weight``.
     """
-    wrist, offsets, centers, bones, pairs, contact, cost = spheres
-    rotations, positions = np.zeros((16, 3, 3), np.float64), np.empty((16, 3), np.float64)
-    rotations[0, 0, 0] = rotations[0, 1, 1] = rotations[0, 2, 2] = 1
-    positions[0] = wrist
-    for b in range(1, 16):
-        above = PARENTS[b]
-        for i in range(3):
-            shift = dot(rotations[above, i], offsets[(b - 1) // 3, (b - 1) % 3])
-            positions[b, i] = positions[above, i] + shift
-            for j in range(3):
-                rotations[b, i, j] = dot(rotations[above, i], turns[b - 1, :, j])
-    placed, known = np.empty_like(centers), np.zeros(16, np.bool_)
+    rest, centers, bones, pairs, contact, cost = spheres
+    placed, pivots = np.empty_like(centers), np.empty_like(rest)
     for s in range(len(centers)):
-        for i in range(3):
-            placed[s, i] = positions[bones[s], i] + dot(rotations[bones[s], i], centers[s])
-    axes = np.empty((16, 3, 3), np.float64)
-    away, slope, by_component = np.empty(3), np.empty(45), np.empty(45)
+        transform(chain[bones[s]], centers[s], placed[s])
+    jacobians = np.empty((15, 3, 3), np.float64)
+    for b in range(1, 16):
+        transform(chain[PARENTS[b]], rest[b], pivots[b])
+        jacobians[b - 1] = left_jacobian(pose[b - 1])
+    away, arm, slope, by_component = np.empty(3), np.empty(3), np.empty(45), np.empty(45)
     total = 0.0
     for p in range(len(pairs)):
         one, other = pairs[p]
@@ -228,21 +207,15 @@ def _penetration(pose, turns, spheres, to_angles, weight, components, curvature)
         for sphere, sign in ((one, -1 / distance), (other, 1 / distance)):
             bone = bones[sphere]
             while bone > 0:
-                above = PARENTS[bone]
-                if not known[bone]:
-                    by_angle, known[bone] = left_jacobian(pose[bone - 1]), True
+                above, by_angle = chain[PARENTS[bone]], jacobians[bone - 1]
+                for i in range(3):
+                    arm[i] = placed[sphere, i] - pivots[bone, i]
+                x, y, z = cross(arm, away)
+                for i in range(3):
+                    torque = sign * (above[0, i] * x + above[1, i] * y + above[2, i] * z)
                     for k in range(3):
-                        for i in range(3):
-                            axes[bone, k, i] = dot(rotations[above, i], by_angle[k])
-                x, y, z = placed[sphere] - positions[bone]
-                for k in range(3):
-                    axis = axes[bone, k]
-                    slope[3 * (bone - 1) + k] += sign * (
-                        away[0] * (axis[1] * z - axis[2] * y)
-                        + away[1] * (axis[2] * x - axis[0] * z)
-                        + away[2] * (axis[0] * y - axis[1] * x)
-                    )
-                bone = above
+                        slope[3 * (bone - 1) + k] += torque * by_angle[k, i]
+                bone = PARENTS[bone]
         add_scaled(to_angles, 2 * cost * overlap, slope)
         if len(curvature):
             for k in range(45):

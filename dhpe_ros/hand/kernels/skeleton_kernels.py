@@ -1,7 +1,11 @@
-"""Compiled kernels of the skeleton alone: joints and their derivatives, hand by hand, on one core.
+"""Compiled kernels of points on the hand: positions and derivatives, hand by hand, on one core.
 
-They are ``SkeletonLayer``, with derivatives in closed form. A small turn
-``omega`` of a bone moves what hangs on it by ``omega x (point - pivot)``.
+A point is linear in the posed vertices: a sum over the bones that move it, one pair of point and
+bone each. A small turn ``omega`` of a bone moves what hangs on it by ``omega x (point - pivot)``.
+
+The arrays ``model`` are those of ``LinearPoints``: pairs (P, 2) of point and bone; points (P, 4)
+and blend (P, 3, 145) of each pair; joint_template (16, 3), jointdirs (16, 3, 10), components
+transposed (45, 45) and mean (45,).
 """
 
 import math
@@ -10,10 +14,12 @@ import numpy as np
 
 from dhpe_ros.hand.kernels.hand_kernels import (
     add_scaled,
+    blend_coefficients,
     combine,
     compiled,
     dot,
     pose_bones,
+    rest_joints,
     rotation_of,
 )
 from dhpe_ros.hand.kernels.layout import PARENTS
@@ -23,48 +29,25 @@ SHORTEST = 1e-6  # a quaternion below this length is not brought to length one
 
 
 @kernel(**compiled)
-def place_joints(parameters, model, joints):
-    """Fill ``joints`` (B, 21, 3) for ``parameters`` (B, 63).
-
-    model: pairs (P, 2) of joint and bone, points (P, 4) and blend (P, 3, 145) of each pair;
-        joint_template (16, 3), jointdirs (16, 3, 10), components transposed (45, 45), mean (45,).
-    """
-    nothing = np.zeros((21, 0, 145), np.float64)
+def place_points(parameters, model, out):
+    """Fill ``out`` (B, N, 3), crop coordinates, for ``parameters`` (B, 63)."""
     for hand in range(len(parameters)):
-        placed, share, _, _, _, _ = _place(parameters[hand], model, nothing)
-        _to_crop(parameters[hand], placed, share, joints[hand])
+        row = parameters[hand]
+        _to_crop(row, _place(model, _bones(row, model), row[53:], out.shape[1]), out[hand])
 
 
 @kernel(**compiled)
-def differentiate_joints(parameters, model, joints, slopes):
-    """As ``place_joints``, and ``slopes`` (B, 21, 2 or 3, 63) by each of the 63 numbers."""
-    components_t, mean = model[5:]
-    by_coefficients = np.empty((21, slopes.shape[2], 145), np.float64)
+def differentiate_points(parameters, model, out, slopes):
+    """As ``place_points``, and ``slopes`` (B, N, 2 or 3, 63) by each of the 63 numbers."""
+    directions = np.zeros((*slopes.shape[1:3], 3), np.float64)
+    for k in range(slopes.shape[2]):
+        directions[:, k, k] = 1
     for hand in range(len(parameters)):
-        row, slope = parameters[hand], slopes[hand]
-        placed, share, moved, rest, turns, chain = _place(row, model, by_coefficients)
-        _to_crop(row, placed, share, joints[hand])
-        jacobians = _left_jacobians(pose_of(row, components_t, mean))
-        by_angles = _by_angles(jacobians, model, moved, rest, chain, len(placed))
-        by_omega = omega_by_quaternion(row[4:8])
-        from_bends = _bends(jacobians, turns)
-        for j in range(len(placed)):
-            for i in range(slopes.shape[2]):
-                line, by_angle = slope[j, i], by_angles[j, i]
-                line[:] = 0
-                for m in range(45):
-                    first = 10 + 9 * (m // 3)
-                    bend = by_coefficients[j, i, first : first + 9]
-                    by_angle[m] += dot(bend, from_bends[m])
-                combine(line[8:53], by_angle, components_t)
-                line[53:] = by_coefficients[j, i, :10]
-                i1, i2 = (i + 1) % 3, (i + 2) % 3
-                for k in range(4):
-                    line[4 + k] = by_omega[k, i1] * placed[j, i2] - by_omega[k, i2] * placed[j, i1]
-                for k in range(4, 63):
-                    line[k] *= row[0]
-                line[0] = placed[j, i]
-                line[1 + i] = share[j]
+        row = parameters[hand]
+        bones = _bones(row, model)
+        placed = _place(model, bones, row[53:], out.shape[1])
+        _to_crop(row, placed, out[hand])
+        _differentiate(row, model, bones, placed, directions, slopes[hand])
 
 
 @kernel(**compiled)
@@ -72,45 +55,23 @@ def read_field(row, model, field, values, slopes):
     """Read a ``field`` (S, S) over the crop at N points, and its slopes by a hand's 63 numbers.
 
     Fills values (N,) and slopes (N, 63). Between the centres of its cells the field is linear,
-    beyond the outermost ones flat. model: as in ``place_joints``, its pairs of N points and bones.
+    beyond the outermost ones flat.
     """
-    components_t, mean = model[5:]
-    by_coefficients = np.empty((len(values), 2, 145), np.float64)
-    placed, share, moved, rest, turns, chain = _place(row, model, by_coefficients)
-    jacobians = _left_jacobians(pose_of(row, components_t, mean))
-    by_angles = _by_angles(jacobians, model, moved, rest, chain, len(placed))
-    by_omega = omega_by_quaternion(row[4:8])
-    from_bends = _bends(jacobians, turns)
-    by_angle, by_coefficient = np.empty(45, np.float64), np.empty(145, np.float64)
-    point = np.empty((1, 3), np.float64)
-    for n in range(len(values)):
-        line, (x, y, z) = slopes[n], placed[n]
-        _to_crop(row, placed[n : n + 1], share[n : n + 1], point)
-        values[n], u, v = _read(field, point[0, 0], point[0, 1])
-        line[:] = 0
-        for k in range(145):
-            by_coefficient[k] = u * by_coefficients[n, 0, k] + v * by_coefficients[n, 1, k]
-        for m in range(45):
-            first = 10 + 9 * (m // 3)
-            by_angle[m] = u * by_angles[n, 0, m] + v * by_angles[n, 1, m]
-            by_angle[m] += dot(by_coefficient[first : first + 9], from_bends[m])
-        combine(line[8:53], by_angle, components_t)
-        line[53:] = by_coefficient[:10]
-        for k in range(4):
-            across = by_omega[k, 1] * z - by_omega[k, 2] * y
-            down = by_omega[k, 2] * x - by_omega[k, 0] * z
-            line[4 + k] = u * across + v * down
-        for k in range(4, 63):
-            line[k] *= row[0]
-        line[0] = u * x + v * y
-        line[1], line[2] = u * share[n], v * share[n]
+    count = len(values)
+    bones = _bones(row, model)
+    placed = _place(model, bones, row[53:], count)
+    points, directions = np.empty((count, 3), np.float64), np.zeros((count, 1, 3), np.float64)
+    _to_crop(row, placed, points)
+    for n in range(count):
+        values[n], directions[n, 0, 0], directions[n, 0, 1] = _read(field, points[n])
+    _differentiate(row, model, bones, placed, directions, slopes.reshape((count, 1, 63)))
 
 
 @kernel(**compiled)
-def _read(field, x, y):
+def _read(field, point):
     """Value of the field at a point of the crop, and its slopes to the right and down."""
     size = len(field)
-    column, row = (x + 1) * (size / 2) - 0.5, (y + 1) * (size / 2) - 0.5
+    column, row = (point[0] + 1) * (size / 2) - 0.5, (point[1] + 1) * (size / 2) - 0.5
     flat_across = column < 0 or column > size - 1
     flat_down = row < 0 or row > size - 1
     column, row = min(max(column, 0.0), size - 1.0), min(max(row, 0.0), size - 1.0)
@@ -151,8 +112,7 @@ def pose_of(row, components_t, mean):
 @kernel(**compiled)
 def unit_rotation(quaternion):
     """(3, 3) of a quaternion of any length."""
-    squared = dot(quaternion, quaternion)
-    unit = quaternion / max(math.sqrt(squared), SHORTEST)
+    unit = quaternion / max(math.sqrt(dot(quaternion, quaternion)), SHORTEST)
     rotation = np.empty((3, 3), unit.dtype)
     rotation_of(unit, rotation)
     return rotation
@@ -172,125 +132,6 @@ def omega_by_quaternion(quaternion):
 
 
 @kernel(**compiled)
-def _place(row, model, by):
-    """Joints of a hand of scale 1 at the origin (J, 3), and what they were made of.
-
-    ``by`` (J, N, 145) is filled for the first N coordinates: by shape, through blend shapes and
-    joints at rest, and by ``R - I``.
-    """
-    pairs, points, blend, joint_template, jointdirs, components_t, mean = model
-    frame = np.zeros((3, 4), np.float64)
-    frame[:, :3] = unit_rotation(row[4:8])
-    pose = pose_of(row, components_t, mean)
-    rest, _, turns, chain = pose_bones(pose, row[53:], frame, joint_template, jointdirs)
-    coefficients = np.empty(blend.shape[2], np.float64)
-    coefficients[:10] = row[53:]
-    coefficients[10:] = turns.reshape(-1)
-    for b in range(15):
-        for i in range(3):
-            coefficients[10 + 9 * b + 4 * i] -= 1  # R - I
-    shift = _shift_by_shape(jointdirs, chain)
-    by[:] = 0
-    placed, share = np.zeros((len(by), 3), np.float64), np.zeros(len(by), np.float64)
-    moved = np.empty((len(pairs), 3), np.float64)
-    point = np.empty(3, np.float64)
-    for p in range(len(pairs)):
-        joint, bone = pairs[p]
-        for i in range(3):
-            point[i] = points[p, i] + dot(coefficients, blend[p, i])
-        for i in range(3):
-            moved[p, i] = dot(chain[bone, i, :3], point) + chain[bone, i, 3] * points[p, 3]
-            placed[joint, i] += moved[p, i]
-        share[joint] += points[p, 3]
-        for i in range(by.shape[1]):
-            _add_three(by[joint, i], chain[bone, i], blend[p])
-            add_scaled(by[joint, i, :10], points[p, 3], shift[bone, i])
-    return placed, share, moved, rest, turns, chain
-
-
-@kernel(**compiled)
-def _add_three(total, scales, rows):
-    x, y, z, a, b, c = scales[0], scales[1], scales[2], rows[0], rows[1], rows[2]
-    for i in range(len(total)):
-        total[i] += x * a[i] + y * b[i] + z * c[i]
-
-
-@kernel(**compiled)
-def _to_crop(row, placed, share, joints):
-    for j in range(len(placed)):
-        for i in range(3):
-            joints[j, i] = row[0] * placed[j, i] + row[1 + i] * share[j]
-
-
-@kernel(**compiled)
-def _shift_by_shape(jointdirs, chain):
-    """(16, 3, 10): shift by the shape of each bone's affine map, through the joints at rest."""
-    shift = np.zeros((16, 3, 10), np.float64)
-    for b in range(1, 16):
-        parent = PARENTS[b]
-        shift[b] = shift[parent]
-        for i in range(3):
-            for j in range(3):
-                add_scaled(shift[b, i], chain[parent, i, j] - chain[b, i, j], jointdirs[b, j])
-    return shift
-
-
-@kernel(**compiled)
-def _by_angles(jacobians, model, moved, rest, chain, count):
-    """(J, 3, 45): by the bones' axis-angles, through what hangs on each bone."""
-    pairs, points = model[:2]
-    hanging, share = np.zeros((count, 16, 3), np.float64), np.zeros((count, 16), np.float64)
-    for p in range(len(pairs)):
-        joint, bone = pairs[p]
-        while bone > 0:
-            for i in range(3):
-                hanging[joint, bone, i] += moved[p, i]
-            share[joint, bone] += points[p, 3]
-            bone = PARENTS[bone]
-    by = np.zeros((count, 3, 45), np.float64)
-    for b in range(1, 16):
-        above = chain[PARENTS[b]]
-        pivot = np.empty(3, np.float64)
-        for i in range(3):
-            pivot[i] = dot(above[i, :3], rest[b]) + above[i, 3]
-        for k in range(3):
-            axis = np.empty(3, np.float64)
-            for i in range(3):
-                axis[i] = dot(above[i, :3], jacobians[b - 1, k])
-            for j in range(count):
-                if share[j, b] != 0:
-                    arm = hanging[j, b] - share[j, b] * pivot
-                    m = 3 * (b - 1) + k
-                    by[j, 0, m] = axis[1] * arm[2] - axis[2] * arm[1]
-                    by[j, 1, m] = axis[2] * arm[0] - axis[0] * arm[2]
-                    by[j, 2, m] = axis[0] * arm[1] - axis[1] * arm[0]
-    return by
-
-
-@kernel(**compiled)
-def _bends(jacobians, turns):
-    """(45, 9): change of each bone's rotation matrix with its axis-angle, ``[omega]x R``."""
-    by = np.empty((45, 9), np.float64)
-    for b in range(15):
-        for k in range(3):
-            omega = jacobians[b, k]
-            for j in range(3):
-                x, y, z = turns[b, :, j]
-                by[3 * b + k, j] = omega[1] * z - omega[2] * y
-                by[3 * b + k, 3 + j] = omega[2] * x - omega[0] * z
-                by[3 * b + k, 6 + j] = omega[0] * y - omega[1] * x
-    return by
-
-
-@kernel(**compiled)
-def _left_jacobians(pose):
-    by = np.empty((15, 3, 3), np.float64)
-    for b in range(15):
-        by[b] = left_jacobian(pose[b])
-    return by
-
-
-@kernel(**compiled)
 def left_jacobian(vector):
     """(3, 3), row ``k``: the turn, seen from the parent, that a change of ``vector[k]`` is."""
     x, y, z = vector
@@ -307,3 +148,149 @@ def left_jacobian(vector):
     by[1] = (-a * z + b * x * y, c + b * y * y, a * x + b * y * z)
     by[2] = (a * y + b * x * z, -a * x + b * y * z, c + b * z * z)
     return by
+
+
+@kernel(**compiled)
+def cross(a, b):
+    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+
+
+@kernel(**compiled)
+def transform(affine, point, out):
+    """``out = affine @ [point, 1]``."""
+    for i in range(3):
+        out[i] = dot(affine[i, :3], point) + affine[i, 3]
+
+
+@kernel(**compiled)
+def _bones(row, model):
+    """Pose, joints at rest, turns and chain of a hand of scale 1 at the origin."""
+    joint_template, jointdirs, components_t, mean = model[3:]
+    frame = np.zeros((3, 4), np.float64)
+    frame[:, :3] = unit_rotation(row[4:8])
+    pose, rest = pose_of(row, components_t, mean), rest_joints(row[53:], joint_template, jointdirs)
+    _, turns, chain = pose_bones(pose, frame, rest)
+    return pose, rest, turns, chain
+
+
+@kernel(**compiled)
+def _place(model, bones, shape, count):
+    """Points of that hand (N, 3), how much of each moves with the hand (N,), pairs (P, 3)."""
+    pairs, points, blend = model[:3]
+    _, _, turns, chain = bones
+    coefficients = np.empty(blend.shape[2], np.float64)
+    blend_coefficients(shape, turns, coefficients)
+    placed, share = np.zeros((count, 3), np.float64), np.zeros(count, np.float64)
+    moved, point = np.empty((len(pairs), 3), np.float64), np.empty(3, np.float64)
+    for p in range(len(pairs)):
+        n, bone = pairs[p]
+        for i in range(3):
+            point[i] = points[p, i] + dot(coefficients, blend[p, i])
+        for i in range(3):
+            moved[p, i] = dot(chain[bone, i, :3], point) + chain[bone, i, 3] * points[p, 3]
+            placed[n, i] += moved[p, i]
+        share[n] += points[p, 3]
+    return placed, share, moved
+
+
+@kernel(**compiled)
+def _to_crop(row, placed, out):
+    points, share, _ = placed
+    for n in range(len(points)):
+        for i in range(3):
+            out[n, i] = row[0] * points[n, i] + row[1 + i] * share[n]
+
+
+@kernel(**compiled)
+def _differentiate(row, model, bones, placed, directions, slopes):
+    """Fill ``slopes`` (N, K, 63): of each point along its ``directions`` (N, K, 3)."""
+    pose, rest, turns, chain = bones
+    points, share, _ = placed
+    by_coefficients = _by_coefficients(model, chain, directions)
+    arms, hangs = _arms(model, rest, chain, placed)
+    by_omega, by_angle = omega_by_quaternion(row[4:8]), np.empty(45, np.float64)
+    bends = np.empty((45, 9), np.float64)  # change of each rotation R with its axis-angle
+    axes = np.empty((45, 3), np.float64)  # the turn that each number is, its parent posed
+    for b in range(15):
+        by = left_jacobian(pose[b])
+        for k in range(3):
+            for i in range(3):
+                axes[3 * b + k, i] = dot(chain[PARENTS[b + 1], i, :3], by[k])
+                x, y, z = cross(by[k], turns[b, :, i])
+                bend = bends[3 * b + k]
+                bend[i], bend[3 + i], bend[6 + i] = x, y, z
+    for n in range(len(points)):
+        for k in range(directions.shape[1]):
+            line, direction, by_coefficient = slopes[n, k], directions[n, k], by_coefficients[n, k]
+            for m in range(45):
+                first = 10 + 9 * (m // 3)
+                by_angle[m] = dot(by_coefficient[first : first + 9], bends[m])
+            for b in range(15):
+                if hangs[n, b + 1]:
+                    x, y, z = cross(arms[n, b + 1], direction)
+                    for m in range(3 * b, 3 * b + 3):
+                        by_angle[m] += axes[m, 0] * x + axes[m, 1] * y + axes[m, 2] * z
+            combine(line[8:53], by_angle, model[5])
+            line[53:] = by_coefficient[:10]
+            x, y, z = cross(points[n], direction)
+            for m in range(4):
+                line[4 + m] = by_omega[m, 0] * x + by_omega[m, 1] * y + by_omega[m, 2] * z
+            for m in range(4, 63):
+                line[m] *= row[0]
+            line[0] = dot(direction, points[n])
+            for i in range(3):
+                line[1 + i] = direction[i] * share[n]
+
+
+@kernel(**compiled)
+def _by_coefficients(model, chain, directions):
+    """(N, K, 145): by shape, through blend shapes and joints at rest, and by ``R - I``."""
+    pairs, points, blend, _, jointdirs = model[:5]
+    shift = np.zeros((16, 3, 10), np.float64)  # of each bone's map by the shape
+    for b in range(1, 16):
+        parent = PARENTS[b]
+        shift[b] = shift[parent]
+        for i in range(3):
+            for j in range(3):
+                add_scaled(shift[b, i], chain[parent, i, j] - chain[b, i, j], jointdirs[b, j])
+    by = np.zeros((*directions.shape[:2], blend.shape[2]), np.float64)
+    for p in range(len(pairs)):
+        n, bone = pairs[p]
+        a, b, c = blend[p]
+        for k in range(directions.shape[1]):
+            d, total = directions[n, k], by[n, k]
+            x, y, z = (
+                dot(d, chain[bone, :, 0]),
+                dot(d, chain[bone, :, 1]),
+                dot(d, chain[bone, :, 2]),
+            )
+            _add_three(total, x, a, y, b, z, c)
+            for i in range(3):
+                if d[i] != 0:
+                    add_scaled(total[:10], points[p, 3] * d[i], shift[bone, i])
+    return by
+
+
+@kernel(**compiled)
+def _add_three(total, x, a, y, b, z, c):
+    for m in range(len(total)):
+        total[m] += x * a[m] + y * b[m] + z * c[m]
+
+
+@kernel(**compiled)
+def _arms(model, rest, chain, placed):
+    """(N, 16, 3): from each bone's joint to what of a point hangs on the bone; marks (N, 16)."""
+    pairs, points = model[:2]
+    _, share, moved = placed
+    arms, hangs = np.zeros((len(share), 16, 3), np.float64), np.zeros((len(share), 16), np.bool_)
+    pivots = np.empty((16, 3), np.float64)
+    for b in range(1, 16):
+        transform(chain[PARENTS[b]], rest[b], pivots[b])
+    for p in range(len(pairs)):
+        n, bone = pairs[p]
+        while bone > 0:
+            hangs[n, bone] = True
+            for i in range(3):
+                arms[n, bone, i] += moved[p, i] - points[p, 3] * pivots[bone, i]
+            bone = PARENTS[bone]
+    return arms, hangs

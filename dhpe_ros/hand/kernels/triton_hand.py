@@ -1,9 +1,10 @@
-"""The hand layer on a GPU: three Triton kernels forward, three backward; same face as `numba_hand`.
+"""The hand layer on a GPU: three Triton kernels forward, three backward.
 
-Every sum has one order, so that results are the same at every run. Nothing waits for the device,
-and sizes depend on the batch alone, so that calls can be captured in a CUDA graph: call once before
-with the same kind of tensors, to compile. The kernels ran interpreted and on an H200; for cards of
-compute capability 8.7 they were compiled only. Needs Triton 3.4 (which torch 2.8 brings) or later.
+Same functions as `compiled_hand`. Every sum has one order, so that results are the same at every
+run. Nothing waits for the device. Sizes depend on the batch alone, so that a CUDA graph can capture
+the calls; call once before with tensors of the same type, to compile. The kernels ran interpreted
+and on an H200. For cards of compute capability 8.7 they were compiled only. Needs Triton 3.4, which
+torch 2.8 brings, or later.
 
 Between kernels, a hand is its blend coefficients (145: the shape, then R - I of each bone) and its
 chain (16, 3, 4): the affine map from rest to posed of each bone. Sizes in kernels are padded to
@@ -326,7 +327,7 @@ def _bend(w, x, y, z):
 
 @triton.jit
 def _turn_back(xx, xy, xz, yx, yy, yz, zx, zy, zz, vx, vy, vz, w, share, squared):
-    """From the pull on R to that on the axis-angle vector v: `hand_kernels._rotation_back`."""
+    """From the pull on R to that on the axis-angle vector v: `hand_kernels.rotation_back`."""
     ux, uy, uz = share * vx, share * vy, share * vz
     twist_x, twist_y, twist_z = zy - yz, xz - zx, yx - xy
     to_w = 2.0 * (twist_x * ux + twist_y * uy + twist_z * uz)
