@@ -52,9 +52,8 @@ def posed():
         angles = torch.from_numpy(hand_poses.make_plausible(angles)).float()
         frame = model.identity[:3].expand(1, 3, 4)
         with torch.no_grad():
-            return model.pose_hand(pose_from_angles(angles, space.axes), torch.zeros(1, 10), frame)[
-                1
-            ]
+            pose = pose_from_angles(angles, space.axes)
+            return model.pose_hand(pose, torch.zeros(1, 10), frame)[1]
 
     return lambda *pose: joints(*pose)[0].double().numpy()
 
