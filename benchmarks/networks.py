@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from statistics import harmonic_mean
 
@@ -14,22 +15,26 @@ from timing import Metric
 
 from dhpe_lab.synthesis.synthesis import write_synthetic
 from dhpe_lab.training.train_log import read_log
+from dhpe_ros.config import ModelConfig
 from dhpe_ros.detection.localiser import load_fused
 from dhpe_ros.engines import build
-from dhpe_ros.engines.graphs import examples
+from dhpe_ros.engines.graphs import EXAMPLES, examples
 from dhpe_ros.engines.networks import (
     COMPILERS,
     EagerNetworks,
     EngineNetworks,
+    compile_network,
+    kept_precision,
     load_engines,
     precisions,
 )
+from dhpe_ros.engines.store import EngineError
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.layers import fuse_batch_norms
 from dhpe_ros.networks.weights import build_networks, hand_model_path, localiser_path
 
-PROFILES, WAYS = ("lite", "full"), ("eager", "aoti", "tensorrt")
+PROFILES, WAYS = ("lite", "full"), ("eager", "openvino", "tensorrt")
 METRICS = (
     *(Metric(f"networks.{p}_ms.{way}", "ms", "lower") for p in PROFILES for way in WAYS),
     *(Metric(f"networks.localiser_ms.{way}", "ms", "lower") for way in WAYS),
@@ -53,8 +58,8 @@ def measure(device: str) -> dict[str, float]:
 def networks_ms(profile: str, device: torch.device) -> dict[str, dict[str, float]]:
     """Milliseconds of ``build.RUNS`` in each way there is, in turn; weights do not matter.
 
-    Engines are of the precision that `dhpe export` takes by itself: fp16 on a GPU, bf16
-    on a CPU with AMX, int8 on one with VNNI, else fp32; eager torch runs in float32.
+    Engines are of the precision that `auto` recommends: fp16 on a GPU, on a CPU int8 where it has
+    VNNI, else bf16 or fp32; eager torch runs in float32.
     """
     networks = build_networks(profile)
     for module in networks.modules():
@@ -64,27 +69,30 @@ def networks_ms(profile: str, device: torch.device) -> dict[str, dict[str, float
     localiser = load_fused(localiser_path(), device)
     ways = {"eager": EagerNetworks(*networks.modules(), projection, localiser)}
     view = build.Views(*(examples(name, device)[0] for name in ("evidence", "localiser")))
-    precision = precisions(device)[0]
-    with tempfile.TemporaryDirectory() as name:
-        for compiler, kind in COMPILERS.items():
-            if not kind.unfit(device, precision):
-                folder = Path(name) / compiler
-                folder.mkdir()
-                ways[compiler] = compiled(ways["eager"], view, compiler, precision, folder)
-        return {
-            what: dict(zip(ways, build.measure(list(ways.values()), view, run), strict=True))
-            for what, run in build.RUNS.items()
-        }
+    precision = precisions(ModelConfig(), device)[0]
+    for backend in COMPILERS:
+        with suppress(EngineError):  # not for this device, or not installed
+            ways[backend] = compiled(ways["eager"], view, backend, precision)
+    return {
+        what: dict(zip(ways, build.measure(list(ways.values()), view, run), strict=True))
+        for what, run in build.RUNS.items()
+    }
 
 
 def compiled(
-    eager: EagerNetworks, view: build.Views, compiler: str, precision: str, folder: Path
+    eager: EagerNetworks, view: build.Views, backend: str, precision: str
 ) -> EngineNetworks:
-    """Engines as `dhpe export` builds them, in a folder that is thrown away."""
+    """Engines as `dhpe export` builds them."""
     device = view.crops.device
-    programs = build.export_all(eager, precision, device, view)
-    paths = build.compile_all(programs, compiler, precision, device, folder, lambda _: None)
-    return load_engines(compiler, compiler, paths, device)
+    COMPILERS[backend].check_fit(device, precision)
+    inputs = {"evidence": view.crops, "localiser": view.pictures.float()}
+    parts = {
+        name: compile_network(
+            eager, name, backend, kept_precision(backend, name, precision), device, inputs.get(name)
+        )
+        for name in EXAMPLES
+    }
+    return load_engines(backend, parts, precision, device)
 
 
 def training_rates(rows: list[dict]) -> dict[str, float]:

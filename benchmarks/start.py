@@ -1,11 +1,9 @@
-"""The node's start with a ready engine of the lite profile: until its log says ``ready``."""
+"""The node's start on OpenVINO with the lite profile: until its log says ``ready``."""
 
 from __future__ import annotations
 
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from importlib.util import find_spec
@@ -23,32 +21,17 @@ def measure(device: str) -> dict[str, float]:
     if device != "cpu" or not (find_spec("rclpy") and find_spec("dhpe_ros.msg")):
         return {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        engines = folder / "engines"
-        export = (
-            sys.executable,
-            "-m",
-            "dhpe_ros.cli.main",
-            "export",
-            "--device",
-            "cpu",
-            "--output",
-        )
-        result = subprocess.run([*export, engines], capture_output=True, text=True)
-        if result.returncode:
-            raise RuntimeError(f"dhpe export failed:\n{result.stderr}")
-        starts = [_start_ms(folder / "node.log", engines) for _ in range(STARTS)]
+        starts = [_start_ms(Path(name) / "node.log") for _ in range(STARTS)]
     return {METRICS[0].name: statistics.median(starts)}
 
 
-def _start_ms(log: Path, engines: Path) -> float:
+def _start_ms(log: Path) -> float:
     from dhpe_ros.ros.demo.node_process import node_process
 
     os.environ.update(OWN_DOMAIN)
-    parameters = ["model.device:=cpu", f"model.engines:={engines}"]
     begin_s = time.monotonic()
-    with node_process(log, (), parameters) as node:
-        while "ready (lite, compiled" not in log.read_text():
+    with node_process(log, (), ["model.device:=cpu"]) as node:
+        while "ready (lite, openvino" not in log.read_text():
             if node.poll() is not None:
                 raise RuntimeError(f"the node ended:\n{log.read_text()}")
             time.sleep(0.01)

@@ -48,12 +48,13 @@ class ModelConfig:
     )
     backend: str = setting(
         "auto",
-        "runtime of the networks; auto takes the fastest engine built, else CUDA graphs or eager",
-        one_of=("auto", "eager", "compiled", "tensorrt"),
+        "runtime of the networks; auto takes OpenVINO on a CPU, on a GPU TensorRT's engines where "
+        "they were built, else CUDA graphs",
+        one_of=("auto", "tensorrt", "openvino", "cuda_graphs", "eager"),
     )
     precision: str = setting(
         "auto",
-        "precision of compiled networks; auto takes the fastest engine built",
+        "precision of compiled networks; auto takes the fastest for the processor",
         one_of=("auto", "fp32", "bf16", "fp16", "int8"),
     )
     engines: str = setting("", "folder of compiled networks; empty: the user's cache")

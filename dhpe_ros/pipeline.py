@@ -229,7 +229,7 @@ class HandPipeline:
     @torch.no_grad()
     def infer(self, crops: Sequence[Crop]) -> Evidence:
         """The evidence of crops, as one batch."""
-        return self.networks.see(self.batch(crops))
+        return self.networks.infer(self.batch(crops))
 
     @torch.no_grad()
     def infer_augmented(self, crops: Sequence[Crop]) -> Evidence:

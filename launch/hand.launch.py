@@ -19,7 +19,7 @@ ARGUMENTS = {
     "camera_info": ("", "its camera_info; empty: the one beside the image topic"),
     "depth": ("", "depth topic, registered to the image; empty: depth"),
     "params_file": (str(shared_file("config/hand.yaml")), "YAML file of parameters"),
-    "backend": ("", "backend of the networks: auto, tensorrt, compiled or eager"),
+    "backend": ("", "backend of the networks: auto, tensorrt, openvino, cuda_graphs or eager"),
     "device": ("", "torch device: auto, cpu, cuda, cuda:1"),
     "profile": ("", "networks: full (the paper's) or lite (for CPUs)"),
     "rviz": ("false", "also start RViz with config/hand.rviz: true or false"),
@@ -105,10 +105,9 @@ def _collision_node(given: dict[str, str], namespace: str) -> Node:
 
 def _export_arguments(given: dict[str, str]) -> list[str]:
     """Arguments of ``dhpe export`` for the node's own configuration."""
-    compilers = {"": "", "auto": "auto", "tensorrt": "tensorrt", "compiled": "aoti"}
-    if given["backend"] not in compilers:
+    if given["backend"] not in ("", "auto", "tensorrt", "openvino"):
         raise ValueError(f"build_only: there is nothing to build for backend {given['backend']!r}")
-    options = {"config": given["params_file"], "backend": compilers[given["backend"]]}
+    options = {"config": given["params_file"], "format": given["backend"]}
     options |= {name: given[name] for name in ("device", "profile")}
     return [word for name, value in options.items() if value for word in (f"--{name}", value)]
 

@@ -3,13 +3,10 @@
 Set before anything of ROS is imported; the processes that tests start inherit it.
 """
 
-import contextlib
-import io
 import logging
 import os
 import tempfile
 from importlib.util import find_spec
-from types import SimpleNamespace
 
 import pytest
 import shared_memory
@@ -58,24 +55,11 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
-def lite_engine(tmp_path_factory):
-    """Engine of the lite profile and the report of its export, made once for all tests."""
-    from dhpe_ros.cli.main import main
-
-    folder = tmp_path_factory.mktemp("engines")
-    words = "export --profile lite --backend aoti --precision fp32 --device cpu --output"
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        assert main([*words.split(), str(folder)]) == 0
-    return SimpleNamespace(folder=folder, report=said.getvalue())
-
-
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
-    """Keep together what shares a fixture: the tests of a file, and those of the built engine."""
+    """Keep together what shares a fixture: the tests of a file."""
     for item in items:
-        group = "engine" if "lite_engine" in item.fixturenames else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 def pytest_configure(config):

@@ -52,7 +52,7 @@ class FakeTracker:
 
     def __init__(self, config):
         self.pipeline = SimpleNamespace(
-            networks=SimpleNamespace(name="fake", trouble=""), configure=self._configure
+            networks=SimpleNamespace(name="fake", fault=""), configure=self._configure
         )
         self._configure(config)
         self._track = 1

@@ -183,6 +183,7 @@ def measure(
         settings = {
             "model.profile": config.model.profile,
             "model.weights": str(weights),
+            "model.backend": "eager",  # weights that are used once are not worth converting
             "model.hand_model": config.model.hand_model,
             "model.device": config.model.device,
             "refinement.steps": steps,

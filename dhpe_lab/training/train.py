@@ -26,7 +26,7 @@ from dhpe_lab.training.self_supervision import SelfSupervision
 from dhpe_lab.training.state import TrainingState, compute_s, saved_config
 from dhpe_lab.training.total_loss import total_loss
 from dhpe_lab.training.train_log import Means, TrainLog
-from dhpe_ros.engines.identity import has_fast_bf16
+from dhpe_ros.engines.processor import has_fast_bf16
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.weights import hand_model_path

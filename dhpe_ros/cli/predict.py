@@ -70,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--hand-model", metavar="FILE", help="MANO-format hand instead of the open one")
     add("--weights", metavar="FILE", help="safetensors instead of the profile's own")
     add("--device", help="torch device: auto, cpu, cuda ... (default: auto)")
-    add("--backend", choices=("auto", "tensorrt", "compiled", "eager"),
-        help="backend of the networks (default: the fastest that is built)")  # fmt: skip
+    add("--backend", choices=("auto", "tensorrt", "openvino", "cuda_graphs", "eager"),
+        help="backend of the networks (default: the fastest that there is)")  # fmt: skip
     add("--config", metavar="FILE", help="YAML settings; the options here override them")
     add("--topic", default="", help="image topic of a recording (default: the busiest one)")
     add("--frames", metavar="N", type=int, help="maximum number of frames of each video or camera")

@@ -1,11 +1,12 @@
-"""The networks of a crop, compiled ahead of time for one machine.
+"""The networks of a crop, compiled for the machine that they run on.
 
-graphs      the two graphs that are compiled, and how they become exported programs
-identity    all that an engine was built from and for
-store       engines on disk: written at once, found by identity, refused when in doubt
-aoti        AOTInductor
-tensorrt    TensorRT, by torch-tensorrt
-build       export, compile, compare with eager torch, report
-interruption  the compilers end with the process that started them
 networks    the pipeline's networks, on the first backend that works
+graphs      the three graphs that are compiled, and how they become exported programs
+openvino    OpenVINO, for CPUs
+tensorrt    TensorRT by torch-tensorrt, for NVIDIA's GPUs
+cuda_graph  many small kernels as one launch, where there is no engine
+identity    names of files by the weights that they are made of
+store       compiled networks on disk: written at once, refused when in doubt
+build       export, compile, compare with eager torch, time, write
+processor   features of the CPU, by which a precision is chosen
 """

@@ -1,14 +1,14 @@
 """The graphs that are compiled: a crop to its evidence, evidence to the 63 parameters, and a
 picture to where hands are.
 
-One crop at a time: whoever has more calls again. Whatever reads coordinates stays in float32; a
-lower precision is for the convolutions, which take nearly all the time. For int8 they are float32
-here, and `quantise` rounds what is exported.
+Whatever reads coordinates stays in float32; a lower precision is for the convolutions, which take
+nearly all the time. Where a compiler chooses it by itself, as OpenVINO does, graphs are float32.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
@@ -23,18 +23,23 @@ from dhpe_ros.networks.mesh_estimator import MeshEstimator
 from dhpe_ros.networks.resnet import ResNet50
 from dhpe_ros.types import CROP_SIZE, FEATURE_COUNT, JOINT_COUNT
 
-DTYPES = {
-    "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32,
-}  # fmt: skip
+VERSION = 1  # one more wherever the same weights make other graphs: older ones load no more
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MOST_ROWS = 64  # of a graph for any number
 EXAMPLES = {
     "localiser": ((1, 3, *SIZE),),
     "evidence": ((1, 3, CROP_SIZE, CROP_SIZE),),
     "mesh": ((1, FEATURE_COUNT), (1, JOINT_COUNT, 2)),
 }
+OUTPUTS = {
+    "localiser": ["answer"],
+    "evidence": [field.name for field in fields(Evidence)],
+    "mesh": ["parameters", "joints_2d"],
+}
 
 
 class EvidenceGraph(nn.Module):
-    """``(1, 3, 224, 224)`` in 0..1 to the six tensors of `Evidence`, in its order."""
+    """``(B, 3, 224, 224)`` in 0..1 to the six tensors of `Evidence`, in its order."""
 
     def __init__(self, evidence: EvidenceNetwork, precision: str, fused: bool) -> None:
         super().__init__()
@@ -50,7 +55,7 @@ class EvidenceGraph(nn.Module):
 
 
 class LocaliserGraph(nn.Module):
-    """``(1, 3, *SIZE)`` in 0..255, as floats, to the output of `LocaliserNetwork`."""
+    """``(B, 3, *SIZE)`` in 0..255, as floats, to the output of `LocaliserNetwork`."""
 
     def __init__(self, localiser: LocaliserNetwork, precision: str) -> None:
         super().__init__()
@@ -62,7 +67,7 @@ class LocaliserGraph(nn.Module):
 
 
 class MeshGraph(nn.Module):
-    """F ``(1, 2048)`` and j2D ``(1, 21, 2)`` to h(3) ``(1, 63)`` and j2D(3) ``(1, 21, 2)``.
+    """F ``(B, 2048)`` and j2D ``(B, 21, 2)`` to h(3) ``(B, 63)`` and j2D(3) ``(B, 21, 2)``.
 
     All three iterations with the hand layer, in plain torch, and the refiner between them.
     """
@@ -97,25 +102,6 @@ def _floats(outputs: Tensor | tuple) -> Tensor | tuple:
     return outputs.float()
 
 
-def make_graphs(
-    evidence: EvidenceNetwork,
-    mesh_estimator: MeshEstimator,
-    projection: Projection,
-    localiser: LocaliserNetwork,
-    precision: str,
-    fused: bool = False,
-) -> dict[str, nn.Module]:
-    """The graphs by name; networks as `HandPipeline` prepares them, ``precision`` of `DTYPES`.
-
-    ``fused`` are what runs fastest as it is, not for a compiler, which fuses by itself.
-    """
-    return {
-        "evidence": EvidenceGraph(evidence, precision, fused).eval(),
-        "mesh": MeshGraph(mesh_estimator, projection).eval(),
-        "localiser": LocaliserGraph(localiser, precision).eval(),
-    }
-
-
 def examples(network: str, device: torch.device) -> tuple[Tensor, ...]:
     """Inputs of a graph, for tracing and warming up."""
     generator = torch.Generator().manual_seed(0)
@@ -128,13 +114,21 @@ def examples(network: str, device: torch.device) -> tuple[Tensor, ...]:
 
 
 @torch.no_grad()
-def export(graph: nn.Module, inputs: tuple[Tensor, ...]) -> ExportedProgram:
-    """The graph as ``torch.export`` records it, in operations that compilers have kernels for."""
-    return torch.export.export(graph, inputs).run_decompositions(STAND_INS)
+def export(graph: nn.Module, inputs: tuple[Tensor, ...], any_rows: bool) -> ExportedProgram:
+    """The graph as ``torch.export`` records it, in operations that compilers have kernels for.
+
+    For one row, or for ``any_rows`` up to ``MOST_ROWS``.
+    """
+    shapes = None
+    if any_rows:
+        inputs = tuple(torch.cat((tensor, tensor)) for tensor in inputs)
+        shapes = tuple({0: torch.export.Dim("rows", min=1, max=MOST_ROWS)} for _ in inputs)
+    program = torch.export.export(graph, inputs, dynamic_shapes=shapes)
+    return program.run_decompositions(STAND_INS)
 
 
 def _resize_by_products(x: Tensor, size: list[int], align_corners: bool, scales: None) -> Tensor:
-    """The antialiased bilinear resize, which neither compiler has, as two matrix products."""
+    """The antialiased bilinear resize, which compilers lack, as two matrix products."""
     rows, columns = (
         _triangle_filter(before, after, x) for before, after in zip(x.shape[2:], size, strict=True)
     )

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dhpe_ros.config import ModelConfig
-from dhpe_ros.engines import aoti, graphs, store, tensorrt
+from dhpe_ros.engines import graphs, openvino, processor, store, tensorrt
 from dhpe_ros.engines.cuda_graph import replayed
-from dhpe_ros.engines.identity import has_fast_bf16, has_matrix_tiles, identify
+from dhpe_ros.engines.identity import export_command, file_name
+from dhpe_ros.engines.store import EngineError, Parts, UnavailableError
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import Evidence, EvidenceNetwork
 from dhpe_ros.networks.localiser import LocaliserNetwork
 from dhpe_ros.networks.mesh_estimator import MeshEstimator
 from dhpe_ros.system.errors import one_line
-from dhpe_ros.system.programs import command
 
-COMPILERS: dict[str, ModuleType] = {"aoti": aoti, "tensorrt": tensorrt}
-_CHAINS = {
-    "auto": ("tensorrt", "compiled"),
-    "tensorrt": ("tensorrt", "compiled"),
-    "compiled": ("compiled",),
-    "eager": (),
-}
-COMPILER_OF = {"tensorrt": "tensorrt", "compiled": "aoti"}
+COMPILERS: dict[str, ModuleType] = {"openvino": openvino, "tensorrt": tensorrt}
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
@@ -51,7 +44,7 @@ class EagerNetworks:
         self.projection = projection
         self.localiser = localiser
 
-    def see(self, crops: Tensor) -> Evidence:
+    def infer(self, crops: Tensor) -> Evidence:
         """``(B, 3, 224, 224)`` in 0..1 to their evidence."""
         return self.evidence(crops)
 
@@ -64,56 +57,70 @@ class EagerNetworks:
         """``(1, 3, *SIZE)`` uint8 to the output of `LocaliserNetwork`."""
         return self.localiser(self.localiser.normalised(pictures))
 
+    def graph(self, network: str, precision: str, fused: bool = False) -> nn.Module:
+        """One of ``graphs.EXAMPLES``, in a precision of ``graphs.DTYPES``.
+
+        ``fused`` is what runs fastest as it is, not for a compiler, which fuses by itself.
+        """
+        if network == "evidence":
+            return graphs.EvidenceGraph(self.evidence, precision, fused).eval()
+        if network == "mesh":
+            return graphs.MeshGraph(self.mesh_estimator, self.projection).eval()
+        return graphs.LocaliserGraph(self.localiser, precision).eval()
+
 
 class EngineNetworks:
-    """The same by engines, one crop after the other."""
+    """The same by engines, functions of at most ``rows`` rows of contiguous tensors."""
 
-    def __init__(self, name: str, engines: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, name: str, engines: dict[str, Callable[..., Any]], rows: int = 1) -> None:
         self.name = name
-        self._see, self._regress = engines["evidence"], engines["mesh"]
-        self._locate = engines["localiser"]
+        self._engines = engines
+        self._rows = rows
 
-    def see(self, crops: Tensor) -> Evidence:
-        """As `EagerNetworks.see`, for at least one crop."""
-        return Evidence(*_row_by_row(self._see, crops))
+    def infer(self, crops: Tensor) -> Evidence:
+        """As `EagerNetworks.infer`, for at least one crop."""
+        return Evidence(*self._run("evidence", crops))
 
     def regress(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         """As `EagerNetworks.regress`, for at least one crop."""
-        parameters, joints_2d = _row_by_row(self._regress, evidence.features, evidence.joints)
+        parameters, joints_2d = self._run("mesh", evidence.features, evidence.joints)
         return parameters, joints_2d
 
     def locate(self, pictures: Tensor) -> Tensor:
         """As `EagerNetworks.locate`."""
-        (answer,) = self._locate(pictures.float().contiguous())
-        return answer
+        return self._run("localiser", pictures.float())[0]
+
+    def _run(self, network: str, *batches: Tensor) -> list[Tensor]:
+        engine = self._engines[network]
+        rows = zip(*(batch.contiguous().split(self._rows) for batch in batches), strict=True)
+        results = [engine(*row) for row in rows]
+        return [torch.cat(column) for column in zip(*results, strict=True)]
 
 
 class BackedNetworks:
     """The networks on the backend of a configuration, or on the next that works.
 
-    ``trouble`` says why it is not the one that was wanted; it is empty where nothing is wrong.
+    ``fault`` says why it is not the one that was wanted; it is empty where nothing is wrong.
     Under ``strict_backend`` an ``EngineError`` says so instead, now or whenever it happens.
     """
 
     def __init__(self, eager: EagerNetworks, model: ModelConfig, device: torch.device) -> None:
-        self.trouble = ""
+        self.fault = ""
         self._eager = eager
         self._strict = model.strict_backend
-        self._troubles: list[str] = []
-        self._ways = _ways(eager, model, device)
+        self._faults: list[str] = []
+        self._candidates = _candidates(eager, model, device)
         self._active = self._next()
-        plain = self._active is eager and model.backend == "auto"
-        hint = f"; {command('export')} makes faster ones for this machine" if plain else ""
-        _log.info("networks: %s%s", self.name, hint)
+        _log.info("networks: %s", self.name)
 
     @property
     def name(self) -> str:
-        """The backend in use, as ``compiled (bf16)``."""
+        """The backend in use, as ``openvino (int8)``."""
         return self._active.name
 
-    def see(self, crops: Tensor) -> Evidence:
+    def infer(self, crops: Tensor) -> Evidence:
         """``(B, 3, 224, 224)`` in 0..1 to their evidence."""
-        return self._run(lambda networks: networks.see(crops), len(crops))
+        return self._run(lambda networks: networks.infer(crops), len(crops))
 
     def regress(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         """The last iteration's parameters ``(B, 63)`` and 2D joints ``(B, 21, 2)``."""
@@ -127,53 +134,121 @@ class BackedNetworks:
         while rows and self._active is not self._eager:
             try:
                 return call(self._active)
-            except Exception as error:  # whatever a runtime raises: there is another way
+            except Exception as error:  # whatever a runtime raises: there is another backend
                 self._active = self._next(f"the {self.name} networks failed: {one_line(error)}")
         return call(self._eager)
 
-    def _next(self, trouble: str = "") -> EagerNetworks | EngineNetworks:
-        """The next way that works, after ``trouble`` with the one before."""
-        known, networks = len(self._troubles), None
-        self._note(trouble)
+    def _next(self, fault: str = "") -> EagerNetworks | EngineNetworks:
+        """The next backend that works, after ``fault`` in the one before."""
+        known, networks = len(self._faults), None
+        self._note(fault)
         while networks is None:
-            networks, trouble = next(self._ways)
-            self._note(trouble)
-        if len(self._troubles) > known:
-            self.trouble = f"{'; '.join(self._troubles)}; running {networks.name} instead"
-            _log.warning("%s", self.trouble)
+            networks, fault = next(self._candidates)
+            self._note(fault)
+        if len(self._faults) > known:
+            self.fault = f"{'; '.join(self._faults)}; running {networks.name} instead"
+            _log.warning("%s", self.fault)
         return networks
 
-    def _note(self, trouble: str) -> None:
-        if trouble and self._strict:
-            raise store.EngineError(f"model.strict_backend: {trouble}")
-        self._troubles += [trouble] * bool(trouble)
+    def _note(self, fault: str) -> None:
+        if fault and self._strict:
+            raise EngineError(f"model.strict_backend: {fault}")
+        self._faults += [fault] * bool(fault)
 
 
-def _ways(
+def _candidates(
     eager: EagerNetworks, model: ModelConfig, device: torch.device
 ) -> Iterator[tuple[EagerNetworks | EngineNetworks | None, str]]:
-    """Backends that may run, the fastest first, eager torch at last, each made when asked for.
+    """The backend that is set and those after it, each made when asked for, eager torch at last.
 
     None is one that cannot be had; beside it why, where that is worth a warning.
     """
-    for backend in _CHAINS[model.backend]:
-        yield _first_engine(backend, model, device)
-    yield _graphs_instead(eager, model, device)
+    names = [*_BACKENDS, EagerNetworks.name]
+    for name in names[names.index(model.backend) if model.backend in names else 0 : -1]:
+        try:
+            yield _BACKENDS[name](eager, model, device), ""
+        except UnavailableError as error:
+            yield None, str(error) if name == model.backend else ""
+        except Exception as error:  # whatever a compiler or a runtime raises
+            ours = "" if isinstance(error, EngineError) else f"{name} failed: "
+            yield None, f"{ours}{one_line(error)}"
     yield eager, ""
 
 
-def precisions(device: torch.device) -> tuple[str, ...]:
-    """Precisions of engines on a device, the one to recommend first."""
+def _tensorrt(eager: EagerNetworks, model: ModelConfig, device: torch.device) -> EngineNetworks:
+    """Engines that were built before, of the first precision that there is."""
+    choices = precisions(model, device)
+    tensorrt.check_fit(device, choices[0])
+    folder, about = engines_folder(model), tensorrt.versions(device)
+    for precision in choices:
+        names = {n: file_name(n, "tensorrt", precision, model) for n in graphs.EXAMPLES}
+        found = {network: store.find(folder, name, about) for network, name in names.items()}
+        parts = {network: one for network, one in found.items() if one is not None}
+        if len(parts) == len(names):
+            return load_engines("tensorrt", parts, precision, device)
+    build = export_command(model, "tensorrt", choices[0])
+    raise UnavailableError(f"no engine of TensorRT in {folder}; build it: {build}")
+
+
+def _openvino(eager: EagerNetworks, model: ModelConfig, device: torch.device) -> EngineNetworks:
+    """Models that ship or were made before; where there is none it is converted now, and kept."""
+    choices = precisions(model, device)
+    openvino.check_fit(device, choices[0])
+    parts, used = {}, {}
+    for network in graphs.EXAMPLES:
+        for precision in choices:
+            used[network], found = precision, _find_or_convert(network, precision, eager, model)
+            if found:
+                break
+        else:
+            build = export_command(model, "openvino", "int8")
+            raise UnavailableError(f"no model of {network} in int8; build it: {build}")
+        parts[network] = found
+    return load_engines("openvino", parts, used["evidence"], device)
+
+
+def _find_or_convert(
+    network: str, precision: str, eager: EagerNetworks, model: ModelConfig
+) -> Parts | None:
+    """The model file's parts; None for int8, which takes `dhpe export`, where there is none."""
+    folder, kept = engines_folder(model), kept_precision("openvino", network, precision)
+    name = file_name(network, "openvino", kept, model)
+    parts = store.find(folder, name, {})
+    if parts or kept == "int8":
+        return parts
+    _log.info("converting the %s network for OpenVINO, once, which takes seconds", network)
+    parts = compile_network(eager, network, "openvino", kept, torch.device("cpu"))
+    try:
+        store.prepare_folder(folder)
+        store.write(folder / name, parts, {})
+    except OSError as error:
+        _log.warning("the converted network cannot be kept: %s", one_line(error))
+    return parts
+
+
+def _cuda_graphs(eager: EagerNetworks, model: ModelConfig, device: torch.device) -> EngineNetworks:
+    """The networks as torch runs them, each as one launch: no compiler is asked."""
+    precision = precisions(model, device)[0]
+    if device.type != "cuda" or precision not in graphs.DTYPES:
+        raise UnavailableError(f"CUDA graphs are not for {precision} on {device.type}")
+    engines = {
+        name: replayed(eager.graph(name, precision, fused=True), graphs.examples(name, device))
+        for name in graphs.EXAMPLES
+    }
+    return EngineNetworks(f"CUDA graphs ({precision})", engines)
+
+
+_BACKENDS = {"tensorrt": _tensorrt, "openvino": _openvino, "cuda_graphs": _cuda_graphs}
+
+
+def precisions(model: ModelConfig, device: torch.device) -> tuple[str, ...]:
+    """The precision that is set, or all that a device may run, the one to recommend first."""
+    if model.precision != "auto":
+        return (model.precision,)
     if device.type == "cuda":
         return ("fp16", "bf16", "fp32")
-    floats = ("bf16", "fp32") if has_fast_bf16(device) else ("fp32", "bf16")
-    order = ("bf16", "int8", "fp32") if has_matrix_tiles() else ("int8", *floats)
-    return tuple(precision for precision in order if not aoti.unfit(device, precision))
-
-
-def precisions_of(model: ModelConfig, device: torch.device) -> tuple[str, ...]:
-    """The one that is set, or all that engines on a device may be of, the best first."""
-    return precisions(device) if model.precision == "auto" else (model.precision,)
+    integers = ("int8",) if processor.has_fast_int8() else ()
+    return (*integers, "bf16" if processor.has_fast_bf16(device) else "fp32")
 
 
 def engines_folder(model: ModelConfig) -> Path:
@@ -181,75 +256,39 @@ def engines_folder(model: ModelConfig) -> Path:
     return Path(model.engines).expanduser() if model.engines else store.default_folder()
 
 
+def kept_precision(backend: str, network: str, precision: str) -> str:
+    """Precision in a file: OpenVINO takes bf16 while it loads, and coordinates stay floats."""
+    if backend == "openvino" and (network == "mesh" or precision != "int8"):
+        return "fp32"
+    return precision
+
+
+def compile_network(
+    eager: EagerNetworks,
+    network: str,
+    backend: str,
+    precision: str,
+    device: torch.device,
+    calibration: Tensor | None = None,
+) -> Parts:
+    """Export and compile a graph of ``graphs.EXAMPLES``; raises whatever the compiler raises."""
+    compiler = COMPILERS[backend]
+    graph = eager.graph(network, "fp32" if backend == "openvino" else precision)
+    program = graphs.export(graph, graphs.examples(network, device), compiler.ROWS > 1)
+    return compiler.compile_program(program, precision, calibration)
+
+
 def load_engines(
-    name: str, compiler: str, paths: Mapping[str, Path], device: torch.device
+    backend: str, parts: dict[str, Parts], precision: str, device: torch.device
 ) -> EngineNetworks:
-    """Load the files of all networks, under a name."""
-    load = COMPILERS[compiler].load
-    return EngineNetworks(
-        name, {n: load(path, graphs.examples(n, device)) for n, path in paths.items()}
-    )
-
-
-def as_cuda_graphs(eager: EagerNetworks, precision: str, device: torch.device) -> EngineNetworks:
-    """The networks as torch runs them, in a precision, each as one launch: no compiler is asked."""
-    networks = eager.evidence, eager.mesh_estimator, eager.projection, eager.localiser
-    modules = graphs.make_graphs(*networks, precision, fused=True)
-    engines = {n: replayed(module, graphs.examples(n, device)) for n, module in modules.items()}
-    return EngineNetworks(f"CUDA graphs ({precision})", engines)
-
-
-def _open(backend: str, model: ModelConfig, device: torch.device, precision: str) -> EngineNetworks:
-    """A checked engine that has run once. Raises ``EngineError``, or its runtime's errors."""
-    compiler = COMPILER_OF[backend]
-    identity = identify(model, device, compiler, precision)
-    paths = store.find(engines_folder(model), identity)
-    networks = load_engines(f"{backend} ({precision})", compiler, paths, device)
-    run_once(networks, device)
+    """Load the files of all networks, and run each once, on nothing to speak of."""
+    compiler = COMPILERS[backend]
+    examples = {network: graphs.examples(network, device) for network in parts}
+    engines = {
+        network: compiler.load(one, examples[network], "fp32" if network == "mesh" else precision)
+        for network, one in parts.items()
+    }
+    networks = EngineNetworks(f"{backend} ({precision})", engines, compiler.ROWS)
+    networks.regress(networks.infer(*examples["evidence"]))
+    networks.locate(*examples["localiser"])
     return networks
-
-
-def run_once(networks: EngineNetworks, device: torch.device) -> None:
-    """All of them, on nothing to speak of."""
-    networks.regress(networks.see(*graphs.examples("evidence", device)))
-    networks.locate(*graphs.examples("localiser", device))
-
-
-def _first_engine(
-    backend: str, model: ModelConfig, device: torch.device
-) -> tuple[EngineNetworks | None, str]:
-    """The engine of a backend, or why there is none although it was asked for or is there."""
-    asked = backend == model.backend
-    if device.type not in COMPILERS[COMPILER_OF[backend]].DEVICES:
-        return None, f"{backend} does not run on {device.type}" if asked else ""
-    reasons = []
-    for precision in precisions_of(model, device):
-        try:
-            return _open(backend, model, device, precision), ""
-        except store.MissingEngineError as error:
-            if asked:
-                reasons.append(str(error))
-        except store.EngineError as error:
-            reasons.insert(0, str(error))
-        except Exception as error:  # whatever a compiler's runtime raises: there is another backend
-            reasons.insert(0, f"the {backend} ({precision}) engine failed: {one_line(error)}")
-    return None, next(iter(reasons), "")
-
-
-def _graphs_instead(
-    eager: EagerNetworks, model: ModelConfig, device: torch.device
-) -> tuple[EngineNetworks | None, str]:
-    """CUDA graphs on a GPU, if nothing else was asked for; why not, where they fail."""
-    precision = precisions_of(model, device)[0]
-    if model.backend != "auto" or device.type != "cuda" or aoti.unfit(device, precision):
-        return None, ""
-    try:
-        return as_cuda_graphs(eager, precision, device), ""
-    except Exception as error:  # as for engines
-        return None, f"CUDA graphs of the networks failed: {one_line(error)}"
-
-
-def _row_by_row(engine: Callable[..., Any], *batches: Tensor) -> list[Tensor]:
-    """Both tensors and engines are one row each; an engine wants its rows contiguous."""
-    rows = zip(*(batch.contiguous().split(1) for batch in batches), strict=True)
-    return [torch.cat(column) for column in zip(*(engine(*row) for row in rows), strict=True)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,32 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-SUFFIX = ".ep"
-DEVICES = ("cuda",)
+from dhpe_ros.engines.store import EngineError, Parts, UnavailableError
+
+ROWS = 1  # that a call takes
+_ENGINE = "engine.ep"
 
 
-def unfit(device: torch.device, precision: str) -> str:
-    """Why this device cannot have an engine of this precision; empty if it can."""
-    if device.type not in DEVICES:
-        return f"TensorRT needs an NVIDIA GPU, the device is {device.type}; choose aoti"
+def check_fit(device: torch.device, precision: str) -> None:
+    """Raises ``UnavailableError`` if this device cannot have an engine of this precision."""
+    if device.type != "cuda":
+        raise UnavailableError(f"tensorrt needs an NVIDIA GPU, the device is {device.type}")
     if precision == "int8":
-        return "int8 is for CPUs; with TensorRT choose fp16"
-    try:
-        import torch_tensorrt  # noqa: F401
-    except (ImportError, OSError) as error:  # its libraries may be missing
-        return f"torch_tensorrt cannot be imported ({error}); docs/how-to/jetson.md, or choose aoti"
-    return ""
+        raise UnavailableError("int8 is for CPUs; with TensorRT choose fp16")
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """What an engine fits only where it is the same, name -> value."""
+    return {
+        "torch": f"{torch.__version__} {torch.version.git_version[:10]}",
+        "torch-tensorrt": _version("torch-tensorrt"),
+        "TensorRT": _version("tensorrt"),
+        "CUDA": torch.version.cuda or "none",
+        "GPU": torch.cuda.get_device_name(device),
+        "compute capability": "{}.{}".format(*torch.cuda.get_device_capability(device)),
+        "driver": _found(r"\b\d+\.\d+(?:\.\d+)?\b", "/proc/driver/nvidia/version"),
+        "L4T": _found(".+", "/etc/nv_tegra_release"),
+    }
 
 
 def compile_settings(version: str, precision: str) -> dict[str, Any]:
@@ -54,50 +66,47 @@ def compile_settings(version: str, precision: str) -> dict[str, Any]:
     return settings
 
 
-def compile_program(
-    program: ExportedProgram, inputs: tuple[Tensor, ...], precision: str, path: Path
-) -> None:
-    """Write the engine; raises whatever the compiler raises."""
-    import torch_tensorrt
-
-    module = _compile(program, inputs, precision)
-    torch_tensorrt.save(module, str(path), arg_inputs=list(inputs))
-
-
-def dry_run(program: ExportedProgram, inputs: tuple[Tensor, ...], precision: str) -> None:
-    """Let torch-tensorrt log how it would cut the graph, without building an engine."""
-    _compile(program, inputs, precision, dryrun=True)
-
-
-def load(path: Path, inputs: tuple[Tensor, ...]) -> Callable[..., Any]:
-    """The engine as a function of tensors that look as ``inputs``."""
-    import torch_tensorrt
-
-    return torch_tensorrt.load(str(path)).module()
-
-
-def decompose(program: ExportedProgram) -> ExportedProgram:
-    """The program in the operators that torch-tensorrt converts."""
-    from torch_tensorrt.dynamo.lowering import get_decompositions
-
-    return program.run_decompositions(get_decompositions())
-
-
-def has_kernel(operator: Any) -> bool:
-    """True where TensorRT has a converter for an operator; the others run in torch."""
-    from torch_tensorrt.dynamo.conversion._ConverterRegistry import DYNAMO_CONVERTERS
-
-    return operator in DYNAMO_CONVERTERS
-
-
-def _compile(
-    program: ExportedProgram, inputs: tuple[Tensor, ...], precision: str, **more: Any
-) -> Any:
-    import torch_tensorrt
-
+def compile_program(program: ExportedProgram, precision: str, calibration: Tensor | None) -> Parts:
+    """Compile a graph for this GPU; raises whatever the compiler raises."""
+    torch_tensorrt, inputs = _runtime(), list(program.example_inputs[0])
     settings = compile_settings(torch_tensorrt.__version__, precision)
     with tempfile.TemporaryDirectory() as folder:  # the default is a fixed name in /tmp
-        timing = str(Path(folder) / "timing_cache.bin")
-        return torch_tensorrt.dynamo.compile(
-            program, arg_inputs=list(inputs), timing_cache_path=timing, **settings, **more
-        )
+        settings["timing_cache_path"] = str(Path(folder, "timing_cache.bin"))
+        module = torch_tensorrt.dynamo.compile(program, arg_inputs=inputs, **settings)
+        path = Path(folder, _ENGINE)
+        torch_tensorrt.save(module, str(path), arg_inputs=inputs)
+        return {_ENGINE: path.read_bytes()}
+
+
+def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[..., Any]:
+    """The engine as a function of tensors that look as ``inputs``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, _ENGINE)
+        path.write_bytes(parts[_ENGINE])
+        return _runtime().load(str(path)).module()
+
+
+def _runtime() -> Any:
+    try:
+        import torch_tensorrt
+    except (ImportError, OSError) as error:  # its libraries may be missing
+        raise EngineError(
+            f"torch_tensorrt cannot be imported ({error}): docs/how-to/jetson.md"
+        ) from error
+    return torch_tensorrt
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _found(pattern: str, path: str) -> str:
+    """The first match in a file; ``none`` where there is no match or no file."""
+    try:
+        found = re.search(pattern, Path(path).read_text(errors="replace"))
+    except OSError:
+        return "none"
+    return found[0] if found else "none"

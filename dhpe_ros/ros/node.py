@@ -140,8 +140,8 @@ class HandNode(Node):
 
     def _check_worker(self) -> None:
         networks, busy_s = self._tracker.pipeline.networks, self._worker.busy_s()
-        if networks.trouble:
-            self._health.report("networks", networks.trouble, logged=False)
+        if networks.fault:
+            self._health.report("networks", networks.fault, logged=False)
         if busy_s > _STUCK * self._config.node.image_timeout:
             self._health.report(
                 "stuck",

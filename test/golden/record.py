@@ -26,6 +26,7 @@ from dhpe_lab.synthesis.synthesis import LiveHands, random_samples
 from dhpe_lab.training.augmentation import augment
 from dhpe_lab.training.batches import Batch, MixedBatches
 from dhpe_lab.training.total_loss import total_loss
+from dhpe_ros.config import Config
 from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
@@ -105,7 +106,8 @@ def training_step(model: HandModel) -> Arrays:
 
 def record() -> Iterator[tuple[str, Arrays]]:
     """Name -> values of everything that is kept, on one thread."""
-    pipeline, model = HandPipeline(), HandModel(hand_model_path())
+    pipeline = HandPipeline(Config().replace({"model.backend": "eager"}))
+    model = HandModel(hand_model_path())
     yield "clip", clip(pipeline)
     yield "pictures", pictures(pipeline)
     yield "evaluation_table", evaluation_table(pipeline)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import record
 
+from dhpe_ros.config import Config
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.pipeline import HandPipeline
@@ -17,7 +18,7 @@ pytestmark = [pytest.mark.golden, pytest.mark.usefixtures("one_thread")]
 
 @pytest.fixture(scope="module")
 def pipeline(one_thread):
-    return HandPipeline()
+    return HandPipeline(Config().replace({"model.backend": "eager"}))
 
 
 @pytest.fixture(scope="module")

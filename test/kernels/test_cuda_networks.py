@@ -20,13 +20,13 @@ def pipeline(request, tmp_path):
 @torch.no_grad()
 def test_they_are_near_eager_torch_and_give_each_call_its_own_results(pipeline):
     assert pipeline.networks.name == "CUDA graphs (fp16)"
-    assert pipeline.networks.trouble == ""
+    assert pipeline.networks.fault == ""
     views = build.Views(*(graphs.examples(name, GPU)[0] for name in ("evidence", "localiser")))
-    first = pipeline.networks.see(views.crops)
+    first = pipeline.networks.infer(views.crops)
     kept = first.features.clone()
-    other = pipeline.networks.see(views.crops.flip(3))
+    other = pipeline.networks.infer(views.crops.flip(3))
     assert torch.equal(first.features, kept) and not torch.equal(other.features, kept)
-    eager = pipeline.eager.see(views.crops)
+    eager = pipeline.eager.infer(views.crops)
     for ours, theirs in zip(vars(first).values(), vars(eager).values(), strict=True):
         assert ours.dtype == torch.float32 and ours.shape == theirs.shape
     torch.testing.assert_close(first.features, eager.features, atol=0.05, rtol=0.05)

@@ -122,7 +122,7 @@ def untrained(tmp_path_factory) -> list[str]:
     path = tmp_path_factory.mktemp("untrained") / "lite.safetensors"
     save_networks(build_networks("lite"), path, {})
     parameters = (f"model.weights:={path}", "tracking.min_score:=0.0", "refinement.steps:=0")
-    parameters += ("tracking.box:='100,100,200,200'",)
+    parameters += ("tracking.box:='100,100,200,200'", "model.backend:=eager")
     return [word for parameter in parameters for word in ("-p", parameter)]
 
 

@@ -56,9 +56,9 @@ def test_camera_info_is_looked_for_beside_the_image():
 
 
 def test_build_only_builds_what_the_node_would_run():
-    arguments = FILE["_export_arguments"](given(backend="compiled", profile="full"))
+    arguments = FILE["_export_arguments"](given(backend="openvino", profile="full"))
     config = given()["params_file"]
-    assert arguments == ["--config", config, "--backend", "aoti", "--profile", "full"]
+    assert arguments == ["--config", config, "--format", "openvino", "--profile", "full"]
     assert FILE["_export_arguments"](given()) == ["--config", config]
     with pytest.raises(ValueError, match="nothing to build for backend 'eager'"):
         FILE["_export_arguments"](given(backend="eager"))

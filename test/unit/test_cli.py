@@ -45,7 +45,7 @@ def untrained(tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("untrained")
     save_networks(build_networks("lite"), folder / "lite.safetensors", {})
     (folder / "all.yaml").write_text("tracking: {min_score: 0.0, box: '0,0,60,60'}\n")
-    options = ["--weights", str(folder / "lite.safetensors")]
+    options = ["--weights", str(folder / "lite.safetensors"), "--backend", "eager"]
     return [*options, "--config", str(folder / "all.yaml"), "--refine", "0"]
 
 

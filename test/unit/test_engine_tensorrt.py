@@ -1,9 +1,11 @@
 """Arguments of torch-tensorrt, version by version; a real engine where it can be built."""
 
+import sys
+
 import pytest
 import torch
 
-from dhpe_ros.engines import tensorrt
+from dhpe_ros.engines import store, tensorrt
 
 VERSIONS = ("2.8.0", "2.9.0+cu130", "2.10.0", "2.11.0", "2.12.1", "2.13.0", "2.14.0")
 
@@ -31,19 +33,37 @@ def test_older_versions_are_refused(version):
 
 
 def test_where_it_cannot_work_it_says_why():
-    assert "needs an NVIDIA GPU" in tensorrt.unfit(torch.device("cpu"), "fp32")
+    with pytest.raises(store.UnavailableError, match="needs an NVIDIA GPU"):
+        tensorrt.check_fit(torch.device("cpu"), "fp32")
+    with pytest.raises(store.UnavailableError, match="int8 is for CPUs"):
+        tensorrt.check_fit(torch.device("cuda"), "int8")
 
 
-def test_a_real_engine_and_a_dry_run_agree_with_torch(tmp_path):
+def test_without_torch_tensorrt_it_says_where_to_read_on(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
+    with pytest.raises(store.EngineError, match=r"cannot be imported.*jetson\.md"):
+        tensorrt.load({"engine.ep": b""}, (), "fp16")
+
+
+def test_an_engine_is_for_one_gpu_and_its_driver(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Orin")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 7))
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX Kernel Module  540.4.0  Fri")
+    found = tensorrt._found
+    monkeypatch.setattr(
+        tensorrt, "_found", lambda pattern, path: found(pattern, tmp_path / path.split("/")[-1])
+    )
+    versions = tensorrt.versions(torch.device("cuda"))
+    assert versions["GPU"] == "Orin" and versions["compute capability"] == "8.7"
+    assert versions["driver"] == "540.4.0" and versions["L4T"] == "none"
+
+
+def test_a_real_engine_agrees_with_torch():
     if not torch.cuda.is_available():
         pytest.skip("TensorRT needs an NVIDIA GPU")
     pytest.importorskip("torch_tensorrt", reason="torch-tensorrt is not installed")
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).cuda().eval()
     inputs = (torch.rand(1, 3, 32, 32, device="cuda"),)
-    program = torch.export.export(network, inputs)
-    tensorrt.dry_run(program, inputs, "fp32")
-    path = tmp_path / f"engine{tensorrt.SUFFIX}"
-    tensorrt.compile_program(program, inputs, "fp32", path)
-    difference = tensorrt.load(path, inputs)(*inputs) - network(*inputs)
+    parts = tensorrt.compile_program(torch.export.export(network, inputs), "fp32", None)
+    difference = tensorrt.load(parts, inputs, "fp32")(*inputs) - network(*inputs)
     assert difference.abs().max() < 1e-4
-    assert tensorrt.has_kernel(torch.ops.aten.convolution.default)

@@ -95,7 +95,9 @@ def test_manopth_passes_the_same_gradients(mano_file, model, theta_and_shape):
 
 def test_the_pipeline_takes_the_layer_that_is_configured(mano_file):
     pytest.importorskip("manopth.manolayer", reason="manopth is not installed")
-    settings = {"model.hand_layer": "manopth", "model.hand_model": str(mano_file)}
+    settings = {
+        "model.hand_layer": "manopth", "model.hand_model": str(mano_file), "model.backend": "eager",
+    }  # fmt: skip
     pipeline = HandPipeline(Config.from_mapping(settings))
     assert type(pipeline.projection.hand_model) is ManopthHandModel
 

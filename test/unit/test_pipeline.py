@@ -32,7 +32,10 @@ def untrained(tmp_path_factory):
 @pytest.fixture
 def make(untrained):
     def build(**changes):
-        base = {"model.weights": untrained, "tracking.min_score": 0.0, "refinement.steps": 2}
+        base = {
+            "model.weights": untrained, "model.backend": "eager", "tracking.min_score": 0.0,
+            "refinement.steps": 2,
+        }  # fmt: skip
         return HandPipeline(Config().replace({**base, **changes}))
 
     return build
@@ -251,7 +254,8 @@ def test_impossible_devices_are_named(make):
 
 
 def test_the_full_profile_that_ships_finds_the_hand_and_nothing_else(image):
-    pipeline = HandPipeline(Config().replace({"model.profile": "full"}))
+    settings = {"model.profile": "full", "model.backend": "eager"}
+    pipeline = HandPipeline(Config().replace(settings))
     frame = next(islice(open_media(DEMO_CLIP).frames(), 40, None))
     (hand,) = pipeline.estimate(frame.image)
     assert hand.side is Side.RIGHT

@@ -1,0 +1,124 @@
+"""OpenVINO on CPUs: a graph as a model file, which is data and is compiled when it is loaded."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from dhpe_ros.engines import processor
+from dhpe_ros.engines.store import EngineError, Parts, UnavailableError
+
+ROWS = 2  # that a call takes at most: both looks at a hand take less together than one by one
+_GRAPH, _WEIGHTS = "model.xml", "model.bin"
+
+
+def check_fit(device: torch.device, precision: str) -> None:
+    """Raises ``UnavailableError`` if this device cannot have an engine of this precision."""
+    if device.type != "cpu":
+        raise UnavailableError(f"openvino runs on the CPU, the device is {device.type}")
+    if precision == "fp16":
+        raise UnavailableError("fp16 is for GPUs; on a CPU choose bf16, int8 or fp32")
+    if precision == "bf16" and not processor.has_bf16():
+        raise UnavailableError("this CPU has no bf16 instructions (AVX-512 on x86); choose fp32")
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """What a file fits only where it is the same: nothing, later versions read models as well."""
+    return {}
+
+
+def compile_program(program: ExportedProgram, precision: str, calibration: Tensor | None) -> Parts:
+    """Convert a graph, weights in half precision; raises whatever OpenVINO raises.
+
+    In int8, convolutions get their ranges from ``calibration``, inputs of the graph ``(N, ...)``.
+    """
+    parts = _saved(_runtime().convert_model(program))
+    if precision != "int8" or calibration is None:
+        return parts
+    nncf = _quantiser()
+    rows = [row.numpy() for row in calibration.cpu().contiguous().split(1)]
+    return _saved(
+        nncf.quantize(
+            _read(parts),
+            nncf.Dataset(rows),
+            subset_size=len(rows),
+            preset=nncf.QuantizationPreset.MIXED,
+            # Heads, which are small, and the products that resize the crop stay as they are.
+            ignored_scope=nncf.IgnoredScope(types=["MatMul"], validate=False),
+            # Few frames of one hand: what they never reach may come, and biases fitted to them
+            # would be wrong elsewhere.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX,
+                disable_bias_correction=True,
+            ),
+        )
+    )
+
+
+def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[..., list[Tensor]]:
+    """The model as a function of up to ``ROWS`` rows of tensors that look as ``inputs``.
+
+    It runs by as many threads as torch has now. One for each number of rows is compiled when that
+    is first asked for: of a model that takes any number a call takes half as long again.
+    """
+    core, model, lock = _runtime().Core(), _read(parts), threading.Lock()
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+    }
+    requests: dict[int, Any] = {}
+
+    def run(*tensors: Tensor) -> list[Tensor]:
+        rows = len(tensors[0])
+        with lock:
+            if rows not in requests:
+                own, pairs = model.clone(), zip(model.inputs, inputs, strict=True)
+                own.reshape({i.any_name: [rows, *like.shape[1:]] for i, like in pairs})
+                requests[rows] = core.compile_model(own, "CPU", settings).create_infer_request()
+            arrays = [tensor.contiguous().numpy() for tensor in tensors]
+            results = requests[rows].infer(arrays, share_inputs=True)
+            return [torch.from_numpy(result) for result in results.values()]
+
+    return run
+
+
+def _read(parts: Parts) -> Any:
+    return _runtime().Core().read_model(parts[_GRAPH], parts[_WEIGHTS])
+
+
+def _saved(model: Any) -> Parts:
+    with tempfile.TemporaryDirectory() as name:
+        _runtime().save_model(model, Path(name, _GRAPH), compress_to_fp16=True)
+        return {part: Path(name, part).read_bytes() for part in (_GRAPH, _WEIGHTS)}
+
+
+def _runtime() -> Any:
+    """OpenVINO, without its report to its maker that it is in use: robots keep to themselves."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except (ImportError, OSError) as error:
+        raise EngineError(
+            f"openvino cannot be imported ({error}): pip install openvino, or choose the backend "
+            "eager"
+        ) from error
+    return openvino
+
+
+def _quantiser() -> Any:
+    try:
+        import nncf
+    except ImportError as error:
+        raise EngineError(f"int8 needs nncf ({error}): pip install nncf") from error
+    nncf.set_log_level(logging.ERROR)
+    return nncf
