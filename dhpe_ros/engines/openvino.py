@@ -37,11 +37,12 @@ def versions(device: torch.device) -> dict[str, str]:
 
 
 def compile_program(program: ExportedProgram, precision: str, calibration: Tensor | None) -> Parts:
-    """Convert a graph, weights in half precision; raises whatever OpenVINO raises.
+    """Convert a graph; raises whatever OpenVINO raises.
 
-    In int8, convolutions get their ranges from ``calibration``, inputs of the graph ``(N, ...)``.
+    In int8, convolutions get their ranges from ``calibration``, inputs of the graph ``(N, ...)``,
+    and what is left in floats has half precision.
     """
-    parts = _saved(_runtime().convert_model(program))
+    parts = _saved(_runtime().convert_model(program), half=precision == "int8")
     if precision != "int8" or calibration is None:
         return parts
     nncf = _quantiser()
@@ -96,9 +97,9 @@ def _read(parts: Parts) -> Any:
     return _runtime().Core().read_model(parts[_GRAPH], parts[_WEIGHTS])
 
 
-def _saved(model: Any) -> Parts:
+def _saved(model: Any, half: bool = True) -> Parts:
     with tempfile.TemporaryDirectory() as name:
-        _runtime().save_model(model, Path(name, _GRAPH), compress_to_fp16=True)
+        _runtime().save_model(model, Path(name, _GRAPH), compress_to_fp16=half)
         return {part: Path(name, part).read_bytes() for part in (_GRAPH, _WEIGHTS)}
 
 
