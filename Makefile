@@ -36,7 +36,7 @@ help:
 	@echo "make docs    build the documentation into site/"
 	@echo "make setup   only prepare .venv, which the others do by themselves"
 	@echo "make clean   remove .venv and everything else that was generated"
-	@echo "PYTHON=/path/to/python chooses the interpreter (3.10 to 3.13)"
+	@echo "PYTHON=/path/to/python chooses the interpreter (3.10 to 3.14)"
 
 setup:
 	@PYTHON="$(PYTHON)" tools/setup

@@ -62,6 +62,9 @@ class World:
             watch.image_arrived()
 
     def close(self):
+        # Up to Jazzy nodes outlive their context, and would be seen by the next test.
+        self.node.destroy_node()
+        self.camera.destroy_node()
         rclpy.shutdown(context=self._elsewhere)
         rclpy.shutdown()
 

@@ -82,6 +82,9 @@ class World:
         return self.until(arrived)
 
     def close(self):
+        # Up to Jazzy nodes outlive their context, and would be seen by the next test.
+        self.node.destroy_node()
+        self.others.destroy_node()
         rclpy.shutdown(context=self._elsewhere)
         rclpy.shutdown()
 
