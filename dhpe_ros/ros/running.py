@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from rclpy.utilities import remove_ros_args
 from dhpe_ros.ros.environment import use_shipped_dds_profile
 
 AnyNode = TypeVar("AnyNode", bound=Node)
+_SIGNAL_THREAD_S = 1.0  # it needs as long on a busy machine
 _UNUSABLE = (ValueError, OSError, ParameterException)  # their texts name the remedy
 
 
@@ -45,11 +47,13 @@ def run(
         rclpy.init(args=words, signal_handler_options=signals)
     except (ValueError, RuntimeError) as error:  # RuntimeError: rclpy's, of wrong arguments
         return _cannot_start(name, error)
-    node = None
+    node, interrupted = None, False
     try:
         node = make_node()
         rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except KeyboardInterrupt:
+        interrupted = signals is SignalHandlerOptions.ALL
+    except ExternalShutdownException:
         pass
     except (*_UNUSABLE, RuntimeError) as error:
         # A signal ends the context while others use it; what they then raise is no fault.
@@ -59,6 +63,11 @@ def run(
             return _cannot_start(name, error)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the ending
+        # rclpy's thread of signals may still be waking the executor, and would crash without it.
+        # It ends the context when it is done.
+        end = time.monotonic() + _SIGNAL_THREAD_S
+        while interrupted and rclpy.ok() and time.monotonic() < end:
+            time.sleep(0.005)
         if node is not None:
             stop(node)
         shut_down()

@@ -1,6 +1,8 @@
 """Start and end of the nodes, with a context that a signal shuts down at a bad moment."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 import rclpy
@@ -61,6 +63,27 @@ def test_a_failure_of_a_living_node_is_not_hidden():
 
 def test_a_signal_while_the_node_is_made_is_an_ending_too():
     assert run("brief", shut_down_and_fail, []) == 0
+
+
+INTERRUPTED = """
+import os, signal, rclpy
+from rclpy.node import Node
+from dhpe_ros.ros.running import run
+
+class Brief(Node):
+    def __init__(self):
+        super().__init__("brief")
+        self.create_timer(0.01, lambda: os.kill(os.getpid(), signal.SIGINT))
+
+code = run("brief", Brief, [], stop=lambda _: print("context is alive:", rclpy.ok()))
+print("code:", code)
+"""
+
+
+def test_it_stops_once_rclpy_s_thread_of_signals_is_done_which_a_shutdown_would_crash():
+    command = [sys.executable, "-c", INTERRUPTED]  # rclpy installs its handlers once in a process
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert said.stdout == "context is alive: False\ncode: 0\n", said.stderr
 
 
 @pytest.mark.parametrize("error", [ValueError("no such clip"), RuntimeError("out of memory")])
