@@ -57,6 +57,7 @@ def test_one_version_everywhere(manifest):
     assert manifest.findtext("version") == dhpe_ros.__version__
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of catkin_pkg itself
 def test_bloom_can_read_the_changelog_and_finds_the_version():
     changelog = pytest.importorskip("catkin_pkg.changelog", reason="needs catkin-pkg")
     docutils = pytest.importorskip("docutils.core", reason="needs docutils")
@@ -69,6 +70,22 @@ def test_bloom_can_read_the_changelog_and_finds_the_version():
 def test_what_the_node_runs_without_is_no_run_time_dependency(manifest):
     needed = {one.text for tag in ("depend", "exec_depend") for one in manifest.iter(tag)}
     assert needed.isdisjoint(("rviz2", "moveit_msgs", "vision_msgs"))
+
+
+def imported_ros_packages() -> set[str]:
+    """ROS packages that the runtime and the launch files import."""
+    files = [*(ROOT / "dhpe_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
+    names = {node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
+    ros = r"rclpy|launch\w*|ament_\w+|tf2_\w+|\w+_(msgs|srvs|interfaces)"
+    return {name for name in names if re.fullmatch(ros, name)}
+
+
+def test_every_ros_package_that_is_imported_is_declared(manifest):
+    declared = {one.text for tag in ("depend", "exec_depend") for one in manifest.iter(tag)}
+    tested = {one.text for one in manifest.iter("test_depend")}  # what the node runs without
+    assert imported_ros_packages() <= declared | tested
+    assert {"rclpy", "sensor_msgs", "launch_ros"} <= imported_ros_packages()
 
 
 def test_build_type_makes_messages(manifest):
@@ -129,6 +146,16 @@ def test_every_run_time_import_is_declared_for_pip_and_pinned(setup_cfg):
             *(pinned(ros).keys() & {"numpy", "opencv-python-headless"}),
         }
         assert declared == {name.lower() for name in brought}
+
+
+def test_pixi_brings_what_pip_brings(setup_cfg):
+    tomllib = pytest.importorskip("tomllib", reason="needs Python 3.11")
+    pixi = tomllib.loads((ROOT / "pixi.toml").read_text())
+    brought = {*pixi["dependencies"], *pixi["pypi-dependencies"]}
+    conda = {"torch": "pytorch", "opencv-python-headless": "opencv"}
+    names = setup_cfg["options"]["install_requires"].lower().split()
+    assert {conda.get(name, name) for name in names} <= brought
+    assert set(pixi["feature"]) == {"humble", "jazzy", "lyrical"}
 
 
 # ---------------------------------------------------------------- imports
