@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,10 @@ SUMMARY = "Find hands in images and videos and write joints, meshes and overlays
 
 _EPILOG = """\
 Written per image, STEM being the image's name without its suffix:
-  STEM.json          sides, scores, joints in pixels and metres, parameters, residuals
+  STEM.json          sides, scores, joints in pixels and metres, parameters, residuals, camera
   STEM_overlay.jpg   the image with the meshes drawn over it
   STEM_0.obj ...     one mesh per hand; metres, camera frame: x right, y down, z forward
+                     (--mesh glb: y up, z backward)
 
 Per video, camera (until --frames or Ctrl-C) or recording, through the tracker:
   STEM_000000.json ...  one per frame
@@ -31,6 +32,9 @@ Per video, camera (until --frames or Ctrl-C) or recording, through the tracker:
                         as STEM_000000_0.obj)
   STEM_bag/             with --bag: a rosbag2 recording of /hand/hands, meshes, mask, camera_info
                         and points, as the node would have published them
+
+Of all inputs together:
+  --csv FILE.csv        one row per hand and picture: joints, parameters, side, track, stamp
 
 A folder stands for the images and videos in it. Results of an earlier run are no input; they are
 removed where the same stem is written again. Where two inputs have the same stem, the second is
@@ -76,7 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--topic", default="", help="image topic of a recording (default: the busiest one)")
     add("--frames", metavar="N", type=int, help="maximum number of frames of each video or camera")
     add("--bag", choices=("mcap", "sqlite3"), help="also write a recording of each sequence")
+    add("--mesh", choices=("obj", "ply", "glb"), default="obj", help="format of meshes (obj)")
     add("--every-mesh", action="store_true", help="write the mesh of every video frame")
+    add("--csv", metavar="FILE.csv", type=_file(".csv"), help="also write all hands as one table")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -90,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.frames is not None and arguments.frames < 1:
         raise CommandError(f"--frames must be >= 1, got {arguments.frames}")
     prepare_output(arguments.output)
+    if arguments.csv:
+        prepare_output(arguments.csv.parent, "--csv")
     prediction = Prediction(load_pipeline(config), arguments, intrinsics)
     try:
         prediction.run()
@@ -116,7 +124,18 @@ def build_config(arguments: argparse.Namespace, settings: Mapping[str, str] = _S
         raise CommandError(one_line(error)) from error
 
 
-def prepare_output(folder: Path) -> None:
+def _file(suffix: str) -> Callable[[str], Path]:
+    """Reader of an output's name; the suffix keeps it apart from the inputs."""
+
+    def parse(text: str) -> Path:
+        if Path(text).suffix != suffix:
+            raise argparse.ArgumentTypeError(f"must end in {suffix}, got {text!r}")
+        return Path(text)
+
+    return parse
+
+
+def prepare_output(folder: Path, option: str = "--output") -> None:
     """Make the folder, and check that it is writable. Raises ``CommandError``."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,7 +143,7 @@ def prepare_output(folder: Path) -> None:
             pass
     except OSError as error:
         reason = error.strerror or error
-        raise CommandError(f"cannot write to --output {folder}: {reason}") from error
+        raise CommandError(f"cannot write to {option} {folder}: {reason}") from error
 
 
 def load_pipeline(config: Config) -> HandPipeline:

@@ -1,11 +1,11 @@
-"""Files that ``dhpe predict`` writes: names that never collide, JSON, overlays, meshes."""
+"""Files that ``dhpe predict`` writes for an input: names that never collide, and their writers."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dhpe_ros.media.frames import shrunk
-from dhpe_ros.media.mesh_io import write_obj
+from dhpe_ros.geometry.camera import Camera
+from dhpe_ros.hand.mano_parameters import mano_parameters
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.media.camera_messages import info_fields
+from dhpe_ros.media.frames import Frame, Media, needs, shrunk
+from dhpe_ros.media.mesh_io import FORMATS, write_mesh
 from dhpe_ros.rendering.overlay import draw_overlay
 from dhpe_ros.types import Hand
 
@@ -23,8 +27,16 @@ CLIP_SUFFIX = "_overlay.mp4"
 BAG_SUFFIX = "_bag"
 OVERLAY_QUALITY = 92
 
-_OBJ_COMMENT = "{side} hand of {name}\nmetres, camera optical frame: x right, y down, z forward"
-_BEGINNINGS = {".json": rb'{\n  "image": ', ".obj": rb"# \w+ hand of "}  # of our own files
+_MESH_COMMENT = "{side} hand of {name}\nmetres; {axes}"
+_MESH_AXES = {
+    "obj": "camera optical frame: x right, y down, z forward",
+    "ply": "camera optical frame: x right, y down, z forward",
+    "glb": "camera frame of glTF: x right, y up, z backward",
+}
+_MARKS = {".json": rb'^{\n  "image": '} | {  # in the first bytes of our own files
+    f".{kind}": rb"\b(left|right) hand of " for kind in FORMATS
+}
+_MARKED = 2048  # bytes
 _LONGEST_ADDITION = 24  # bytes of an output's name beyond its stem
 _JPEG_SIDE = 65_500  # maximum, in pixels
 
@@ -76,11 +88,11 @@ def _sequence_of(stem: str) -> str | None:
 
 def is_own_output(path: Path) -> bool:
     """True for a file that ``dhpe predict`` has written."""
-    if path.suffix in _BEGINNINGS:
+    if path.suffix in _MARKS:
         if not path.is_file():
             return False
         with path.open("rb") as file:
-            return re.match(_BEGINNINGS[path.suffix], file.read(40)) is not None
+            return re.search(_MARKS[path.suffix], file.read(_MARKED)) is not None
     for suffix in (OVERLAY_SUFFIX, CLIP_SUFFIX, BAG_SUFFIX):
         if path.name.endswith(suffix):
             stem = path.name.removesuffix(suffix)
@@ -99,7 +111,8 @@ def remove_results(folder: Path, stem: str, *, is_sequence: bool) -> None:
         return own
 
     def remove_meshes(stem: str) -> None:
-        all(remove(f"{stem}_{k}.obj") for k in count())  # up to the first that is not there
+        for kind in FORMATS:
+            all(remove(f"{stem}_{k}.{kind}") for k in count())  # up to the first that is not there
 
     remove_meshes(stem)
     remove(f"{stem}{CLIP_SUFFIX if is_sequence else OVERLAY_SUFFIX}")
@@ -112,9 +125,79 @@ def remove_results(folder: Path, stem: str, *, is_sequence: bool) -> None:
         remove_meshes(f"{stem}_{index:06d}")
 
 
-def hand_as_mapping(hand: Hand) -> dict[str, Any]:
+class ResultFiles:
+    """Writes JSON, overlays and meshes of one input; use it in ``with``.
+
+    A sequence has a JSON file a frame, a clip, and a mesh of each track, of its best frame or of
+    every frame. A picture has one JSON file, a JPEG, and a mesh of each hand.
+    """
+
+    def __init__(
+        self,
+        media: Media,
+        folder: Path,
+        stem: str,
+        hand_model: HandModel,
+        mesh: str = "obj",
+        every_mesh: bool = False,
+    ) -> None:
+        self._image, self._is_sequence = media.name, media.is_sequence
+        self._path = folder / stem
+        self._hand_model = hand_model
+        self._mesh, self._every_mesh = mesh, every_mesh or not media.is_sequence
+        self._best: dict[int, tuple[Hand, str]] = {}  # of each track
+        if self._is_sequence:
+            with needs("av", media.name):
+                from dhpe_ros.media.clips import ClipWriter
+            self._clip = ClipWriter(f"{self._path}{CLIP_SUFFIX}", media.rate_hz)
+
+    def __enter__(self) -> ResultFiles:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Write the best meshes: a camera ends by Ctrl-C, a damaged video by an error."""
+        try:
+            if self._is_sequence:
+                self._clip.__exit__(*error)
+        finally:
+            for k, (_, (hand, name)) in enumerate(sorted(self._best.items())):
+                self._write_mesh(f"{self._path}_{k}", hand, name)
+
+    def write(self, frame: Frame, camera: Camera, hands: Sequence[Hand]) -> None:
+        """Write the results of a frame. Raises ``OSError``."""
+        path = f"{self._path}_{frame.index:06d}" if self._is_sequence else str(self._path)
+        found = [hand_as_mapping(hand, self._hand_model) for hand in hands]
+        content: dict[str, Any] = {"image": self._image}
+        if self._is_sequence:
+            content |= {"frame": frame.index, "stamp_s": round(frame.stamp_s, 6)}
+            found = [{"track_id": h.track_id, **f} for h, f in zip(hands, found, strict=True)]
+        content |= {"camera": camera_as_mapping(camera), "hands": found}
+        write_json(Path(f"{path}.json"), content)
+        if self._is_sequence:
+            self._clip.write(draw_overlay(frame.image, hands), frame.stamp_s)
+        else:
+            write_overlay(Path(f"{path}{OVERLAY_SUFFIX}"), frame.image, hands)
+        best = self._best
+        for k, hand in enumerate(hands):
+            if self._every_mesh:
+                self._write_mesh(f"{path}_{k}", hand, frame.name)
+            elif hand.track_id not in best or hand.score > best[hand.track_id][0].score:
+                best[hand.track_id] = (hand, frame.name)
+
+    def _write_mesh(self, path: str, hand: Hand, name: str) -> None:
+        write_hand_mesh(Path(f"{path}.{self._mesh}"), hand, name)
+
+
+def camera_as_mapping(camera: Camera) -> dict[str, Any]:
+    """A camera as in the JSON: the fields of ``sensor_msgs/CameraInfo``."""
+    plain = {key: np.asarray(value).tolist() for key, value in info_fields(camera).items()}
+    return {"known": not camera.assumed, **plain}
+
+
+def hand_as_mapping(hand: Hand, hand_model: HandModel) -> dict[str, Any]:
     """One hand as in the JSON: pixels, metres in the camera's optical frame."""
     residuals = hand.refinement.residual_before_px, hand.refinement.residual_after_px
+    mano = mano_parameters(hand, hand_model)._asdict()
     return {
         "side": hand.side.name.lower(),
         "score": _rounded(hand.score, 4),
@@ -122,6 +205,7 @@ def hand_as_mapping(hand: Hand) -> dict[str, Any]:
         "joints_px": _rounded(hand.joints_px, 3),
         "joints_m": _rounded(hand.joints_m, 6),
         "parameters": _rounded(hand.parameters, 6),
+        "mano": {key: _rounded(value, 6) for key, value in mano.items()},
         "metric": bool(hand.metric),
         "scale": hand.scale.name.lower(),
         "residual_px": _rounded(residuals, 3),
@@ -135,7 +219,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(numbers.sub(lambda match: " ".join(match[0].split()), text) + "\n", "utf-8")
 
 
-def write_overlay(path: Path, image: np.ndarray, hands: list[Hand]) -> None:
+def write_overlay(path: Path, image: np.ndarray, hands: Sequence[Hand]) -> None:
     """Write the hands drawn over ``(H, W, 3)`` uint8 RGB as JPEG, shrunk to its maximum size.
 
     Raises ``OSError``.
@@ -146,10 +230,11 @@ def write_overlay(path: Path, image: np.ndarray, hands: list[Hand]) -> None:
     path.write_bytes(encoded.tobytes())
 
 
-def write_mesh(path: Path, hand: Hand, name: str) -> None:
-    """Write the hand's surface as OBJ. Raises ``OSError``."""
-    comment = _OBJ_COMMENT.format(side=hand.side.name.lower(), name=name)
-    write_obj(path, hand.vertices_m, hand.triangles, hand.normals, comment)
+def write_hand_mesh(path: Path, hand: Hand, name: str) -> None:
+    """Write the hand's surface as the path's suffix says. Raises ``OSError``."""
+    side, axes = hand.side.name.lower(), _MESH_AXES[path.suffix[1:]]
+    comment = _MESH_COMMENT.format(side=side, name=name, axes=axes)
+    write_mesh(path, hand.vertices_m, hand.triangles, hand.normals, comment)
 
 
 def _rounded(values: Any, digits: int) -> Any:

@@ -7,34 +7,31 @@ import errno
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from dhpe_ros.cli.predict_files import (
     BAG_SUFFIX,
-    CLIP_SUFFIX,
-    OVERLAY_SUFFIX,
     OutputNames,
-    hand_as_mapping,
+    ResultFiles,
     is_own_output,
     remove_results,
-    write_json,
-    write_mesh,
-    write_overlay,
 )
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media import Frame, Media, MediaError, is_bag, list_folder, open_media
 from dhpe_ros.media.frames import needs
+from dhpe_ros.media.hand_table import HandTable
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.rendering.overlay import draw_overlay
 from dhpe_ros.system.errors import one_line
 from dhpe_ros.tracking.tracker import HandTracker
 from dhpe_ros.types import Box, Hand
+
+Write = Callable[[Frame, Camera, Sequence[Hand]], None]  # of one frame's results
 
 _NO_MORE_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -61,12 +58,19 @@ class Prediction:
         self._warned: set[str] = set()  # about the intrinsics
 
     def run(self) -> None:
-        """Process all inputs; failures are reported and counted. Raises ``OSError`` of writing."""
+        """Process all inputs; failures are reported and counted.
+
+        Raises ``OSError`` of writing, and ``CommandError`` for a missing package.
+        """
         media = list(self._open_inputs(self._arguments.inputs))
         names = OutputNames(self._output, (Path(one.name) for one in media))
         counts = [self._expected(one) for one in media]
         total = None if None in counts else sum(filter(None, counts))
-        with tqdm(total=total, unit="image", disable=total in (0, 1)) as self._bar:
+        with (
+            ExitStack() as stack,
+            tqdm(total=total, unit="image", disable=total in (0, 1)) as self._bar,
+        ):
+            shared = list(self._shared_writers(stack))
             for one in media:
                 path = Path(one.name)
                 stem = names.claim(path, is_sequence=one.is_sequence)
@@ -74,7 +78,7 @@ class Prediction:
                     self._tell(f"{path}: written as {stem}: its own name is taken or too long")
                 with self._survived(path):
                     remove_results(self._output, stem, is_sequence=one.is_sequence)
-                    (self._sequence if one.is_sequence else self._image)(one, stem)
+                    self._process(one, stem, shared)
 
     def summary(self) -> str:
         """The counts in one line."""
@@ -119,62 +123,44 @@ class Prediction:
             text = str(error) if isinstance(error, MediaError) else f"{name}: {kind}{error}"
             self._tell(f"error: {one_line(text)}")
 
-    def _image(self, media: Media, stem: str) -> None:
-        (frame,) = media.frames()
-        self._check_box(frame)
-        hands = self._pipeline.estimate(frame.image, self._camera(frame))
-        found = [hand_as_mapping(hand) for hand in hands]
-        write_json(self._output / f"{stem}.json", {"image": media.name, "hands": found})
-        write_overlay(self._output / f"{stem}{OVERLAY_SUFFIX}", frame.image, hands)
-        for k, hand in enumerate(hands):
-            write_mesh(self._output / f"{stem}_{k}.obj", hand, frame.name)
-        self._done(hands)
-
-    def _sequence(self, media: Media, stem: str) -> None:
-        with needs("av", media.name):
-            from dhpe_ros.media.clips import ClipWriter
-        tracker = HandTracker(self._pipeline)
-        best: dict[int, tuple[Hand, str]] = {}  # of each track
-        try:
-            with (
-                ClipWriter(self._output / f"{stem}{CLIP_SUFFIX}", media.rate_hz) as clip,
-                self._bag(stem) as bag,
-            ):
-                for frame in islice(media.frames(), self._arguments.frames):
-                    self._check_box(frame)
-                    camera = self._camera(frame)
+    def _process(self, media: Media, stem: str, shared: Iterable[Callable[..., None]]) -> None:
+        tracker = HandTracker(self._pipeline) if media.is_sequence else None
+        limit = self._arguments.frames if media.is_sequence else None
+        with ExitStack() as stack:
+            writers = list(self._own_writers(media, stem, stack))
+            writers += [partial(write, media.name) for write in shared]
+            for frame in islice(media.frames(), limit):
+                self._check_box(frame)
+                camera = self._camera(frame)
+                if tracker is not None:
                     hands = tracker.process(frame.image, camera, time_s=frame.stamp_s)
-                    frame_stem = f"{stem}_{frame.index:06d}"
-                    content = {
-                        "image": media.name,
-                        "frame": frame.index,
-                        "stamp_s": round(frame.stamp_s, 6),
-                        "hands": [{"track_id": h.track_id, **hand_as_mapping(h)} for h in hands],
-                    }
-                    write_json(self._output / f"{frame_stem}.json", content)
-                    clip.write(draw_overlay(frame.image, hands), frame.stamp_s)
-                    if bag is not None:
-                        bag.write(frame, camera, hands)
-                    for k, hand in enumerate(hands):
-                        if self._arguments.every_mesh:
-                            write_mesh(self._output / f"{frame_stem}_{k}.obj", hand, frame.name)
-                        elif hand.track_id not in best or hand.score > best[hand.track_id][0].score:
-                            best[hand.track_id] = (hand, frame.name)
-                    self._done(hands)
-        finally:  # a camera ends by Ctrl-C, a damaged video by an error
-            for k, (_, (hand, name)) in enumerate(sorted(best.items())):
-                write_mesh(self._output / f"{stem}_{k}.obj", hand, name)
+                else:
+                    hands = self._pipeline.estimate(frame.image, camera)
+                for write in writers:
+                    write(frame, camera, hands)
+                self._done(hands)
 
-    def _bag(self, stem: str) -> Any:
-        if self._arguments.bag is None:
-            return nullcontext()
-        with needs("rosbags", f"--bag {self._arguments.bag}"):
-            from dhpe_ros.media.hand_bags import HandBag
-        return HandBag(self._output / f"{stem}{BAG_SUFFIX}", self._arguments.bag)
+    def _own_writers(self, media: Media, stem: str, stack: ExitStack) -> Iterator[Write]:
+        """Writers of the files of one input; ``stack`` closes them."""
+        given, model = self._arguments, self._pipeline.projection.hand_model
+        files = ResultFiles(media, self._output, stem, model, given.mesh, given.every_mesh)
+        yield stack.enter_context(files).write
+        if media.is_sequence and given.bag is not None:
+            with needs("rosbags", f"--bag {given.bag}"):
+                from dhpe_ros.media.hand_bags import HandBag
+            bag = HandBag(self._output / f"{stem}{BAG_SUFFIX}", given.bag)
+            yield stack.enter_context(bag).write
 
-    def _camera(self, frame: Frame) -> Camera | None:
+    def _shared_writers(self, stack: ExitStack) -> Iterator[Callable[..., None]]:
+        """As ``Write``, after the input's name: of files of all inputs; ``stack`` closes them."""
+        given = self._arguments
+        if given.csv is not None:
+            yield stack.enter_context(HandTable(given.csv)).write
+
+    def _camera(self, frame: Frame) -> Camera:
+        """The given camera, else the input's own, else the assumed one."""
         if self._intrinsics is None:
-            return frame.camera
+            return frame.camera or self._pipeline.assumed_camera(frame.image)
         height, width = frame.image.shape[:2]
         try:
             return self._intrinsics.for_image(width, height)
@@ -186,7 +172,7 @@ class Prediction:
                     f"warning: {frame.name}: --intrinsics: {error}; {degrees:g} degrees are "
                     "assumed for such pictures, not metric"
                 )
-            return None
+            return self._pipeline.assumed_camera(frame.image)
 
     def _check_box(self, frame: Frame) -> None:
         text, (height, width) = self._pipeline.config.tracking.box, frame.image.shape[:2]

@@ -69,8 +69,8 @@ class HandBag:
         (self._unfinished / self._folder.name).rename(self._folder)
         self._unfinished.rmdir()
 
-    def write(self, frame: Frame, camera: Camera | None, hands: Sequence[Hand]) -> None:
-        """Write the messages of one frame with its stamp; without a camera, K is zero.
+    def write(self, frame: Frame, camera: Camera, hands: Sequence[Hand]) -> None:
+        """Write the messages of one frame with its stamp; K of an assumed camera is zero.
 
         The recording of an input without a clock, as a video, begins at time zero.
         """
@@ -87,7 +87,7 @@ class HandBag:
             ("hands", {"hands": found}),
             *(("meshes", mesh_fields(hand)) for hand in hands),
             ("mask", {**size, "encoding": "mono8", "step": width, "data": mask.ravel()}),
-            ("camera_info", info_fields(camera) if camera else size),
+            ("camera_info", size if camera.assumed else info_fields(camera)),
             ("points", points_fields(hands)),
         ]
         seconds, nanoseconds = divmod(time_ns, 10**9)

@@ -11,10 +11,10 @@ from dhpe_ros.rendering import covered, visible_faces
 from dhpe_ros.system.compiled import kernel
 from dhpe_ros.types import BONES, Hand, Side
 
-_FINGER_COLORS = (  # thumb, index, middle, ring, little: apart also for colour-blind readers
+FINGER_COLORS = (  # thumb, index, middle, ring, little: apart also for colour-blind readers
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167),
 )  # fmt: skip
-_MESH_COLOR = np.array((120, 190, 255), np.float32)
+MESH_COLOR = (120, 190, 255)
 _MESH_OPACITY = 0.55
 
 
@@ -79,7 +79,8 @@ def _size(picture: np.ndarray) -> tuple[int, int]:
 def _colors(hand: Hand) -> np.ndarray:
     """``(F, 3)`` float32: a share of each triangle's colour, lit from the viewer."""
     facing = np.abs(hand.normals[hand.triangles, 2].sum(1, keepdims=True)) / 3
-    return np.float32(_MESH_OPACITY) * (np.float32(0.35) + np.float32(0.65) * facing) * _MESH_COLOR
+    light = np.float32(_MESH_OPACITY) * (np.float32(0.35) + np.float32(0.65) * facing)
+    return light * np.array(MESH_COLOR, np.float32)
 
 
 @kernel
@@ -97,11 +98,11 @@ def _draw_skeleton(picture: np.ndarray, hand: Hand) -> None:
     thickness = max(1, round(length / 120))
     points = [_point(joint) for joint in hand.joints_px]
     for index, (start, end) in enumerate(BONES):
-        color = _FINGER_COLORS[index // 4]
+        color = FINGER_COLORS[index // 4]
         cv2.line(picture, points[start], points[end], color, thickness, cv2.LINE_AA, _SHIFT)
     radius = (thickness + 1) << _SHIFT
     for index, point in enumerate(points):
-        color = (255, 255, 255) if index == 0 else _FINGER_COLORS[(index - 1) // 4]
+        color = (255, 255, 255) if index == 0 else FINGER_COLORS[(index - 1) // 4]
         cv2.circle(picture, point, radius, color, -1, cv2.LINE_AA, _SHIFT)
 
 

@@ -28,7 +28,7 @@ def recorded(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bags") / "bag"
     with HandBag(folder, request.param) as bag:
         bag.write(frame(), CAMERA, HANDS)
-        bag.write(frame(1, time_ns=None), None, [])
+        bag.write(frame(1, time_ns=None), Camera.from_field_of_view(320, 240, 60), [])
     messages = {name: [] for name in TOPICS}
     with AnyReader([folder]) as reader:
         for connection, stamp_ns, data in reader.messages():

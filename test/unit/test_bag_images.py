@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dhpe_lab.evaluation.labelled import open_labelled
+from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media import MediaError, open_media
 
 rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="the optional rosbags package is missing")
@@ -95,7 +96,7 @@ def test_images_without_a_stamp_have_the_time_of_their_recording_also_in_the_han
     expected = [10**18 + index * 10**8 for index in range(3)]
     with HandBag(tmp_path / "hands") as hands:
         for frame in open_media(bag).frames():
-            hands.write(frame, frame.camera, [])
+            hands.write(frame, Camera.from_field_of_view(32, 24, 60), [])
     with AnyReader([tmp_path / "hands"]) as reader:
         masks = [c for c in reader.connections if c.topic == "/hand/mask"]
         read = [(at, reader.deserialize(data, c.msgtype)) for c, at, data in reader.messages(masks)]

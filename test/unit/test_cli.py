@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pickle
@@ -13,19 +14,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import trimesh
 from fake_tracker import make_hand
 
 from dhpe_ros import __version__
-from dhpe_ros.cli import prediction
+from dhpe_ros.cli import predict_files, prediction
 from dhpe_ros.cli.main import main
 from dhpe_ros.cli.predict_files import (
     OutputNames,
     hand_as_mapping,
     remove_results,
+    write_hand_mesh,
     write_json,
-    write_mesh,
 )
 from dhpe_ros.hand.mano_file import read_mano_file
+from dhpe_ros.hand.model import HandModel
 from dhpe_ros.media import MediaError, open_media
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.networks.weights import build_networks, hand_model_path, save_networks
@@ -34,8 +37,8 @@ from dhpe_ros.ros.demo.report import Findings, Truth
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "dhpe_ros" / "assets" / "demo_clip.mp4"
 HAND_KEYS = {
-    "side", "score", "box_px", "joints_px", "joints_m", "parameters", "metric", "scale",
-    "residual_px",
+    "side", "score", "box_px", "joints_px", "joints_m", "parameters", "mano", "metric",
+    "scale", "residual_px",
 }  # fmt: skip
 
 
@@ -83,7 +86,7 @@ def test_an_image_gives_json_overlay_and_mesh(predict, tmp_path, capsys):
     assert predict(path) == 0
     assert names(tmp_path / "out") == {"hand.json", "hand_overlay.jpg", "hand_0.obj"}
     content = json.loads((tmp_path / "out/hand.json").read_text())
-    assert content.keys() == {"image", "hands"}
+    assert content.keys() == {"image", "camera", "hands"}
     assert content["image"] == str(path)
     (hand,) = content["hands"]
     assert hand.keys() == HAND_KEYS
@@ -94,6 +97,11 @@ def test_an_image_gives_json_overlay_and_mesh(predict, tmp_path, capsys):
     assert np.shape(hand["joints_m"]) == (21, 3)
     assert np.shape(hand["parameters"]) == (63,)
     assert np.shape(hand["residual_px"]) == (2,)
+    sizes = {key: np.size(value) for key, value in hand["mano"].items()}
+    assert sizes == {"global_orient": 3, "hand_pose": 45, "betas": 10, "transl": 3, "scale": 1}
+    camera = content["camera"]
+    assert (camera["known"], camera["width"], camera["height"]) == (False, 80, 60)
+    assert (camera["k"][2], camera["k"][5]) == (39.5, 29.5)
     assert hand["metric"] is False
     assert cv2.imread(str(tmp_path / "out/hand_overlay.jpg")).shape == (60, 80, 3)
     lines = (tmp_path / "out/hand_0.obj").read_text().splitlines()
@@ -102,6 +110,42 @@ def test_an_image_gives_json_overlay_and_mesh(predict, tmp_path, capsys):
     output = capsys.readouterr()
     assert re.search(r"1 image, 1 hand in \d+\.\d s .* -> .*out", output.out)
     assert "image/s" not in output.err  # no progress bar for a single image
+
+
+@pytest.mark.parametrize("kind", ["ply", "glb"])
+def test_meshes_come_in_other_formats(predict, tmp_path, kind):
+    clip = video(tmp_path / "clip.mp4", 1)
+    assert predict(picture(tmp_path / "hand.png"), clip, "--mesh", kind) == 0
+    meshes = {name for name in names(tmp_path / "out") if re.fullmatch(r".*_\d\.\w+", name)}
+    assert meshes == {f"hand_0.{kind}", f"clip_0.{kind}"}
+    mesh = trimesh.load_mesh(tmp_path / "out" / f"hand_0.{kind}", process=False)
+    assert (mesh.vertices.shape, mesh.faces.shape) == ((778, 3), (1538, 3))
+    (tmp_path / "out" / f"hand_0.{kind}").replace(tmp_path / "out" / f"hand_1.{kind}")
+    assert predict(tmp_path / "hand.png") == 0  # into the same folder, as OBJ
+    assert f"hand_0.{kind}" not in names(tmp_path / "out")
+
+
+def test_a_table_holds_every_hand_of_every_picture(predict, tmp_path):
+    table = tmp_path / "new" / "hands.csv"
+    inputs = picture(tmp_path / "hand.png"), video(tmp_path / "clip.mp4", 3)
+    assert predict(*inputs, "--csv", table) == 0
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["image"], row["frame"]) for row in rows] == [
+        (str(inputs[0]), "0"), *((str(inputs[1]), str(k)) for k in range(3))
+    ]  # fmt: skip
+    content = json.loads((tmp_path / "out/clip_000002.json").read_text())
+    (hand,), row = content["hands"], rows[-1]
+    assert len(row) == 8 + 21 * 5 + 63
+    for key in ("side", "scale"):
+        assert row[key] == hand[key]
+    assert (float(row["stamp_s"]), int(row["track_id"])) == (0.2, hand["track_id"])
+    read = [float(row[f"index4_{axis}_m"]) for axis in "xyz"]
+    np.testing.assert_allclose(read, hand["joints_m"][8], atol=1e-6)
+    read = [float(row[f"wrist_{axis}_px"]) for axis in "xy"]
+    np.testing.assert_allclose(read, hand["joints_px"][0], atol=1e-3)
+    read = [float(row[f"parameter_{k}"]) for k in range(63)]
+    np.testing.assert_allclose(read, hand["parameters"], atol=1e-6)
 
 
 def test_many_images_have_a_progress_bar(predict, tmp_path, capsys):
@@ -156,13 +200,16 @@ def test_results_of_an_earlier_run_go_and_the_rest_stays(tmp_path):
     for stem in ("hand", "hand_0", "clip_000000", "clip_000001", "other"):
         write_json(tmp_path / f"{stem}.json", {"image": "x", "hands": []})
     for stem in ("hand_0", "hand_1", "hand_0_0", "clip_0", "clip_000001_0", "other_0"):
-        write_mesh(tmp_path / f"{stem}.obj", hand, "x")
-    for name in ("hand_overlay.jpg", "clip_overlay.mp4", "hand_2.obj", "clip_000002.json"):
+        write_hand_mesh(tmp_path / f"{stem}.obj", hand, "x")
+    for name in ("hand_0.ply", "hand_0.glb", "clip_0.glb", "other_0.ply"):
+        write_hand_mesh(tmp_path / name, hand, "x")
+    others = {"hand_2.obj", "hand_1.ply", "clip_000002.json"}
+    for name in ("hand_overlay.jpg", "clip_overlay.mp4", *others):
         (tmp_path / name).write_text("somebody else's, or what cannot tell")
     remove_results(tmp_path, "hand", is_sequence=False)
     remove_results(tmp_path, "clip", is_sequence=True)
-    kept = {"hand_0.json", "hand_0_0.obj", "other.json", "other_0.obj"}
-    assert names(tmp_path) == kept | {"hand_2.obj", "clip_000002.json"}
+    kept = {"hand_0.json", "hand_0_0.obj", "other.json", "other_0.obj", "other_0.ply"}
+    assert names(tmp_path) == kept | others
 
 
 def test_a_second_run_into_its_own_folder_gives_the_same_files(untrained, tmp_path, capsys):
@@ -171,7 +218,7 @@ def test_a_second_run_into_its_own_folder_gives_the_same_files(untrained, tmp_pa
     command = ["predict", "--output", str(tmp_path), *untrained]
     assert main([*command, str(tmp_path)]) == 0
     written = names(tmp_path)
-    write_mesh(tmp_path / "hand_1.obj", make_hand(), "hand.png")  # of a run that found two
+    write_hand_mesh(tmp_path / "hand_1.obj", make_hand(), "hand.png")  # of a run that found two
     assert main([*command, str(tmp_path)]) == 0
     assert main([*command, *(str(path) for path in sorted(tmp_path.iterdir()))]) == 0
     assert names(tmp_path) == written
@@ -316,6 +363,9 @@ def test_the_box_says_where_to_look(predict, tmp_path, capsys):
         (["--refine", "many"], "--refine: invalid int value"),
         (["--frames", "0"], "--frames must be >= 1"),
         (["--profile", "medium"], "--profile: invalid choice"),
+        (["--mesh", "stl"], "--mesh: invalid choice"),
+        (["--csv", "hands.txt"], "--csv: must end in .csv, got 'hands.txt'"),
+        (["--csv", "{tmp}/text.npz/hands.csv"], "cannot write to --csv"),
         (["--device", "abacus"], "abacus"),
         (["--hand-model", "{tmp}/none.npz"], "none.npz"),
         (["--hand-model", "{tmp}/text.npz"], "text.npz"),
@@ -353,7 +403,7 @@ def test_a_full_disk_ends_the_run(predict, tmp_path, capsys, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prediction, "write_json", full)
+    monkeypatch.setattr(predict_files, "write_json", full)
     assert predict(picture(tmp_path / "a.png"), picture(tmp_path / "b.png")) == 2
     assert "No space left on device" in capsys.readouterr().err
 
@@ -362,7 +412,7 @@ def test_ctrl_c_leaves_what_is_done(predict, tmp_path, capsys, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prediction, "write_overlay", interrupted)
+    monkeypatch.setattr(predict_files, "write_overlay", interrupted)
     assert predict(picture(tmp_path / "a.png")) == 130
     assert "0 images" in capsys.readouterr().out
     assert (tmp_path / "out/a.json").exists()
@@ -405,7 +455,7 @@ def test_a_failure_inside_costs_only_that_image(predict, tmp_path, capsys, monke
 def test_numbers_that_json_cannot_say_become_null(tmp_path):
     hand = make_hand()
     hand.joints_m[3] = np.nan, np.inf, 0.5
-    write_json(tmp_path / "x.json", hand_as_mapping(hand))
+    write_json(tmp_path / "x.json", hand_as_mapping(hand, HandModel(hand_model_path())))
     read = json.loads((tmp_path / "x.json").read_text())
     assert read["joints_m"][3] == [None, None, 0.5]
     np.testing.assert_allclose(read["joints_m"][4], hand.joints_m[4], atol=1e-6)

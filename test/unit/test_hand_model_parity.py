@@ -2,20 +2,29 @@
 
 import pickle
 import sys
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from fake_tracker import make_hand
 
 from dhpe_ros.config import Config
+from dhpe_ros.geometry.camera import Camera
+from dhpe_ros.geometry.crop import Crop
+from dhpe_ros.geometry.lift import lift_to_camera
+from dhpe_ros.geometry.scale import scaled
 from dhpe_ros.hand.mano_file import read_mano_file
+from dhpe_ros.hand.mano_parameters import mano_parameters
 from dhpe_ros.hand.manopth_hand import ManopthHandModel
 from dhpe_ros.hand.model import HandModel, bone_transforms
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.hand.rotations import rotation_from_axis_angle
+from dhpe_ros.hand.rotations import rotation_from_axis_angle, rotation_from_quaternion
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.types import Box, Scale, Side
 
 EXACT_M = 1e-5
 
@@ -28,6 +37,21 @@ def mano_file(tmp_path_factory):
     arrays["hands_coeffs"] = np.zeros((1, 45))
     arrays.update(bs_style="lbs", bs_type="lrotmin", J=np.zeros((16, 3)))
     path = tmp_path_factory.mktemp("mano") / "MANO_RIGHT.pkl"
+    path.write_bytes(pickle.dumps(arrays))
+    return path
+
+
+@pytest.fixture(scope="module")
+def left_mano_file(mano_file):
+    """The same hand mirrored across x = 0, as a MANO_LEFT.pkl."""
+    arrays, mirror = pickle.loads(mano_file.read_bytes()), np.array((-1.0, 1.0, 1.0))
+    arrays["v_template"] = arrays["v_template"] * mirror
+    arrays["shapedirs"] = arrays["shapedirs"] * mirror[:, None]
+    # A bend R is mirrored to M R M.
+    turns = np.tile(np.outer(mirror, mirror).ravel(), 15)
+    arrays["posedirs"] = arrays["posedirs"] * mirror[:, None] * turns
+    arrays["f"] = arrays["f"][:, ::-1]
+    path = mano_file.with_name("MANO_LEFT.pkl")
     path.write_bytes(pickle.dumps(arrays))
     return path
 
@@ -62,6 +86,50 @@ def test_smplx_gives_the_same_mesh_and_joints(mano_file, model, theta_and_shape)
     torch.testing.assert_close(
         _chain_joints(model, pose, shape), expected.joints, atol=EXACT_M, rtol=0
     )
+
+
+@pytest.mark.parametrize("side", Side, ids=lambda side: side.name)
+@pytest.mark.parametrize("factor", [1.0, 1.3])
+def test_smplx_gives_the_published_mesh_from_mano_parameters(
+    request, model, theta_and_shape, side, factor
+):
+    smplx = pytest.importorskip("smplx", reason="smplx is not installed")
+    hand = scaled(_lifted_hand(model, theta_and_shape, side), factor, Scale.KNOWN)
+    found = mano_parameters(hand, model)
+    assert found.scale == pytest.approx(factor, rel=1e-5)
+    is_right = side is Side.RIGHT
+    path = request.getfixturevalue("mano_file" if is_right else "left_mano_file")
+    other = smplx.MANO(str(path), is_rhand=is_right, use_pca=False, flat_hand_mean=True)
+    names = ("global_orient", "hand_pose", "betas", "transl")
+    given = {name: torch.tensor(getattr(found, name)).float()[None] for name in names}
+    with torch.no_grad():
+        vertices = found.scale * other(**given).vertices[0].numpy()
+    assert np.linalg.norm(vertices - hand.vertices_m, axis=1).max() < 1e-4
+    turn = cv2.Rodrigues(found.global_orient)[0].T @ hand.wrist_rotation
+    assert np.degrees(np.linalg.norm(cv2.Rodrigues(turn)[0])) < 0.1
+    facing = [{tuple(np.roll(t, -t.argmin())) for t in f} for f in (other.faces, hand.triangles)]
+    assert facing[0] == facing[1]
+
+
+def _lifted_hand(model, theta_and_shape, side):
+    """The second pose, at the edge of a picture, as the pipeline publishes it."""
+    h = HandParameters.start(1)
+    h[:, 1:4], h[:, 4:8] = torch.tensor((0.1, -0.2, 0.3)), torch.tensor((0.5, -0.3, 0.7, 0.4))
+    h[:, 8:53], h[:, 53:] = (t[1:2] for t in theta_and_shape)
+    p = HandParameters.split(h)
+    with torch.no_grad():
+        projected = Projection(model)(h)
+        turn = rotation_from_quaternion(p.rotation)
+    tensors = projected.joints, projected.vertices, p.scale, turn
+    joints, vertices, scale, turn = (t[0].double().numpy() for t in tensors)
+    box = Box(400, 50, 200, 200)
+    crop = Crop(np.zeros((224, 224, 3), np.uint8), box, side is Side.LEFT)
+    camera = Camera(500, 500, 319.5, 239.5, 640, 480)
+    lifted = lift_to_camera(joints, vertices, float(scale[0]), turn, crop, camera)
+    triangles = model.triangles.numpy()
+    triangles = triangles if side is Side.RIGHT else triangles[:, [0, 2, 1]]
+    hand = make_hand(box, side)
+    return replace(hand, **lifted._asdict(), triangles=triangles, parameters=h[0].numpy())
 
 
 def _chain_joints(model, pose, shape):

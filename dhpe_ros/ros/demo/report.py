@@ -15,7 +15,7 @@ import numpy as np
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.media.image_messages import image_to_rgb
-from dhpe_ros.media.mesh_io import write_obj
+from dhpe_ros.media.mesh_io import write_mesh
 from dhpe_ros.types import JOINT_COUNT, MIDDLE_MCP, Side
 
 PICTURES = 6  # overlays as PNG, spread over the input
@@ -157,7 +157,7 @@ class DemoFiles(ClipWriter):
         self._best_score = best.score
         self._write_picture("mask.png", mask[..., 0])
         (mesh,) = (m for m in answer.messages["meshes"] if m.track_id == best.track_id)
-        write_obj(
+        write_mesh(
             self._folder / "hand.obj",
             np.reshape(mesh.vertices, (-1, 3)),
             np.reshape(mesh.triangles, (-1, 3)).astype(np.int64),
