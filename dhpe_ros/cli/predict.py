@@ -35,6 +35,7 @@ Per video, camera (until --frames or Ctrl-C) or recording, through the tracker:
 
 Of all inputs together:
   --csv FILE.csv        one row per hand and picture: joints, parameters, side, track, stamp
+  --rerun FILE.rrd      pictures, joints and meshes for the viewer rerun
 
 A folder stands for the images and videos in it. Results of an earlier run are no input; they are
 removed where the same stem is written again. Where two inputs have the same stem, the second is
@@ -83,10 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--mesh", choices=("obj", "ply", "glb"), default="obj", help="format of meshes (obj)")
     add("--every-mesh", action="store_true", help="write the mesh of every video frame")
     add("--csv", metavar="FILE.csv", type=_file(".csv"), help="also write all hands as one table")
+    add("--rerun", metavar="FILE.rrd", type=_file(".rrd"), help="also write a recording for rerun")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from dhpe_ros.cli.prediction import Prediction
+    from dhpe_ros.media.frames import MediaError
 
     config = build_config(arguments)
     try:
@@ -96,13 +99,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.frames is not None and arguments.frames < 1:
         raise CommandError(f"--frames must be >= 1, got {arguments.frames}")
     prepare_output(arguments.output)
-    if arguments.csv:
-        prepare_output(arguments.csv.parent, "--csv")
+    for option, path in (("--csv", arguments.csv), ("--rerun", arguments.rerun)):
+        if path is not None:
+            prepare_output(path.parent, option)
     prediction = Prediction(load_pipeline(config), arguments, intrinsics)
     try:
         prediction.run()
     except OSError as error:
         raise CommandError(f"cannot write to {arguments.output}: {one_line(error)}") from error
+    except MediaError as error:
+        raise CommandError(one_line(error)) from error
     finally:
         print(prediction.summary())
     return 1 if prediction.failed else 0

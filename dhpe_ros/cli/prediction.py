@@ -60,7 +60,7 @@ class Prediction:
     def run(self) -> None:
         """Process all inputs; failures are reported and counted.
 
-        Raises ``OSError`` of writing, and ``CommandError`` for a missing package.
+        Raises ``OSError`` of writing, and ``MediaError`` for a missing package of ``--rerun``.
         """
         media = list(self._open_inputs(self._arguments.inputs))
         names = OutputNames(self._output, (Path(one.name) for one in media))
@@ -156,6 +156,10 @@ class Prediction:
         given = self._arguments
         if given.csv is not None:
             yield stack.enter_context(HandTable(given.csv)).write
+        if given.rerun is not None:
+            with needs("rerun-sdk", f"--rerun {given.rerun}"):
+                from dhpe_ros.media.rerun_recording import RerunRecording
+            yield stack.enter_context(RerunRecording(given.rerun)).write
 
     def _camera(self, frame: Frame) -> Camera:
         """The given camera, else the input's own, else the assumed one."""

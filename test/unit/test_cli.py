@@ -148,6 +148,27 @@ def test_a_table_holds_every_hand_of_every_picture(predict, tmp_path):
     np.testing.assert_allclose(read, hand["parameters"], atol=1e-6)
 
 
+def test_a_recording_for_rerun_holds_all_inputs(predict, tmp_path):
+    pytest.importorskip("rerun", reason="rerun-sdk is not installed (requirements/rerun.txt)")
+    from rerun.chunk import RrdReader
+
+    inputs = picture(tmp_path / "hand.png"), video(tmp_path / "clip.mp4", 2)
+    assert predict(*inputs, "--rerun", tmp_path / "hands.rrd") == 0
+    chunks = RrdReader(tmp_path / "hands.rrd").stream().to_chunks()
+    images = [c for c in chunks if c.entity_path == "/camera/image"]
+    found = [name for c in images for (name,) in c.to_record_batch().column("input").to_pylist()]
+    assert sorted(found) == sorted(map(str, (inputs[0], inputs[1], inputs[1])))
+
+
+def test_without_rerun_the_remedy_is_named(predict, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    monkeypatch.delitem(sys.modules, "dhpe_ros.media.rerun_recording", raising=False)
+    assert predict(picture(tmp_path / "hand.png"), "--rerun", tmp_path / "hands.rrd") == 2
+    error = capsys.readouterr().err
+    assert "hands.rrd: needs the package rerun-sdk" in error
+    assert "pip install rerun-sdk" in error
+
+
 def test_many_images_have_a_progress_bar(predict, tmp_path, capsys):
     assert predict(*(picture(tmp_path / f"{k}.png", k) for k in range(3))) == 0
     output = capsys.readouterr()
@@ -365,6 +386,7 @@ def test_the_box_says_where_to_look(predict, tmp_path, capsys):
         (["--profile", "medium"], "--profile: invalid choice"),
         (["--mesh", "stl"], "--mesh: invalid choice"),
         (["--csv", "hands.txt"], "--csv: must end in .csv, got 'hands.txt'"),
+        (["--rerun", "clip.mp4"], "--rerun: must end in .rrd, got 'clip.mp4'"),
         (["--csv", "{tmp}/text.npz/hands.csv"], "cannot write to --csv"),
         (["--device", "abacus"], "abacus"),
         (["--hand-model", "{tmp}/none.npz"], "none.npz"),

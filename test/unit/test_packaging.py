@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import json
 import os
 import re
 import shutil
@@ -156,6 +157,17 @@ def test_pixi_brings_what_pip_brings(setup_cfg):
     names = setup_cfg["options"]["install_requires"].lower().split()
     assert {conda.get(name, name) for name in names} <= brought
     assert set(pixi["feature"]) == {"humble", "jazzy", "lyrical"}
+
+
+def test_viewers_show_topics_that_the_node_has():
+    topics = {*re.findall(r"`~/(\w+)`", (ROOT / "docs/reference/topics.md").read_text())}
+    layout = json.loads((ROOT / "config/foxglove.json").read_text())
+    for text in (json.dumps(layout), (ROOT / "config/hand.rviz").read_text()):
+        shown = set(re.findall(r"/hand/(\w+)", text))
+        assert "markers" in shown
+        assert shown <= topics
+    panels = re.findall(r'"([^"]+![^"]+)"', json.dumps(layout["layout"]))
+    assert sorted(panels) == sorted(layout["configById"])
 
 
 # ---------------------------------------------------------------- imports
