@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from statistics import harmonic_mean
 
 import torch
 from timing import Metric
@@ -42,6 +44,7 @@ METRICS = (
     Metric("train.full_size_images_per_s", "images/s", "higher"),
 )
 HANDS, LIVE_BATCH = 256, 256
+ROUNDS = 20  # in turn
 CONFIG = Path(__file__).parent.parent / "config" / "train.yaml"
 
 
@@ -56,7 +59,7 @@ def measure(device: str) -> dict[str, float]:
 
 
 def networks_ms(profile: str, device: torch.device) -> dict[str, dict[str, float]]:
-    """Milliseconds of ``build.RUNS`` in each way there is, in turn; weights do not matter.
+    """Milliseconds of ``RUNS`` in each way there is, in turn; weights do not matter.
 
     Engines are of the precision that `auto` recommends: fp16 on a GPU, on a CPU int8 where it has
     VNNI, else bf16 or fp32; eager torch runs in float32.
@@ -74,8 +77,8 @@ def networks_ms(profile: str, device: torch.device) -> dict[str, dict[str, float
         with suppress(EngineError):  # not for this device, or not installed
             ways[backend] = compiled(ways["eager"], view, backend, precision)
     return {
-        what: dict(zip(ways, build.measure(list(ways.values()), view, run), strict=True))
-        for what, run in build.RUNS.items()
+        what: dict(zip(ways, timed(list(ways.values()), view, run), strict=True))
+        for what, run in RUNS.items()
     }
 
 
@@ -95,13 +98,45 @@ def compiled(
     return load_engines(backend, parts, precision, device)
 
 
+def _regress(networks: EagerNetworks | EngineNetworks, view: build.Views) -> None:
+    networks.regress(networks.infer(view.crops))
+
+
+def _search(networks: EagerNetworks | EngineNetworks, view: build.Views) -> None:
+    networks.locate(view.pictures)
+
+
+RUNS = {"crop": _regress, "picture": _search}  # timed
+
+
+@torch.no_grad()
+def timed(
+    ways: Sequence[EagerNetworks | EngineNetworks],
+    view: build.Views,
+    run: Callable[[EagerNetworks | EngineNetworks, build.Views], None],
+) -> list[float]:
+    """Median milliseconds that ``run`` takes on one view, of each way, taken in turn."""
+    times: list[list[float]] = [[] for _ in ways]
+    for _ in range(ROUNDS + 1):
+        for way, taken in zip(ways, times, strict=True):
+            start = time.perf_counter()
+            run(way, view)
+            if view.crops.is_cuda:
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - start)
+    return [round(1000 * statistics.median(taken[1:]), 3) for taken in times]
+
+
 def training_rates(rows: list[dict]) -> dict[str, float]:
     """Images over time in all of a run but the first line, and in its part at full size."""
     rows = [row for row in rows if "images_per_s" in row][1:]
     full_size = [row for row in rows if row["input_size"] == rows[-1]["input_size"]]
     parts = {"train.images_per_s": rows, "train.full_size_images_per_s": full_size[1:]}
     # Of as many pictures each; the first line of a size has some of the other.
-    return {name: harmonic_mean(row["images_per_s"] for row in of) for name, of in parts.items()}
+    return {
+        name: statistics.harmonic_mean(row["images_per_s"] for row in of)
+        for name, of in parts.items()
+    }
 
 
 def training_log(device: str) -> list[dict]:

@@ -90,16 +90,15 @@ def run(arguments: argparse.Namespace) -> int:
 
             if backend == "onnx":
                 paths = build.write_onnx(pipeline.eager, Path(arguments.output), progress)
-                report = []
+                report = ""
             else:
-                views = _views(pipeline)
-                built = build.build(
-                    pipeline.eager, model, device, backend, views, progress, arguments.force
-                )
-                paths, report = built.paths, built.report
+                views, force = _views(pipeline), arguments.force
+                made = build.build(pipeline.eager, model, device, backend, views, progress, force)
+                paths, report = made[0], f"{made[1]}\n"
     except (EngineError, OSError) as error:
         raise CommandError(one_line(error)) from error
-    print("\n".join(report + [f"{path.stat().st_size / 1e6:.1f} MB -> {path}" for path in paths]))
+    sizes = [f"{path.stat().st_size / 1e6:.1f} MB -> {path}" for path in paths]
+    print(report + "\n".join(sizes))
     return 0
 
 

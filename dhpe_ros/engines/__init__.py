@@ -7,6 +7,6 @@ tensorrt    TensorRT by torch-tensorrt, for NVIDIA's GPUs
 cuda_graph  many small kernels as one launch, where there is no engine
 identity    names of files by the weights that they are made of
 store       compiled networks on disk: written at once, refused when in doubt
-build       export, compile, compare with eager torch, time, write
+build       export, compile, compare with eager torch, write
 processor   features of the CPU, by which a precision is chosen
 """

@@ -1,10 +1,8 @@
-"""Builds the networks of a backend: export, compile, compare with eager torch, time, write."""
+"""Builds the networks of a backend: export, compile, compare with eager torch, write."""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +32,7 @@ LIMITS = {  # of `Parity`: joints and boxes in the mean and at most, px; vertice
     "fp32": (0.05, 0.5, 0.5), "bf16": (0.5, 4.0, 3.0), "fp16": (0.5, 4.0, 3.0),
     "int8": (1.5, 16.0, 8.0),
 }  # fmt: skip
-STEPS = 6  # that ``progress`` is told of
-_ROUNDS = 20  # of timing, eager and compiled in turn
+STEPS = 5  # that ``progress`` is told of
 
 
 @dataclass(frozen=True)
@@ -80,27 +77,6 @@ class Parity:
         )
 
 
-@dataclass(frozen=True)
-class Built:
-    """Networks that were built, and their measurements."""
-
-    paths: list[Path]
-    parity: Parity
-    times: dict[str, list[float]]  # ms in eager torch and compiled, of each of ``RUNS``
-
-    @property
-    def report(self) -> list[str]:
-        """Lines for the screen."""
-        return [
-            str(self.parity),
-            *(
-                f"a {what} takes {compiled:.1f} ms, {eager:.1f} ms in eager float32: "
-                f"{eager / compiled:.1f} times as fast"
-                for what, (eager, compiled) in self.times.items()
-            ),
-        ]
-
-
 def build(
     eager: EagerNetworks,
     model: ModelConfig,
@@ -109,7 +85,7 @@ def build(
     views: Views,
     progress: Callable[[str], None],
     force: bool = False,
-) -> Built:
+) -> tuple[list[Path], Parity]:
     """Build the networks of a configuration and write them into its folder.
 
     Every other one of ``views`` is compared, those between give int8 its ranges; ``progress`` is
@@ -147,12 +123,10 @@ def build(
             f"{limits[1]:g} px and {limits[2]:g} mm at most; nothing was written. Another "
             "--precision is closer, --force writes it"
         )
-    progress("measure")
-    times = {what: measure([eager, engines], views[:1], run) for what, run in RUNS.items()}
     progress("write")
     for network, one in parts.items():
         store.write(folder / names[network], one, compiler.versions(device))
-    return Built([folder / name for name in names.values()], parity, times)
+    return [folder / name for name in names.values()], parity
 
 
 def write_onnx(eager: EagerNetworks, folder: Path, progress: Callable[[str], None]) -> list[Path]:
@@ -203,32 +177,3 @@ def _boxes_apart(one: Tensor, other: Tensor) -> Tensor:
     row, column = (one[0, 0] == one[0, 0].max()).nonzero()[:1].T
     boxes = (decode(answer[0, 1:, row, column], row, column) for answer in (one, other))
     return torch.sub(*boxes)[0].abs()
-
-
-def _regress(networks: EagerNetworks | EngineNetworks, view: Views) -> None:
-    networks.regress(networks.infer(view.crops))
-
-
-def _search(networks: EagerNetworks | EngineNetworks, view: Views) -> None:
-    networks.locate(view.pictures)
-
-
-RUNS = {"crop": _regress, "picture": _search}  # timed
-
-
-@torch.no_grad()
-def measure(
-    ways: Sequence[EagerNetworks | EngineNetworks],
-    view: Views,
-    run: Callable[[EagerNetworks | EngineNetworks, Views], None],
-) -> list[float]:
-    """Median milliseconds that ``run`` takes on one view, of each way, taken in turn."""
-    times: list[list[float]] = [[] for _ in ways]
-    for _ in range(_ROUNDS + 1):
-        for way, taken in zip(ways, times, strict=True):
-            start = time.perf_counter()
-            run(way, view)
-            if view.crops.is_cuda:
-                torch.cuda.synchronize()
-            taken.append(time.perf_counter() - start)
-    return [round(1000 * statistics.median(taken[1:]), 3) for taken in times]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -27,22 +28,15 @@ _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
+@dataclass(eq=False)
 class EagerNetworks:
     """The networks as torch runs them."""
 
+    evidence: EvidenceNetwork
+    mesh_estimator: MeshEstimator
+    projection: Projection
+    localiser: LocaliserNetwork
     name = "eager"
-
-    def __init__(
-        self,
-        evidence: EvidenceNetwork,
-        mesh_estimator: MeshEstimator,
-        projection: Projection,
-        localiser: LocaliserNetwork,
-    ) -> None:
-        self.evidence = evidence
-        self.mesh_estimator = mesh_estimator
-        self.projection = projection
-        self.localiser = localiser
 
     def infer(self, crops: Tensor) -> Evidence:
         """``(B, 3, 224, 224)`` in 0..1 to their evidence."""

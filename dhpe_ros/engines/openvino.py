@@ -75,6 +75,7 @@ def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[.
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "ENABLE_CPU_PINNING": False,  # others' work on a core would hold a thread up
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
     }
     requests: dict[int, Any] = {}

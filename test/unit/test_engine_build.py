@@ -59,9 +59,9 @@ def test_what_is_too_far_off_is_not_written_unless_by_force(build_off):
     with pytest.raises(EngineError, match=r"too far .*joints [\d.]+ px.*0\.5 px and.*--force"):
         build_off(by=0.01)
     assert list(build_off.folder.iterdir()) == []
-    built = build_off(by=0.01, force=True)
-    assert built.parity.joints_px_max > 0.99 * 0.01 * 112 * 2**0.5
-    assert sorted(built.paths) == sorted(build_off.folder.iterdir())
+    paths, parity = build_off(by=0.01, force=True)
+    assert parity.joints_px_max > 0.99 * 0.01 * 112 * 2**0.5
+    assert sorted(paths) == sorted(build_off.folder.iterdir())
 
 
 def test_many_joints_a_little_off_are_too_far_as_one_far_off_is():
@@ -129,7 +129,6 @@ def test_models_are_written_where_the_pipeline_finds_them_and_the_report_tells(
         return networks.kept_precision("openvino", network, "int8")
 
     monkeypatch.setattr(build, "compile_network", compile_network)
-    monkeypatch.setattr(build, "_ROUNDS", 1)
     monkeypatch.setitem(build.LIMITS, "fp32", build.LIMITS["int8"])
     monkeypatch.setattr(export, "_FRAMES", 4)
     folder = tmp_path / "engines"
@@ -137,9 +136,6 @@ def test_models_are_written_where_the_pipeline_finds_them_and_the_report_tells(
     assert main(words) == 0
     said = capsys.readouterr().out
     assert re.search(r"error on 2 frames: joints [\d.]+ px \(max [\d.]+\), vertices", said)
-    for what in ("crop", "picture"):
-        times = rf"a {what} takes [\d.]+ ms, [\d.]+ ms in eager float32: [\d.]+ times"
-        assert re.search(times, said)
     for path in folder.iterdir():
         assert f"MB -> {path}" in said
     settings = {"model.engines": str(folder), "model.device": "cpu", "model.precision": "fp32"}
