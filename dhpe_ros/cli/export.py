@@ -22,13 +22,11 @@ NAME = "export"
 SUMMARY = "Compile the networks for this machine, or write them for another runtime."
 
 _EPILOG = """\
-The networks that ship run compiled on CPUs without this command, and others are converted in
-seconds when they are first used. It takes this command to have other weights in int8 (nncf must be
-installed), to build engines for TensorRT, and to write ONNX files (onnx, onnxscript).
+CPUs run the networks compiled without this command. It is for other weights in int8 (with nncf),
+for engines of TensorRT, and for ONNX files (with onnx, onnxscript).
 
-Compiled networks are written to the user's cache, where `dhpe predict` and the node look for them;
-with --output, set model.engines to the same folder. Before, they are compared with eager torch on
-frames of the clip that ships. ONNX files are written to --output, for one crop or picture each.
+Compiled networks are written to the user's cache, where `dhpe predict` and the node look for them,
+or to --output, which must then be model.engines too. Before, they are compared with eager torch.
 Exit code: 0 written; 2 not built, or too far from eager torch; 130 interrupted."""
 
 _FRAMES = 32  # of the clip that ships; half of them are compared

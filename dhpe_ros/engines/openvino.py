@@ -46,6 +46,8 @@ def compile_program(program: ExportedProgram, precision: str, calibration: Tenso
     if precision != "int8" or calibration is None:
         return parts
     nncf = _quantiser()
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
     rows = [row.numpy() for row in calibration.cpu().contiguous().split(1)]
     return _saved(
         nncf.quantize(
@@ -58,7 +60,7 @@ def compile_program(program: ExportedProgram, precision: str, calibration: Tenso
             # Few frames of one hand: what they never reach may come, and biases fitted to them
             # would be wrong elsewhere.
             advanced_parameters=nncf.AdvancedQuantizationParameters(
-                activations_range_estimator_params=nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX,
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
                 disable_bias_correction=True,
             ),
         )
