@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 import warnings
 from itertools import islice
 from pathlib import Path
@@ -73,30 +72,27 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "onnx" and not arguments.output:
         raise CommandError("--format onnx needs --output DIR")
     pipeline = load_pipeline(config.replace({"model.backend": "eager"}))
-    device, model = pipeline.device, config.model
-    backend = arguments.format
+    eager, device, backend = pipeline.eager, pipeline.device, arguments.format
     if backend == "auto":
         backend = "tensorrt" if device.type == "cuda" else "openvino"
     logging.getLogger("torch").setLevel(logging.ERROR)  # its compilers' warnings
     warnings.simplefilter("ignore")
     try:
-        with tqdm(total=build.STEPS, unit="step", file=sys.stderr) as bar:
+        with tqdm(total=build.STEPS, unit="step") as bar:
 
             def progress(step: str) -> None:
                 bar.set_description(step)
                 bar.update()
 
             if backend == "onnx":
-                paths = build.write_onnx(pipeline.eager, Path(arguments.output), progress)
-                report = ""
+                paths = build.write_onnx(eager, Path(arguments.output), progress)
             else:
-                views, force = _views(pipeline), arguments.force
-                made = build.build(pipeline.eager, model, device, backend, views, progress, force)
-                paths, report = made[0], f"{made[1]}\n"
+                rest = _views(pipeline), progress, arguments.force
+                paths, parity = build.build(eager, config.model, device, backend, *rest)
+                bar.write(str(parity))
     except (EngineError, OSError) as error:
         raise CommandError(one_line(error)) from error
-    sizes = [f"{path.stat().st_size / 1e6:.1f} MB -> {path}" for path in paths]
-    print(report + "\n".join(sizes))
+    print("\n".join(f"{path.stat().st_size / 1e6:.1f} MB -> {path}" for path in paths))
     return 0
 
 
