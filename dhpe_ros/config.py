@@ -224,6 +224,9 @@ class ScaleConfig:
 class NodeConfig:
     """The node's own settings."""
 
+    autostart: bool = setting(
+        True, "configure and activate the node at its start; false leaves that to others"
+    )
     image_transport: str = setting(
         "raw",
         "image transport: raw subscribes to image, compressed to image/compressed",

@@ -28,6 +28,7 @@ ARGUMENTS = {
     "tf_prefix": ("", "prefix of the frames on /tf; empty: the namespace"),
     "object_prefix": ("", "prefix of the collision objects' ids; empty: the namespace"),
     "log_level": ("info", "debug, info, warn, error or fatal"),
+    "autostart": ("", "configure and activate the node at its start: true (the default) or false"),
     "respawn": ("false", "start the node again when it ends: true or false"),
     "use_sim_time": ("", "use the time of /clock: true or false"),
     "build_only": ("false", "compile the networks, as dhpe export does, and end: true or false"),
@@ -37,7 +38,9 @@ NEEDED = {"rviz": "rviz2", "collision_objects": "moveit_msgs"}  # argument -> RO
 HAND_PARAMETERS = {
     **{name: f"model.{name}" for name in ("backend", "device", "profile")},
     "tf_prefix": "tf_prefix",
+    "autostart": "autostart",
 }
+FLAGS = ("autostart", "use_sim_time")
 OURS = {"package": "dhpe_ros", "output": "screen", "emulate_tty": True}
 
 
@@ -128,9 +131,12 @@ def _overrides(
     given: dict[str, str], parameters: dict[str, str] = HAND_PARAMETERS
 ) -> dict[str, str | bool]:
     """Parameters of the arguments that were given; they override the file."""
-    values = {name: given[argument] for argument, name in parameters.items() if given[argument]}
-    time = "use_sim_time"
-    return {**values, **({time: _is_true(time, given[time])} if given[time] else {})}
+    names = {**parameters, "use_sim_time": "use_sim_time"}
+    return {
+        name: _is_true(argument, given[argument]) if argument in FLAGS else given[argument]
+        for argument, name in names.items()
+        if given[argument]
+    }
 
 
 def _log_level(name: str, namespace: str, given: dict[str, str]) -> list[str]:

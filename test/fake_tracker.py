@@ -5,6 +5,7 @@ It finds a flat grey hand in every image that is not black, and does what boxes 
 
 import sys
 import time
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -56,6 +57,8 @@ class FakeTracker:
         )
         self._configure(config)
         self._track = 1
+        print("tracker made", flush=True)
+        weakref.finalize(self, print, "tracker freed", flush=True)
 
     def _configure(self, config):
         self.config = config

@@ -8,7 +8,7 @@ import platform
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,11 @@ class HealthMonitor:
             announced, fault.announced, fault.active_until = fault.announced, False, -math.inf
         if announced and note:
             self._logger.info(note)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """End faults of which nothing is known any more, without a word in the log."""
+        for key in keys:
+            self.clear(key)
 
     def update(
         self, key: str, fault: str, note: str = "", level: Level = Level.WARN, *, once: bool = False

@@ -18,6 +18,11 @@ _TRANSPORTS = {
     "sensor_msgs/msg/Image": ("raw", "image"),
     "sensor_msgs/msg/CompressedImage": ("compressed", "image/compressed"),
 }
+# Faults of images, of which nothing is known when none are taken.
+_OF_IMAGES = (
+    "silence", "image", "stamp", "frame_id", "camera_info", "no camera_info", "depth stamp", "box",
+    "failure", "drawing",
+)  # fmt: skip
 _BACK_LASTS_S = 10.0
 _RATE_LASTS_S = 2.0  # rates are checked every second
 _RATE_REMEDIES = {
@@ -43,8 +48,14 @@ class ImageWatch:
         self._infos = infos
         self._statistics = statistics
         self._health = health
-        self._since: dict[str, float] = {}  # first image, first subscriber of the results
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the images so far: from now on they are waited for, or not wanted."""
+        # The start, the first image, the first subscriber of the results.
+        self._since = {"start": self._statistics.clock()}
         self._newest_s = -math.inf
+        self._health.forget(_OF_IMAGES)
 
     def image_arrived(self) -> None:
         self._since.setdefault("images", self._statistics.clock())
@@ -53,7 +64,7 @@ class ImageWatch:
     def check(self, config: NodeConfig, wanted: bool) -> None:
         """Report what is wrong now; call it every second. ``wanted``: results have subscribers."""
         now = self._statistics.clock()
-        silent_s = self._statistics.seconds_since_image()
+        silent_s = min(self._statistics.seconds_since_image(), now - self._since["start"])
         if silent_s > config.image_timeout:
             message = f"no image on {self._images.topic} for {silent_s:.0f} s: {self._no_image()}"
             self._health.report("silence", message, Level.ERROR)

@@ -58,7 +58,9 @@ class CameraInput:
         self._logged = ""  # how images are read, raw or rectified
         self.newest: CameraInfo | None = None
         self.in_use = "assumed"  # for diagnostics
-        self.input = Input(node, "camera_info", {CameraInfo: self._on_info}, health)
+        self.input = Input(
+            node, "camera_info", {CameraInfo: self._on_info}, health, listening=False
+        )
 
     def camera(
         self, frame_id: str, width: int, height: int, config: CameraConfig
@@ -107,7 +109,8 @@ class RoiInput:
         if Detection2DArray is not None:
             callbacks[Detection2DArray] = partial(self._on_message, targets_from_detections)
             remedy = ""
-        self._topic = Input(node, "~/roi", callbacks, health, remedy).topic
+        self.input = Input(node, "~/roi", callbacks, health, remedy, listening=False)
+        self._topic = self.input.topic
 
     def take(
         self, header: Header, width: int, height: int, max_age_s: float
@@ -180,7 +183,8 @@ class DepthInput:
         self._messages: deque[Image] = deque(maxlen=_KEPT)
         self._last_s = -_FLOWS_S
         self._previous_ns = 0  # stamp of the image before
-        self._topic = Input(node, "depth", {Image: self._on_depth}, health).topic
+        self.input = Input(node, "depth", {Image: self._on_depth}, health, listening=False)
+        self._topic = self.input.topic
 
     def at(self, header: Header, width: int, height: int, tolerance_s: float) -> np.ndarray | None:
         """``(H, W)`` metres for the image with that header, NaN where unknown; None without depth.

@@ -1,8 +1,9 @@
 """The node ``hand``: publishes the hands in the images that it gets.
 
-Callbacks store the newest message. One worker thread estimates the hands; a second one draws the
-output images while the first continues with the next image. Started by
-``ros2 run dhpe_ros hand_node``, ``python -m dhpe_ros.ros.node`` or ``launch/hand.launch.py``.
+It is a managed node, which starts by itself. Callbacks store the newest message. One worker thread
+estimates the hands; a second one draws the output images while the first continues with the next
+image. Started by ``ros2 run dhpe_ros hand_node``, ``python -m dhpe_ros.ros.node`` or
+``launch/hand.launch.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
@@ -30,16 +30,19 @@ from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.health import HealthMonitor, Level, Statistics, diagnostic_message
 from dhpe_ros.ros.image_watch import ImageWatch, stamp_s
 from dhpe_ros.ros.inputs import CameraInput, DepthInput, RoiInput
+from dhpe_ros.ros.lifecycle import ManagedNode
 from dhpe_ros.ros.outputs import MARKERS, PICTURES, HandOutputs, Result
 from dhpe_ros.ros.parameters import declare_parameters, follow_changes
 from dhpe_ros.ros.qos import Input, steady_timer
 from dhpe_ros.ros.running import forward_logs, run, shut_down
 from dhpe_ros.ros.worker import Worker
+from dhpe_ros.system.devices import free_memory
 from dhpe_ros.tracking.tracker import HandTracker
 from dhpe_ros.types import Box, Hand
 
 _STUCK = 5.0  # multiple of image_timeout after which one image is reported as stuck
 _STUCK_LASTS_S = 2.0  # checked every second
+_FOLLOW_S = 0.1  # between two looks for subscribers; Humble has no event of them
 _STOP_S = 1.5  # for each thread: launch kills a process five seconds after Ctrl-C
 
 
@@ -50,11 +53,12 @@ def make_hand_tracker(config: Config) -> HandTracker:
     return HandTracker(pipeline)
 
 
-class HandNode(Node):
+class HandNode(ManagedNode):
     """Publishes the hands in ``image``; the README lists topics and behaviour.
 
-    ``make_tracker`` builds the tracker. When the constructor returns, weights and engines are
-    loaded. Raises ``ValueError`` or ``OSError`` with the remedy when loading fails.
+    ``make_tracker`` builds the tracker, as ``configure`` needs it. With ``autostart`` the
+    constructor configures and activates the node: then weights and engines are loaded when it
+    returns, and it raises ``ValueError`` or ``OSError`` with the remedy when loading fails.
     """
 
     def __init__(self, make_tracker: Callable[[Config], HandTracker] = make_hand_tracker) -> None:
@@ -62,7 +66,8 @@ class HandNode(Node):
         forward_logs(self.get_logger())
         self._config = declare_parameters(self, Config())
         self._health = HealthMonitor(self.get_logger())
-        self._tracker = make_tracker(self._config)
+        self._make_tracker = make_tracker
+        self._tracker: HandTracker | None = None  # while the node is configured
         self._statistics = Statistics()
         self._enabled = True
         self._frame_id = ""  # of the last results
@@ -73,19 +78,52 @@ class HandNode(Node):
         self._drawing = Worker("hand_drawing", self._draw, on_error)
         self._outputs = HandOutputs(self, self._config.node, self._health)
         follow_changes(self, lambda: self._config, self._take_over)
-        self._listen()
+        self._make_inputs()
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._worker.start()
         self._drawing.start()
+        if self._config.node.autostart:
+            self.start()
+        else:
+            self.get_logger().info("waiting to be configured and activated (autostart is false)")
+        steady_timer(self, _FOLLOW_S, self._follow_subscribers)
+        steady_timer(self, 1.0, self._every_second)
+
+    # What a transition does.
+
+    def configure(self) -> None:
+        """Load weights and engines."""
+        self._tracker = self._make_tracker(self._config)
+
+    def activate(self) -> None:
+        """Subscribe to the inputs."""
+        # Also where nobody listens yet: so QoS overrides without meaning are refused now.
+        self._listen(True, *self._inputs)
         self.get_logger().info(
-            f"ready ({self._config.model.profile}, {self._tracker.pipeline.networks.name}): "
-            f"waiting for images on {self._images.topic}"
+            f"ready ({self._config.model.profile}, {self._backend()}): waiting for images on "
+            f"{self._images.topic}, which are taken while an output has subscribers"
         )
+
+    def deactivate(self) -> None:
+        """Drop the subscriptions of the inputs and end all tracks."""
+        self._listen(False, *self._inputs)
+
+    def cleanup(self) -> None:
+        """Free the memory of weights and engines."""
+        if not (self._worker.wait_idle(_STOP_S) and self._drawing.wait_idle(_STOP_S)):
+            raise TimeoutError(
+                "the current image did not finish in time: try again, or restart the node"
+            )
+        self._tracker = None
+        free_memory()
 
     def stop(self) -> bool:
         """End the threads. False where the current image did not finish in time."""
         return self._worker.stop(_STOP_S) and self._drawing.stop(_STOP_S)
 
-    def _listen(self) -> None:
+    def _make_inputs(self) -> None:
         compressed = self._config.node.image_transport == "compressed"
         topic = "image/compressed" if compressed else "image"
         self._decode = compressed_to_rgb if compressed else image_to_rgb
@@ -94,13 +132,33 @@ class HandNode(Node):
         self._depth = DepthInput(self, self._health)
         # camera_info first: a peer that sees the image subscription may rely on the other.
         self._camera = CameraInput(self, self.resolve_topic_name(topic), self._health)
-        self._images = Input(self, topic, {image_type: self._on_image}, self._health)
+        take = {image_type: self._on_image}
+        self._images = Input(self, topic, take, self._health, listening=False)
+        self._inputs = (self._roi.input, self._depth.input, self._camera.input, self._images)
         inputs = (self._images, self._camera.input)
         self._watch = ImageWatch(self, *inputs, self._statistics, self._health)
-        self.create_service(SetBool, "~/enable", self._on_enable)
-        self.create_service(Trigger, "~/reset", self._on_reset)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        steady_timer(self, 1.0, self._every_second)
+
+    def _listen(self, wanted: bool, *inputs: Input) -> None:
+        """Subscribe to inputs, or drop them and end all tracks."""
+        for each in inputs:
+            each.listen(wanted)
+        self._watch.restart()
+        if not wanted:
+            self._pause()
+
+    def _follow_subscribers(self) -> None:
+        """Take images, and depth with them, only while an output has subscribers."""
+        wanted = self._outputs.wanted()
+        if self.state == "active" and wanted != self._images.listening:
+            self._listen(wanted, self._depth.input, self._images)
+
+    def _pause(self) -> None:
+        """Drop the waiting image and end all tracks."""
+        self._worker.discard()
+        self._worker.call(self._end_tracks)
+
+    def _backend(self) -> str:
+        return self._tracker.pipeline.networks.name if self._tracker else "not loaded"
 
     # Callbacks of the executor: they only store.
 
@@ -113,8 +171,7 @@ class HandNode(Node):
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._enabled = request.data
         if not self._enabled:
-            self._worker.discard()
-            self._worker.call(self._end_tracks)
+            self._pause()
         response.success = True
         response.message = "enabled" if self._enabled else "disabled: images are not processed"
         return response
@@ -128,20 +185,23 @@ class HandNode(Node):
 
     def _take_over(self, config: Config) -> None:
         before, self._config = self._config.tracking, config
-        self._worker.call(lambda: self._tracker.pipeline.configure(config))
+        self._worker.call(self._apply_settings)
         if (config.tracking.box, config.tracking.side) != (before.box, before.side):
             self._worker.call(self._end_tracks)  # of another box or side
 
     def _every_second(self) -> None:
-        if self._enabled:
+        if self._enabled and self._images.listening:
             self._watch.check(self._config.node, self._outputs.hands_wanted())
         self._check_worker()
         self._publish_diagnostics()
 
     def _check_worker(self) -> None:
-        networks, busy_s = self._tracker.pipeline.networks, self._worker.busy_s()
-        if networks.fault:
-            self._health.report("networks", networks.fault, logged=False)
+        fault = self._tracker.pipeline.networks.fault if self._tracker else ""
+        if fault:
+            self._health.report("networks", fault, logged=False)
+        else:
+            self._health.clear("networks")
+        busy_s = self._worker.busy_s()
         if busy_s > _STUCK * self._config.node.image_timeout:
             self._health.report(
                 "stuck",
@@ -152,9 +212,9 @@ class HandNode(Node):
             )
 
     def _publish_diagnostics(self) -> None:
-        networks = self._tracker.pipeline.networks
         values = {
-            "backend": networks.name,
+            "state": self.state,
+            "backend": self._backend(),
             "profile": self._config.model.profile,
             "camera": self._camera.in_use,
             **self._statistics.values(),
@@ -170,20 +230,22 @@ class HandNode(Node):
 
     def _idle(self) -> str:
         """The reason why nothing is computed although there is no fault, or an empty string."""
+        if self.state != "active":
+            return f"{self.state}: images are not taken"
         if not self._enabled:
             return "disabled"
         if self._outputs.hands_wanted():
             return ""
         if self._outputs.wanted():
             return "only ~/camera_info has subscribers"
-        return "no output has subscribers"
+        return "no output has subscribers: images are not taken"
 
     # In the worker thread, which alone uses the tracker.
 
     def _process(self, message: Image | CompressedImage) -> None:
         begin = time.monotonic()
-        config = self._config.node
-        if not self._outputs.wanted() or not self._watch.fresh(message.header, config):
+        tracker, config = self._tracker, self._config.node
+        if not (tracker and self._outputs.wanted() and self._watch.fresh(message.header, config)):
             return
         try:
             image = self._decode(message, self._config.media.max_megapixels, self._white)
@@ -204,7 +266,7 @@ class HandNode(Node):
         depth_m = self._depth.at(message.header, width, height, config.depth_tolerance)
         boxes = self._roi.take(message.header, width, height, config.roi_max_age)
         time_s = stamp_s(message.header)
-        hands = self._tracker.process(image, camera, boxes, depth_m, time_s)
+        hands = tracker.process(image, camera, boxes, depth_m, time_s)
         self._depth.check(hands, depth_m)
         result = self._result(hands, header, image=image, depth_m=depth_m)
         self._outputs.publish(self._outputs.results, result)
@@ -239,7 +301,13 @@ class HandNode(Node):
         self._white = WhiteLevel()  # the next images may be another camera's
         self._end_tracks()
 
+    def _apply_settings(self) -> None:
+        if self._tracker is not None:
+            self._tracker.pipeline.configure(self._config)
+
     def _end_tracks(self) -> None:
+        if self._tracker is None:
+            return
         self._tracker.reset()
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._frame_id)
         ended = self._result([], header)

@@ -72,10 +72,12 @@ class Input:
         callbacks: Mapping[type, Callable[[Any], None]],
         health: HealthMonitor,
         type_remedy: str = "",
+        listening: bool = True,
     ) -> None:
         """``callbacks`` by message type; the first type is requested until there is a publisher.
 
-        ``type_remedy`` completes the report about publishers of another type.
+        ``type_remedy`` completes the report about publishers of another type. Without ``listening``
+        it subscribes when ``listen`` says so.
         """
         self._node = node
         self.name = topic
@@ -89,11 +91,26 @@ class Input:
         self.lost_in_a_row = 0  # since a message was received
         self.type = next(iter(self._callbacks))
         self._offered = {policy: weak for policy, (_, weak) in _FOLLOWED.items()}
-        self._subscription = self._subscribe()
+        self._subscription = self._subscribe() if listening else None
         steady_timer(node, _POLL_S, self.follow)
+
+    @property
+    def listening(self) -> bool:
+        return self._subscription is not None
+
+    def listen(self, wanted: bool) -> None:
+        """Subscribe, or drop the subscription and the faults that it had."""
+        if wanted and self._subscription is None:
+            self._subscription = self._subscribe()
+        elif not wanted and self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+            self._health.forget(f"{fault} {self.name}" for fault in ("lost", "type", "qos"))
 
     def follow(self) -> bool:
         """Subscribe anew where the publishers' offers have changed; True if so."""
+        if self._subscription is None:
+            return False
         found = self._node.get_publishers_info_by_topic(self.topic)
         types = {publisher.topic_type for publisher in found}
         kind = next((name for name in (self.type, *self._callbacks) if name in types), self.type)

@@ -96,9 +96,13 @@ class _Forwarder(logging.Handler):
             self._logger.info(record.getMessage())
 
 
+def reason_of(error: Exception) -> str:
+    """The text of an error, after its type where that text names no remedy."""
+    return str(error) if isinstance(error, _UNUSABLE) else f"{type(error).__name__}: {error}"
+
+
 def _cannot_start(name: str, error: Exception) -> int:
-    kind = "" if isinstance(error, _UNUSABLE) else f"{type(error).__name__}: "
-    get_logger(name).fatal(f"cannot start: {kind}{error}")
+    get_logger(name).fatal(f"cannot start: {reason_of(error)}")
     return 1
 
 

@@ -58,10 +58,12 @@ class Worker(Generic[Item]):
         with self._changed:
             self._waiting = []
 
-    def wait_idle(self) -> None:
-        """Wait until nothing is being done or waits."""
+    def wait_idle(self, timeout_s: float | None = None) -> bool:
+        """Wait until nothing is being done or waits. False where that took too long."""
         with self._changed:
-            self._changed.wait_for(lambda: not (self._began or self._tasks or self._waiting))
+            return self._changed.wait_for(
+                lambda: not (self._began or self._tasks or self._waiting), timeout_s
+            )
 
     def busy_s(self) -> float:
         """Seconds since the current job began; 0 without one."""

@@ -20,7 +20,7 @@ FILE = runpy.run_path(str(HERE.parent / "launch" / "hand.launch.py"))
 DEMO = runpy.run_path(str(HERE.parent / "launch" / "demo.launch.py"))
 CONTRACT = {
     "namespace", "image", "camera_info", "depth", "params_file", "backend", "device", "profile",
-    "rviz", "log_level", "respawn", "use_sim_time", "build_only",
+    "rviz", "log_level", "autostart", "respawn", "use_sim_time", "build_only",
 }  # fmt: skip
 
 
@@ -40,8 +40,8 @@ def test_nothing_given_overrides_nothing():
 
 
 def test_what_is_given_overrides_the_file():
-    overrides = FILE["_overrides"](given(backend="eager", use_sim_time="True"))
-    assert overrides == {"model.backend": "eager", "use_sim_time": True}
+    overrides = FILE["_overrides"](given(backend="eager", use_sim_time="True", autostart="false"))
+    assert overrides == {"model.backend": "eager", "use_sim_time": True, "autostart": False}
 
 
 def test_camera_info_is_looked_for_beside_the_image():

@@ -542,6 +542,7 @@ def test_a_qos_override_that_means_nothing_is_one_line_and_a_failure(tmp_path, p
 def test_a_misspelt_parameter_and_a_qos_that_does_not_match_are_pointed_out(tmp_path, camera):
     strict = "qos_overrides./image.subscription.reliability:=reliable"
     node = NodeProcess(tmp_path, FAKE, "-p", "refinment.steps:=3", "-p", strict)
+    ears = Ears()  # without subscribers the node takes no images
     try:
         node.wait_for("publisher of /image offers an incompatible QoS (best effort publisher")
         assert "refinment.steps is unknown" in node.log()
@@ -549,4 +550,5 @@ def test_a_misspelt_parameter_and_a_qos_that_does_not_match_are_pointed_out(tmp_
         assert node.interrupt(signal.SIGTERM) == 0
         assert "Traceback" not in node.log()
     finally:
+        ears.node.destroy_node()
         node.close()
