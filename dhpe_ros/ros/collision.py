@@ -77,7 +77,7 @@ class CollisionBridge(Node):
         # One message per hand, all at once, and one per lost hand.
         depth = 2 * MAX_HANDS
         self._objects = advertise(self, CollisionObject, "collision_object", self._health, depth)
-        Input(self, "hand/hands", {HandArray: self._on_hands}, self._health)
+        Input(self, "hand/hands", {HandArray: self._on_hands}, self._health).listen()
         steady_timer(self, 1 / self._config.rate, self._update)
         self.get_logger().info(
             f"ready: hands of {self.resolve_topic_name('hand/hands')} become objects on "

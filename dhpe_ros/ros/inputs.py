@@ -58,9 +58,7 @@ class CameraInput:
         self._logged = ""  # how images are read, raw or rectified
         self.newest: CameraInfo | None = None
         self.in_use = "assumed"  # for diagnostics
-        self.input = Input(
-            node, "camera_info", {CameraInfo: self._on_info}, health, listening=False
-        )
+        self.input = Input(node, "camera_info", {CameraInfo: self._on_info}, health)
 
     def camera(
         self, frame_id: str, width: int, height: int, config: CameraConfig
@@ -109,7 +107,7 @@ class RoiInput:
         if Detection2DArray is not None:
             callbacks[Detection2DArray] = partial(self._on_message, targets_from_detections)
             remedy = ""
-        self.input = Input(node, "~/roi", callbacks, health, remedy, listening=False)
+        self.input = Input(node, "~/roi", callbacks, health, remedy)
         self._topic = self.input.topic
 
     def take(
@@ -183,7 +181,7 @@ class DepthInput:
         self._messages: deque[Image] = deque(maxlen=_KEPT)
         self._last_s = -_FLOWS_S
         self._previous_ns = 0  # stamp of the image before
-        self.input = Input(node, "depth", {Image: self._on_depth}, health, listening=False)
+        self.input = Input(node, "depth", {Image: self._on_depth}, health)
         self._topic = self.input.topic
 
     def at(self, header: Header, width: int, height: int, tolerance_s: float) -> np.ndarray | None:

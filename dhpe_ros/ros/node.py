@@ -132,8 +132,7 @@ class HandNode(ManagedNode):
         self._depth = DepthInput(self, self._health)
         # camera_info first: a peer that sees the image subscription may rely on the other.
         self._camera = CameraInput(self, self.resolve_topic_name(topic), self._health)
-        take = {image_type: self._on_image}
-        self._images = Input(self, topic, take, self._health, listening=False)
+        self._images = Input(self, topic, {image_type: self._on_image}, self._health)
         self._inputs = (self._roi.input, self._depth.input, self._camera.input, self._images)
         inputs = (self._images, self._camera.input)
         self._watch = ImageWatch(self, *inputs, self._statistics, self._health)

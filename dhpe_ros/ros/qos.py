@@ -72,12 +72,11 @@ class Input:
         callbacks: Mapping[type, Callable[[Any], None]],
         health: HealthMonitor,
         type_remedy: str = "",
-        listening: bool = True,
     ) -> None:
         """``callbacks`` by message type; the first type is requested until there is a publisher.
 
-        ``type_remedy`` completes the report about publishers of another type. Without ``listening``
-        it subscribes when ``listen`` says so.
+        ``type_remedy`` completes the report about publishers of another type. Nothing is subscribed
+        to before ``listen``.
         """
         self._node = node
         self.name = topic
@@ -91,15 +90,18 @@ class Input:
         self.lost_in_a_row = 0  # since a message was received
         self.type = next(iter(self._callbacks))
         self._offered = {policy: weak for policy, (_, weak) in _FOLLOWED.items()}
-        self._subscription = self._subscribe() if listening else None
+        self._subscription: Subscription | None = None
         steady_timer(node, _POLL_S, self.follow)
 
     @property
     def listening(self) -> bool:
         return self._subscription is not None
 
-    def listen(self, wanted: bool) -> None:
-        """Subscribe, or drop the subscription and the faults that it had."""
+    def listen(self, wanted: bool = True) -> None:
+        """Subscribe, or drop the subscription and the faults that it had.
+
+        Raises rclpy's ``ParameterException`` or ``ValueError`` for overrides without meaning.
+        """
         if wanted and self._subscription is None:
             self._subscription = self._subscribe()
         elif not wanted and self._subscription is not None:

@@ -46,6 +46,8 @@ class World:
             Input(self.node, topic, {KINDS[topic]: print}, self.health)
             for topic in (image_topic, "camera_info")
         ]
+        for each in self.inputs:
+            each.listen()
         return ImageWatch(self.node, *self.inputs, self.statistics, self.health)
 
     def find(self, publisher):
@@ -87,7 +89,7 @@ def arrives_with(remedy, publisher):
     rclpy.init(context=context)
     try:
         node = rclpy.create_node("cured", context=context, cli_args=["--ros-args", "-r", rule])
-        Input(node, name, {KINDS[name]: heard.append}, HealthMonitor(Silent()))
+        Input(node, name, {KINDS[name]: heard.append}, HealthMonitor(Silent())).listen()
         executor = rclpy.executors.SingleThreadedExecutor(context=context)
         executor.add_node(node)
         end = time.monotonic() + 10

@@ -55,7 +55,9 @@ class World:
         ]
         self.node = rclpy.create_node("listener", parameter_overrides=overrides)
         callbacks = dict.fromkeys(kinds, self.heard.append)
-        return Input(self.node, TOPIC, callbacks, self.health, "install it")
+        listening = Input(self.node, TOPIC, callbacks, self.health, "install it")
+        listening.listen()
+        return listening
 
     def offer(self, words, kind=CameraInfo):
         return self.others.create_publisher(kind, TOPIC, qos(words))

@@ -359,6 +359,7 @@ def test_a_depth_image_that_comes_after_its_image_is_waited_for(ros, monkeypatch
     monkeypatch.setattr("dhpe_ros.ros.inputs._FLOWS_S", 60.0)
     node, log = node_with(), Log()
     depth = DepthInput(node, HealthMonitor(log))
+    depth.input.listen()
     publisher = node.create_publisher(Image, "depth", 1)
 
     def send(second, metres):
@@ -542,6 +543,7 @@ def test_roi_takes_the_type_that_its_publisher_has(ros, monkeypatch):
     spinner = rclpy.executors.SingleThreadedExecutor()
     spinner.add_node(node)
     boxes = RoiInput(node, HealthMonitor(Log()))
+    boxes.input.listen()
 
     def first_of(message):
         publisher = detector.create_publisher(type(message), "/takes_both/roi", 1)

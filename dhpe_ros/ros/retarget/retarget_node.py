@@ -56,7 +56,7 @@ class RetargetNode(Node):
         self._track: int | None = None
         self._health = HealthMonitor(self.get_logger())
         self._angles = advertise(self, JointState, "~/joint_states", self._health)
-        Input(self, "hand/hands", {HandArray: self._on_hands}, self._health)
+        Input(self, "hand/hands", {HandArray: self._on_hands}, self._health).listen()
         self.get_logger().info(
             f"ready: {len(self._retargeter.joint_names)} joints on "
             f"{self.resolve_topic_name('~/joint_states')} follow the {self._operator.name.lower()} "
