@@ -35,7 +35,7 @@ Per video, camera (until --frames or Ctrl-C) or recording, through the tracker:
 
 Of all inputs together:
   --csv FILE.csv        one row per hand and picture: joints, parameters, side, track, stamp
-  --rerun FILE.rrd      pictures, joints and meshes for the viewer rerun
+  --rerun FILE.rrd      pictures, depth, joints and meshes for the viewer rerun
 
 A folder stands for the images and videos in it. Results of an earlier run are no input; they are
 removed where the same stem is written again. Where two inputs have the same stem, the second is
@@ -79,6 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="backend of the networks (default: the fastest that there is)")  # fmt: skip
     add("--config", metavar="FILE", help="YAML settings; the options here override them")
     add("--topic", default="", help="image topic of a recording (default: the busiest one)")
+    add("--depth", metavar="TOPIC", default="",
+        help="depth topic of a recording, registered to its images")  # fmt: skip
     add("--frames", metavar="N", type=int, help="maximum number of frames of each video or camera")
     add("--bag", choices=("mcap", "sqlite3"), help="also write a recording of each sequence")
     add("--mesh", choices=("obj", "ply", "glb"), default="obj", help="format of meshes (obj)")

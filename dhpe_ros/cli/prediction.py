@@ -103,7 +103,8 @@ class Prediction:
                     self._tell(f"{path}: left out, written by an earlier run")
                 else:
                     limit = config.media.max_megapixels
-                    yield open_media(path, self._arguments.topic, config.camera.images, limit)
+                    topic, depth = self._arguments.topic, self._arguments.depth
+                    yield open_media(path, topic, config.camera.images, limit, depth)
 
     def _expected(self, media: Media) -> int | None:
         limit = self._arguments.frames if media.is_sequence else None
@@ -133,7 +134,8 @@ class Prediction:
                 self._check_box(frame)
                 camera = self._camera(frame)
                 if tracker is not None:
-                    hands = tracker.process(frame.image, camera, time_s=frame.stamp_s)
+                    depth_m, time_s = frame.depth_m, frame.stamp_s
+                    hands = tracker.process(frame.image, camera, depth_m=depth_m, time_s=time_s)
                 else:
                     hands = self._pipeline.estimate(frame.image, camera)
                 for write in writers:
@@ -159,7 +161,7 @@ class Prediction:
         if given.rerun is not None:
             with needs("rerun-sdk", f"--rerun {given.rerun}"):
                 from dhpe_ros.media.rerun_recording import RerunRecording
-            yield stack.enter_context(RerunRecording(given.rerun)).write
+            yield stack.enter_context(RerunRecording(given.rerun, bool(given.depth))).write
 
     def _camera(self, frame: Frame) -> Camera:
         """The given camera, else the input's own, else the assumed one."""

@@ -41,10 +41,12 @@ def open_media(
     topic: str = "",
     images: str = "auto",
     max_megapixels: float = MAX_MEGAPIXELS,
+    depth: str = "",
 ) -> Media:
     """The reader for ``path``. Raises ``MediaError`` where there is nothing to read.
 
     ``topic`` is the image topic of a recording; empty for the colour topic with the most images.
+    ``depth`` is that of its depth images, registered to the images; empty for none.
     ``images`` of a recording are ``raw`` or ``rectified``; ``auto`` goes by the topic's name.
     Pictures of more than ``max_megapixels`` are refused before they are decoded.
     """
@@ -56,7 +58,7 @@ def open_media(
     except OSError as error:
         raise MediaError(path, error) from error
     if is_bag(path):
-        return BagImages(path, topic, images, max_megapixels)
+        return BagImages(path, topic, images, max_megapixels, depth)
     if stat.S_ISDIR(status.st_mode):
         paths = [found for found in list_folder(path) if kind_of(found) is Kind.PICTURE]
         if not paths:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dhpe_ros.config import NodeConfig
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media.camera_messages import (
     camera_from_info,
@@ -19,7 +20,12 @@ from dhpe_ros.media.camera_messages import (
     is_rectified,
 )
 from dhpe_ros.media.frames import MAX_MEGAPIXELS, Frame, MediaError, needs
-from dhpe_ros.media.image_messages import compressed_to_rgb, image_to_rgb, stamp_ns
+from dhpe_ros.media.image_messages import (
+    compressed_to_rgb,
+    depth_to_metres,
+    image_to_rgb,
+    stamp_ns,
+)
 from dhpe_ros.media.white_level import WhiteLevel
 
 _DECODERS = {
@@ -29,6 +35,7 @@ _DECODERS = {
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 # Parts of the names of image topics that are not the colour camera's.
 _NOT_COLOUR = ("depth", "disparity", "mask", "overlay", "theora", "confidence")
+_DEPTH_TOLERANCE_S = NodeConfig.depth_tolerance  # the default
 _RATE_IMAGES = 30  # images that the rate is measured on
 
 _log = logging.getLogger(__name__)
@@ -49,9 +56,12 @@ class BagImages:
         topic: str = "",
         images: str = "auto",
         max_megapixels: float = MAX_MEGAPIXELS,
+        depth_topic: str = "",
     ) -> None:
         self.path = path
         self.name = str(path)
+        self._depth_topic = depth_topic
+        self._depth_faults: set[str] = set()  # that were told
         self._images_option = images
         self._max_megapixels = max_megapixels
         with _open(path) as reader:
@@ -64,9 +74,11 @@ class BagImages:
                 none = "the recording has no images (sensor_msgs/Image or CompressedImage)"
                 raise MediaError(path, none)
             self.topic = topic or self._most_likely(counts)
-            if self.topic not in counts:
-                there = ", ".join(sorted(counts))
-                raise MediaError(path, f"the recording has no images on {topic}; it has {there}")
+            for wanted in filter(None, (self.topic, depth_topic)):
+                if wanted not in counts:
+                    there = ", ".join(sorted(counts))
+                    none = f"the recording has no images on {wanted}; it has {there}"
+                    raise MediaError(path, none)
             self.count: int | None = counts[self.topic]
             # The rate of the first images: other topics may last longer, and a camera may pause.
             first = islice(self._messages(reader, self.topic), _RATE_IMAGES)
@@ -77,9 +89,10 @@ class BagImages:
     def frames(self) -> Iterator[Frame]:
         white, start_ns = WhiteLevel(), None
         cameras: dict[tuple[int, ...], Camera | None] = {}  # of each size of images
-        with _open(self.path) as reader:
+        with _open(self.path) as reader, _open(self.path) as beside:
             infos = self._camera_infos(reader)
             images = self._messages(reader, self.topic)
+            depths = _Nearest(self._messages(beside, self._depth_topic))
             for index, (received_ns, message) in enumerate(images):
                 start_ns = received_ns if start_ns is None else start_ns
                 try:
@@ -90,19 +103,43 @@ class BagImages:
                 size = image.shape[:2]
                 if size not in cameras:
                     cameras[size] = self._camera(infos, *size)
+                time_ns = stamp_ns(message.header.stamp) or received_ns
                 yield Frame(
                     image,
                     f"{self.name} frame {index}",
                     index,
                     stamp_s=(received_ns - start_ns) / 1e9,
                     camera=cameras[size],
-                    time_ns=stamp_ns(message.header.stamp) or received_ns,
+                    time_ns=time_ns,
                     frame_id=message.header.frame_id,
+                    depth_m=self._depth(depths.at(time_ns), *size),
                 )
+
+    def _depth(self, message: Any, height: int, width: int) -> np.ndarray | None:
+        """Metres of a depth image, or None where there is none of use."""
+        if not self._depth_topic:
+            return None
+        try:
+            if message is None:
+                raise ValueError(f"none is within {_DEPTH_TOLERANCE_S:g} s of the image")
+            depth_m = depth_to_metres(message)
+            if depth_m.shape != (height, width):
+                raise ValueError(
+                    f"{message.width}x{message.height} pixels, the image has {width}x{height}: "
+                    "record the camera's aligned depth topic"
+                )
+        except ValueError as error:
+            if str(error) not in self._depth_faults:
+                self._depth_faults.add(str(error))
+                _log.warning("%s: depth of %s is not used: %s", self.name, self._depth_topic, error)
+            return None
+        return depth_m
 
     def _messages(self, reader: Any, topic: str) -> Iterator[tuple[int, Any]]:
         """Times of recording, nanoseconds, and messages of a topic."""
         connections = [c for c in reader.connections if c.topic == topic]
+        if not connections:  # which would mean all
+            return
         try:
             for connection, received_ns, data in reader.messages(connections):
                 yield received_ns, reader.deserialize(data, connection.msgtype)
@@ -145,6 +182,25 @@ class BagImages:
         for reason in reasons:
             _log.warning("%s: %s; it is not used", self.name, reason)
         return None
+
+
+class _Nearest:
+    """The messages of a topic that are nearest to times that rise."""
+
+    def __init__(self, messages: Iterator[tuple[int, Any]]) -> None:
+        """``messages`` with their times of recording, in order."""
+        self._timed = ((stamp_ns(m.header.stamp) or received, m) for received, m in messages)
+        self._about = [next(self._timed, None)] * 2  # before, or nearest so far; after
+
+    def at(self, time_ns: int) -> Any:
+        """The message of that time, within the tolerance; None if there is none."""
+        before, after = self._about
+        while after is not None and after[0] <= time_ns:
+            before, after = after, next(self._timed, None)
+        self._about = [before, after]
+        away = {abs(m[0] - time_ns): m[1] for m in (before, after) if m is not None}
+        nearest = min(away, default=None)
+        return None if nearest is None or nearest > _DEPTH_TOLERANCE_S * 1e9 else away[nearest]
 
 
 def _open(path: Path) -> AbstractContextManager[Any]:

@@ -53,6 +53,7 @@ class Frame:
     camera: Camera | None = None  # of the input itself (a bag's camera_info)
     time_ns: int | None = None  # the camera's own stamp, else the time of recording, if known
     frame_id: str = ""  # the camera's optical frame, if known
+    depth_m: np.ndarray | None = None  # (H, W) float32 along the optical axis, NaN where unknown
 
 
 class Media(Protocol):

@@ -26,20 +26,26 @@ _MESH_RGBA = (*MESH_COLOR, 140)  # the bones inside show through
 class RerunRecording:
     """An ``.rrd`` file of pictures, and of hands in them and in space; use it in ``with``.
 
+    ``depth`` is true where depth images come: the layout then shows them too.
+
     Timelines: ``picture`` counts them over all inputs; ``stamp`` is the time since an input's
     first frame. Space is the camera's optical frame, in metres.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, depth: bool = False) -> None:
         """Raises ``OSError``."""
         path.open("wb").close()  # rerun would tell only its log
         self._count = 0
         self._stream = rr.RecordingStream("dhpe")
         self._stream.set_log_time_enabled(False)
-        views = blueprint.Horizontal(
-            blueprint.Spatial2DView(origin="camera", name="Picture"),
-            blueprint.Spatial3DView(origin="/", name="Space"),
-        )
+        flat = [
+            blueprint.Spatial2DView(
+                origin="camera", contents=["$origin/**", f"- $origin/{hidden}"], name=name
+            )
+            for name, hidden in (("Picture", "depth"), ("Depth", "image"))[: 1 + depth]
+        ]
+        space = blueprint.Spatial3DView(origin="/", name="Space")
+        views = blueprint.Horizontal(blueprint.Vertical(*flat), space)
         self._stream.save(path, blueprint.Blueprint(views, collapse_panels=True))
         self._stream.log("/", rr.ViewCoordinates.RDF, static=True)
 
@@ -61,6 +67,9 @@ class RerunRecording:
         log("camera", lens, rr.Transform3D(mat3x3=np.array(camera.rotation or np.eye(3))))
         picture = rr.Image(frame.image).compress(jpeg_quality=_JPEG_QUALITY)
         log("camera/image", picture, rr.AnyValues(input=image, frame=frame.index))
+        if frame.depth_m is not None:
+            depth_mm = np.nan_to_num(frame.depth_m * 1e3).clip(0, 65_535).astype(np.uint16)
+            log("camera/depth", rr.DepthImage(depth_mm, meter=1e3))
         for entity in ("camera/hands", "hands"):  # those of the picture before
             log(entity, rr.Clear(recursive=True))
         for k, hand in enumerate(hands):

@@ -105,6 +105,28 @@ def test_images_without_a_stamp_have_the_time_of_their_recording_also_in_the_han
     assert [stamp.sec * 10**9 + stamp.nanosec for stamp in stamps] == expected
 
 
+def depth(stamp_ns: int):
+    value = stamp_ns // 10**8 % 10**10 + 1  # number of the message, from one
+    pixels = np.full((24, 32), value * 100, "<u2")
+    kind = TYPES.types["sensor_msgs/msg/Image"]
+    stamp_ns += 15 * 10**6 if value != 4 else 50 * 10**6  # the last is of another time
+    return kind(header(stamp_ns), 24, 32, "16UC1", 0, 64, pixels.ravel().view(np.uint8))
+
+
+def test_depth_of_the_same_time_comes_with_the_images(tmp_path, caplog):
+    topics = {"/camera/image_raw": (image, 5), "/camera/depth": (depth, 4)}
+    bag = record(tmp_path / "bag", topics)
+    frames = list(open_media(bag, "/camera/image_raw", depth="/camera/depth").frames())
+    found = [None if f.depth_m is None else float(np.unique(f.depth_m)[0]) for f in frames]
+    assert found == [pytest.approx(0.1 * k) for k in (1, 2, 3)] + [None, None]
+    said = [r.getMessage() for r in caplog.records if "depth of" in r.getMessage()]
+    assert len(said) == 1
+    assert "depth of /camera/depth is not used: none is within 0.02 s of the image" in said[0]
+    assert all(frame.depth_m is None for frame in open_media(bag).frames())
+    with pytest.raises(MediaError, match="has no images on /depth; it has /camera/depth, "):
+        open_media(bag, depth="/depth")
+
+
 def test_the_rate_is_the_images_own_however_long_other_topics_last(tmp_path):
     topics = {"/camera/image_raw": (image, 5), "/other/camera_info": (camera_info, 50)}
     assert open_media(record(tmp_path / "bag", topics)).rate_hz == pytest.approx(10)

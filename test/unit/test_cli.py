@@ -31,6 +31,7 @@ from dhpe_ros.hand.mano_file import read_mano_file
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.media import MediaError, open_media
 from dhpe_ros.media.clips import ClipWriter
+from dhpe_ros.media.frames import Frame
 from dhpe_ros.networks.weights import build_networks, hand_model_path, save_networks
 from dhpe_ros.ros.demo.report import Findings, Truth
 
@@ -158,6 +159,36 @@ def test_a_recording_for_rerun_holds_all_inputs(predict, tmp_path):
     images = [c for c in chunks if c.entity_path == "/camera/image"]
     found = [name for c in images for (name,) in c.to_record_batch().column("input").to_pylist()]
     assert sorted(found) == sorted(map(str, (inputs[0], inputs[1], inputs[1])))
+
+
+class DepthRecording:
+    """A recording of one frame whose depth is the same everywhere."""
+
+    name, count, rate_hz, is_sequence = "recording", 1, None, True
+
+    def __init__(self, depth_m: float) -> None:
+        self._depth_m = np.full((60, 80), depth_m, np.float32)
+
+    def frames(self):
+        image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+        yield Frame(image, self.name, depth_m=self._depth_m)
+
+
+def test_depth_of_a_recording_places_the_hand(predict, tmp_path, monkeypatch):
+    asked, places_m = [], []
+    for depth_m in (0.1, 0.11):  # the untrained hand is as near
+
+        def opened(*given, depth_m=depth_m):
+            asked.append(given)
+            return DepthRecording(depth_m)
+
+        monkeypatch.setattr(prediction, "open_media", opened)
+        assert predict(picture(tmp_path / "bag.mcap.png"), "--depth", "/camera/depth") == 0
+        (hand,) = json.loads((tmp_path / "out/recording_000000.json").read_text())["hands"]
+        assert hand["scale"] == "depth"
+        places_m.append(hand["joints_m"][9][2])
+    assert places_m[1] == pytest.approx(1.1 * places_m[0], rel=0.02)
+    assert all("/camera/depth" in given for given in asked)
 
 
 def test_without_rerun_the_remedy_is_named(predict, tmp_path, capsys, monkeypatch):

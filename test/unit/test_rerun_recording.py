@@ -14,6 +14,8 @@ from dhpe_ros.media.rerun_recording import RerunRecording
 from dhpe_ros.types import Side
 
 HANDS = [make_hand(track_id=4), make_hand(side=Side.LEFT, track_id=7)]
+DEPTH_M = np.full((240, 320), 0.8, np.float32)
+DEPTH_M[:9] = np.nan
 CAMERA = Camera(300, 310, 159.5, 119.5, 320, 240)
 
 
@@ -22,9 +24,9 @@ def recording(tmp_path_factory):
     """A picture with two hands, one with the second of them, one without."""
     path = tmp_path_factory.mktemp("rerun") / "hands.rrd"
     image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
-    with RerunRecording(path) as written:
+    with RerunRecording(path, depth=True) as written:
         for k, hands in enumerate((HANDS, HANDS[1:], [])):
-            frame = Frame(cv2.blur(image, (9, 9)), "clip frame", k, stamp_s=0.25 * k)
+            frame = Frame(image, "clip frame", k, stamp_s=0.25 * k, depth_m=DEPTH_M if k else None)
             written.write("clip.mp4", frame, CAMERA, hands)
     return RrdReader(path)
 
@@ -74,6 +76,16 @@ def test_hands_are_in_the_picture_and_in_space(rows, hand, pictures):
     strips = np.array(last["bones"]["LineStrips3D:strips"])
     np.testing.assert_array_equal(strips[0], hand.joints_m[[0, 1]])
     assert strips.shape == (20, 2, 3)
+
+
+def test_depth_is_there_in_millimetres(rows):
+    depths = rows["/camera/depth"]
+    assert [row[0] for row in depths] == [1, 2]
+    values = depths[0][2]
+    pixels = np.frombuffer(bytes(values["DepthImage:buffer"][0]), np.uint16).reshape(240, 320)
+    assert values["DepthImage:meter"] == [1000]
+    np.testing.assert_array_equal(pixels[9:], 800)
+    np.testing.assert_array_equal(pixels[:9], 0)
 
 
 def test_hands_of_the_picture_before_are_cleared(rows):
