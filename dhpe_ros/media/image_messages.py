@@ -1,13 +1,16 @@
 """ROS image messages as arrays: colour to uint8 RGB, depth to metres, and pixels back to messages.
 
-Decoded by numpy and OpenCV: ``cv_bridge`` ignores ``is_bigendian``, and breaks with NumPy 2 on many
-machines. Messages are read by attribute only, so nothing of ROS is imported.
+Decoded by numpy and OpenCV: ``cv_bridge`` takes a wrong ``step`` for another size, and breaks with
+NumPy 2 on many machines. Encodings that are unknown here go through it where a ROS installation has
+it. Messages are read by attribute only, so nothing else of ROS is imported.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from array import array
+from functools import cache
 from typing import Any
 
 import cv2
@@ -48,6 +51,7 @@ _COLOURS: dict[str, tuple[int, int | None]] = {
 }
 ENCODINGS = tuple(_COLOURS)
 
+_log = logging.getLogger(__name__)
 _SAMPLE = 1000  # pixels that the unit is checked on
 _SENSOR_RANGE_M = (0.05, 100.0)  # no depth camera sees everything nearer or farther
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
@@ -72,10 +76,7 @@ def image_to_rgb(
             f"encoding {encoding!r} is a depth image; give the colour image's topic as 'image'"
         )
     if encoding not in _COLOURS:
-        raise UnknownEncodingError(
-            f"encoding {encoding!r} is unknown; known are {', '.join(ENCODINGS)}. "
-            "Set the camera driver to one of them, or convert with image_proc"
-        )
+        return _by_cv_bridge(message, max_megapixels)
     channels, to_rgb = _COLOURS[encoding]
     pixels = _pixels(message, "u2" if encoding.endswith("16") else "u1", channels)
     height, width = pixels.shape[:2]
@@ -86,6 +87,54 @@ def image_to_rgb(
         raise ValueError(f"{encoding} needs at least 2x2 pixels, got {width}x{height}")
     pixels = np.ascontiguousarray((white or WhiteLevel()).to_8_bit(pixels))
     return pixels if to_rgb is None else cv2.cvtColor(pixels, to_rgb)
+
+
+def _by_cv_bridge(message: Any, max_megapixels: float) -> np.ndarray:
+    """Convert an encoding that only ``cv_bridge`` may know, such as rgba16."""
+    reason = ""
+    bridge = _cv_bridge()
+    if bridge is not None:
+        check_size((message.width, message.height), max_megapixels)
+        try:
+            rgb: np.ndarray = bridge.imgmsg_to_cv2(message, "rgb8")
+            if rgb.shape == (message.height, message.width, 3):
+                return rgb
+            reason = f"step {message.step} does not fit {message.width} pixels"
+        except Exception as error:  # its own is a TypeError; OpenCV's and NumPy's come through
+            reason = str(error).strip().partition("\n")[0]
+        reason = f", and cv_bridge cannot convert it ({reason})"
+    raise UnknownEncodingError(
+        f"encoding {message.encoding!r} is unknown{reason}; known are {', '.join(ENCODINGS)}. "
+        "Set the camera driver to one of them, or convert with image_proc"
+    )
+
+
+@cache
+def _cv_bridge() -> Any:
+    """The ``CvBridge`` of the ROS installation; None where it has none that works.
+
+    PyPI has a package of that name, of ROS 1, which fails with today's NumPy and OpenCV. It is not
+    in ROS's index.
+    """
+    try:
+        from ament_index_python.packages import get_package_prefix
+
+        get_package_prefix("cv_bridge")
+    except (ImportError, LookupError, OSError):  # no ROS; not installed; no environment of ROS
+        return None
+    try:
+        from cv_bridge import CvBridge
+
+        bridge = CvBridge()
+        bridge.encoding_to_cvtype2("rgba16")  # loads its compiled half, made for one NumPy
+    except Exception as error:
+        _log.warning(
+            "cv_bridge cannot be loaded (%s): encodings that only it knows are refused. It needs "
+            "the NumPy of its distribution",
+            error,
+        )
+        return None
+    return bridge
 
 
 def compressed_to_rgb(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dhpe_ros.media import image_messages
 from dhpe_ros.media.image_messages import (
     ENCODINGS,
     UnknownEncodingError,
@@ -131,6 +132,43 @@ def test_the_last_row_may_lack_its_padding():
 def test_an_unknown_encoding_is_named_with_those_that_are_known(encoding):
     with pytest.raises(UnknownEncodingError, match=f"'{encoding}'.*rgb8, bgr8"):
         image_to_rgb(message(RGB, encoding))
+
+
+def test_the_cv_bridge_of_pypi_is_not_asked(monkeypatch):
+    """It lies beside the other packages of Python, but not in ROS's index."""
+    packages = pytest.importorskip("ament_index_python.packages", reason="needs ROS 2")
+
+    def not_in_the_index(name):
+        raise packages.PackageNotFoundError(name)
+
+    monkeypatch.setattr(packages, "get_package_prefix", not_in_the_index)
+    monkeypatch.setitem(sys.modules, "cv_bridge", None)
+    image_messages._cv_bridge.cache_clear()
+    try:
+        with pytest.raises(UnknownEncodingError, match=r"'rgba16' is unknown; known are rgb8"):
+            image_to_rgb(message(np.dstack((RGB, GREY)).astype(np.uint16), "rgba16"))
+    finally:
+        image_messages._cv_bridge.cache_clear()
+
+
+def test_a_cv_bridge_that_does_not_fit_numpy_is_told_once_and_not_used(monkeypatch, caplog):
+    packages = pytest.importorskip("ament_index_python.packages", reason="needs ROS 2")
+
+    class CvBridge:
+        def encoding_to_cvtype2(self, _):
+            raise ImportError("numpy.core.multiarray failed to import")
+
+    monkeypatch.setattr(packages, "get_package_prefix", lambda _: "/opt/ros")
+    monkeypatch.setitem(sys.modules, "cv_bridge", SimpleNamespace(CvBridge=CvBridge))
+    image_messages._cv_bridge.cache_clear()
+    try:
+        for _ in range(2):
+            with pytest.raises(UnknownEncodingError, match=r"'rgba16' is unknown; known are rgb8"):
+                image_to_rgb(message(np.dstack((RGB, GREY)).astype(np.uint16), "rgba16"))
+    finally:
+        image_messages._cv_bridge.cache_clear()
+    (said,) = caplog.messages
+    assert said.startswith("cv_bridge cannot be loaded (numpy.core.multiarray failed to import)")
 
 
 def test_depth_in_place_of_colour_is_said_so():
