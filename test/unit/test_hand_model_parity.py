@@ -10,13 +10,13 @@ import pytest
 import torch
 from fake_tracker import make_hand
 
+from dhpe_ros.cli.predict_files import hand_as_mapping
 from dhpe_ros.config import Config
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.crop import Crop
 from dhpe_ros.geometry.lift import lift_to_camera
 from dhpe_ros.geometry.scale import scaled
 from dhpe_ros.hand.mano_file import read_mano_file
-from dhpe_ros.hand.mano_parameters import mano_parameters
 from dhpe_ros.hand.manopth_hand import ManopthHandModel
 from dhpe_ros.hand.model import HandModel, bone_transforms
 from dhpe_ros.hand.parameters import HandParameters
@@ -88,27 +88,46 @@ def test_smplx_gives_the_same_mesh_and_joints(mano_file, model, theta_and_shape)
     )
 
 
+MANO_NAMES = ("global_orient", "hand_pose", "betas", "transl")
+
+
 @pytest.mark.parametrize("side", Side, ids=lambda side: side.name)
 @pytest.mark.parametrize("factor", [1.0, 1.3])
-def test_smplx_gives_the_published_mesh_from_mano_parameters(
+def test_smplx_gives_the_published_mesh_from_the_json(
     request, model, theta_and_shape, side, factor
 ):
     smplx = pytest.importorskip("smplx", reason="smplx is not installed")
     hand = scaled(_lifted_hand(model, theta_and_shape, side), factor, Scale.KNOWN)
-    found = mano_parameters(hand, model)
-    assert found.scale == pytest.approx(factor, rel=1e-5)
+    found = hand_as_mapping(hand, model)["mano"]
+    assert found["scale"] == pytest.approx(factor, rel=1e-5)
     is_right = side is Side.RIGHT
     path = request.getfixturevalue("mano_file" if is_right else "left_mano_file")
     other = smplx.MANO(str(path), is_rhand=is_right, use_pca=False, flat_hand_mean=True)
-    names = ("global_orient", "hand_pose", "betas", "transl")
-    given = {name: torch.tensor(getattr(found, name)).float()[None] for name in names}
-    with torch.no_grad():
-        vertices = found.scale * other(**given).vertices[0].numpy()
-    assert np.linalg.norm(vertices - hand.vertices_m, axis=1).max() < 1e-4
-    turn = cv2.Rodrigues(found.global_orient)[0].T @ hand.wrist_rotation
+    assert _distance_m(other, found, hand) < 1e-4
+    turn = cv2.Rodrigues(np.array(found["global_orient"]))[0].T @ hand.wrist_rotation
     assert np.degrees(np.linalg.norm(cv2.Rodrigues(turn)[0])) < 0.1
     facing = [{tuple(np.roll(t, -t.argmin())) for t in f} for f in (other.faces, hand.triangles)]
     assert facing[0] == facing[1]
+
+
+def test_a_left_hand_is_a_mirrored_right_one(mano_file, model, theta_and_shape):
+    smplx = pytest.importorskip("smplx", reason="smplx is not installed")
+    hand = _lifted_hand(model, theta_and_shape, Side.LEFT)
+    found = hand_as_mapping(hand, model)["mano"]
+    for name in ("global_orient", "hand_pose"):
+        found[name] = (np.reshape(found[name], (-1, 3)) * (1, -1, -1)).ravel()
+    found["transl"] = np.multiply(found["transl"], (-1, 1, 1))
+    other = smplx.MANO(str(mano_file), use_pca=False, flat_hand_mean=True)
+    mirrored = replace(hand, vertices_m=hand.vertices_m * np.float32((-1, 1, 1)))
+    assert _distance_m(other, found, mirrored) < 1e-4
+
+
+def _distance_m(layer, mano, hand):
+    """The largest between a vertex of smplx and that of the hand."""
+    given = {name: torch.tensor(np.array(mano[name])).float()[None] for name in MANO_NAMES}
+    with torch.no_grad():
+        vertices = mano["scale"] * layer(**given).vertices[0].numpy()
+    return np.linalg.norm(vertices - hand.vertices_m, axis=1).max()
 
 
 def _lifted_hand(model, theta_and_shape, side):
