@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 from dhpe_lab.training.config import TrainConfig
+from dhpe_ros.cli.main import OWN
 from dhpe_ros.config import Config
 from dhpe_ros.ros.node_configs import BridgeConfig, RetargetConfig
 from dhpe_ros.settings import Settings
@@ -26,6 +28,7 @@ def pages() -> dict[Path, str]:
         "parameters.md": parameters(),
         "messages.md": messages(),
         "launch.md": launch_arguments(),
+        "options.md": options(),
         "training-settings.md": training_settings(),
     }
     return {REFERENCE / name: text for name, text in texts.items()}
@@ -78,6 +81,26 @@ def launch_arguments() -> str:
         parts.append(f"## {name}\n\n{_table(('argument', 'default', 'meaning'), rows)}\n")
     parts.append("`demo.launch.py` also takes every argument of `hand.launch.py`.\n")
     return "\n".join(parts)
+
+
+def options() -> str:
+    parts = [_head("Options", "dhpe_ros/cli/")]
+    for command in OWN:
+        parser = argparse.ArgumentParser(add_help=False)
+        command.add_arguments(parser)
+        rows = ((f"`{_usage(a)}`", (a.help or "") % vars(a)) for a in parser._actions)
+        table = _table(("argument", "meaning"), rows)
+        parts.append(f"## dhpe {command.NAME}\n\n{command.SUMMARY}\n\n{table}\n")
+    return "\n".join(parts)
+
+
+def _usage(action: argparse.Action) -> str:
+    """An argument as users type it."""
+    if action.nargs == 0:
+        return action.option_strings[-1]
+    choices = f"{{{','.join(map(str, action.choices))}}}" if action.choices else None
+    value = action.metavar or choices or action.dest.upper()
+    return f"{'/'.join(action.option_strings)} {value}".strip()
 
 
 def _arguments(path: Path) -> Iterable[tuple[str, str, str]]:

@@ -66,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--refine", metavar="N", type=int, help="refinement steps; 0 turns it off (default: 50)")
     add(
         "--box",
-        metavar="x,y,w,h|full",
-        help="box of the hand in pixels (default: full, the whole image)",
+        metavar="x,y,w,h",
+        help="box of the hand in pixels, or full, the whole image (default: full)",
     )
     add("--side", choices=("auto", "left", "right"), help="side of the hand (default: auto)")
     lens = "of the camera, in pixels; MODEL and k: distortion_model and D of raw images, as in ROS"
@@ -83,7 +83,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="depth topic of a recording, registered to its images")  # fmt: skip
     add("--frames", metavar="N", type=int, help="maximum number of frames of each video or camera")
     add("--bag", choices=("mcap", "sqlite3"), help="also write a recording of each sequence")
-    add("--mesh", choices=("obj", "ply", "glb"), default="obj", help="format of meshes (obj)")
+    add(
+        "--mesh",
+        choices=("obj", "ply", "glb"),
+        default="obj",
+        help="format of meshes (default: obj)",
+    )
     add("--every-mesh", action="store_true", help="write the mesh of every video frame")
     add("--csv", metavar="FILE.csv", type=_file(".csv"), help="also write all hands as one table")
     add("--rerun", metavar="FILE.rrd", type=_file(".rrd"), help="also write a recording for rerun")
