@@ -9,10 +9,16 @@ import trimesh
 from trimesh.exchange.gltf import export_glb
 from trimesh.exchange.obj import export_obj
 from trimesh.exchange.ply import export_ply
+from trimesh.visual import TextureVisuals
+from trimesh.visual.material import PBRMaterial
 
 from dhpe_ros.rendering.overlay import MESH_COLOR
 
 FORMATS = ("obj", "ply", "glb")
+# Without one a viewer takes bare metal, which looks black.
+_SKIN = PBRMaterial(
+    baseColorFactor=(*MESH_COLOR, 255), metallicFactor=0.0, roughnessFactor=0.8, doubleSided=True
+)
 _TO_GLTF = np.diag((1.0, -1.0, -1.0, 1.0))  # its y is up, and its cameras look along -z
 
 
@@ -43,5 +49,6 @@ def write_mesh(
         data = export_ply(mesh, vertex_normal=True).replace(b"\nelement vertex ", header, 1)
     else:
         mesh.apply_transform(_TO_GLTF)
+        mesh.visual = TextureVisuals(material=_SKIN)
         data = export_glb(trimesh.Scene(mesh), include_normals=True)
     path.write_bytes(data)

@@ -34,7 +34,11 @@ def test_round_trip(tmp_path, kind):
     np.testing.assert_allclose(np.array(written_normals(path), float), NORMALS * axes, atol=1e-5)
     np.testing.assert_array_equal(read.faces, TRIANGLES)
     assert read.volume > 0  # the triangles face outward, turned or not
-    np.testing.assert_array_equal(read.visual.vertex_colors[:, :3], [MESH_COLOR] * 4)
+    if kind == "glb":
+        material = read.visual.material
+        assert (*material.baseColorFactor[:3], material.metallicFactor) == (*MESH_COLOR, 0)
+    else:
+        np.testing.assert_array_equal(read.visual.vertex_colors[:, :3], [MESH_COLOR] * 4)
 
 
 def test_the_comment_stands_first(tmp_path):
