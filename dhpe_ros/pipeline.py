@@ -21,6 +21,7 @@ from dhpe_ros.geometry.association import same_hand, suppress_duplicates
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.crop import Crop, crop_image
 from dhpe_ros.geometry.lift import lift_to_camera
+from dhpe_ros.geometry.occlusion import occluded_joints
 from dhpe_ros.hand.manopth_hand import ManopthHandModel
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
@@ -35,6 +36,7 @@ from dhpe_ros.refinement.outline_term import signed_distances
 from dhpe_ros.refinement.refine import RefinedParameters, refine
 from dhpe_ros.refinement.start import carry
 from dhpe_ros.refinement.terms import Observation
+from dhpe_ros.refinement.uncertainty import fit_stds_m, joint_spreads
 from dhpe_ros.rendering import overlay as drawing
 from dhpe_ros.rendering.normals import area_normals
 from dhpe_ros.system.devices import one_thread, torch_device
@@ -161,8 +163,9 @@ class HandPipeline:
         read upright. OpenCV's BGR must be turned round first (``image[..., ::-1]``).
 
         Without ``targets`` hands are searched for in the configured box. Without ``camera`` one is
-        assumed and ``metric`` is false. Without a hand the list is empty. Raises ``ValueError`` for
-        what is not an image, a file that cannot be read, or a camera of another size.
+        assumed and ``intrinsics_known`` is false. Without a hand the list is empty. Raises
+        ``ValueError`` for what is not an image, a file that cannot be read, or a camera of another
+        size.
         """
         image = as_image(image, self.config.media.max_megapixels)
         camera = camera or self.assumed_camera(image)
@@ -204,7 +207,8 @@ class HandPipeline:
         networks = self.projection, self.evidence
         refined = refine(estimates, observation, *networks, config, self.step_graphs)
         clock.lap("refinement")
-        hands = self.lift(views, crops, evidence, refined)
+        spreads = joint_spreads(refined.parameters, observation, self.projection)
+        hands = self.lift(views, crops, evidence, refined, spreads)
         clock.lap("lift")
         return StageResults(
             views, crops, evidence, estimates, observation, refined, hands, clock.seconds
@@ -312,25 +316,29 @@ class HandPipeline:
         crops: Sequence[Crop],
         evidence: Evidence,
         refined: RefinedParameters,
+        spreads: Tensor,
     ) -> list[Hand]:
-        """Hands in image pixels and in the camera's frame."""
+        """Hands in image pixels and in the camera's frame; ``spreads`` as of ``joint_spreads``."""
         projected = self.projection(refined.parameters)
         p = HandParameters.split(refined.parameters)
-        rotations, confidences = rotation_from_quaternion(p.rotation), evidence.confidences
+        pose_space = self.projection.pose_space
+        pose = pose_space.pose_from_theta(p.pose)
         tensors = (
             projected.joints,
             projected.vertices,
             p.scale,
-            rotations,
+            rotation_from_quaternion(p.rotation)[:, None] @ pose_space.frames(pose),
+            pose_space.joint_angles(pose),
             refined.parameters,
-            confidences,
+            evidence.confidences,
+            spreads,
         )
         rows = zip(*(tensor.cpu().double().numpy() for tensor in tensors), strict=True)
         outward = self.projection.hand_model.triangles.cpu().numpy().astype(np.int32)
         hands = []
         for k, (view, crop, row) in enumerate(zip(views, crops, rows, strict=True)):
-            joints, vertices, scale, rotation, parameters, sure = row
-            lifted = lift_to_camera(joints, vertices, scale.item(), rotation, crop, view.camera)
+            joints, vertices, scale, frames, angles, parameters, sure, spread = row
+            lifted = lift_to_camera(joints, vertices, scale.item(), frames, crop, view.camera)
             triangles = np.ascontiguousarray(outward[:, [0, 2, 1]] if crop.mirrored else outward)
             right = float(evidence.right[k])
             half_side_px = crop.box.width / 2
@@ -342,8 +350,11 @@ class HandPipeline:
                 joint_confidences=sure.astype(np.float32),
                 normals=area_normals(lifted.vertices_m, triangles)[0].astype(np.float32),
                 triangles=triangles,
+                joint_angles=angles.astype(np.float32),
+                fit_stds_m=fit_stds_m(spread / scale, lifted.joints_m).astype(np.float32),
+                occluded=occluded_joints(lifted.joints_m, lifted.vertices_m, triangles),
                 parameters=parameters.astype(np.float32),
-                metric=not view.camera.assumed,
+                intrinsics_known=not view.camera.assumed,
                 refinement=Refinement(
                     steps=refined.steps,
                     residual_before_px=float(refined.residual_before[k]) * half_side_px,

@@ -27,6 +27,14 @@ BONES = tuple(
     (0 if k == 0 else 4 * finger + k, 4 * finger + k + 1) for finger in range(5) for k in range(4)
 )
 MIDDLE_MCP = JOINT_NAMES.index("middle1")  # the root of the paper's normalisation
+ANGLE_NAMES = (  # of ``Hand.joint_angles``
+    *(f"thumb_{name}" for name in ("cmc_flexion", "cmc_abduction", "mcp_flexion", "ip_flexion")),
+    *(
+        f"{finger}_{name}"
+        for finger in FINGERS[1:]
+        for name in ("mcp_flexion", "mcp_abduction", "pip_flexion", "dip_flexion")
+    ),
+)
 
 
 class Side(IntEnum):
@@ -55,6 +63,15 @@ class Scale(IntEnum):
     LEARNED = 1  # the same hand in the pictures, or depth images, before
     KNOWN = 2  # the setting
     DEPTH = 3  # the depth image of the same time
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the size, and so of the distance, as a share of it.
+
+        Measured on rendered hands (docs/explanation/distance.md). Learning steadies a size and
+        makes it no truer.
+        """
+        return (0.16, 0.16, 0.05, 0.0125)[self]
 
 
 @dataclass(frozen=True)
@@ -160,10 +177,22 @@ class Hand:
     vertices_m: np.ndarray  # (778, 3), camera optical frame
     normals: np.ndarray  # (778, 3), unit, outward
     triangles: np.ndarray  # (1538, 3) int32, outward for this side
-    wrist_rotation: np.ndarray  # (3, 3), the wrist's axes in the camera optical frame
+    joint_rotations: np.ndarray  # (21, 3, 3), columns x, y, z of each joint's frame as in Hand.msg
+    joint_angles: np.ndarray  # (20,) radians, in the order of ``ANGLE_NAMES``
+    fit_stds_m: np.ndarray  # (21,), of the joints about the wrist, for a hand of the true size
+    occluded: np.ndarray  # (21,) bool, by another part of the hand
     parameters: np.ndarray  # (63,)
-    metric: bool  # True: the camera is known, its lens was not assumed
+    intrinsics_known: bool  # False: the lens was assumed, and distances with it
     refinement: Refinement
     track_id: int = 0
     scale: Scale = Scale.ESTIMATED
     right: float = math.nan  # probability of a right hand by this image alone; NaN: given
+    contact_distances: np.ndarray = field(default_factory=lambda: np.full(5, np.nan, np.float32))
+    """(5,) metres from each fingertip to what is not of the hand; NaN: unknown."""
+
+    @property
+    def joint_stds_m(self) -> np.ndarray:
+        """``(21,)``: 68 of 100 joints are nearer than this to the truth; NaN: distance unknown."""
+        if not self.intrinsics_known:
+            return np.full_like(self.fit_stds_m, np.nan)
+        return np.hypot(self.fit_stds_m, self.scale.std * np.linalg.norm(self.joints_m, axis=1))

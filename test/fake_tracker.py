@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from dhpe_ros.engines.store import EngineError
 from dhpe_ros.types import Box, Hand, Refinement, Scale, Side
@@ -17,7 +18,7 @@ from dhpe_ros.types import Box, Hand, Refinement, Scale, Side
 VERTICES, TRIANGLES = 778, 1538
 
 
-def make_hand(box=None, side=Side.RIGHT, track_id=1, metric=True):
+def make_hand(box=None, side=Side.RIGHT, track_id=1, intrinsics_known=True):
     """A hand with the right shapes whose numbers are all different."""
     rng = np.random.default_rng(3)
     box = box or Box(10, 20, 100, 100)
@@ -36,11 +37,15 @@ def make_hand(box=None, side=Side.RIGHT, track_id=1, metric=True):
         vertices_m=vertices_m,
         normals=normals / np.linalg.norm(normals, axis=1, keepdims=True),
         triangles=rng.integers(0, VERTICES, (TRIANGLES, 3), np.int32),
-        wrist_rotation=np.array(((0, -1, 0), (1, 0, 0), (0, 0, 1)), np.float32),
+        joint_rotations=Rotation.random(21, random_state=4).as_matrix().astype(np.float32),
+        joint_angles=rng.random(20, np.float32),
+        fit_stds_m=rng.random(21, np.float32) * np.float32(0.01),
+        occluded=rng.random(21) < 0.5,
         parameters=rng.random(63, np.float32),
-        metric=metric,
+        intrinsics_known=intrinsics_known,
         refinement=Refinement(50, 4.0, 1.5),
         track_id=track_id,
+        contact_distances=rng.random(5, np.float32),
     )
 
 
@@ -77,7 +82,7 @@ class FakeTracker:
             return []
         boxes = [None] if boxes is None else [target.box for target in boxes]
         hands = [
-            make_hand(box, track_id=self._track + i, metric=camera is not None)
+            make_hand(box, track_id=self._track + i, intrinsics_known=camera is not None)
             for i, box in enumerate(boxes)
         ]
         return [h if depth_m is None else replace(h, scale=Scale.DEPTH) for h in hands]

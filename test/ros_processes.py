@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 import dhpe_ros
-from dhpe_ros.msg import HandArray, HandMesh
+from dhpe_ros.msg import HandArray, HandMeshArray
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = float(os.environ.get("TEST_PATIENCE", "1"))  # times as long to wait, on a busy machine
@@ -31,7 +31,7 @@ FAKE = (str(HERE / "fake_tracker.py"),)
 REAL = ("-m", "dhpe_ros.ros.node")
 TOPICS = {
     "hands": HandArray,
-    "meshes": HandMesh,
+    "meshes": HandMeshArray,
     "mask": Image,
     "camera_info": CameraInfo,
     "markers": MarkerArray,

@@ -14,7 +14,7 @@ from dhpe_lab.evaluation.refinement_study import baseline, infer, placed
 from dhpe_ros.geometry.crop import Crop, crop_image
 from dhpe_ros.geometry.lift import root_position_m
 from dhpe_ros.pipeline import HandPipeline, StageClock, View
-from dhpe_ros.types import JOINT_COUNT, PARAMETER_COUNT, Box, Hand, Refinement, Side
+from dhpe_ros.types import ANGLE_NAMES, JOINT_COUNT, PARAMETER_COUNT, Box, Hand, Refinement, Side
 
 Predictor = Callable[[LabelledSet], Iterator[Prediction]]
 
@@ -118,8 +118,11 @@ def _tracked(view: View, box: Box, crop: Crop | None, result: Any) -> Hand:
         vertices_m=nothing,
         normals=nothing,
         triangles=nothing.astype(np.int32),
-        wrist_rotation=np.eye(3, dtype=np.float32),
+        joint_rotations=np.full((JOINT_COUNT, 3, 3), np.nan, np.float32),
+        joint_angles=np.full(len(ANGLE_NAMES), np.nan, np.float32),
+        fit_stds_m=np.full(JOINT_COUNT, np.nan, np.float32),
+        occluded=np.zeros(JOINT_COUNT, bool),
         parameters=np.zeros(PARAMETER_COUNT, np.float32),
-        metric=not view.camera.assumed,
+        intrinsics_known=not view.camera.assumed,
         refinement=Refinement(0, 0.0, 0.0),
     )

@@ -18,9 +18,10 @@ from dhpe_ros.hand.mano_parameters import mano_parameters
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.media.camera_messages import info_fields
 from dhpe_ros.media.frames import Frame, Media, needs, shrunk
+from dhpe_ros.media.hand_fields import joint_orientations
 from dhpe_ros.media.mesh_io import FORMATS, write_mesh
 from dhpe_ros.rendering.overlay import draw_overlay
-from dhpe_ros.types import Hand
+from dhpe_ros.types import ANGLE_NAMES, JOINT_NAMES, Hand
 
 OVERLAY_SUFFIX = "_overlay.jpg"
 CLIP_SUFFIX = "_overlay.mp4"
@@ -204,19 +205,27 @@ def hand_as_mapping(hand: Hand, hand_model: HandModel) -> dict[str, Any]:
         "box_px": _rounded(hand.box.as_array(), 2),
         "joints_px": _rounded(hand.joints_px, 3),
         "joints_m": _rounded(hand.joints_m, 6),
+        "joint_names": list(JOINT_NAMES),
+        "joint_stds_m": _rounded(hand.joint_stds_m, 6),
+        "joint_confidences": _rounded(hand.joint_confidences, 4),
+        "joint_orientations": _rounded(joint_orientations(hand), 6),
+        "joint_angles": dict(zip(ANGLE_NAMES, _rounded(hand.joint_angles, 5), strict=True)),
+        "occluded": hand.occluded.tolist(),
         "parameters": _rounded(hand.parameters, 6),
         "mano": {key: _rounded(value, 6) for key, value in mano.items()},
-        "metric": bool(hand.metric),
+        "contact_distances": _rounded(hand.contact_distances, 6),
+        "intrinsics_known": bool(hand.intrinsics_known),
         "scale": hand.scale.name.lower(),
+        "scale_std": hand.scale.std,
         "residual_px": _rounded(residuals, 3),
     }
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write readable JSON, with one line per list of numbers."""
+    """Write readable JSON, with one line per list of numbers or names."""
     text = json.dumps(content, indent=2, allow_nan=False)
-    numbers = re.compile(r"\[[\s\d.,eE+-]+\]")
-    path.write_text(numbers.sub(lambda match: " ".join(match[0].split()), text) + "\n", "utf-8")
+    flat = re.compile(r"\[\n[^][{}]*\]")
+    path.write_text(flat.sub(lambda match: " ".join(match[0].split()), text) + "\n", "utf-8")
 
 
 def write_overlay(path: Path, image: np.ndarray, hands: Sequence[Hand]) -> None:

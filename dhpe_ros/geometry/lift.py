@@ -11,6 +11,7 @@ from dhpe_ros.geometry.crop import Crop
 from dhpe_ros.types import MIDDLE_MCP
 
 _MIRROR = np.diag((-1.0, 1.0, 1.0))
+_Y_TURNED = np.diag((1.0, -1.0, 1.0))  # which a mirror image needs to be right-handed
 
 
 class LiftedHand(NamedTuple):
@@ -20,21 +21,21 @@ class LiftedHand(NamedTuple):
     joints_m: np.ndarray  # (21, 3)
     vertices_px: np.ndarray  # (V, 3): image pixels, and depth relative to the root in pixels
     vertices_m: np.ndarray  # (V, 3)
-    wrist_rotation: np.ndarray  # (3, 3)
+    joint_rotations: np.ndarray  # (21, 3, 3)
 
 
 def lift_to_camera(
     joints: np.ndarray,
     vertices: np.ndarray,
     scale: float,
-    rotation: np.ndarray,
+    frames: np.ndarray,
     crop: Crop,
     camera: Camera,
 ) -> LiftedHand:
     """Lift a hand out of its crop: to image pixels, and to metres in the camera's frame.
 
     ``joints`` ``(21, 3)`` and ``vertices`` ``(V, 3)`` are in crop coordinates, ``scale`` of which
-    are a metre; ``rotation`` ``(3, 3)`` is the wrist's. A mirrored crop is mirrored back.
+    are a metre; ``frames`` ``(21, 3, 3)`` are the joints'. A mirrored crop is mirrored back.
     """
     joints_px = crop.to_image(joints[:, :2])
     # A crop shows the hand as seen along its own ray; without this turn a hand at the image's edge
@@ -47,13 +48,13 @@ def lift_to_camera(
 
     root_m = root_position_m(camera, turned_m(joints), joints_px)
     depth_px = (vertices[:, 2:] - joints[MIDDLE_MCP, 2]) * (crop.box.width / 2)
-    wrist = to_camera @ rotation
+    axes = to_camera @ frames
     points = (
         joints_px,
         turned_m(joints) + root_m,
         np.concatenate((crop.to_image(vertices[:, :2]), depth_px), axis=1),
         turned_m(vertices) + root_m,
-        wrist @ _MIRROR if crop.mirrored else wrist,
+        axes @ _Y_TURNED if crop.mirrored else axes,
     )
     return LiftedHand(*(np.ascontiguousarray(array, np.float32) for array in points))
 

@@ -31,6 +31,14 @@ class ManoParameters(NamedTuple):
     scale: float  # 1 where nothing but the picture told the hand's size
 
 
+def model_rotation(hand: Hand) -> np.ndarray:
+    """``(3, 3)`` float64: axes of the model in the camera's optical frame, by the wrist's."""
+    forward, across, back = hand.joint_rotations[0].T.astype(np.float64)
+    if hand.side is Side.LEFT:
+        return np.stack((forward, back, -across), 1)
+    return np.stack((-forward, back, across), 1)
+
+
 @torch.no_grad()
 def mano_parameters(hand: Hand, model: HandModel) -> ManoParameters:
     """The parameters with which ``model`` gives the hand's ``vertices_m``."""
@@ -41,7 +49,7 @@ def mano_parameters(hand: Hand, model: HandModel) -> ManoParameters:
     pose, vertices, wrist_m, betas = (tensor.cpu().double().numpy() for tensor in tensors)
     if hand.side is Side.LEFT:
         pose, vertices, wrist_m = pose * _MIRROR_TURN, vertices * _MIRROR, wrist_m * _MIRROR
-    turn, seen = hand.wrist_rotation.astype(np.float64), hand.vertices_m.astype(np.float64)
+    turn, seen = model_rotation(hand), hand.vertices_m.astype(np.float64)
     scale = float(seen.std(0).sum() / (vertices @ turn.T).std(0).sum())
     # smplx turns the hand about its wrist.
     transl = seen.mean(0) / scale - turn @ (vertices.mean(0) - wrist_m) - wrist_m

@@ -33,6 +33,18 @@ FINGERS = {"index": 0, "middle": 3, "little": 6, "ring": 9, "thumb": 12}
 TIP_ORDER = ("thumb", "index", "middle", "ring", "little")
 """Of the hand model's ``tips``."""
 
+_NAMED_ANGLES = np.array(
+    [
+        (FINGERS[finger] + joint, angle)
+        for finger in TIP_ORDER
+        for joint, angle in ((0, 0), (0, 1), (1, 0), (2, 0))
+    ]
+).T
+"""Joint of a pose, and its flexion (0) or abduction (1), in the order of ``types.ANGLE_NAMES``."""
+
+_WRIST_AXES = ((-1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 1.0, 0.0))
+"""Columns: to the fingers, to the thumb, out of the back of the hand; model frame."""
+
 _KNUCKLE_DEG = {  # flexion and abduction of the four MCP joints
     "index": ((-20, 88), (-8, 20)),
     "middle": ((-20, 90), (-10, 10)),
@@ -175,6 +187,26 @@ class PoseSpace(nn.Module):
         flexion = _atan2(-local[..., 1, 2], local[..., 2, 2])
         twist = _atan2(-local[..., 0, 1], local[..., 0, 0])
         return torch.stack((flexion, torch.atan2(across, along), twist), -1)
+
+    def joint_angles(self, pose: Tensor) -> Tensor:
+        """``(B, 15, 3)`` axis-angle to ``(B, 20)`` radians, in the order of ``ANGLE_NAMES``."""
+        joints, kinds = _NAMED_ANGLES
+        return self.angles(pose)[:, joints, kinds]
+
+    def frames(self, pose: Tensor) -> Tensor:
+        """``(B, 15, 3)`` axis-angle to the joints' frames ``(B, 21, 3, 3)``, OpenPose's order.
+
+        Columns are x, y, z of ``Hand.msg``, in the model's frame: at a joint the axes of twist,
+        flexion and abduction, turned as the bones are; at a tip those of the joint before it.
+        """
+        turns = rotation_from_axis_angle(pose).unflatten(1, (5, 3))
+        first = turns[:, :, 0]
+        second = first @ turns[:, :, 1]
+        chain = torch.stack((first, second, second @ turns[:, :, 2]), 2).flatten(1, 2)
+        bones = chain @ self.axes[:, [2, 0, 1]].mT
+        wrist = bones.new_tensor(_WRIST_AXES).expand(len(bones), 1, 3, 3)
+        last = [FINGERS[finger] + 2 for finger in TIP_ORDER]
+        return torch.cat((wrist, bones, bones[:, last]), 1)[:, list(OPENPOSE_FROM_MANO)]
 
     def overlaps(self, pose: Tensor) -> Tensor:
         """``(B, N, N)`` metres by which each two spheres are too close, 0 where they are not."""

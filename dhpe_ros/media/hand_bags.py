@@ -1,13 +1,15 @@
-"""Writer of rosbag2 recordings of the node's messages, by ``rosbags``; needs no ROS."""
+"""Writer and reader of rosbag2 recordings of the node's messages, by ``rosbags``; needs no ROS."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from rosbags.highlevel import AnyReader
 from rosbags.interfaces import Nodetype
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -16,14 +18,14 @@ from dhpe_ros.files.resources import shared_file
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media.camera_messages import info_fields
 from dhpe_ros.media.frames import Frame
-from dhpe_ros.media.hand_fields import hand_fields, mesh_fields, points_fields, wrist_pose
+from dhpe_ros.media.hand_fields import hand_fields, mesh_fields, points_fields
 from dhpe_ros.rendering.overlay import hand_mask
-from dhpe_ros.types import Hand
+from dhpe_ros.types import JOINT_COUNT, JOINT_NAMES, Hand, Scale
 
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 TOPICS = {
     "hands": "dhpe_ros/msg/HandArray",
-    "meshes": "dhpe_ros/msg/HandMesh",
+    "meshes": "dhpe_ros/msg/HandMeshArray",
     "mask": "sensor_msgs/msg/Image",
     "camera_info": "sensor_msgs/msg/CameraInfo",
     "points": "sensor_msgs/msg/PointCloud2",
@@ -42,7 +44,7 @@ class HandBag:
         self._unfinished = folder.with_name(f".{folder.name}.unfinished")
         self._storage = STORAGES[storage]
         self._types = get_typestore(Stores.LATEST)
-        for name in ("Hand", "HandArray", "HandMesh"):
+        for name in ("Hand", "HandArray", "HandMesh", "HandMeshArray"):
             text = shared_file(f"msg/{name}.msg").read_text()
             self._types.register(get_types_from_msg(text, f"dhpe_ros/msg/{name}"))
 
@@ -78,14 +80,9 @@ class HandBag:
         height, width = frame.image.shape[:2]
         mask = hand_mask(hands, height, width)
         size = {"height": height, "width": width}
-        found = []
-        for hand in hands:
-            position, orientation = wrist_pose(hand)
-            pose = {"position": position, "orientation": orientation}
-            found.append({"wrist_pose": pose, **hand_fields(hand)})
         messages = [
-            ("hands", {"hands": found}),
-            *(("meshes", mesh_fields(hand)) for hand in hands),
+            ("hands", {"hands": [hand_fields(hand) for hand in hands]}),
+            ("meshes", {"meshes": [mesh_fields(hand) for hand in hands]}),
             ("mask", {**size, "encoding": "mono8", "step": width, "data": mask.ravel()}),
             ("camera_info", size if camera.assumed else info_fields(camera)),
             ("points", points_fields(hands)),
@@ -116,3 +113,44 @@ class HandBag:
         if part[0] is Nodetype.NAME:
             return [self._message(part[1], one) for one in value or ()]
         return np.zeros(length, part[1][0]) if value is None else value
+
+
+def read_hands(folder: Path, topic: str = "/hand/hands") -> Iterator[tuple[int, list[Any]]]:
+    """Stamp in nanoseconds and hands of every message of a recording, with today's fields.
+
+    ``topic`` is one of HandArray, or of the meshes. Of older recordings, ``metric`` is read as
+    ``intrinsics_known``, other fields that they lack are not known (NaN, not occluded), and a mesh
+    has a message of its own. Raises ``ValueError`` for a recording without the topic.
+    """
+    with AnyReader([folder]) as reader:
+        connections = [c for c in reader.connections if c.topic == topic]
+        if not connections:
+            there = ", ".join(sorted({c.topic for c in reader.connections}))
+            raise ValueError(f"{folder} has no topic {topic}; it has {there or 'none'}")
+        for connection, _, data in reader.messages(connections):
+            message: Any = reader.deserialize(data, connection.msgtype)
+            stamp = message.header.stamp
+            if connection.msgtype == TOPICS["hands"]:
+                found = [_as_today(hand) for hand in message.hands]
+            else:
+                found = getattr(message, "meshes", [message])
+            yield stamp.sec * 10**9 + stamp.nanosec, found
+
+
+def _as_today(hand: Any) -> Any:
+    """A hand message, of whatever age, with today's fields."""
+    fields = vars(hand)
+    if "metric" not in fields:
+        return hand
+    unknown = np.full(JOINT_COUNT, np.nan, np.float32)
+    quaternion = SimpleNamespace(x=np.nan, y=np.nan, z=np.nan, w=np.nan)
+    return SimpleNamespace(
+        **{name: value for name, value in fields.items() if name != "metric"},
+        joint_names=list(JOINT_NAMES),
+        joint_stds_m=unknown,
+        joint_orientations=[quaternion] * JOINT_COUNT,
+        occluded=np.zeros(JOINT_COUNT, bool),
+        contact_distances=unknown[:5],
+        intrinsics_known=hand.metric,
+        scale_std=Scale(hand.scale).std,
+    )

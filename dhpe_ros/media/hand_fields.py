@@ -2,50 +2,65 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from dhpe_ros.types import Hand
+from dhpe_ros.types import JOINT_NAMES, Hand
 
 _POINT_FIELDS = ("x", "y", "z", "normal_x", "normal_y", "normal_z")  # as PCL names them
 _FLOAT32 = 7  # sensor_msgs/PointField
 
 
 def hand_fields(hand: Hand) -> dict[str, Any]:
-    """The fields of ``dhpe_ros/msg/Hand`` except ``wrist_pose``; arrays flat, float32."""
+    """The fields of ``dhpe_ros/msg/Hand``; arrays flat, messages within as their own fields."""
+    poses = joint_poses(hand)
     return {
         "track_id": hand.track_id,
         "side": int(hand.side),
         "score": float(hand.score),
         "box_px": hand.box.as_array(),
+        "joint_names": list(JOINT_NAMES),
         "joints_m": _flat(hand.joints_m),
+        "joint_stds_m": _flat(hand.joint_stds_m),
+        "joint_orientations": [pose["orientation"] for pose in poses],
         "joints_px": _flat(hand.joints_px),
         "joint_confidences": _flat(hand.joint_confidences),
+        "occluded": np.ascontiguousarray(hand.occluded, bool),
         "parameters": _flat(hand.parameters),
-        "metric": bool(hand.metric),
+        "wrist_pose": poses[0],
+        "contact_distances": _flat(hand.contact_distances),
+        "intrinsics_known": bool(hand.intrinsics_known),
         "scale": int(hand.scale),
+        "scale_std": float(hand.scale.std),
         "refinement_steps": int(hand.refinement.steps),
         "residual_before_px": float(hand.refinement.residual_before_px),
         "residual_after_px": float(hand.refinement.residual_after_px),
     }
 
 
-def wrist_pose(hand: Hand) -> tuple[dict[str, float], dict[str, float]]:
-    """The fields of the wrist's position, metres, and of its orientation, a unit quaternion."""
-    axis_angle = cv2.Rodrigues(np.asarray(hand.wrist_rotation, np.float64))[0][:, 0]
-    angle = float(np.linalg.norm(axis_angle))
-    x, y, z = axis_angle * (math.sin(angle / 2) / angle if angle > 1e-9 else 0.5)
-    position = dict(zip("xyz", hand.joints_m[0].tolist(), strict=True))
-    return position, {"x": x, "y": y, "z": z, "w": math.cos(angle / 2)}
+def joint_orientations(hand: Hand) -> np.ndarray:
+    """``(21, 4)`` unit quaternions x, y, z, w of the joints' frames."""
+    return Rotation.from_matrix(hand.joint_rotations).as_quat()
+
+
+def joint_poses(hand: Hand) -> list[dict[str, dict[str, float]]]:
+    """The fields of a ``geometry_msgs/msg/Pose`` for each joint, in the camera's optical frame."""
+    rows = zip(hand.joints_m.tolist(), joint_orientations(hand).tolist(), strict=True)
+    return [
+        {
+            "position": dict(zip("xyz", position, strict=True)),
+            "orientation": dict(zip("xyzw", orientation, strict=True)),
+        }
+        for position, orientation in rows
+    ]
 
 
 def mesh_fields(hand: Hand) -> dict[str, Any]:
-    """The fields of ``dhpe_ros/msg/HandMesh`` except the header; arrays flat."""
+    """The fields of ``dhpe_ros/msg/HandMesh``; arrays flat."""
     return {
         "track_id": hand.track_id,
         "side": int(hand.side),

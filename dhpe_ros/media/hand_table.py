@@ -13,7 +13,7 @@ from dhpe_ros.media.frames import Frame
 from dhpe_ros.types import JOINT_NAMES, PARAMETER_COUNT, Hand
 
 COLUMNS = (
-    *("image", "frame", "stamp_s", "track_id", "side", "score", "metric", "scale"),
+    *("image", "frame", "stamp_s", "track_id", "side", "score", "intrinsics_known", "scale"),
     *(f"{joint}_{axis}_px" for joint in JOINT_NAMES for axis in "xy"),
     *(f"{joint}_{axis}_m" for joint in JOINT_NAMES for axis in "xyz"),
     *(f"parameter_{k}" for k in range(PARAMETER_COUNT)),
@@ -43,7 +43,7 @@ class HandTable:
             row = (
                 *(image, frame.index, round(frame.stamp_s, 6), hand.track_id),
                 *(hand.side.name.lower(), round(hand.score, 4)),
-                *(hand.metric, hand.scale.name.lower()),
+                *(hand.intrinsics_known, hand.scale.name.lower()),
             )
             values = np.concatenate(numbers).astype(np.float64).round(6)
             self._rows.writerow((*row, *values.tolist()))

@@ -22,7 +22,7 @@ from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
 
 from dhpe_ros.config import MAX_HANDS
-from dhpe_ros.geometry.scale import DISTANCE_ERRORS, hand_length_m
+from dhpe_ros.geometry.scale import BONE_RADII, hand_length_m
 from dhpe_ros.ros.conversion import HandArray, HandMessage
 from dhpe_ros.ros.health import HealthMonitor
 from dhpe_ros.ros.node_configs import AUTO, BridgeConfig, shared_prefix
@@ -40,18 +40,7 @@ MISSING = (
     "moveit_msgs is not installed, and collision objects need it: "
     "apt install ros-$ROS_DISTRO-moveit-msgs"
 )
-_COVERED = 2.0  # mean distance errors: covers nine hands in ten if errors are normal
-# Radii as fractions of the hand's length, ``(20,)`` in the order of ``BONES``: 90 % of the skin is
-# nearer to its bone, in 40 hands of random pose and shape.
-BONE_RADII = np.array(
-    (
-        0.176, 0.140, 0.081, 0.068,
-        0.152, 0.082, 0.068, 0.060,
-        0.127, 0.091, 0.078, 0.067,
-        0.125, 0.085, 0.064, 0.058,
-        0.151, 0.078, 0.055, 0.049,
-    )
-)  # fmt: skip
+_COVERED = 1.6  # standard deviations: covers nine hands in ten if errors are normal
 JOINT_RADII = np.array(  # (21,): that of the thickest bone at the joint
     [max(r for b, r in zip(BONES, BONE_RADII, strict=True) if j in b) for j in range(JOINT_COUNT)]
 )
@@ -106,17 +95,17 @@ class CollisionBridge(Node):
 
     def _well_placed(self, hands: Sequence[HandMessage]) -> list[HandMessage]:
         """The hands whose distance is known well enough; the others are reported."""
-        metric = [hand for hand in hands if hand.metric]
+        known = [hand for hand in hands if hand.intrinsics_known]
         fault = "hands are left out: without camera_info the hand node does not know their distance"
-        self._health.update("metric", fault if len(metric) < len(hands) else "", once=True)
+        self._health.update("intrinsics", fault if len(known) < len(hands) else "", once=True)
         name = self._config.min_scale
-        placed = [hand for hand in metric if hand.scale >= Scale[name.upper()]]
+        placed = [hand for hand in known if hand.scale >= Scale[name.upper()]]
         fault = (
             f"hands are left out: min_scale is {name}, and their size is less certain. The hand "
             "node learns it within scale.learn_seconds, takes it from scale.hand_length, or "
             "measures it in a depth image; or set min_scale to estimated"
         )
-        self._health.update("scale", fault if len(placed) < len(metric) else "", once=True)
+        self._health.update("scale", fault if len(placed) < len(known) else "", once=True)
         return placed
 
     def _remove(self, names: set[str]) -> None:
@@ -131,7 +120,7 @@ def added(name: str, hand: HandMessage, header: Header, padding_m: float) -> Col
     """
     joints_m = np.reshape(hand.joints_m, (-1, 3)).astype(float)
     distance_m = float(np.linalg.norm(joints_m.mean(0)))
-    uncertainty_m = _COVERED * DISTANCE_ERRORS[Scale(hand.scale)] * distance_m
+    uncertainty_m = _COVERED * hand.scale_std * distance_m
     shapes, poses = capsules(joints_m, padding_m + uncertainty_m)
     added = CollisionObject(header=header, id=name, operation=CollisionObject.ADD, pose=Pose())
     added.pose.orientation.w = 1.0

@@ -12,13 +12,13 @@ from std_msgs.msg import Header
 
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media.camera_messages import info_fields
-from dhpe_ros.media.hand_fields import hand_fields, mesh_fields, points_fields, wrist_pose
+from dhpe_ros.media.hand_fields import hand_fields, joint_poses, mesh_fields, points_fields
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.types import Box, Hand, Side, Target
 
 try:
     from dhpe_ros.msg import Hand as HandMessage
-    from dhpe_ros.msg import HandArray, HandMesh
+    from dhpe_ros.msg import HandArray, HandMesh, HandMeshArray
 except ImportError as error:
     raise ImportError(
         "the messages of dhpe_ros are not built: run 'make setup' in the source tree, or "
@@ -28,20 +28,27 @@ except ImportError as error:
 
 def hand_array_message(hands: list[Hand], header: Header) -> HandArray:
     """All hands of one image; metres in the optical frame, pixels of the input image."""
-    message = HandArray(header=header)
-    for hand in hands:
-        position, orientation = wrist_pose(hand)
-        pose = Pose(position=Point(**position), orientation=Quaternion(**orientation))
-        message.hands.append(HandMessage(wrist_pose=pose, **hand_fields(hand)))
-    return message
+    return HandArray(header=header, hands=[_hand_message(hand) for hand in hands])
 
 
-def mesh_message(hand: Hand, header: Header) -> HandMesh:
-    """The surface of one hand, metres in the optical frame."""
+def _hand_message(hand: Hand) -> HandMessage:
+    fields = hand_fields(hand)
+    fields["joint_orientations"] = [Quaternion(**q) for q in fields["joint_orientations"]]
+    fields["wrist_pose"] = _pose(fields["wrist_pose"])
+    fields["occluded"] = fields["occluded"].tolist()
+    return HandMessage(**fields)
+
+
+def mesh_array_message(hands: list[Hand], header: Header) -> HandMeshArray:
+    """The surfaces of all hands of one image, metres in the optical frame."""
+    return HandMeshArray(header=header, meshes=[_mesh_message(hand) for hand in hands])
+
+
+def _mesh_message(hand: Hand) -> HandMesh:
     fields = mesh_fields(hand)
     for name, code in (("vertices", "f"), ("normals", "f"), ("triangles", "I")):
         fields[name] = _array(code, fields[name])
-    return HandMesh(header=header, **fields)
+    return HandMesh(**fields)
 
 
 def points_message(hands: list[Hand], header: Header) -> PointCloud2:
@@ -52,14 +59,16 @@ def points_message(hands: list[Hand], header: Header) -> PointCloud2:
     return PointCloud2(header=header, **fields)
 
 
-def transform_message(hand: Hand, header: Header, name: str) -> TransformStamped:
-    """The wrist's frame, called ``name``, in the optical frame."""
-    position, orientation = wrist_pose(hand)
-    return TransformStamped(
-        header=header,
-        child_frame_id=name,
-        transform=Transform(translation=Vector3(**position), rotation=Quaternion(**orientation)),
-    )
+def transform_message(pose: Pose, header: Header, name: str) -> TransformStamped:
+    """The frame of a pose in the optical frame, called ``name``."""
+    at = pose.position
+    transform = Transform(translation=Vector3(x=at.x, y=at.y, z=at.z), rotation=pose.orientation)
+    return TransformStamped(header=header, child_frame_id=name, transform=transform)
+
+
+def pose_messages(hand: Hand) -> list[Pose]:
+    """The frames of the 21 joints, the wrist's first, in the optical frame."""
+    return [_pose(fields) for fields in joint_poses(hand)]
 
 
 def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:
@@ -106,6 +115,11 @@ def targets_from_detections(detections: Any) -> list[Target]:
         sides = [side for side in Side if side.name.lower() in names]
         targets.append(Target(Box(*corner, width, height), sides[0] if len(sides) == 1 else None))
     return targets
+
+
+def _pose(fields: dict[str, dict[str, float]]) -> Pose:
+    position, orientation = Point(**fields["position"]), Quaternion(**fields["orientation"])
+    return Pose(position=position, orientation=orientation)
 
 
 def _array(code: str, values: np.ndarray) -> array:

@@ -18,23 +18,24 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from dhpe_ros.config import MAX_HANDS, NodeConfig
+from dhpe_ros.config import NodeConfig
 from dhpe_ros.detection.search import prominence
 from dhpe_ros.rendering.overlay import draw_overlay, hand_mask, window_of
 from dhpe_ros.ros.conversion import (
     HandArray,
-    HandMesh,
+    HandMeshArray,
     camera_info_message,
     hand_array_message,
     image_message,
-    mesh_message,
+    mesh_array_message,
     points_message,
+    pose_messages,
     transform_message,
 )
 from dhpe_ros.ros.health import HealthMonitor
 from dhpe_ros.ros.markers import markers_message
 from dhpe_ros.ros.node_configs import AUTO, shared_prefix
-from dhpe_ros.ros.qos import DEPTH, advertise
+from dhpe_ros.ros.qos import advertise
 from dhpe_ros.types import Hand
 
 try:
@@ -67,7 +68,6 @@ class Output:
     topic: str
     type: type
     messages: Callable[[Result], Iterable[Any]]
-    depth: int = DEPTH  # of the publisher
 
 
 def _depth_without_hands(result: Result) -> list[Image]:
@@ -108,12 +108,7 @@ MARKERS = Output("~/markers", MarkerArray, _markers)
 # In the order in which robots wait for them.
 RESULTS = (
     Output("~/hands", HandArray, lambda r: [hand_array_message(r.hands, r.header)]),
-    Output(
-        "~/meshes",
-        HandMesh,
-        lambda r: [mesh_message(hand, r.header) for hand in r.hands],
-        depth=MAX_HANDS,
-    ),
+    Output("~/meshes", HandMeshArray, lambda r: [mesh_array_message(r.hands, r.header)]),
     Output("~/points", PointCloud2, lambda r: [points_message(r.hands, r.header)]),
 )
 PICTURES = (  # drawn and published while the next image is processed
@@ -141,7 +136,7 @@ class HandOutputs:
             )
         self._camera_info = advertise(node, CameraInfo, "~/camera_info", health)
         self._publishers = {
-            output: advertise(node, output.type, output.topic, health, output.depth)
+            output: advertise(node, output.type, output.topic, health)
             for output in (*self.results, *PICTURES)
         }
 
@@ -174,4 +169,4 @@ def hand_transforms(hands: list[Hand], header: Header, prefix: str) -> list[Tran
     named = {f"{prefix}hand_{hand.track_id}": hand for hand in hands}
     for hand in sorted(hands, key=lambda hand: prominence(hand.score, hand.box)):
         named[f"{prefix}hand_{hand.side.name.lower()}"] = hand
-    return [transform_message(hand, header, name) for name, hand in named.items()]
+    return [transform_message(pose_messages(hand)[0], header, name) for name, hand in named.items()]

@@ -46,7 +46,7 @@ def play(folder, backend):
     return [
         (np.reshape(hand.joints_px, (21, 2)), np.reshape(mesh.vertices, (-1, 3)))
         for answer in answers
-        for hand, mesh in zip(answer.hands, answer.messages["meshes"], strict=True)
+        for hand, mesh in zip(answer.hands, answer.messages["meshes"][0].meshes, strict=True)
     ], node.log()
 
 

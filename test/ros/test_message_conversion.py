@@ -26,14 +26,15 @@ from dhpe_ros.ros.conversion import (
     camera_info_message,
     hand_array_message,
     image_message,
-    mesh_message,
+    mesh_array_message,
     points_message,
+    pose_messages,
     targets_from_detections,
     targets_from_roi,
     transform_message,
 )
 from dhpe_ros.ros.markers import NAMESPACES, markers_message
-from dhpe_ros.types import Box, Scale, Side
+from dhpe_ros.types import JOINT_NAMES, Box, Scale, Side
 
 
 @pytest.fixture
@@ -59,19 +60,28 @@ def quaternion_matrix(q):
 
 
 def test_hands_survive_the_wire(header):
-    hands = [make_hand(track_id=7), make_hand(Box(-5, 3, 40, 40), Side.LEFT, 8, metric=False)]
+    hands = [
+        make_hand(track_id=7),
+        make_hand(Box(-5, 3, 40, 40), Side.LEFT, 8, intrinsics_known=False),
+    ]
     received = over_the_wire(hand_array_message(hands, header))
     assert isinstance(received, HandArray)
     assert received.header == header
     for message, hand in zip(received.hands, hands, strict=True):
         assert (message.track_id, message.side) == (hand.track_id, hand.side)
-        assert message.metric == hand.metric
+        assert message.intrinsics_known == hand.intrinsics_known
         assert message.score == hand.score
         np.testing.assert_array_equal(message.box_px, hand.box.as_array())
         np.testing.assert_array_equal(message.joints_m.reshape(21, 3), hand.joints_m)
         np.testing.assert_array_equal(message.joints_px.reshape(21, 2), hand.joints_px)
         np.testing.assert_array_equal(message.joint_confidences, hand.joint_confidences)
         np.testing.assert_array_equal(message.parameters, hand.parameters)
+        assert tuple(message.joint_names) == JOINT_NAMES
+        np.testing.assert_array_equal(message.joint_stds_m, hand.joint_stds_m.astype(np.float32))
+        np.testing.assert_array_equal(message.occluded, hand.occluded)
+        np.testing.assert_array_equal(message.contact_distances, hand.contact_distances)
+        assert message.scale_std == pytest.approx(hand.scale.std)
+        assert message.wrist_pose.orientation == message.joint_orientations[0]
         position = message.wrist_pose.position
         np.testing.assert_allclose((position.x, position.y, position.z), hand.joints_m[0])
         assert message.refinement_steps == 50
@@ -88,19 +98,22 @@ def test_the_constants_of_the_messages_are_those_of_side():
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-7, 0.5, 3.0, np.pi])
-def test_the_wrist_orientation_is_the_rotation(angle, header):
+def test_orientations_are_the_joints_rotations(angle, header):
     axis = np.array((0.6, -0.8, 0.0)) if angle < 3.1 else np.array((0.0, 0.0, 1.0))
     rotation = cv2.Rodrigues(axis * angle)[0]
     hand = make_hand()
-    object.__setattr__(hand, "wrist_rotation", rotation.astype(np.float32))
-    pose = hand_array_message([hand], header).hands[0].wrist_pose
-    np.testing.assert_allclose(quaternion_matrix(pose.orientation), rotation, atol=1e-6)
+    hand.joint_rotations[4] = rotation
+    found = hand_array_message([hand], header).hands[0].joint_orientations
+    for orientation, expected in zip(found, hand.joint_rotations, strict=True):
+        np.testing.assert_allclose(quaternion_matrix(orientation), expected, atol=1e-6)
 
 
 def test_the_mesh_survives_the_wire(header):
     hand = make_hand()
-    received = over_the_wire(mesh_message(hand, header))
-    assert received.header == header
+    array = over_the_wire(mesh_array_message([hand, make_hand(track_id=2)], header))
+    assert array.header == header
+    assert [mesh.track_id for mesh in array.meshes] == [1, 2]
+    received = array.meshes[0]
     np.testing.assert_array_equal(np.reshape(received.vertices, (-1, 3)), hand.vertices_m)
     np.testing.assert_array_equal(np.reshape(received.normals, (-1, 3)), hand.normals)
     np.testing.assert_array_equal(np.reshape(received.triangles, (-1, 3)), hand.triangles)
@@ -215,7 +228,7 @@ def test_the_point_cloud_has_every_vertex_with_its_normal(header):
 
 def test_the_wrist_s_frame_is_the_wrist_s_pose(header):
     hand = make_hand(track_id=5)
-    transform = over_the_wire(transform_message(hand, header, "robot/hand_5"))
+    transform = over_the_wire(transform_message(pose_messages(hand)[0], header, "robot/hand_5"))
     pose = hand_array_message([hand], header).hands[0].wrist_pose
     assert (transform.header, transform.child_frame_id) == (header, "robot/hand_5")
     assert transform.transform.rotation == pose.orientation

@@ -11,14 +11,16 @@ pytest.importorskip("dhpe_ros.msg", reason="the messages are not built: run make
 from geometry_msgs.msg import Point, Pose, Quaternion
 from rclpy.serialization import deserialize_message, serialize_message
 
-from dhpe_ros.msg import Hand, HandArray, HandMesh
+from dhpe_ros.msg import Hand, HandArray, HandMesh, HandMeshArray
 
 FIXED_ARRAYS = {
     "box_px": 4,
     "joints_m": 63,
+    "joint_stds_m": 21,
     "joints_px": 42,
     "joint_confidences": 21,
     "parameters": 63,
+    "contact_distances": 5,
 }
 
 
@@ -38,8 +40,12 @@ def filled_hand(seed: int) -> Hand:
             position=Point(x=0.1, y=-0.2, z=0.7),
             orientation=Quaternion(x=0.5, y=-0.5, z=0.5, w=0.5),
         ),
-        metric=True,
+        joint_names=[f"joint {k}" for k in range(21)],
+        joint_orientations=[Quaternion(x=float(k)) for k in range(21)],
+        occluded=[k % 3 == 0 for k in range(21)],
+        intrinsics_known=True,
         scale=Hand.SCALE_DEPTH,
+        scale_std=0.0625,
         refinement_steps=50,
         residual_before_px=7.5,
         residual_after_px=2.25,
@@ -78,13 +84,15 @@ def test_mesh_arrays_keep_their_numbers_and_types():
     triangles = random.integers(0, 778, (1538, 3), dtype=np.uint32)
 
     sent = HandMesh(track_id=7, side=HandMesh.LEFT)
-    sent.header.frame_id = "camera"
     sent.vertices.frombytes(vertices.tobytes())
     sent.normals.frombytes(normals.tobytes())
     sent.triangles.frombytes(triangles.tobytes())
-    received = through_the_wire(sent)
+    array = HandMeshArray(meshes=[sent, HandMesh(track_id=8)])
+    array.header.frame_id = "camera"
+    arrived = through_the_wire(array)
 
-    assert (received.header, received.track_id, received.side) == (sent.header, 7, HandMesh.LEFT)
+    received, _ = arrived.meshes
+    assert (arrived.header, received.track_id, received.side) == (array.header, 7, HandMesh.LEFT)
     for name, expected in (("vertices", vertices), ("normals", normals), ("triangles", triangles)):
         array = getattr(received, name)
         assert array.typecode == {"f": "f", "u": "I"}[expected.dtype.kind], name

@@ -90,7 +90,7 @@ def test_the_arrays_have_the_sizes_of_the_contract(camera, ears):
     sizes = {"joints_m": 63, "joints_px": 42, "joint_confidences": 21, "parameters": 63}
     assert {name: len(getattr(hand, name)) for name in sizes} == sizes
     assert ears.until(lambda: ears.of("overlay", stamp) and ears.of("meshes", stamp))
-    mesh = ears.of("meshes", stamp)[0]
+    (mesh,) = ears.of("meshes", stamp)[0].meshes
     assert (mesh.track_id, mesh.side) == (hand.track_id, hand.side)
     assert (len(mesh.vertices), len(mesh.normals), len(mesh.triangles)) == (2334, 2334, 4614)
     mask, overlay = ears.of("mask", stamp)[0], ears.of("overlay", stamp)[0]
@@ -114,12 +114,12 @@ def test_a_black_image_has_no_hand_and_its_markers_go(camera, ears):
     track = ears.hands_of(camera.send()[0]).hands[0].track_id
     stamp = camera.send("black")[0]
     assert ears.hands_of(stamp).hands == []
-    assert ears.until(lambda: ears.of("mask", stamp) and ears.of("markers", stamp))
+    assert ears.until(lambda: all(ears.of(t, stamp) for t in ("meshes", "mask", "markers")))
     assert not np.any(ears.of("mask", stamp)[0].data)
     markers = ears.of("markers", stamp)[0].markers
     assert {m.id for m in markers} == {track}
     assert {m.action for m in markers} == {Marker.DELETE}
-    assert not ears.of("meshes", stamp)
+    assert ears.of("meshes", stamp)[0].meshes == []
 
 
 def test_an_unknown_encoding_is_reported_and_survived(camera, node, ears):
@@ -155,13 +155,15 @@ def test_a_broken_image_is_reported_and_survived(camera, node, ears, broken, wor
 @pytest.mark.parametrize("size", [(1, 1), (641, 3), (1920, 1080)])
 def test_a_camera_that_changes_its_resolution_is_followed(camera, ears, size):
     stamp = camera.send(size=size)[0]
-    assert not ears.hands_of(stamp).hands[0].metric, "camera_info is still for the other size"
+    assert not ears.hands_of(stamp).hands[0].intrinsics_known, (
+        "camera_info is still for the other size"
+    )
     assert ears.until(lambda: ears.of("mask", stamp))
     mask = ears.of("mask", stamp)[0]
     assert (mask.width, mask.height) == size
     expected = f"camera_info is for 320x240 pixels, the image has {size[0]}x{size[1]}"
     assert ears.until(lambda: expected in ears.status())
-    assert ears.hands_of(camera.send()[0]).hands[0].metric
+    assert ears.hands_of(camera.send()[0]).hands[0].intrinsics_known
 
 
 def test_a_depth_image_tells_the_distance_and_comes_without_hands(camera, ears):
@@ -330,23 +332,23 @@ def test_reset_forgets_the_tracks(camera, ears):
 def test_a_zero_k_is_reported_once_and_the_result_is_not_metric(camera, node, ears):
     for _ in range(3):
         stamp = camera.send(focal=0.0)[0]
-        assert not ears.hands_of(stamp).hands[0].metric
+        assert not ears.hands_of(stamp).hands[0].intrinsics_known
     assert ears.until(lambda: ears.of("camera_info", stamp))
     assert not ears.of("camera_info", stamp)[0].k.any()
     assert node.log().count("zero K") == 1
-    assert ears.hands_of(camera.send()[0]).hands[0].metric
+    assert ears.hands_of(camera.send()[0]).hands[0].intrinsics_known
     assert "camera_info fits the images" in node.log()
 
 
 def test_implausible_intrinsics_are_reported_and_not_used(camera, ears):
-    assert not ears.hands_of(camera.send(focal=1e-3)[0]).hands[0].metric
+    assert not ears.hands_of(camera.send(focal=1e-3)[0]).hands[0].intrinsics_known
     assert ears.until(lambda: "fx=0.001 means a field of view of 180 degrees" in ears.status())
 
 
 def test_how_images_with_distortion_are_taken_is_said_once(camera, node, ears):
     for _ in range(2):
         stamp = camera.send(distortion=(-0.3, 0.1, 0.0, 0.0, 0.0))[0]
-        assert ears.hands_of(stamp).hands[0].metric
+        assert ears.hands_of(stamp).hands[0].intrinsics_known
     assert ears.until(lambda: ears.of("camera_info", stamp))
     assert list(ears.of("camera_info", stamp)[0].d) == [-0.3, 0.1, 0.0, 0.0, 0.0]
     assert node.log().count("/image are read as raw, with the plumb_bob distortion") == 1
@@ -443,7 +445,7 @@ def test_the_real_tracker_s_hands_keep_the_contract(camera, real):
         assert hand.refinement_steps == 2
         q = hand.wrist_pose.orientation
         np.testing.assert_allclose(q.x**2 + q.y**2 + q.z**2 + q.w**2, 1, atol=1e-5)
-    mesh = ears.of("meshes", stamp)[0]
+    mesh = ears.of("meshes", stamp)[0].meshes[0]
     assert (len(mesh.vertices), len(mesh.triangles), max(mesh.triangles)) == (2334, 4614, 777)
     normals = np.reshape(mesh.normals, (-1, 3))
     np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-3)

@@ -327,19 +327,12 @@ def test_a_listener_of_the_camera_info_alone_wants_no_hands(ros):
     until(lambda: not outputs.hands_wanted())
 
 
-def test_topics_of_a_message_a_hand_hold_as_many_as_there_may_be(ros):
-    node = node_with()
-    HandOutputs(node, Config().node, HealthMonitor(Log()))
-    depth = node.get_parameter("qos_overrides./hand/meshes.publisher.depth").value
-    with pytest.raises(ValueError, match=r"tracking.max_hands"):
-        Config().replace({"tracking.max_hands": depth + 1})
-
-
 def test_nothing_is_computed_for_a_topic_without_a_listener(ros, monkeypatch):
     def never(*_):
         raise AssertionError("nobody wants it")
 
-    for name in ("hand_mask", "draw_overlay", "mesh_message", "points_message", "markers_message"):
+    names = "hand_mask", "draw_overlay", "mesh_array_message", "points_message", "markers_message"
+    for name in names:
         monkeypatch.setattr(f"dhpe_ros.ros.outputs.{name}", never)
     node = node_with()
     heard, config = [], Config().node
@@ -501,7 +494,10 @@ def test_the_most_prominent_hand_of_a_side_has_a_frame_without_its_number():
     near, far = Box(0, 0, 200, 200), Box(300, 0, 50, 50)
     hands = [
         make_hand(far, track_id=1),
-        replace(make_hand(near, track_id=2), wrist_rotation=np.eye(3, dtype=np.float32)),
+        replace(
+            make_hand(near, track_id=2),
+            joint_rotations=np.tile(np.eye(3, dtype=np.float32), (21, 1, 1)),
+        ),
         make_hand(far, Side.LEFT, track_id=3),
     ]
     transforms = hand_transforms(hands, Header(frame_id="optical"), "robot/")

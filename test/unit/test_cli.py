@@ -38,8 +38,9 @@ from dhpe_ros.ros.demo.report import Findings, Truth
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "dhpe_ros" / "assets" / "demo_clip.mp4"
 HAND_KEYS = {
-    "side", "score", "box_px", "joints_px", "joints_m", "parameters", "mano", "metric",
-    "scale", "residual_px",
+    "side", "score", "box_px", "joints_px", "joints_m", "joint_names", "joint_stds_m",
+    "joint_confidences", "joint_orientations", "joint_angles", "occluded", "parameters",
+    "mano", "contact_distances", "intrinsics_known", "scale", "scale_std", "residual_px",
 }  # fmt: skip
 
 
@@ -103,7 +104,11 @@ def test_an_image_gives_json_overlay_and_mesh(predict, tmp_path, capsys):
     camera = content["camera"]
     assert (camera["known"], camera["width"], camera["height"]) == (False, 80, 60)
     assert (camera["k"][2], camera["k"][5]) == (39.5, 29.5)
-    assert hand["metric"] is False
+    assert hand["intrinsics_known"] is False
+    assert hand["joint_stds_m"] == [None] * 21  # without intrinsics the distance is unknown
+    assert np.shape(hand["joint_orientations"]) == (21, 4)
+    assert len(hand["joint_angles"]) == 20
+    assert len(hand["joint_names"]) == len(hand["occluded"]) == 21
     assert cv2.imread(str(tmp_path / "out/hand_overlay.jpg")).shape == (60, 80, 3)
     lines = (tmp_path / "out/hand_0.obj").read_text().splitlines()
     kinds = [line.split()[0] for line in lines]
@@ -387,7 +392,7 @@ def test_intrinsics_that_cannot_be_the_picture_s_are_said_and_not_used(predict, 
     assert said.count("cx=480, lies outside the picture of 240x320 pixels") == 1
     assert "in/a.png: --intrinsics" in said
     hands = json.loads((tmp_path / "out/b.json").read_text())["hands"]
-    assert [hand["metric"] for hand in hands] == [False]
+    assert [hand["intrinsics_known"] for hand in hands] == [False]
 
 
 def test_the_box_says_where_to_look(predict, tmp_path, capsys):

@@ -17,9 +17,11 @@ from dhpe_ros.geometry.crop import Crop
 from dhpe_ros.geometry.lift import lift_to_camera
 from dhpe_ros.geometry.scale import scaled
 from dhpe_ros.hand.mano_file import read_mano_file
+from dhpe_ros.hand.mano_parameters import model_rotation
 from dhpe_ros.hand.manopth_hand import ManopthHandModel
 from dhpe_ros.hand.model import HandModel, bone_transforms
 from dhpe_ros.hand.parameters import HandParameters
+from dhpe_ros.hand.pose_prior import PoseSpace
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.hand.rotations import rotation_from_axis_angle, rotation_from_quaternion
 from dhpe_ros.networks.weights import hand_model_path
@@ -104,7 +106,7 @@ def test_smplx_gives_the_published_mesh_from_the_json(
     path = request.getfixturevalue("mano_file" if is_right else "left_mano_file")
     other = smplx.MANO(str(path), is_rhand=is_right, use_pca=False, flat_hand_mean=True)
     assert _distance_m(other, found, hand) < 1e-4
-    turn = cv2.Rodrigues(np.array(found["global_orient"]))[0].T @ hand.wrist_rotation
+    turn = cv2.Rodrigues(np.array(found["global_orient"]))[0].T @ model_rotation(hand)
     assert np.degrees(np.linalg.norm(cv2.Rodrigues(turn)[0])) < 0.1
     facing = [{tuple(np.roll(t, -t.argmin())) for t in f} for f in (other.faces, hand.triangles)]
     assert facing[0] == facing[1]
@@ -138,7 +140,8 @@ def _lifted_hand(model, theta_and_shape, side):
     p = HandParameters.split(h)
     with torch.no_grad():
         projected = Projection(model)(h)
-        turn = rotation_from_quaternion(p.rotation)
+        pose = model.pose_from_theta(p.pose)
+        turn = rotation_from_quaternion(p.rotation)[:, None] @ PoseSpace(model).frames(pose)
     tensors = projected.joints, projected.vertices, p.scale, turn
     joints, vertices, scale, turn = (t[0].double().numpy() for t in tensors)
     box = Box(400, 50, 200, 200)

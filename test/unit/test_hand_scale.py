@@ -106,8 +106,8 @@ def test_a_wall_that_most_of_a_hand_seems_to_lie_on_does_not_hide_the_rest():
 
 def test_where_the_lens_is_assumed_a_depth_may_make_a_hand_twice_as_long():
     true = hand_at(0.6)
-    for metric, expected in ((True, Scale.ESTIMATED), (False, Scale.DEPTH)):
-        hand, twice_as_far = replace(true, metric=metric), depth_image_of(true) * 2
+    for known, expected in ((True, Scale.ESTIMATED), (False, Scale.DEPTH)):
+        hand, twice_as_far = replace(true, intrinsics_known=known), depth_image_of(true) * 2
         assert HandScales().applied([hand], LEARNS, twice_as_far, 0.0)[0].scale is expected
 
 

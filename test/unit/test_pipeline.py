@@ -58,13 +58,16 @@ def test_a_hand_has_everything(make, image):
     assert hand.parameters.shape == (63,)
     assert hand.refinement.steps == 2
     assert np.allclose(np.linalg.norm(hand.normals, axis=1), 1, atol=1e-4)
-    assert np.linalg.det(hand.wrist_rotation) == pytest.approx(1, abs=1e-4)
+    assert np.linalg.det(hand.joint_rotations) == pytest.approx(np.ones(21), abs=1e-4)
+    assert hand.joint_angles.shape == (20,)
+    assert hand.occluded.shape == (21,)
+    assert (hand.fit_stds_m > 0).all()
 
 
 def test_metres_project_onto_the_pixels(make, image):
     camera = Camera(500, 500, 199.5, 149.5, 400, 300)
     (hand,) = make().estimate(image, camera, TARGET)
-    assert hand.metric
+    assert hand.intrinsics_known
     difference = np.linalg.norm(camera.project(hand.joints_m) - hand.joints_px, axis=1)
     assert difference.mean() < 0.05 * np.ptp(hand.joints_px, axis=0).max()  # but for perspective
     length_m = np.linalg.norm(hand.joints_m[9] - hand.joints_m[0])
@@ -87,7 +90,7 @@ def test_a_camera_of_another_size_is_refused(make, image):
 
 def test_without_intrinsics_nothing_is_metric(make, image):
     (hand,) = make().estimate(image, targets=TARGET)
-    assert not hand.metric
+    assert not hand.intrinsics_known
 
 
 def test_a_left_hand_is_a_right_hand_in_the_mirror(make, image):
@@ -101,7 +104,11 @@ def test_a_left_hand_is_a_right_hand_in_the_mirror(make, image):
     assert np.allclose(left.joints_px[:, 1], right.joints_px[:, 1], atol=0.02)
     assert np.allclose(left.vertices_m, right.vertices_m * (-1, 1, 1), atol=1e-4)
     assert np.allclose(left.normals, right.normals * (-1, 1, 1), atol=1e-2)
-    assert np.linalg.det(left.wrist_rotation) == pytest.approx(1, abs=1e-4)
+    assert np.linalg.det(left.joint_rotations) == pytest.approx(np.ones(21), abs=1e-4)
+    x, y, z = np.moveaxis(right.joint_rotations, 2, 0) * (-1, 1, 1)
+    assert np.allclose(np.moveaxis(left.joint_rotations, 2, 0), (x, -y, z), atol=1e-4)
+    assert np.allclose(left.joint_angles, right.joint_angles, atol=1e-3)
+    assert np.allclose(left.joint_stds_m, right.joint_stds_m, rtol=1e-3, equal_nan=True)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,12 @@ def _lifted(projection, box, mirrored=False, camera=CAMERA):
     refined = RefinedParameters(h, 0, zero, zero, yes)
     view, crop = View(IMAGE, camera, Target(box)), crop_image(IMAGE, box, mirrored)
     (hand,) = HandPipeline.lift(
-        SimpleNamespace(projection=projection), [view], [crop], evidence, refined
+        SimpleNamespace(projection=projection),
+        [view],
+        [crop],
+        evidence,
+        refined,
+        torch.zeros(1, 21),
     )
     return hand
 

@@ -10,6 +10,7 @@ from dhpe_lab.synthesis.settling import deepest_overlap_m, pose_from_angles, set
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.pose_prior import FINGERS, PoseSpace, pose_axes, pose_limits
 from dhpe_ros.networks.weights import hand_model_path
+from dhpe_ros.types import ANGLE_NAMES, BONES
 
 
 @pytest.fixture(scope="module")
@@ -155,3 +156,42 @@ def test_limits_leave_room_for_the_rest_hand_and_none_turned_round():
     assert (limits[..., 1] >= 0).all()
     knuckles = [FINGERS[finger] for finger in ("index", "middle", "ring", "little")]
     assert (np.ptp(limits[knuckles, 0], axis=-1) > 3 * np.ptp(limits[knuckles, 1], axis=-1)).all()
+
+
+def test_joint_angles_are_named_after_what_bends(model):
+    space = PoseSpace(model)
+    for name, joint, angle in (
+        ("thumb_cmc_abduction", FINGERS["thumb"], 1),
+        ("thumb_ip_flexion", FINGERS["thumb"] + 2, 0),
+        ("index_mcp_flexion", FINGERS["index"], 0),
+        ("little_mcp_abduction", FINGERS["little"], 1),
+        ("ring_pip_flexion", FINGERS["ring"] + 1, 0),
+    ):
+        angles = torch.zeros(1, 15, 3)
+        angles[0, joint, angle] = 0.4
+        found = space.joint_angles(_pose(space, angles))[0]
+        assert found[ANGLE_NAMES.index(name)] == pytest.approx(0.4, abs=1e-4)
+        assert found.abs().sum() == pytest.approx(0.4, abs=1e-3), name
+
+
+def test_frames_lie_along_the_bones_and_turn_about_y_as_fingers_flex(model):
+    space = PoseSpace(model)
+    angles = np.random.default_rng(1).uniform(0, 0.6, (8, 15, 3)) * (1, 0.2, 0)
+    pose = _pose(space, torch.from_numpy(angles).float())
+    frames = space.frames(pose)
+    torch.testing.assert_close(torch.det(frames), torch.ones(8, 21))
+    joints = model.pivots(model(pose, torch.zeros(8, 10)))
+    for start, end in BONES:
+        if start == 0:
+            continue
+        bone = torch.nn.functional.normalize(joints[:, end] - joints[:, start], dim=1)
+        assert ((bone * frames[:, start, :, 0]).sum(1) > np.cos(np.radians(12))).all()
+    torch.testing.assert_close(frames[:, 8], frames[:, 7])  # a tip has the last bone's
+    # The PIP's frame against the MCP's: a turn about y by the angle of flexion.
+    flat = space.frames(_pose(space, torch.zeros(1, 15, 3)))[0]
+    bend = (flat[5].T @ flat[6]).T @ (frames[:, 5].mT @ frames[:, 6])
+    named = space.joint_angles(pose)[:, ANGLE_NAMES.index("index_pip_flexion")]
+    turn = torch.atan2(bend[:, 0, 2], bend[:, 2, 2])
+    torch.testing.assert_close(turn, named, atol=0.1, rtol=0.1)
+    assert flat[5, :, 2] @ torch.tensor((0.0, 1.0, 0.0)) > 0.9, "z points out of the back"
+    assert flat[0].T.tolist() == [[-1, 0, 0], [0, 0, 1], [0, 1, 0]]

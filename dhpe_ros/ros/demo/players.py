@@ -26,7 +26,7 @@ from dhpe_ros.files.resources import DEMO_CLIP
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media import Frame, Media, open_media
 from dhpe_ros.media.image_messages import fill_image
-from dhpe_ros.ros.conversion import HandArray, HandMesh, info_of_camera
+from dhpe_ros.ros.conversion import HandArray, HandMeshArray, info_of_camera
 from dhpe_ros.ros.demo.report import Answer, Truth
 from dhpe_ros.ros.node_configs import PlayerConfig
 from dhpe_ros.ros.parameters import declare_parameters
@@ -36,7 +36,7 @@ _RATE_HZ = 15.0  # of inputs without a rate
 IMAGE_TOPIC = "/camera/image_raw"
 CAMERA_INFO_TOPIC = "/camera/camera_info"
 FRAME_ID = "camera_optical_frame"
-TOPICS = {"hands": HandArray, "meshes": HandMesh, "mask": Image, "overlay": Image}
+TOPICS = {"hands": HandArray, "meshes": HandMeshArray, "mask": Image, "overlay": Image}
 
 
 class ClipPlayer(Node):

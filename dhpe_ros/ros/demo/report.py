@@ -69,8 +69,7 @@ class Answer:
 
     @property
     def complete(self) -> bool:
-        once = all(self.messages[name] for name in ("hands", "mask", "overlay"))
-        return once and len(self.messages["meshes"]) == len(self.hands)
+        return all(self.messages[name] for name in ("hands", "meshes", "mask", "overlay"))
 
 
 @dataclass
@@ -156,7 +155,7 @@ class DemoFiles(ClipWriter):
             return
         self._best_score = best.score
         self._write_picture("mask.png", mask[..., 0])
-        (mesh,) = (m for m in answer.messages["meshes"] if m.track_id == best.track_id)
+        (mesh,) = (m for m in answer.messages["meshes"][0].meshes if m.track_id == best.track_id)
         write_mesh(
             self._folder / "hand.obj",
             np.reshape(mesh.vertices, (-1, 3)),

@@ -1,0 +1,54 @@
+"""Uncertainty of the joints, by the curvature of the objective about the fitted hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dhpe_ros.config import RefinementConfig
+from dhpe_ros.geometry.scale import hand_length_m
+from dhpe_ros.hand.projection import Projection
+from dhpe_ros.refinement.hand_prior import HandPrior
+from dhpe_ros.refinement.terms import JointTerm, Observation
+from dhpe_ros.types import JOINT_COUNT
+
+# Whatever refined the hand; the mesh Laplacian has no curvature here.
+_TERMS = RefinementConfig(laplacian_weight=0.0)
+_RIDGE = 1e-6  # added to the curvature, which some combinations of the parameters leave at zero
+# Of ``fit_stds_m``, fitted to rendered hands by dhpe calibrate (docs/explanation/distance.md).
+_OF_SPREAD = 1.0
+_OF_LENGTH = 0.05
+
+
+@torch.no_grad()
+def joint_spreads(parameters: Tensor, observation: Observation, projection: Projection) -> Tensor:
+    """``(B, 21)`` on the CPU: root mean square deviation of each joint, crop coordinates.
+
+    The covariance of the parameters ``(B, 63)`` is the inverse of the objective's Gauss-Newton
+    curvature, as in any least-squares problem: the 2D joints by their confidence, pose and shape
+    by their priors. z counts from the joints' mean, of which a scaled orthographic picture tells
+    nothing.
+    """
+    if parameters.is_cuda:
+        parameters, observation = parameters.cpu(), observation.on_cpu()
+        projection = projection.on_cpu
+    terms = JointTerm.of(observation, projection, _TERMS), HandPrior.of(projection, _TERMS)
+    joints, prior = (term.linearise(parameters).curvature for term in terms)
+    curvature = joints + prior
+    curvature.diagonal(dim1=1, dim2=2).add_(_RIDGE)
+    slopes = projection.skeleton.derivatives(parameters)[1]  # (B, 21, 3, 63)
+    slopes[:, :, 2] -= slopes[:, :, 2].mean(1, keepdim=True)
+    rows = slopes.flatten(1, 2)
+    variances = (torch.linalg.solve(curvature, rows.mT).mT * rows).sum(2)
+    return variances.unflatten(1, (JOINT_COUNT, 3)).sum(2).clamp(min=0).sqrt()
+
+
+def fit_stds_m(spreads_m: np.ndarray, joints_m: np.ndarray) -> np.ndarray:
+    """``(21,)``: calibrated standard deviations of the joints of a hand of known size, metres.
+
+    ``spreads_m`` ``(21,)`` are those of ``joint_spreads``. The terms are weighted to fit well and
+    are no likelihood, so a factor makes up for that, and a share of the hand's length for what
+    lets the evidence and the model err together.
+    """
+    return np.hypot(_OF_SPREAD * spreads_m, _OF_LENGTH * hand_length_m(joints_m))
