@@ -153,11 +153,12 @@ def main() -> None:
     print(f"measured on {len(second)} others, with the constants of the package:")
     for scale in sizes:
         within = coverage(second, scale)
-        by_joint = within.mean(0)
+        errors_m = np.array([m.errors_m[scale] for m in second if scale in m.hands])
+        lowest, highest = 100 * within.mean(0).min(), 100 * within.mean(0).max()
         print(
             f"{scale.name.lower():10} {100 * within.mean():5.1f} % of the joints lie within, "
-            f"{100 * by_joint.min():.0f} to {100 * by_joint.max():.0f} % by joint; "
-            f"median error {1000 * np.median([m.errors_m[scale] for m in second if scale in m.hands]):.1f} mm"
+            f"{lowest:.0f} to {highest:.0f} % by joint; "
+            f"median error {1000 * np.median(errors_m):.1f} mm"
         )
 
 

@@ -9,8 +9,7 @@ from torch import Tensor
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.geometry.scale import hand_length_m
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.refinement.hand_prior import HandPrior
-from dhpe_ros.refinement.terms import JointTerm, Observation
+from dhpe_ros.refinement.terms import HandPrior, JointTerm, Observation
 from dhpe_ros.types import JOINT_COUNT
 
 # Whatever refined the hand; the mesh Laplacian has no curvature here.

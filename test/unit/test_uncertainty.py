@@ -55,7 +55,7 @@ def test_spreads_are_those_of_draws_from_the_curvature(projection):
     generator = torch.Generator().manual_seed(0)
     noise = 1e-6 * torch.randn(4000, 63, generator=generator, dtype=torch.float64)
     drawn = start + torch.linalg.solve(torch.linalg.cholesky(curvature).T, noise.T).T
-    moved = projection.skeleton(drawn) - projection.skeleton(start)
+    moved = projection.skeleton.place(drawn) - projection.skeleton.place(start)
     moved[..., 2] -= moved[..., 2].mean(1, keepdim=True)
     sampled = 1e6 * moved.square().sum(2).mean(0).sqrt()
     found = joint_spreads(start, seen, projection)[0]
