@@ -253,6 +253,9 @@ class NodeConfig:
         4, "margin about the hands that ~/depth_without_hands leaves out, in pixels", 0, 100
     )
     publish_tf: bool = setting(False, "publish the wrists' frames on /tf")
+    tf_joints: bool = live(
+        False, "with publish_tf, publish the other joints' frames too, <wrist's frame>_<joint>"
+    )
     tf_prefix: str = live(
         "auto", "prefix of these frames, <tf_prefix>hand_<track id>; auto: from the namespace"
     )

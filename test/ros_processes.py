@@ -11,10 +11,11 @@ from pathlib import Path
 import rclpy
 import shared_memory
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 import dhpe_ros
@@ -32,6 +33,9 @@ REAL = ("-m", "dhpe_ros.ros.node")
 TOPICS = {
     "hands": HandArray,
     "meshes": HandMeshArray,
+    "poses/left": PoseArray,
+    "poses/right": PoseArray,
+    "joint_states": JointState,
     "mask": Image,
     "camera_info": CameraInfo,
     "markers": MarkerArray,

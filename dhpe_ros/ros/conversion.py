@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import Point, Pose, Quaternion, Transform, TransformStamped, Vector3
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from geometry_msgs.msg import (
+    Point,
+    Pose,
+    PoseArray,
+    Quaternion,
+    Transform,
+    TransformStamped,
+    Vector3,
+)
+from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media.camera_messages import info_fields
 from dhpe_ros.media.hand_fields import hand_fields, joint_poses, mesh_fields, points_fields
 from dhpe_ros.media.image_messages import fill_image
-from dhpe_ros.types import Box, Hand, Side, Target
+from dhpe_ros.types import ANGLE_NAMES, Box, Hand, Side, Target
 
 try:
     from dhpe_ros.msg import Hand as HandMessage
@@ -24,6 +33,16 @@ except ImportError as error:
         "the messages of dhpe_ros are not built: run 'make setup' in the source tree, or "
         "'colcon build' in the workspace and source its install/setup.bash"
     ) from error
+try:
+    from vision_msgs.msg import (
+        Detection2D,
+        Detection2DArray,
+        Detection3D,
+        Detection3DArray,
+        ObjectHypothesisWithPose,
+    )
+except ImportError:
+    Detection2DArray = Detection3DArray = None
 
 
 def hand_array_message(hands: list[Hand], header: Header) -> HandArray:
@@ -69,6 +88,56 @@ def transform_message(pose: Pose, header: Header, name: str) -> TransformStamped
 def pose_messages(hand: Hand) -> list[Pose]:
     """The frames of the 21 joints, the wrist's first, in the optical frame."""
     return [_pose(fields) for fields in joint_poses(hand)]
+
+
+def pose_array_message(hand: Hand | None, header: Header) -> PoseArray:
+    """The frames of the 21 joints; empty without a hand."""
+    return PoseArray(header=header, poses=[] if hand is None else pose_messages(hand))
+
+
+def joint_state_message(hands: Iterable[Hand], header: Header) -> JointState:
+    """The angles of hands of different sides, ``<side>_<angle>``, radians."""
+    state = JointState(header=header)
+    for hand in hands:
+        state.name += [f"{hand.side.name.lower()}_{name}" for name in ANGLE_NAMES]
+        state.position.extend(hand.joint_angles.tolist())
+    return state
+
+
+def detections_3d_message(hands: Iterable[Hand], header: Header) -> Detection3DArray:
+    """Boxes of the meshes along the wrists' axes, metres; the hypothesis has the wrist's pose."""
+    message = Detection3DArray(header=header)
+    for hand in hands:
+        axes = hand.joint_rotations[0]
+        along = hand.vertices_m @ axes
+        low, high = along.min(0), along.max(0)
+        wrist = pose_messages(hand)[0]
+        detection = Detection3D(header=header, id=str(hand.track_id), results=[_hypothesis(hand)])
+        detection.results[0].pose.pose = wrist
+        x, y, z = (axes @ (low + high) / 2).tolist()
+        detection.bbox.center = Pose(position=Point(x=x, y=y, z=z), orientation=wrist.orientation)
+        detection.bbox.size = Vector3(**dict(zip("xyz", (high - low).tolist(), strict=True)))
+        message.detections.append(detection)
+    return message
+
+
+def detections_2d_message(hands: Iterable[Hand], header: Header) -> Detection2DArray:
+    """Tight boxes of the meshes in the image, as ``targets_from_detections`` reads them."""
+    message = Detection2DArray(header=header)
+    for hand in hands:
+        box = Box.around(hand.vertices_px[:, :2].astype(float))
+        detection = Detection2D(header=header, id=str(hand.track_id), results=[_hypothesis(hand)])
+        detection.bbox.center.position.x, detection.bbox.center.position.y = box.center
+        detection.bbox.size_x, detection.bbox.size_y = box.width, box.height
+        message.detections.append(detection)
+    return message
+
+
+def _hypothesis(hand: Hand) -> ObjectHypothesisWithPose:
+    hypothesis = ObjectHypothesisWithPose()
+    hypothesis.hypothesis.class_id = f"{hand.side.name.lower()}_hand"
+    hypothesis.hypothesis.score = float(hand.score)
+    return hypothesis
 
 
 def image_message(pixels: np.ndarray, encoding: str, header: Header) -> Image:

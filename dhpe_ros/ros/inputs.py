@@ -32,16 +32,15 @@ from dhpe_ros.media.camera_messages import (
     is_rectified,
 )
 from dhpe_ros.media.image_messages import depth_to_metres, stamp_ns
-from dhpe_ros.ros.conversion import targets_from_detections, targets_from_roi
+from dhpe_ros.ros.conversion import (
+    Detection2DArray,
+    targets_from_detections,
+    targets_from_roi,
+)
 from dhpe_ros.ros.health import ONE_MESSAGE_S, HealthMonitor
 from dhpe_ros.ros.qos import Input
 from dhpe_ros.tracking.tracker import BACK_S
 from dhpe_ros.types import MIDDLE_MCP, Hand, Scale, Target
-
-try:
-    from vision_msgs.msg import Detection2DArray
-except ImportError:
-    Detection2DArray = None
 
 _KEPT = 10  # messages
 _FLOWS_S = 1.0  # depth is not waited for when its last message is older

@@ -12,9 +12,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from geometry_msgs.msg import TransformStamped
+from geometry_msgs.msg import PoseArray, TransformStamped
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
@@ -22,13 +22,19 @@ from dhpe_ros.config import NodeConfig
 from dhpe_ros.detection.search import prominence
 from dhpe_ros.rendering.overlay import draw_overlay, hand_mask, window_of
 from dhpe_ros.ros.conversion import (
+    Detection2DArray,
+    Detection3DArray,
     HandArray,
     HandMeshArray,
     camera_info_message,
+    detections_2d_message,
+    detections_3d_message,
     hand_array_message,
     image_message,
+    joint_state_message,
     mesh_array_message,
     points_message,
+    pose_array_message,
     pose_messages,
     transform_message,
 )
@@ -36,7 +42,7 @@ from dhpe_ros.ros.health import HealthMonitor
 from dhpe_ros.ros.markers import markers_message
 from dhpe_ros.ros.node_configs import AUTO, shared_prefix
 from dhpe_ros.ros.qos import advertise
-from dhpe_ros.types import Hand
+from dhpe_ros.types import JOINT_NAMES, Hand, Side
 
 try:
     from tf2_msgs.msg import TFMessage
@@ -100,8 +106,18 @@ def _frames(own_prefix: str, result: Result) -> list[Any]:
     """The wrists' frames, unless the image has no frame_id to be relative to."""
     if not result.hands or not result.header.frame_id:
         return []
-    prefix = own_prefix if result.config.tf_prefix == AUTO else result.config.tf_prefix
-    return [TFMessage(transforms=hand_transforms(result.hands, result.header, prefix))]
+    config = result.config
+    prefix = own_prefix if config.tf_prefix == AUTO else config.tf_prefix
+    transforms = hand_transforms(result.hands, result.header, prefix, config.tf_joints)
+    return [TFMessage(transforms=transforms)]
+
+
+def _poses(side: Side, result: Result) -> list[PoseArray]:
+    return [pose_array_message(by_side(result.hands).get(side), result.header)]
+
+
+def _joint_states(result: Result) -> list[JointState]:
+    return [joint_state_message(by_side(result.hands).values(), result.header)]
 
 
 MARKERS = Output("~/markers", MarkerArray, _markers)
@@ -109,7 +125,16 @@ MARKERS = Output("~/markers", MarkerArray, _markers)
 RESULTS = (
     Output("~/hands", HandArray, lambda r: [hand_array_message(r.hands, r.header)]),
     Output("~/meshes", HandMeshArray, lambda r: [mesh_array_message(r.hands, r.header)]),
+    Output("~/poses/left", PoseArray, partial(_poses, Side.LEFT)),
+    Output("~/poses/right", PoseArray, partial(_poses, Side.RIGHT)),
+    Output("~/joint_states", JointState, _joint_states),
     Output("~/points", PointCloud2, lambda r: [points_message(r.hands, r.header)]),
+)
+DETECTIONS = (  # where vision_msgs is installed
+    Output("~/detections", Detection3DArray, lambda r: [detections_3d_message(r.hands, r.header)]),
+    Output(
+        "~/detections_2d", Detection2DArray, lambda r: [detections_2d_message(r.hands, r.header)]
+    ),
 )
 PICTURES = (  # drawn and published while the next image is processed
     Output("~/mask", Image, lambda r: [image_message(r.mask, "mono8", r.header)]),
@@ -124,9 +149,16 @@ class HandOutputs:
 
     def __init__(self, node: Node, config: NodeConfig, health: HealthMonitor) -> None:
         self.results: tuple[Output, ...] = RESULTS
+        if Detection3DArray is not None:
+            self.results += DETECTIONS
+        else:
+            node.get_logger().info(
+                "no ~/detections and ~/detections_2d: vision_msgs is not installed "
+                "(apt install ros-$ROS_DISTRO-vision-msgs)"
+            )
         if config.publish_tf and TFMessage is not None:
             frames = partial(_frames, shared_prefix(node, "hand", "/"))
-            self.results = (Output("/tf", TFMessage, frames), *RESULTS)
+            self.results = (Output("/tf", TFMessage, frames), *self.results)
         elif config.publish_tf:
             health.report(
                 "tf",
@@ -164,9 +196,23 @@ class HandOutputs:
                     publisher.publish(message)
 
 
-def hand_transforms(hands: list[Hand], header: Header, prefix: str) -> list[TransformStamped]:
-    """The wrist of each hand under its track, and of each side's most prominent under the side."""
+def by_side(hands: Iterable[Hand]) -> dict[Side, Hand]:
+    """The most prominent hand of each side."""
+    return {h.side: h for h in sorted(hands, key=lambda h: prominence(h.score, h.box))}
+
+
+def hand_transforms(
+    hands: list[Hand], header: Header, prefix: str, joints: bool = False
+) -> list[TransformStamped]:
+    """The wrist of each hand under its track, and of each side's most prominent under the side.
+
+    With ``joints`` the other joints too, each under its wrist's name and its own.
+    """
     named = {f"{prefix}hand_{hand.track_id}": hand for hand in hands}
-    for hand in sorted(hands, key=lambda hand: prominence(hand.score, hand.box)):
-        named[f"{prefix}hand_{hand.side.name.lower()}"] = hand
-    return [transform_message(pose_messages(hand)[0], header, name) for name, hand in named.items()]
+    named |= {f"{prefix}hand_{s.name.lower()}": hand for s, hand in by_side(hands).items()}
+    transforms = []
+    for wrist, hand in named.items():
+        names = wrist, *(f"{wrist}_{joint}" for joint in JOINT_NAMES[1:] if joints)
+        poses = zip(names, pose_messages(hand), strict=False)
+        transforms += [transform_message(pose, header, name) for name, pose in poses]
+    return transforms

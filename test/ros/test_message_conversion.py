@@ -24,8 +24,11 @@ from dhpe_ros.ros.conversion import (
     HandArray,
     HandMesh,
     camera_info_message,
+    detections_2d_message,
+    detections_3d_message,
     hand_array_message,
     image_message,
+    joint_state_message,
     mesh_array_message,
     points_message,
     pose_messages,
@@ -34,7 +37,7 @@ from dhpe_ros.ros.conversion import (
     transform_message,
 )
 from dhpe_ros.ros.markers import NAMESPACES, markers_message
-from dhpe_ros.types import JOINT_NAMES, Box, Scale, Side
+from dhpe_ros.types import ANGLE_NAMES, JOINT_NAMES, Box, Scale, Side
 
 
 @pytest.fixture
@@ -177,6 +180,37 @@ def test_without_intrinsics_the_camera_info_says_uncalibrated(header):
     made = camera_info_message(None, header, 32, 24)
     assert (made.width, made.height) == (32, 24)
     assert not made.k.any()
+
+
+def test_joint_states_name_the_angles_of_both_sides(header):
+    hands = [make_hand(side=Side.LEFT), make_hand(side=Side.RIGHT)]
+    state = over_the_wire(joint_state_message(hands, header))
+    assert state.header == header
+    assert state.name[0] == "left_thumb_cmc_flexion"
+    assert len(set(state.name)) == 40
+    angle = dict(zip(state.name, state.position, strict=True))["right_index_pip_flexion"]
+    assert angle == hands[1].joint_angles[ANGLE_NAMES.index("index_pip_flexion")]
+
+
+def test_detections_are_boxes_about_the_mesh_and_are_read_as_boxes(header):
+    pytest.importorskip("vision_msgs.msg", reason="needs vision_msgs, of a ROS installation")
+    hand = make_hand(side=Side.LEFT, track_id=7)
+    (flat,) = over_the_wire(detections_2d_message([hand], header)).detections
+    (target,) = targets_from_detections(SimpleNamespace(detections=[flat]))
+    low = np.array((target.box.x, target.box.y)) - 0.5
+    np.testing.assert_allclose(low, hand.vertices_px[:, :2].min(0), atol=1e-4)
+    assert target.side is Side.LEFT
+    (solid,) = over_the_wire(detections_3d_message([hand], header)).detections
+    assert (solid.header, solid.id) == (header, "7")
+    assert solid.results[0].hypothesis.score == hand.score
+    axes = quaternion_matrix(solid.bbox.center.orientation)
+    middle, size = (
+        np.array([getattr(v, axis) for axis in "xyz"])
+        for v in (solid.bbox.center.position, solid.bbox.size)
+    )
+    within = np.abs((hand.vertices_m - middle) @ axes)
+    np.testing.assert_allclose(within.max(0), size / 2, atol=1e-6)
+    np.testing.assert_allclose(axes, hand.joint_rotations[0], atol=1e-6)
 
 
 def test_a_region_of_interest_is_one_box_and_zero_is_the_whole_image():

@@ -103,6 +103,23 @@ def test_the_arrays_have_the_sizes_of_the_contract(camera, ears):
     assert (info.height, info.width, info.k[0]) == (*SIZE, 300.0)
 
 
+def test_standard_topics_carry_the_hand_s_joints(camera, ears):
+    stamp = camera.send()[0]
+    (hand,) = ears.hands_of(stamp).hands
+    topics = ("poses/left", "poses/right", "joint_states")
+    assert ears.until(lambda: all(ears.of(topic, stamp) for topic in topics))
+    left, right, state = (ears.of(topic, stamp)[0] for topic in topics)
+    assert left.poses == []
+    assert [pose.orientation for pose in right.poses] == list(hand.joint_orientations)
+    assert right.poses[0].position == hand.wrist_pose.position
+    assert len(state.name) == len(state.position) == 20
+    assert {name.partition("_")[0] for name in state.name} == {"right"}
+    black = camera.send("black")[0]
+    assert ears.until(lambda: all(ears.of(topic, black) for topic in topics))
+    assert not any(ears.of(topic, black)[0].poses for topic in topics[:2])
+    assert ears.of("joint_states", black)[0].name == []
+
+
 def test_inputs_are_sensor_data_and_results_are_reliable(ears):
     (image,) = ears.node.get_subscriptions_info_by_topic("/image")
     (hands,) = ears.node.get_publishers_info_by_topic("/hand/hands")

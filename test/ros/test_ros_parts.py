@@ -509,6 +509,25 @@ def test_the_most_prominent_hand_of_a_side_has_a_frame_without_its_number():
     assert found["hand_1"].transform != found["hand_2"].transform
 
 
+def test_other_joints_have_frames_too_where_they_are_asked_for():
+    hand = make_hand(side=Side.LEFT, track_id=3)
+    transforms = hand_transforms([hand], Header(frame_id="optical"), "", joints=True)
+    named = {transform.child_frame_id: transform.transform for transform in transforms}
+    assert len(named) == len(transforms) == 2 * 21
+    assert named["hand_3_index4"] == named["hand_left_index4"]
+    tip = named["hand_3_index4"].translation
+    np.testing.assert_allclose((tip.x, tip.y, tip.z), hand.joints_m[8])
+
+
+def test_without_vision_msgs_one_line_says_so(ros, monkeypatch):
+    monkeypatch.setattr("dhpe_ros.ros.outputs.Detection3DArray", None)
+    node, log = node_with(), Log()
+    monkeypatch.setattr(node, "get_logger", lambda: log)
+    outputs = HandOutputs(node, Config().node, HealthMonitor(Log()))
+    assert not any("detections" in output.topic for output in outputs.results)
+    assert sum("vision_msgs is not installed" in text for _, text in log) == 1
+
+
 @pytest.mark.parametrize(
     ("namespace", "name", "prefix"),
     [("", "hand", ""), ("/left", "hand", "left/"), ("/a/b", "hand", "a/b/"), ("/a", "c", "a/c/")],
