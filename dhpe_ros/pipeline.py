@@ -36,7 +36,7 @@ from dhpe_ros.refinement.outline_term import signed_distances
 from dhpe_ros.refinement.refine import RefinedParameters, refine
 from dhpe_ros.refinement.start import carry
 from dhpe_ros.refinement.terms import Observation
-from dhpe_ros.refinement.uncertainty import fit_stds_m, joint_spreads
+from dhpe_ros.refinement.uncertainty import joint_stds
 from dhpe_ros.rendering import overlay as drawing
 from dhpe_ros.rendering.normals import area_normals
 from dhpe_ros.system.devices import one_thread, torch_device
@@ -207,8 +207,8 @@ class HandPipeline:
         networks = self.projection, self.evidence
         refined = refine(estimates, observation, *networks, config, self.step_graphs)
         clock.lap("refinement")
-        spreads = joint_spreads(refined.parameters, observation, self.projection)
-        hands = self.lift(views, crops, evidence, refined, spreads)
+        stds = joint_stds(refined.parameters, observation, self.projection)
+        hands = self.lift(views, crops, evidence, refined, stds)
         clock.lap("lift")
         return StageResults(
             views, crops, evidence, estimates, observation, refined, hands, clock.seconds
@@ -316,9 +316,9 @@ class HandPipeline:
         crops: Sequence[Crop],
         evidence: Evidence,
         refined: RefinedParameters,
-        spreads: Tensor,
+        stds: Tensor,
     ) -> list[Hand]:
-        """Hands in image pixels and in the camera's frame; ``spreads`` as of ``joint_spreads``."""
+        """Hands in image pixels and in the camera's frame; ``stds`` as of ``joint_stds``."""
         projected = self.projection(refined.parameters)
         p = HandParameters.split(refined.parameters)
         pose_space = self.projection.pose_space
@@ -331,13 +331,13 @@ class HandPipeline:
             pose_space.joint_angles(pose),
             refined.parameters,
             evidence.confidences,
-            spreads,
+            stds,
         )
         rows = zip(*(tensor.cpu().double().numpy() for tensor in tensors), strict=True)
         outward = self.projection.hand_model.triangles.cpu().numpy().astype(np.int32)
         hands = []
         for k, (view, crop, row) in enumerate(zip(views, crops, rows, strict=True)):
-            joints, vertices, scale, frames, angles, parameters, sure, spread = row
+            joints, vertices, scale, frames, angles, parameters, sure, std = row
             lifted = lift_to_camera(joints, vertices, scale.item(), frames, crop, view.camera)
             triangles = np.ascontiguousarray(outward[:, [0, 2, 1]] if crop.mirrored else outward)
             right = float(evidence.right[k])
@@ -351,7 +351,7 @@ class HandPipeline:
                 normals=area_normals(lifted.vertices_m, triangles)[0].astype(np.float32),
                 triangles=triangles,
                 joint_angles=angles.astype(np.float32),
-                fit_stds_m=fit_stds_m(spread / scale, lifted.joints_m).astype(np.float32),
+                fit_stds_m=(std / scale).astype(np.float32),
                 occluded=occluded_joints(lifted.joints_m, lifted.vertices_m, triangles),
                 parameters=parameters.astype(np.float32),
                 intrinsics_known=not view.camera.assumed,

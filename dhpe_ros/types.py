@@ -71,7 +71,7 @@ class Scale(IntEnum):
         Measured on rendered hands (docs/explanation/distance.md). Learning steadies a size and
         makes it no truer.
         """
-        return (0.16, 0.16, 0.05, 0.0125)[self]
+        return (0.10, 0.10, 0.07, 0.014)[self]
 
 
 @dataclass(frozen=True)

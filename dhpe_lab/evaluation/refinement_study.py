@@ -23,7 +23,7 @@ from dhpe_ros.pipeline import HandPipeline, StageClock, StageResults
 from dhpe_ros.refinement.objective import objective
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.refinement.terms import Observation
-from dhpe_ros.refinement.uncertainty import joint_spreads
+from dhpe_ros.refinement.uncertainty import joint_stds
 
 PAPER = RefinementConfig.paper()  # also measures every method's result: ``objective``
 
@@ -157,6 +157,6 @@ def placed(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> Predic
     results, as_it_is = hand.results, replace(PAPER, steps=0)
     kept = refine(parameters, hand.observation, pipeline.projection, pipeline.evidence, as_it_is)
     (view,), crops = results.views, results.crops
-    spreads = joint_spreads(parameters, hand.observation, pipeline.projection)
-    (lifted,) = pipeline.lift([view], crops, results.evidence, kept, spreads)
+    stds = joint_stds(parameters, hand.observation, pipeline.projection)
+    (lifted,) = pipeline.lift([view], crops, results.evidence, kept, stds)
     return Prediction(hand.label, view.image.shape[:2], lifted, True, view.target.side)

@@ -1,6 +1,6 @@
 """Calibration of ``Hand.joint_stds_m`` on rendered hands.
 
-``python -m dhpe_lab.evaluation.uncertainty``: fits the constants of ``refinement.uncertainty`` and
+``python -m dhpe_lab.evaluation.uncertainty``: fits ``refinement.uncertainty.CALIBRATION`` and
 ``Scale.std`` to one half of the synthetic set, and measures on the other half the share
 of joints whose error lies within their standard deviation. That should be 68 %.
 """
@@ -27,7 +27,7 @@ from dhpe_ros.config import Config
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.scale import depth_ratio, hand_length_m, scaled
 from dhpe_ros.pipeline import HandPipeline
-from dhpe_ros.refinement.uncertainty import joint_spreads
+from dhpe_ros.refinement.uncertainty import CALIBRATION
 from dhpe_ros.system.programs import run_program
 from dhpe_ros.types import Hand, Scale
 
@@ -40,8 +40,6 @@ _TAPE_M = 0.003  # standard deviation of a hand's length that somebody measures
 class Measured:
     """A hand as the pipeline finds it, beside its label."""
 
-    spreads_m: np.ndarray  # (21,), of ``joint_spreads``
-    length_m: float
     shape_errors_m: np.ndarray  # (21,), once the hand is as far away as the true one
     hands: dict[Scale, Hand]  # by what its size rests on
     errors_m: dict[Scale, np.ndarray]  # (21,)
@@ -55,12 +53,7 @@ def measure(pipeline: HandPipeline, labelled: LabelledSet) -> Iterator[Measured]
     rng = np.random.default_rng(0)
     for chunk in batched(labelled.pictures(), BATCH):
         results = pipeline.run([given_view(pipeline, label, image) for label, image in chunk])
-        parameters = results.refined.parameters
-        spreads = joint_spreads(parameters, results.observation, pipeline.projection)
-        spreads_m = (spreads / parameters[:, :1].cpu()).numpy()
-        for (label, _), view, hand, spread_m in zip(
-            chunk, results.views, results.hands, spreads_m, strict=True
-        ):
+        for (label, _), view, hand in zip(chunk, results.views, results.hands, strict=True):
             truth_m = cast(np.ndarray, label.joints_m).astype(float)
             length_m = hand_length_m(hand.joints_m)
             tape_m = hand_length_m(truth_m) + rng.normal(0, _TAPE_M)
@@ -73,42 +66,30 @@ def measure(pipeline: HandPipeline, labelled: LabelledSet) -> Iterator[Measured]
                 hands[Scale.DEPTH] = scaled(hand, ratio, Scale.DEPTH)
             far = np.linalg.norm(truth_m.mean(0)) / np.linalg.norm(hand.joints_m.mean(0))
             yield Measured(
-                spread_m,
-                length_m,
                 _errors(hand.joints_m * far, truth_m),
                 hands,
                 {scale: _errors(one.joints_m, truth_m) for scale, one in hands.items()},
             )
 
 
-def fit(measured: Sequence[Measured]) -> tuple[float, float, dict[Scale, float]]:
-    """Factors of the spread and of the length, and the size's standard deviation by its source.
+def fit(measured: Sequence[Measured]) -> tuple[float, dict[Scale, float]]:
+    """``CALIBRATION``, and the size's standard deviation by its source.
 
-    The two factors have the ratio of the greatest likelihood of normal errors, and the size for
-    which ``WITHIN`` of the joints lie within.
+    With each of them ``WITHIN`` of the joints lie within.
     """
-    spreads_m = np.array([one.spreads_m for one in measured])
-    lengths_m = np.array([[one.length_m] for one in measured])
-    errors_m = np.array([one.shape_errors_m for one in measured])
-
-    def fitted(share: float) -> tuple[float, float, np.ndarray]:
-        """Loss, factor of the length, and deviations, with that ratio of the two factors."""
-        shape = np.hypot(share * spreads_m, lengths_m)
-        factor = float(np.quantile(errors_m / shape, WITHIN))
-        stds_m = factor * shape
-        return float(np.log(stds_m).mean() + (errors_m**2 / stds_m**2).mean() / 2), factor, stds_m
-
-    share = min(np.linspace(0, 100, 401), key=lambda share: fitted(share)[0])
-    _, of_length, stds_m = fitted(share)
+    fit_stds_m = np.array([one.hands[Scale.ESTIMATED].fit_stds_m for one in measured])
+    ratios = np.array([one.shape_errors_m for one in measured]) / fit_stds_m
+    factor = float(np.quantile(ratios, WITHIN))
     sizes = {}
     for scale in (Scale.ESTIMATED, Scale.KNOWN, Scale.DEPTH):
-        rows = [k for k, one in enumerate(measured) if scale in one.hands]
-        errors = np.array([measured[k].errors_m[scale] for k in rows])
-        far_m = np.array([_distances(measured[k].hands[scale]) for k in rows])
+        rows = [one for one in measured if scale in one.hands]
+        errors_m = np.array([one.errors_m[scale] for one in rows])
+        own_m = factor * np.array([one.hands[scale].fit_stds_m for one in rows])
+        far_m = np.array([np.linalg.norm(one.hands[scale].joints_m, axis=1) for one in rows])
         grid = np.linspace(0, 0.4, 801)
-        shares = [(errors <= np.hypot(stds_m[rows], size * far_m)).mean() for size in grid]
+        shares = [(errors_m <= np.hypot(own_m, size * far_m)).mean() for size in grid]
         sizes[scale] = float(grid[np.searchsorted(shares, WITHIN)])
-    return share * of_length, of_length, sizes
+    return factor * CALIBRATION, sizes
 
 
 def coverage(measured: Sequence[Measured], scale: Scale) -> np.ndarray:
@@ -135,10 +116,6 @@ def _errors(joints_m: np.ndarray, truth_m: np.ndarray) -> np.ndarray:
     return np.linalg.norm(joints_m - truth_m, axis=1)
 
 
-def _distances(hand: Hand) -> np.ndarray:
-    return np.linalg.norm(hand.joints_m, axis=1)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Calibrate the joints' standard deviations.")
     parser.add_argument("--hands", type=int, default=HANDS, help="fitted and measured on")
@@ -147,9 +124,9 @@ def main() -> None:
     found = measure(pipeline, open_synthetic(options.hands))
     measured = list(tqdm(found, "measuring", options.hands, unit="hand"))
     first, second = measured[::2], measured[1::2]
-    of_spread, of_length, sizes = fit(first)
-    print(f"fitted to {len(first)} hands: spread {of_spread:.2f}, length {of_length:.3f}")
-    print("size: " + ", ".join(f"{s.name.lower()} {value:.3f}" for s, value in sizes.items()))
+    calibration, sizes = fit(first)
+    print(f"fitted to {len(first)} hands: CALIBRATION {calibration:.3f}; Scale.std", end=" ")
+    print(", ".join(f"{scale.name.lower()} {value:.3f}" for scale, value in sizes.items()))
     print(f"measured on {len(second)} others, with the constants of the package:")
     for scale in sizes:
         within = coverage(second, scale)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.geometry.scale import hand_length_m
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.refinement.terms import HandPrior, JointTerm, Observation
 from dhpe_ros.types import JOINT_COUNT
@@ -15,14 +13,14 @@ from dhpe_ros.types import JOINT_COUNT
 # Whatever refined the hand; the mesh Laplacian has no curvature here.
 _TERMS = RefinementConfig(laplacian_weight=0.0)
 _RIDGE = 1e-6  # added to the curvature, which some combinations of the parameters leave at zero
-# Of ``fit_stds_m``, fitted to rendered hands by dhpe calibrate (docs/explanation/distance.md).
-_OF_SPREAD = 1.0
-_OF_LENGTH = 0.05
+# Deviations of rendered hands' joints, by the curvature's: the terms are weighted to fit well and
+# are no likelihood. Fitted by dhpe_lab.evaluation.uncertainty (docs/explanation/distance.md).
+CALIBRATION = 0.103
 
 
 @torch.no_grad()
-def joint_spreads(parameters: Tensor, observation: Observation, projection: Projection) -> Tensor:
-    """``(B, 21)`` on the CPU: root mean square deviation of each joint, crop coordinates.
+def joint_stds(parameters: Tensor, observation: Observation, projection: Projection) -> Tensor:
+    """``(B, 21)`` on the CPU: standard deviation of each joint's place, crop coordinates.
 
     The covariance of the parameters ``(B, 63)`` is the inverse of the objective's Gauss-Newton
     curvature, as in any least-squares problem: the 2D joints by their confidence, pose and shape
@@ -40,14 +38,5 @@ def joint_spreads(parameters: Tensor, observation: Observation, projection: Proj
     slopes[:, :, 2] -= slopes[:, :, 2].mean(1, keepdim=True)
     rows = slopes.flatten(1, 2)
     variances = (torch.linalg.solve(curvature, rows.mT).mT * rows).sum(2)
-    return variances.unflatten(1, (JOINT_COUNT, 3)).sum(2).clamp(min=0).sqrt()
-
-
-def fit_stds_m(spreads_m: np.ndarray, joints_m: np.ndarray) -> np.ndarray:
-    """``(21,)``: calibrated standard deviations of the joints of a hand of known size, metres.
-
-    ``spreads_m`` ``(21,)`` are those of ``joint_spreads``. The terms are weighted to fit well and
-    are no likelihood, so a factor makes up for that, and a share of the hand's length for what
-    lets the evidence and the model err together.
-    """
-    return np.hypot(_OF_SPREAD * spreads_m, _OF_LENGTH * hand_length_m(joints_m))
+    total = variances.unflatten(1, (JOINT_COUNT, 3)).sum(2)
+    return CALIBRATION * total.clamp(min=0).sqrt()

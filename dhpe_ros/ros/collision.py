@@ -40,7 +40,7 @@ MISSING = (
     "moveit_msgs is not installed, and collision objects need it: "
     "apt install ros-$ROS_DISTRO-moveit-msgs"
 )
-_COVERED = 1.6  # standard deviations: covers nine hands in ten if errors are normal
+_COVERED = 2.0  # standard deviations: covers nine joints in ten (docs/explanation/distance.md)
 JOINT_RADII = np.array(  # (21,): that of the thickest bone at the joint
     [max(r for b, r in zip(BONES, BONE_RADII, strict=True) if j in b) for j in range(JOINT_COUNT)]
 )
@@ -116,12 +116,10 @@ class CollisionBridge(Node):
 def added(name: str, hand: HandMessage, header: Header, padding_m: float) -> CollisionObject:
     """The ADD of one hand, which replaces an object of the same name.
 
-    Its radii grow by ``padding_m`` and by the uncertainty of the hand's distance.
+    Its radii grow by ``padding_m`` and by the uncertainty of its joints.
     """
     joints_m = np.reshape(hand.joints_m, (-1, 3)).astype(float)
-    distance_m = float(np.linalg.norm(joints_m.mean(0)))
-    uncertainty_m = _COVERED * hand.scale_std * distance_m
-    shapes, poses = capsules(joints_m, padding_m + uncertainty_m)
+    shapes, poses = capsules(joints_m, padding_m + _COVERED * hand.joint_stds_m.astype(float))
     added = CollisionObject(header=header, id=name, operation=CollisionObject.ADD, pose=Pose())
     added.pose.orientation.w = 1.0
     added.primitives, added.primitive_poses = shapes, poses
@@ -132,17 +130,21 @@ def removed(name: str, header: Header) -> CollisionObject:
     return CollisionObject(header=header, id=name, operation=CollisionObject.REMOVE)
 
 
-def capsules(joints_m: np.ndarray, padding_m: float) -> tuple[list[SolidPrimitive], list[Pose]]:
+def capsules(
+    joints_m: np.ndarray, padding_m: np.ndarray | float
+) -> tuple[list[SolidPrimitive], list[Pose]]:
     """A sphere at each joint ``(21, 3)`` and a cylinder along each bone, with their poses.
 
-    A bone with its two spheres is a capsule. ``padding_m`` is added to every radius.
+    A bone with its two spheres is a capsule. ``padding_m``, of each joint ``(21,)`` or of all, is
+    added to the radii; a bone has the wider of its ends'.
     """
     length_m = hand_length_m(joints_m)
     shapes, poses = [], []
     for center, radius in zip(joints_m, JOINT_RADII * length_m + padding_m, strict=True):
         shapes.append(SolidPrimitive(type=SolidPrimitive.SPHERE, dimensions=[float(radius)]))
         poses.append(_pose(center, np.array((0.0, 0.0, 1.0))))
-    for (start, end), radius in zip(BONES, BONE_RADII * length_m + padding_m, strict=True):
+    by_bone_m = np.broadcast_to(padding_m, len(joints_m))[np.array(BONES)].max(1)
+    for (start, end), radius in zip(BONES, BONE_RADII * length_m + by_bone_m, strict=True):
         bone = joints_m[end] - joints_m[start]
         size = float(np.linalg.norm(bone)), float(radius)
         if size[0] > 0:

@@ -31,7 +31,7 @@ class CollisionConfig:
     )
     padding: float = setting(
         0.01,
-        "metres added to the radius of each capsule, beside the uncertainty of the hand's distance",
+        "metres added to the radius of each capsule, beside the uncertainty of the joints",
         0.0,
         0.5,
     )

@@ -172,9 +172,10 @@ def test_padding_is_what_the_distance_may_be_off(shown):
     radii = {name: shown.primitives[0].dimensions[0] for name, shown in objects.items()}
     by_scale = [radii[f"hand_{int(scale)}"] for scale in Scale]
     assert by_scale[0] == by_scale[1] > by_scale[2] > by_scale[3]
-    grown = [radii[f"hand_{10 + int(scale)}"] - radii[f"hand_{int(scale)}"] for scale in Scale]
-    covered = [1.6 * scale.std for scale in Scale]  # nine hands in ten, for a metre more
-    np.testing.assert_allclose(grown, covered, rtol=0.02)
+    for near, distant in zip(EVERY_SCALE, far, strict=True):
+        grown = radii[f"hand_{distant.track_id}"] - radii[f"hand_{near.track_id}"]
+        expected = 2 * (distant.joint_stds_m[0] - near.joint_stds_m[0])  # nine joints in ten
+        assert grown == pytest.approx(expected, rel=1e-4)
 
 
 def test_without_moveit_it_says_what_to_install_and_fails(monkeypatch, capfd):
