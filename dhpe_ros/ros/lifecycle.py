@@ -20,7 +20,7 @@ class ManagedNode(LifecycleNode):
         super().__init__(name)
         self.state = "unconfigured"
         self._starting = False
-        self._error: Exception | None = None  # of the last transition
+        self._error: Exception | None = None  # for ``start`` to raise
 
     def configure(self) -> None: ...
 
@@ -63,16 +63,18 @@ class ManagedNode(LifecycleNode):
         return done
 
     def _change(self, name: str, work: Callable[[], None], state: str) -> TransitionCallbackReturn:
-        self._error = None
+        error = None
         try:
             work()
-        except Exception as error:
-            self._error = error
+        except Exception as raised:
+            error = raised
         if not self.context.ok():  # a signal came meanwhile: rclpy's error would be no fault
-            raise KeyboardInterrupt from self._error
-        if self._error is None:
+            raise KeyboardInterrupt from error
+        if error is None:
             self.state = state
             return TransitionCallbackReturn.SUCCESS
-        if not self._starting:
-            self.get_logger().error(f"cannot {name}: {reason_of(self._error)}")
+        if self._starting:
+            self._error = error
+        else:
+            self.get_logger().error(f"cannot {name}: {reason_of(error)}")
         return TransitionCallbackReturn.FAILURE

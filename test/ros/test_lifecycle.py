@@ -182,6 +182,8 @@ def test_memory_is_not_freed_under_an_image_that_does_not_end(managed, camera):
     assert "cannot clean up: the current image did not finish in time" in node.process.log()
     assert node.state() == State.PRIMARY_STATE_INACTIVE
     ears.node.destroy_node()
+    assert not node.change(Transition.TRANSITION_INACTIVE_SHUTDOWN)
+    assert node.state() == State.PRIMARY_STATE_FINALIZED, "as managed nodes do"
 
 
 def test_the_tools_of_ros_drive_it(managed):

@@ -117,7 +117,7 @@ class DemoPlayer:
         rclpy.try_shutdown()
 
     def ask(self, frame: Frame, patience_s: float, again_s: float = 5.0) -> Answer:
-        """Send a frame, each ``again_s`` again, until it is answered: it may get lost on the way.
+        """Send a frame to the node that takes images, each ``again_s`` again, until it is answered.
 
         Raises ``NodeError`` where it is not answered in time.
         """
@@ -125,6 +125,7 @@ class DemoPlayer:
         self._waiting.clear()
         self._complete.clear()
         while time.perf_counter() < deadline_s:
+            self.spin(again_s, lambda: self._images.get_subscription_count() > 0)
             self.send(frame)
             if self.spin(again_s, lambda: bool(self._complete)):
                 return self._complete.popleft()
