@@ -53,7 +53,7 @@ def hand_prior(parameters, projection, config):
 
 
 def hand_prior_linearised(parameters, projection, config):
-    """``HandPrior.linearise``: autograd's gradient, and Gauss-Newton's curvature of the squares."""
+    """Value of ``HandPrior``, its gradient, and Gauss-Newton's curvature of the squares."""
     moving = parameters.detach().requires_grad_(True)
     values = hand_prior(moving, projection, config)
     (gradients,) = torch.autograd.grad(values.sum(), moving)

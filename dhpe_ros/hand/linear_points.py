@@ -1,4 +1,4 @@
-"""Joints or single vertices of a hand without its whole mesh, and their derivatives.
+"""Joints of a hand without its whole mesh, and their derivatives.
 
 A point that is linear in the posed vertices is a sum over the few bones that move these: exactly
 the hand layer's point, for the joints at a fiftieth of the work. Float64, on the CPU.
@@ -20,15 +20,14 @@ _LEAST_WEIGHT = 1e-9  # of a bone that moves a point
 class LinearPoints:
     """N points of a hand model; P pairs of a point and a bone that moves it."""
 
-    def __init__(self, model: HandModel, regressor: Tensor | None = None) -> None:
-        """``regressor`` is ``(N, 778)``; without one the points are the vertices."""
+    def __init__(self, model: HandModel, regressor: Tensor) -> None:
+        """``regressor`` is ``(N, 778)``."""
         template, directions, weights = (
             part.double().cpu().numpy()
             for part in (model.v_template, model.blend_shapes, model.weights)
         )
         vertex_count, bone_count = weights.shape
-        rows = sparse.identity(vertex_count) if regressor is None else regressor.double().cpu()
-        rows = sparse.csr_matrix(rows)
+        rows = sparse.csr_matrix(regressor.double().cpu())
         self._count = rows.shape[0]
         shares = sparse.vstack([rows.multiply(weights[:, b]) for b in range(bone_count)]).tocsr()
         kept = np.asarray(abs(shares).sum(1)).reshape(bone_count, -1).T > _LEAST_WEIGHT
@@ -46,14 +45,6 @@ class LinearPoints:
     def arrays(self) -> tuple[np.ndarray, ...]:
         """Arrays of all points for ``skeleton_kernels``."""
         return self._pairs, self._points, self._blend, *self._rest
-
-    def select(self, points: np.ndarray) -> tuple[np.ndarray, ...]:
-        """``arrays`` of some points ``(N,)``."""
-        place = np.full(self._count, -1)
-        place[points] = np.arange(len(points))
-        pairs = np.stack((place[self._pairs[:, 0]], self._pairs[:, 1]), 1)
-        kept = pairs[:, 0] >= 0
-        return pairs[kept], self._points[kept], self._blend[kept], *self._rest
 
     def place(self, parameters: Tensor) -> Tensor:
         """``(B, 63)`` to ``(B, N, 3)``, crop coordinates."""

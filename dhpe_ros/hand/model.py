@@ -108,20 +108,25 @@ class HandModel(nn.Module):
         self, pose: Tensor, shape: Tensor, frame: Tensor
     ) -> tuple[Tensor, Tensor]:
         """``pose_hand`` by torch's own operations, for compilers, exporters and transforms."""
-        turns = rotation_from_axis_angle(pose)
-        joints = functional.linear(
-            shape, self.jointdirs[1:].flatten(0, 1), self.joint_template[1:].flatten()
-        )
-        bend = (turns - self.identity[:3, :3]).flatten(1)
-        offsets = functional.linear(torch.cat((shape, bend), 1), self.blend_shapes)
+        chain, coefficients = self.pose_chain(pose, shape, frame)
+        offsets = functional.linear(coefficients, self.blend_shapes)
         v_posed = self.template + offsets.unflatten(1, (3, VERTEX_COUNT))
-        joints = joints.unflatten(1, (BONE_COUNT - 1, 3, 1))
-        chain = bone_transforms(turns, joints, frame, self.identity[3:])
         # Linear blend skinning with vertices last: no product of tiny matrices.
         blended = (chain.flatten(2).mT @ self.bone_weights).unflatten(1, (3, 4))
         homogeneous = torch.cat((v_posed, torch.ones_like(v_posed[:, :1])), 1)
         moved = (blended * homogeneous[:, None]).sum(2)
         return moved.mT, functional.linear(moved, self.skeleton_regressor).mT
+
+    def pose_chain(self, pose: Tensor, shape: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Each bone's map ``(B, 16, 3, 4)``, and the coefficients of ``blend_shapes``."""
+        turns = rotation_from_axis_angle(pose)
+        joints = functional.linear(
+            shape, self.jointdirs[1:].flatten(0, 1), self.joint_template[1:].flatten()
+        )
+        joints = joints.unflatten(1, (BONE_COUNT - 1, 3, 1))
+        bend = (turns - self.identity[:3, :3]).flatten(1)
+        chain = bone_transforms(turns, joints, frame, self.identity[3:])
+        return chain, torch.cat((shape, bend), 1)
 
     @property
     def tensors(self) -> HandTensors:

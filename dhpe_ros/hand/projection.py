@@ -20,6 +20,7 @@ from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.pose_prior import PoseSpace
 from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.rendering import silhouette
+from dhpe_ros.rendering.topology import topology_of
 from dhpe_ros.types import CROP_SIZE
 
 _TINY = 1e-14  # crop half-sides squared
@@ -36,13 +37,13 @@ class ProjectedHand:
 class Projection(nn.Module):
     """f_Reg and f_Ren of the paper over one hand model.
 
-    ``skeleton``, ``pose_space``, ``surface_points``, ``prior_arrays`` and ``on_cpu`` are derived
-    from the model on its device when they are first asked for.
+    ``skeleton``, ``pose_space``, ``prior_arrays``, ``fit_arrays`` and
+    ``on_cpu`` are derived from the model on its device when they are first asked for.
     """
 
     hand_model: HandModel
     laplacian: Tensor  # (778, 778)
-    _DERIVED = ("skeleton", "pose_space", "surface_points", "prior_arrays", "on_cpu")
+    _DERIVED = ("skeleton", "pose_space", "prior_arrays", "fit_arrays", "on_cpu")
 
     def __init__(self, hand_model: HandModel) -> None:
         super().__init__()
@@ -51,9 +52,7 @@ class Projection(nn.Module):
 
     def forward(self, parameters: Tensor) -> ProjectedHand:
         """``(B, 63)`` to mesh and joints: ``p = s * R(q) v + t``."""
-        p = HandParameters.split(parameters)
-        turn = p.scale[..., None] * rotation_from_quaternion(p.rotation)
-        frame = torch.cat((turn, p.translation[..., None]), 2)
+        frame, p = hand_frame(parameters), HandParameters.split(parameters)
         pose = self.hand_model.pose_from_theta(p.pose)
         return ProjectedHand(*self.hand_model.pose_hand(pose, p.shape, frame))
 
@@ -82,10 +81,6 @@ class Projection(nn.Module):
         return PoseSpace(self.hand_model)
 
     @cached_property
-    def surface_points(self) -> LinearPoints:
-        return LinearPoints(self.hand_model)
-
-    @cached_property
     def prior_arrays(self) -> tuple[tuple, ...]:
         """Components, mesh model, neighbours, limits and spheres for ``prior_kernels``."""
         model = self.hand_model
@@ -93,6 +88,16 @@ class Projection(nn.Module):
         doubles = tuple(part.double().contiguous().numpy() for part in components)
         mesh = tuple(part.to(self.laplacian).contiguous().numpy() for part in model.tensors)
         return doubles, mesh, _neighbours(self.laplacian), *self.pose_space.arrays
+
+    @cached_property
+    def fit_arrays(self) -> tuple[tuple, ...]:
+        """Joints, priors and triangles for ``fit_kernels``."""
+        topology = topology_of(self.hand_model.triangles, len(self.hand_model.v_template))
+        mesh = (
+            topology.triangles, topology.edges, topology.triangle_edges,
+            topology.triangle_edge_signs,
+        )  # fmt: skip
+        return self.skeleton.arrays, self.prior_arrays, mesh
 
     @cached_property
     def on_cpu(self) -> Projection:
@@ -103,6 +108,13 @@ class Projection(nn.Module):
         for name in self._DERIVED:  # they are of the device and the type that were
             self.__dict__.pop(name, None)
         return super()._apply(fn, recurse)
+
+
+def hand_frame(parameters: Tensor) -> Tensor:
+    """``(B, 3, 4)``: the affine map ``[s R(q) | t]`` of ``(B, 63)``."""
+    p = HandParameters.split(parameters)
+    turn = p.scale[..., None] * rotation_from_quaternion(p.rotation)
+    return torch.cat((turn, p.translation[..., None]), 2)
 
 
 def _uniform_laplacian(hand_model: HandModel) -> Tensor:

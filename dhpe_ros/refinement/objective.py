@@ -12,29 +12,25 @@ from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import FeatureNetwork
 from dhpe_ros.refinement.terms import (
     FeatureTerm,
-    GaussNewtonTerm,
     HandPrior,
     JointTerm,
     Observation,
     ParameterPrior,
     PosedHands,
     Term,
+    known_hands,
 )
 
 
 def geometric_terms(
     observation: Observation, projection: Projection, config: RefinementConfig
-) -> list[GaussNewtonTerm]:
+) -> list[Term]:
     """Terms that need neither the picture nor its features or mask."""
-    terms: list[GaussNewtonTerm] = [
+    terms: list[Term] = [
         JointTerm.of(observation, projection, config),
         HandPrior.of(projection, config),
     ]
-    others = (
-        (observation.estimate, config.estimate_weight),
-        (observation.previous, config.temporal_weight),
-    )
-    known = [(other, weight) for other, weight in others if other is not None and weight > 0]
+    known = known_hands(observation, config)
     if known:
         terms.append(ParameterPrior.of(known, projection.hand_model.theta_std))
     return terms
@@ -49,8 +45,7 @@ def objective(
 ) -> Tensor:
     """Sum of all terms but the outline's, ``(B,)``. A term without weight is not computed."""
     hand = projection(parameters)
-    joint, *priors = geometric_terms(observation, projection, config)
-    terms: list[Term] = [joint, *priors]
+    terms = geometric_terms(observation, projection, config)
     if config.features_weight > 0:
         assert evidence is not None and observation.image is not None
         picture = observation.image, observation.features

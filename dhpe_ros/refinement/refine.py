@@ -69,8 +69,10 @@ def refine(
         end = levenberg_marquardt(start, begin, observation, projection, config)
     with torch.no_grad():
         accepted = end.after.isfinite() & (end.after <= end.before)
-        both, twice = torch.cat((start, end.parameters)), observation.twice()
-        at_start, at_end = _joint_distance(both, twice, projection).chunk(2)
+        at_start, at_end = (
+            _joint_distance(parameters, observation, projection)
+            for parameters in (start, end.parameters)
+        )
         return RefinedParameters(
             torch.where(accepted[:, None], end.parameters, start),
             end.steps,

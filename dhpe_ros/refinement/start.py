@@ -12,7 +12,7 @@ from torch import Tensor
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.geometry.association import MOVED_OVERLAP, same_box
 from dhpe_ros.geometry.crop import Crop, crop_to_image
-from dhpe_ros.hand.parameters import HandParameters, normalize_parameters
+from dhpe_ros.hand.parameters import normalize_parameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.refinement.objective import geometric_objective
 from dhpe_ros.refinement.terms import Observation, joint_weights
@@ -69,7 +69,7 @@ def choose_start(
     both = torch.cat((estimate, torch.where(known, previous, estimate)))
     observed = observation.twice()
     both = _aligned(both, observed, projection, config)
-    alone = replace(config, temporal_weight=0.0, estimate_weight=0.0)
+    alone = replace(config, temporal_weight=0.0, estimate_weight=0.0, laplacian_weight=0.0)
     values = geometric_objective(both, observed, projection, alone)
     of_start, of_past = (value[:, None] for value in values.chunk(2))
     previous = previous.masked_fill(~(known & (of_past <= _MOST_COST * of_start)), torch.nan)
@@ -86,6 +86,7 @@ def _aligned(
     return align_camera(start, projection.joints_2d(start), observation.joints, weights)
 
 
+@np.errstate(all="ignore")  # what is not finite shows in the numbers
 def align_camera(parameters: Tensor, joints: Tensor, observed: Tensor, weights: Tensor) -> Tensor:
     """Move the camera so that the joints lie nearest to the observed ones: ``(B, 63)``.
 
@@ -98,30 +99,25 @@ def align_camera(parameters: Tensor, joints: Tensor, observed: Tensor, weights: 
         observed: ``(B, 21, 2)``.
         weights: ``(B, 21)``, not negative.
     """
-    x, y = (torch.complex(*points.unbind(2)) for points in (joints, observed))
-    share = weights / weights.sum(1, keepdim=True).clamp(min=1e-9)
-    mean_x, mean_y = ((share * points).sum(1, keepdim=True) for points in (x, y))
-    centred_x, centred_y = x - mean_x, y - mean_y
-    spread = (share * centred_x.abs() ** 2).sum(1)
-    a = (share * centred_x.conj() * centred_y).sum(1) / spread.clamp(min=1e-9)
-
-    p = HandParameters.split(parameters)
-    shift = torch.complex(p.translation[:, 0], p.translation[:, 1])
-    shift = a * (shift - mean_x[:, 0]) + mean_y[:, 0]
-    aligned = HandParameters(
-        scale=p.scale * a.abs()[:, None],
-        translation=torch.stack((shift.real, shift.imag, p.translation[:, 2] * a.abs()), 1),
-        rotation=_turn_about_z(p.rotation, a.angle()),
-        pose=p.pose,
-        shape=p.shape,
+    numbers, x, y, share = (
+        part.detach().double().cpu().numpy() for part in (parameters, joints, observed, weights)
     )
-    moved = normalize_parameters(aligned.join())
-    sound = moved.isfinite().all(1) & (spread > 1e-6) & (a.abs() > 1e-3)
-    return torch.where(sound[:, None], moved, parameters)
+    x, y = x[..., 0] + 1j * x[..., 1], y[..., 0] + 1j * y[..., 1]
+    share = share / np.maximum(share.sum(1, keepdims=True), 1e-9)
+    mean_x, mean_y = (share * x).sum(1, keepdims=True), (share * y).sum(1, keepdims=True)
+    x, y = x - mean_x, y - mean_y
+    spread = (share * np.abs(x) ** 2).sum(1)
+    a = (share * x.conj() * y).sum(1) / spread.clip(min=1e-9)
+    size, half_angle = np.abs(a), np.angle(a) / 2
 
-
-def _turn_about_z(quaternion: Tensor, angle: Tensor) -> Tensor:
-    """``(B, 4)`` w x y z, turned by ``(B,)`` radians in the image plane, x towards y."""
-    w, x, y, z = quaternion.unbind(1)
-    c, s = (angle / 2).cos(), (angle / 2).sin()
-    return torch.stack((c * w - s * z, c * x - s * y, c * y + s * x, c * z + s * w), 1)
+    moved = numbers.copy()
+    shift = a * (numbers[:, 1] + 1j * numbers[:, 2] - mean_x[:, 0]) + mean_y[:, 0]
+    moved[:, 0] *= size
+    moved[:, 1], moved[:, 2] = shift.real, shift.imag
+    moved[:, 3] *= size
+    c, s, (qw, qx, qy, qz) = np.cos(half_angle), np.sin(half_angle), numbers[:, 4:8].T
+    turned = c * qw - s * qz, c * qx - s * qy, c * qy + s * qx, c * qz + s * qw
+    moved[:, 4:8] = np.stack(turned, 1)
+    sound = np.isfinite(moved).all(1) & (spread > 1e-6) & (size > 1e-3)
+    aligned = normalize_parameters(torch.from_numpy(moved).to(parameters))
+    return torch.where(torch.from_numpy(sound).to(parameters.device)[:, None], aligned, parameters)

@@ -1,15 +1,13 @@
 """Terms of the objective: Eq. 13 and more (docs/explanation/method.md, section 5).
 
-Each has a value. Those that are sums of squares have a Gauss-Newton form too: value, gradient and
-curvature. Gradient steps differentiate the values of all terms but the outline's; damped
-Gauss-Newton steps take the terms that have the second form.
+Gradient steps differentiate their values. Those that are sums of squares have a Gauss-Newton form
+in ``fit_kernels``, and so has the outline's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,21 +17,13 @@ from torch.autograd.function import once_differentiable
 
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.hand.kernels.compiled_hand import is_fit_for
-from dhpe_ros.hand.kernels.prior_kernels import (
-    add_parameter_prior,
-    add_pose_space,
-    add_smoothness,
-)
-from dhpe_ros.hand.kernels.skeleton_kernels import add_normal_equations
+from dhpe_ros.hand.kernels.prior_kernels import OUTLIER_STDS, add_pose_space, add_smoothness
 from dhpe_ros.hand.parameters import HandParameters, normalize_parameters
 from dhpe_ros.hand.projection import ProjectedHand, Projection
 from dhpe_ros.networks.evidence import FeatureNetwork
-from dhpe_ros.types import JOINT_COUNT, PARAMETER_COUNT
 
 # Distances between two hands are in standard deviations, of rotations in these.
 _QUATERNION_STD = 0.2  # 23 degrees
-_OUTLIER_STDS = 3.0  # two frames' hands this far apart have moved, or an estimate is wrong
-_OF_SHAPE = slice(53 * (PARAMETER_COUNT + 1), None, PARAMETER_COUNT + 1)  # of a diagonal
 _Weights = tuple[float, float, float]
 
 
@@ -69,26 +59,11 @@ class PosedHands(NamedTuple):
     hand: ProjectedHand | None  # with its mesh; None where only the joints were posed
 
 
-class Linearisation(NamedTuple):
-    """Gauss-Newton form of a term about some parameters; float64, on the CPU."""
-
-    value: Tensor  # (B,)
-    gradient: Tensor  # (B, 63)
-    curvature: Tensor  # (B, 63, 63), positive semi-definite
-
-
 class Term(Protocol):
     """Summand of the objective."""
 
     def value(self, posed: PosedHands) -> Tensor:
         """``(B,)``, weighted."""
-
-
-class GaussNewtonTerm(Term, Protocol):
-    """Term whose curvature is known."""
-
-    def linearise(self, parameters: Tensor) -> Linearisation:
-        """Linearise about ``parameters`` ``(B, 63)``, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -115,24 +90,6 @@ class JointTerm:
         if self.outlier_distance > 0:
             squared = squared / (1 + squared / self.outlier_distance**2)
         return (weights * squared).sum(1)
-
-    def linearise(self, parameters: Tensor) -> Linearisation:
-        """The curvature is that of the weights that saturation leaves here."""
-        joints, jacobian = self.projection.skeleton.derivatives(parameters, coordinates=2)
-        observed, weights = (part.double().numpy() for part in (self.observed, self.weights))
-        residuals = joints.numpy()[..., :2] - observed
-        squared = (residuals**2).sum(2)
-        saturated = np.ones_like(squared)
-        if self.outlier_distance > 0:
-            saturated += squared / self.outlier_distance**2
-        value = (weights * squared / saturated).sum(1)
-        per_coordinate = np.repeat(2 * weights / saturated**2, 2, axis=1)
-        gradient, curvature = empty_derivatives(len(squared))
-        add_normal_equations(
-            jacobian.flatten(1, 2).numpy(), residuals.reshape(-1, 2 * JOINT_COUNT), per_coordinate,
-            curvature.numpy(), gradient.numpy(),
-        )  # fmt: skip
-        return Linearisation(torch.from_numpy(value), gradient, curvature)
 
 
 @dataclass(frozen=True)
@@ -171,30 +128,15 @@ class ParameterPrior:
     @staticmethod
     def of(others: Sequence[tuple[Tensor, float]], theta_std: Tensor) -> ParameterPrior:
         """From parameters ``(B, 63)``, NaN where not known, and their weights."""
-        rotation = theta_std.new_full((4,), _QUATERNION_STD)
-        stds = torch.cat((rotation, theta_std, theta_std.new_ones(10)))
         centers = torch.stack([_without_camera(other) for other, _ in others])
         known = [weight * other.isfinite().all(1, keepdim=True) for other, weight in others]
-        return ParameterPrior(centers.nan_to_num(0.0), torch.stack(known).to(centers.dtype), stds)
+        return ParameterPrior(
+            centers.nan_to_num(0.0), torch.stack(known).to(centers.dtype), prior_stds(theta_std)
+        )
 
     def value(self, posed: PosedHands) -> Tensor:
         squared = self._residuals(_without_camera(posed.parameters)) ** 2
-        return (self.weights * squared / (1 + squared / _OUTLIER_STDS**2)).mean(2).sum(0)
-
-    def linearise(self, parameters: Tensor) -> Linearisation:
-        """The curvature is diagonal."""
-        rows = parameters.detach().double().contiguous()
-        gradient, curvature = empty_derivatives(len(rows))
-        value = rows.new_zeros(len(rows))
-        out = value.numpy(), gradient.numpy(), curvature.numpy()
-        add_parameter_prior(rows.numpy(), *self._arrays, _OUTLIER_STDS, *out)
-        return Linearisation(value, gradient, curvature)
-
-    @cached_property
-    def _arrays(self) -> tuple[np.ndarray, ...]:
-        """Centers, weights and standard deviations for ``add_parameter_prior``."""
-        parts = self.centers, self.weights[..., 0], self.stds
-        return tuple(part.double().contiguous().numpy() for part in parts)
+        return (self.weights * squared / (1 + squared / OUTLIER_STDS**2)).mean(2).sum(0)
 
     def _residuals(self, numbers: Tensor) -> Tensor:
         """``(A, B, 59)`` in standard deviations; q and -q are the same rotation."""
@@ -232,15 +174,6 @@ class HandPrior:
             total = total + shape * (p.shape**2).mean(1)
         return total
 
-    def linearise(self, parameters: Tensor) -> Linearisation:
-        """The curvature is that of shape, pose components and penetration; the rest has none."""
-        rows = parameters.detach().double().contiguous()
-        value = rows.new_zeros(len(rows))
-        gradient, curvature = empty_derivatives(len(rows))
-        out = value.numpy(), gradient.numpy(), curvature.numpy()
-        _add_prior(rows.numpy(), out, self.projection.prior_arrays, self.weights)
-        return Linearisation(value, gradient, curvature)
-
 
 class _CompiledPrior(torch.autograd.Function):
     """Value and gradient, computed together: callers of one soon need the other."""
@@ -249,8 +182,17 @@ class _CompiledPrior(torch.autograd.Function):
     def forward(ctx: Any, parameters: Tensor, projection: Projection, weights: _Weights) -> Tensor:
         rows = parameters.detach().double().contiguous()
         values, gradients = rows.new_zeros(len(rows)), torch.zeros_like(rows)
-        out = values.numpy(), gradients.numpy(), np.zeros((0, 0, 0))
-        _add_prior(rows.numpy(), out, projection.prior_arrays, weights)
+        numbers, out = rows.numpy(), (values.numpy(), gradients.numpy())
+        components, hand_model, rings, limits, spheres = projection.prior_arrays
+        smooth, pose, shape = weights
+        if smooth > 0:
+            add_smoothness(numbers, smooth, components, hand_model, rings, *out)
+        if pose > 0:
+            nobody = np.zeros((0, 0, 0))
+            add_pose_space(numbers, pose, components, limits, spheres, *out, nobody)
+        if shape > 0:
+            values += shape * (rows[:, 53:] ** 2).mean(1)
+            gradients[:, 53:] += shape / 5 * rows[:, 53:]
         ctx.save_for_backward(gradients.to(parameters.dtype))
         return values.to(parameters.dtype)
 
@@ -261,25 +203,19 @@ class _CompiledPrior(torch.autograd.Function):
         return pull[:, None] * gradients, None, None
 
 
-def _add_prior(
-    rows: np.ndarray,
-    out: tuple[np.ndarray, np.ndarray, np.ndarray],
-    arrays: tuple[tuple, ...],
-    weights: _Weights,
-) -> None:
-    """Add to values, gradients and, unless they are empty, curvatures."""
-    components, hand_model, rings, limits, spheres = arrays
-    values, gradients, curvatures = out
-    smooth, pose, shape = weights
-    if smooth > 0:
-        mesh = components, hand_model, rings
-        add_smoothness(rows, smooth, *mesh, values, gradients)
-    if pose > 0:
-        add_pose_space(rows, pose, components, limits, spheres, *out)
-    if shape > 0:
-        values += shape * (rows[:, 53:] ** 2).mean(1)
-        gradients[:, 53:] += shape / 5 * rows[:, 53:]
-        curvatures.reshape(-1, PARAMETER_COUNT**2)[:, _OF_SHAPE] += shape / 5
+def prior_stds(theta_std: Tensor) -> Tensor:
+    """``(59,)``: common differences of rotation, pose and shape of two hands."""
+    rotation = theta_std.new_full((4,), _QUATERNION_STD)
+    return torch.cat((rotation, theta_std, theta_std.new_ones(10)))
+
+
+def known_hands(observation: Observation, config: RefinementConfig) -> list[tuple[Tensor, float]]:
+    """Hands that the parameters are held to, and the weights of this."""
+    others = (
+        (observation.estimate, config.estimate_weight),
+        (observation.previous, config.temporal_weight),
+    )
+    return [(other, weight) for other, weight in others if other is not None and weight > 0]
 
 
 def _without_camera(parameters: Tensor) -> Tensor:
@@ -296,9 +232,3 @@ def joint_weights(observation: Observation, config: RefinementConfig) -> Tensor:
     if config.confidence_weighting:
         return config.joints_weight * observation.confidences**2
     return torch.full_like(observation.confidences, config.joints_weight)
-
-
-def empty_derivatives(count: int) -> tuple[Tensor, Tensor]:
-    """Gradient ``(B, 63)`` and curvature ``(B, 63, 63)`` of zeros, float64."""
-    gradient = torch.zeros(count, PARAMETER_COUNT, dtype=torch.float64)
-    return gradient, gradient.new_zeros(count, PARAMETER_COUNT, PARAMETER_COUNT)

@@ -7,11 +7,14 @@ from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.hand.projection import Projection
-from dhpe_ros.refinement.terms import HandPrior, JointTerm, Observation
+from dhpe_ros.refinement.gauss_newton import Fit
+from dhpe_ros.refinement.terms import Observation
 from dhpe_ros.types import JOINT_COUNT
 
 # Whatever refined the hand; the mesh Laplacian has no curvature here.
-_TERMS = RefinementConfig(laplacian_weight=0.0)
+_TERMS = RefinementConfig(
+    laplacian_weight=0.0, mask_weight=0.0, estimate_weight=0.0, temporal_weight=0.0
+)
 _RIDGE = 1e-6  # added to the curvature, which some combinations of the parameters leave at zero
 # Deviations of rendered hands' joints, by the curvature's: the terms are weighted to fit well and
 # are no likelihood. Fitted by dhpe_lab.evaluation.uncertainty (docs/explanation/distance.md).
@@ -30,9 +33,7 @@ def joint_stds(parameters: Tensor, observation: Observation, projection: Project
     if parameters.is_cuda:
         parameters, observation = parameters.cpu(), observation.on_cpu()
         projection = projection.on_cpu
-    terms = JointTerm.of(observation, projection, _TERMS), HandPrior.of(projection, _TERMS)
-    joints, prior = (term.linearise(parameters).curvature for term in terms)
-    curvature = joints + prior
+    curvature = Fit(observation, projection, _TERMS).curvature(parameters)
     curvature.diagonal(dim1=1, dim2=2).add_(_RIDGE)
     slopes = projection.skeleton.derivatives(parameters)[1]  # (B, 21, 3, 63)
     slopes[:, :, 2] -= slopes[:, :, 2].mean(1, keepdim=True)

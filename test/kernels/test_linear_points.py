@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from dhpe_ros.hand.kernels.skeleton_kernels import add_normal_equations, place_points
+from dhpe_ros.hand.kernels.skeleton_kernels import bones_of, place_vertices, to_crop
 from dhpe_ros.hand.linear_points import LinearPoints
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.weights import hand_model_path
+from dhpe_ros.refinement import fit_kernels
 
 
 @pytest.fixture(scope="module", params=["open hand", "MANO file"])
@@ -111,19 +112,14 @@ def test_of_two_coordinates_the_derivatives_are_the_same(model, skeleton):
 
 
 def test_some_of_the_vertices_are_those_of_the_mesh(model):
-    hands, vertices = _hands(model).float(), np.array((700, 3, 44))
+    projection, hands, vertices = Projection(model), _hands(model).float(), np.array((700, 3, 44))
     with torch.no_grad():
-        expected = Projection(model)(hands).vertices.double()
-    surface, out = LinearPoints(model), np.empty((3, 3, 3))
-    torch.testing.assert_close(surface.place(hands), expected, atol=1e-5, rtol=0)
-    place_points(hands.double().numpy(), surface.select(vertices), out)
-    np.testing.assert_allclose(out, expected[:, vertices], atol=1e-5)
-
-
-def test_curvature_and_gradient_are_those_of_the_squares():
-    generator = torch.Generator().manual_seed(0)
-    sizes = ((3, 42, 63), (3, 42), (3, 42))
-    args = [torch.rand(size, generator=generator, dtype=torch.float64) for size in sizes]
-    found = torch.zeros(3, 63, 63).double(), torch.zeros(3, 63).double()
-    add_normal_equations(*(part.numpy() for part in (*args, *found)))
-    torch.testing.assert_close(found, hand_oracle.normal_equations(*args), atol=1e-11, rtol=1e-9)
+        expected = projection(hands).vertices.double()
+    mesh, shares = projection.prior_arrays[1], np.zeros(778)
+    shares[vertices] = 1
+    chosen, pairs, _ = fit_kernels.select(mesh, shares)
+    assert list(chosen) == sorted(vertices)
+    for row, places in zip(hands.double().numpy(), expected, strict=True):
+        bones, out = bones_of(row, projection.skeleton.arrays), np.empty((3, 3))
+        to_crop(row, place_vertices(chosen, pairs, mesh, bones, row[53:]), out)
+        np.testing.assert_allclose(out, places[chosen], atol=1e-5)

@@ -5,16 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from fitting import fit_to, linearised, outline_of
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.hand.kernels.skeleton_kernels import read_field
+from dhpe_ros.hand.kernels.skeleton_kernels import read_at
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import build_evidence
 from dhpe_ros.networks.weights import hand_model_path
-from dhpe_ros.refinement import gauss_newton
-from dhpe_ros.refinement.outline_term import OutlineTerm, signed_distances
+from dhpe_ros.refinement.outline_term import signed_distances
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.refinement.terms import Observation
 from dhpe_ros.rendering import outline_lengths
@@ -48,6 +48,12 @@ def _mask(projection, parameters):
         return projection.silhouette(projection(parameters), 64)
 
 
+def _pull(projection, hand, radius, saturation):
+    """Length of the gradient towards a disc."""
+    fit = fit_to(projection, signed_distances(_disc(64, radius)))
+    return np.linalg.norm(linearised(fit, hand, outline_of(fit, hand), saturation)[1])
+
+
 def test_distances_are_those_to_the_outline_and_negative_inside():
     (distances,) = signed_distances(_disc(64, 0.5))
     assert distances[64, 64].item() == pytest.approx(-0.5, abs=0.03)
@@ -71,40 +77,13 @@ def test_distances_tell_where_between_two_cells_the_outline_runs(radius):
 def test_a_crop_without_a_hand_or_with_nothing_else_tells_nothing(projection, hand, value):
     distances = signed_distances(torch.full((1, 64, 64), value))
     assert distances.isnan().all()
-    outlines = OutlineTerm.of(hand, distances, projection, CONFIG.mask_weight, 0.05)
-    for part in outlines.linearise(hand):
-        assert (part == 0).all()
+    fit = fit_to(projection, distances)
+    assert not outline_of(fit, hand).any()
 
 
-def test_readings_and_their_slopes_are_those_of_the_moved_vertices(projection, hand):
-    """Of a field that is a plane: a vertex reads what its place says, and moves by its slope."""
-    double = Projection(HandModel(hand_model_path()).double())
-    vertices = np.random.default_rng(0).permutation(778)[:40]
-    middle = (torch.arange(128, dtype=torch.float64) + 0.5) * (2 / 128) - 1
-    field = 0.3 * middle - 0.7 * middle[:, None]
-
-    def readings(parameters):
-        points = double(parameters).vertices[0, vertices, :2]
-        return points @ torch.tensor((0.3, -0.7), dtype=torch.float64)
-
-    expected = torch.autograd.functional.jacobian(readings, hand.double())[:, 0]
-    values, slopes = np.empty(40), np.empty((40, 63))
-    points = projection.surface_points.select(vertices)
-    read_field(hand[0].double().numpy(), points, field.numpy(), values, slopes)
-    np.testing.assert_allclose(values, readings(hand.double()), atol=1e-6)
-    np.testing.assert_allclose(slopes, expected, atol=1e-6)
-
-
-def test_beyond_the_crop_a_field_is_flat(projection, hand):
-    far = hand.clone()
-    far[:, 1] = 5.0
-    vertices = np.arange(8)
+def test_beyond_the_crop_a_field_is_flat():
     field = np.arange(128.0) + np.zeros((128, 1))
-    values, slopes = np.empty(8), np.ones((8, 63))
-    points = projection.surface_points.select(vertices)
-    read_field(far[0].double().numpy(), points, field, values, slopes)
-    assert (values == 127).all()
-    assert (slopes == 0).all()
+    assert read_at(field, np.array((5.0, 0.2, 0.0))) == (127, 0, 0)
 
 
 def test_the_gradient_is_that_of_the_value(projection, hand):
@@ -112,25 +91,20 @@ def test_the_gradient_is_that_of_the_value(projection, hand):
     other[:, 53] = 2.0
     other[:, 1] += 0.03
     distances = signed_distances(_mask(projection, other))
-    outlines = OutlineTerm.of(hand, distances, projection, CONFIG.mask_weight, 0.05)
-    hand = hand.double()
-    value, gradient, curvature = outlines.linearise(hand)
-    assert 0 < value.item() < CONFIG.mask_weight * 0.03**2
-    assert torch.linalg.eigvalsh(curvature[0]).min() > -1e-9
+    fit = fit_to(projection, distances)
+    shares, hand = outline_of(fit, hand), hand.double()
+    value, gradient, curvature = linearised(fit, hand, shares, 0.05)
+    assert 0 < value < CONFIG.mask_weight * 0.03**2
+    assert np.linalg.eigvalsh(curvature).min() > -1e-9
     steps = 1e-7 * torch.eye(63, dtype=torch.float64)
-    values = [[outlines.linearise(hand + k * s)[0].item() for k in (1, -1)] for s in steps]
+    values = [[linearised(fit, hand + k * s, shares, 0.05)[0] for k in (1, -1)] for s in steps]
     slopes = [(more - less) / 2e-7 for more, less in values]
-    np.testing.assert_allclose(gradient[0], slopes, atol=1e-3 * gradient.abs().max().item())
+    np.testing.assert_allclose(gradient, slopes, atol=1e-3 * abs(gradient).max())
 
 
 def test_a_far_outline_hardly_pulls(projection, hand):
-    near, far = (
-        OutlineTerm.of(
-            hand, signed_distances(_disc(64, radius)), projection, CONFIG.mask_weight, 0.05
-        )
-        for radius in (0.5, 0.95)
-    )
-    assert 0 < far.linearise(hand)[1].norm() < 0.5 * near.linearise(hand)[1].norm()
+    near, far = (_pull(projection, hand, radius, 0.05) for radius in (0.5, 0.95))
+    assert 0 < far < 0.5 * near
 
 
 def test_refinement_brings_the_outline_onto_the_mask(projection, hand):
@@ -160,31 +134,8 @@ def test_refinement_brings_the_outline_onto_the_mask(projection, hand):
 
 
 def test_the_farther_the_reach_the_more_pulls_what_is_seen_some_way_off(projection, hand):
-    distances = signed_distances(_disc(64, 0.75))
-    wide, narrow = (
-        OutlineTerm.of(hand, distances, projection, CONFIG.mask_weight, saturation)
-        .linearise(hand)[1]
-        .norm()
-        for saturation in (0.1, 0.05)
-    )
+    wide, narrow = (_pull(projection, hand, 0.75, saturation) for saturation in (0.1, 0.05))
     assert wide > 2 * narrow > 0
-
-
-def test_the_outline_is_found_twice_and_lets_go_sooner_then(projection, hand, monkeypatch):
-    saturations, found = [], OutlineTerm.of
-
-    def watched(*args):
-        saturations.append(args[-1])
-        return found(*args)
-
-    monkeypatch.setattr(gauss_newton.OutlineTerm, "of", watched)
-    with torch.no_grad():
-        joints = projection(hand).joints[..., :2] + 0.05
-    distances = signed_distances(_mask(projection, hand))
-    seen = Observation(None, torch.zeros(1, 2048), joints, torch.ones(1, 21), distances=distances)
-    evidence = build_evidence("lite").eval().requires_grad_(False)
-    refine(hand, seen, projection, evidence, CONFIG)
-    assert saturations == [0.1, 0.05]
 
 
 def test_hands_that_are_refined_together_end_where_each_would_alone(projection, hand):

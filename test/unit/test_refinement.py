@@ -7,6 +7,7 @@ import hand_oracle
 import numpy as np
 import pytest
 import torch
+from fitting import linearised
 
 from dhpe_lab.synthesis import hand_poses
 from dhpe_lab.synthesis.settling import pose_from_angles
@@ -19,13 +20,13 @@ from dhpe_ros.networks.evidence import build_evidence, for_one_picture
 from dhpe_ros.networks.layers import fuse_batch_norms
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.refinement import terms
+from dhpe_ros.refinement.gauss_newton import Fit
 from dhpe_ros.refinement.gradient import Descent
 from dhpe_ros.refinement.objective import objective
 from dhpe_ros.refinement.refine import refine
 from dhpe_ros.refinement.terms import (
     HandPrior,
     JointTerm,
-    Linearisation,
     Observation,
     PosedHands,
     joint_weights,
@@ -282,11 +283,14 @@ def test_the_priors_derivatives_are_what_plain_torch_says(projection, evidence):
     start = _perturbed(truth)
     start[::2, 8:53] *= 6  # beyond limits, fingers in the palm
     config = RefinementConfig()
-    found = HandPrior.of(projection, config).linearise(start)
+    config = dataclasses.replace(config, estimate_weight=0.0, temporal_weight=0.0)
+    nothing = torch.zeros(9, 2048), torch.zeros(9, 21, 2), torch.zeros(9, 21)
+    fit = Fit(Observation(None, *nothing), projection, config)
     expected = hand_oracle.hand_prior_linearised(start, projection, config)
-    torch.testing.assert_close(found.value.float(), _prior(start, projection, config))
+    found = zip(*(linearised(fit, start[k : k + 1]) for k in range(9)), strict=True)
     for one, other, precision in zip(found, expected, (1e-5, 1e-5, 1e-3), strict=True):
         size = other.abs().max().item()  # single precision's differences make the last one
+        one = torch.from_numpy(np.stack(one))
         torch.testing.assert_close(one, other, atol=precision * size, rtol=10 * precision)
 
 
@@ -306,34 +310,24 @@ def test_fingers_that_touch_do_not_slow_the_steps_down(projection, evidence):
     assert result.steps <= 12
 
 
-def test_kernels_and_plain_torch_end_at_the_same_hand(projection, evidence, monkeypatch):
+def test_the_joints_term_is_that_of_differences(projection, evidence):
     truth, observation = _scene(projection, evidence)
-    config = dataclasses.replace(FAST_WITHOUT_FEATURES, steps=4, outlier_distance=0.2)
-    args = _perturbed(truth), observation, projection, evidence, config
-    compiled = refine(*args)
-
-    def joints_by_differences(term, parameters):
-        def value(numbers):
-            joints = projection.joints_2d(numbers)
-            return term.value(PosedHands(numbers, joints, None))
-
-        joints, jacobian = hand_oracle.differences(projection.joints_2d, parameters)
-        residuals = joints - term.observed.double()
-        saturated = 1 + (residuals**2).sum(2) / term.outlier_distance**2
-        weights = (2 * term.weights.double() / saturated**2).repeat_interleave(2, 1)
-        parts = jacobian.flatten(1, 2), residuals.flatten(1), weights
-        curvature, gradient = hand_oracle.normal_equations(*parts)
-        return Linearisation(value(parameters), gradient, curvature)
-
-    def prior_in_torch(term, parameters):
-        rows = parameters.float()
-        return Linearisation(*hand_oracle.hand_prior_linearised(rows, projection, config))
-
-    monkeypatch.setattr(JointTerm, "linearise", joints_by_differences)
-    monkeypatch.setattr(HandPrior, "linearise", prior_in_torch)
-    plain = refine(*args)
-    torch.testing.assert_close(compiled.parameters, plain.parameters, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(compiled.residual_after, plain.residual_after, atol=1e-5, rtol=0)
+    config = dataclasses.replace(JOINTS_ONLY, outlier_distance=0.2)
+    start = _perturbed(truth)
+    fit = Fit(observation, projection, config)
+    term = JointTerm.of(observation, projection, config)
+    joints, jacobian = hand_oracle.differences(projection.joints_2d, start)
+    residuals = joints - term.observed.double()
+    saturated = 1 + (residuals**2).sum(2) / term.outlier_distance**2
+    weights = (2 * term.weights.double() / saturated**2).repeat_interleave(2, 1)
+    curvature, gradient = hand_oracle.normal_equations(
+        jacobian.flatten(1, 2), residuals.flatten(1), weights
+    )
+    value = term.value(PosedHands(start.double(), joints, None))
+    for k in range(len(start)):
+        found = linearised(fit, start[k : k + 1], index=k)
+        for one, other in zip(found, (value, gradient, curvature), strict=True):
+            np.testing.assert_allclose(one, other[k], atol=1e-4 * other[k].abs().max().item())
 
 
 def test_the_result_is_never_worse_than_the_start(projection, evidence):

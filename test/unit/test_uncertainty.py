@@ -13,7 +13,7 @@ from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.parameters import HandParameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.weights import hand_model_path
-from dhpe_ros.refinement.objective import geometric_terms
+from dhpe_ros.refinement.gauss_newton import Fit
 from dhpe_ros.refinement.terms import Observation
 from dhpe_ros.refinement.uncertainty import CALIBRATION, joint_stds
 from dhpe_ros.types import JOINT_NAMES, Scale
@@ -50,8 +50,7 @@ def test_deviations_are_those_of_draws_from_the_curvature(projection):
     joints = projection(start).joints[..., :2]
     seen = Observation(None, torch.zeros(1, 0), joints, confidences)
     config = RefinementConfig(laplacian_weight=0.0)
-    terms = geometric_terms(seen, projection, config)
-    curvature = sum(term.linearise(start).curvature[0] for term in terms) + 1e-6 * torch.eye(63)
+    curvature = Fit(seen, projection, config).curvature(start)[0] + 1e-6 * torch.eye(63)
     generator = torch.Generator().manual_seed(0)
     noise = 1e-6 * torch.randn(4000, 63, generator=generator, dtype=torch.float64)
     drawn = start + torch.linalg.solve(torch.linalg.cholesky(curvature).T, noise.T).T

@@ -29,6 +29,8 @@ from dhpe_ros.hand.kernels.skeleton_kernels import (
 )
 from dhpe_ros.system.compiled import kernel
 
+OUTLIER_STDS = 3.0  # two frames' hands this far apart have moved, or an estimate is wrong
+
 
 @kernel(**compiled)
 def add_smoothness(parameters, weight, components, hand_model, rings, values, gradients):

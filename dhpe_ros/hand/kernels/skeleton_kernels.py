@@ -25,6 +25,7 @@ from dhpe_ros.hand.kernels.hand_kernels import (
 from dhpe_ros.hand.kernels.layout import PARENTS
 from dhpe_ros.system.compiled import kernel
 
+LINE = 64  # numbers of a line of derivatives: 63, and one so that vectors fill
 SHORTEST = 1e-6  # a quaternion below this length is not brought to length one
 
 
@@ -33,42 +34,33 @@ def place_points(parameters, model, out):
     """Fill ``out`` (B, N, 3), crop coordinates, for ``parameters`` (B, 63)."""
     for hand in range(len(parameters)):
         row = parameters[hand]
-        _to_crop(row, _place(model, _bones(row, model), row[53:], out.shape[1]), out[hand])
+        to_crop(row, place(model, bones_of(row, model), row[53:], out.shape[1]), out[hand])
 
 
 @kernel(**compiled)
 def differentiate_points(parameters, model, out, slopes):
     """As ``place_points``, and ``slopes`` (B, N, 2 or 3, 63) by each of the 63 numbers."""
-    directions = np.zeros((*slopes.shape[1:3], 3), np.float64)
-    for k in range(slopes.shape[2]):
+    count, coordinates = slopes.shape[1], slopes.shape[2]
+    directions = np.zeros((count, coordinates, 3), np.float64)
+    for k in range(coordinates):
         directions[:, k, k] = 1
+    by_angles = np.empty((count, coordinates, LINE), np.float64)
     for hand in range(len(parameters)):
         row = parameters[hand]
-        bones = _bones(row, model)
-        placed = _place(model, bones, row[53:], out.shape[1])
-        _to_crop(row, placed, out[hand])
-        _differentiate(row, model, bones, placed, directions, slopes[hand])
+        bones = bones_of(row, model)
+        placed = place(model, bones, row[53:], count)
+        to_crop(row, placed, out[hand])
+        by_coefficients = blend_points(model, bones, directions)
+        differentiate(row, bones, placed, model[0], directions, by_coefficients, by_angles)
+        for n in range(count):
+            for k in range(coordinates):
+                slope, line = slopes[hand, n, k], by_angles[n, k]
+                slope[:8], slope[53:] = line[:8], line[53:63]
+                combine(slope[8:53], line[8:53], model[5])
 
 
 @kernel(**compiled)
-def read_field(row, model, field, values, slopes):
-    """Read a ``field`` (S, S) over the crop at N points, and its slopes by a hand's 63 numbers.
-
-    Fills values (N,) and slopes (N, 63). Between the centres of its cells the field is linear,
-    beyond the outermost ones flat.
-    """
-    count = len(values)
-    bones = _bones(row, model)
-    placed = _place(model, bones, row[53:], count)
-    points, directions = np.empty((count, 3), np.float64), np.zeros((count, 1, 3), np.float64)
-    _to_crop(row, placed, points)
-    for n in range(count):
-        values[n], directions[n, 0, 0], directions[n, 0, 1] = _read(field, points[n])
-    _differentiate(row, model, bones, placed, directions, slopes.reshape((count, 1, 63)))
-
-
-@kernel(**compiled)
-def _read(field, point):
+def read_at(field, point):
     """Value of the field at a point of the crop, and its slopes to the right and down."""
     size = len(field)
     column, row = (point[0] + 1) * (size / 2) - 0.5, (point[1] + 1) * (size / 2) - 0.5
@@ -82,22 +74,6 @@ def _read(field, point):
     across = 0.0 if flat_across else ((1 - v) * (b - a) + v * (d - c)) * (size / 2)
     down = 0.0 if flat_down else ((1 - u) * (c - a) + u * (d - b)) * (size / 2)
     return value, across, down
-
-
-@kernel(**compiled)
-def add_normal_equations(jacobians, residuals, weights, curvatures, gradients):
-    """Gauss-Newton form of ``sum of weight * residual^2 / 2``, without threads.
-
-    jacobians (B, R, 63), residuals and weights (B, R). Adds to curvatures (B, 63, 63) and
-    gradients (B, 63).
-    """
-    for hand in range(len(jacobians)):
-        curvature, gradient = curvatures[hand], gradients[hand]
-        for r in range(jacobians.shape[1]):
-            slope, weight = jacobians[hand, r], weights[hand, r]
-            add_scaled(gradient, weight * residuals[hand, r], slope)
-            for k in range(63):
-                add_scaled(curvature[k], weight * slope[k], slope)
 
 
 @kernel(**compiled)
@@ -163,7 +139,7 @@ def transform(affine, point, out):
 
 
 @kernel(**compiled)
-def _bones(row, model):
+def bones_of(row, model):
     """Pose, joints at rest, turns and chain of a hand of scale 1 at the origin."""
     joint_template, jointdirs, components_t, mean = model[3:]
     frame = np.zeros((3, 4), np.float64)
@@ -174,7 +150,7 @@ def _bones(row, model):
 
 
 @kernel(**compiled)
-def _place(model, bones, shape, count):
+def place(model, bones, shape, count):
     """Points of that hand (N, 3), how much of each moves with the hand (N,), pairs (P, 3)."""
     pairs, points, blend = model[:3]
     _, _, turns, chain = bones
@@ -190,25 +166,55 @@ def _place(model, bones, shape, count):
             moved[p, i] = dot(chain[bone, i, :3], point) + chain[bone, i, 3] * points[p, 3]
             placed[n, i] += moved[p, i]
         share[n] += points[p, 3]
-    return placed, share, moved
+    return placed, share, moved, points[:, 3].copy()
 
 
 @kernel(**compiled)
-def _to_crop(row, placed, out):
-    points, share, _ = placed
+def place_vertices(vertices, pairs, mesh, bones, shape):
+    """As ``place``, of vertices (N,) of ``mesh``, as in ``pose_meshes``.
+
+    ``pairs`` (P, 2) are those of a vertex's place in ``vertices`` and a bone that moves it.
+    """
+    template, blend_shapes, weights = mesh[0], mesh[1], mesh[2]
+    _, _, turns, chain = bones
+    count, all_vertices = len(vertices), template.shape[1]
+    coefficients = np.empty(blend_shapes.shape[1], np.float64)
+    blend_coefficients(shape, turns, coefficients)
+    posed, placed = np.empty((count, 3), np.float64), np.zeros((count, 3), np.float64)
+    for n in range(count):
+        for i in range(3):
+            offset = dot(coefficients, blend_shapes[i * all_vertices + vertices[n]])
+            posed[n, i] = template[i, vertices[n]] + offset
+    moved, shares = np.empty((len(pairs), 3), np.float64), np.empty(len(pairs), np.float64)
+    for p in range(len(pairs)):
+        n, bone = pairs[p]
+        shares[p] = weights[bone, vertices[n]]
+        transform(chain[bone], posed[n], moved[p])
+        for i in range(3):
+            moved[p, i] *= shares[p]
+            placed[n, i] += moved[p, i]
+    return placed, np.ones(count, np.float64), moved, shares
+
+
+@kernel(**compiled)
+def to_crop(row, placed, out):
+    points, share, _, _ = placed
     for n in range(len(points)):
         for i in range(3):
             out[n, i] = row[0] * points[n, i] + row[1 + i] * share[n]
 
 
 @kernel(**compiled)
-def _differentiate(row, model, bones, placed, directions, slopes):
-    """Fill ``slopes`` (N, K, 63): of each point along its ``directions`` (N, K, 3)."""
+def differentiate(row, bones, placed, pairs, directions, by_coefficients, slopes):
+    """Fill ``slopes`` (N, K, 64): of each point along its ``directions`` (N, K, 3).
+
+    By the 63 numbers, but with the bones' axis-angles for the 45 of the pose, and a last zero.
+    ``by_coefficients`` (N, K, 145) is that of ``blend_points`` or ``blend_vertices``.
+    """
     pose, rest, turns, chain = bones
-    points, share, _ = placed
-    by_coefficients = _by_coefficients(model, chain, directions)
-    arms, hangs = _arms(model, rest, chain, placed)
-    by_omega, by_angle = omega_by_quaternion(row[4:8]), np.empty(45, np.float64)
+    points, share, _, _ = placed
+    arms, hangs = _arms(rest, chain, placed, pairs)
+    by_omega = omega_by_quaternion(row[4:8])
     bends = np.empty((45, 9), np.float64)  # change of each rotation R with its axis-angle
     axes = np.empty((45, 3), np.float64)  # the turn that each number is, its parent posed
     for b in range(15):
@@ -223,52 +229,91 @@ def _differentiate(row, model, bones, placed, directions, slopes):
         for k in range(directions.shape[1]):
             line, direction, by_coefficient = slopes[n, k], directions[n, k], by_coefficients[n, k]
             for m in range(45):
-                first = 10 + 9 * (m // 3)
-                by_angle[m] = dot(by_coefficient[first : first + 9], bends[m])
+                total, first = 0.0, 10 + 9 * (m // 3)
+                for i in range(9):
+                    total += by_coefficient[first + i] * bends[m, i]
+                line[8 + m] = total
             for b in range(15):
                 if hangs[n, b + 1]:
                     x, y, z = cross(arms[n, b + 1], direction)
                     for m in range(3 * b, 3 * b + 3):
-                        by_angle[m] += axes[m, 0] * x + axes[m, 1] * y + axes[m, 2] * z
-            combine(line[8:53], by_angle, model[5])
-            line[53:] = by_coefficient[:10]
+                        line[8 + m] += axes[m, 0] * x + axes[m, 1] * y + axes[m, 2] * z
+            for m in range(10):
+                line[53 + m] = by_coefficient[m]
             x, y, z = cross(points[n], direction)
             for m in range(4):
                 line[4 + m] = by_omega[m, 0] * x + by_omega[m, 1] * y + by_omega[m, 2] * z
-            for m in range(4, 63):
+            for m in range(LINE):
                 line[m] *= row[0]
-            line[0] = dot(direction, points[n])
+            line[0], line[63] = dot(direction, points[n]), 0
             for i in range(3):
                 line[1 + i] = direction[i] * share[n]
 
 
 @kernel(**compiled)
-def _by_coefficients(model, chain, directions):
+def blend_points(model, bones, directions):
     """(N, K, 145): by shape, through blend shapes and joints at rest, and by ``R - I``."""
     pairs, points, blend, _, jointdirs = model[:5]
-    shift = np.zeros((16, 3, 10), np.float64)  # of each bone's map by the shape
+    chain = bones[3]
+    shift = _shift(chain, jointdirs)
+    by = np.zeros((*directions.shape[:2], blend.shape[2]), np.float64)
+    for p in range(len(pairs)):
+        n, bone = pairs[p]
+        for k in range(directions.shape[1]):
+            x, y, z = _along(directions[n, k], chain[bone])
+            _add_three(by[n, k], x, blend[p, 0], y, blend[p, 1], z, blend[p, 2])
+            _add_shift(directions[n, k], points[p, 3], shift[bone], by[n, k])
+    return by
+
+
+@kernel(**compiled)
+def blend_vertices(vertices, pairs, shares, mesh, bones, jointdirs, directions):
+    """As ``blend_points``, of vertices (N,) along one direction each."""
+    count, all_vertices, chain = len(vertices), mesh[0].shape[1], bones[3]
+    shift, blended = _shift(chain, jointdirs), np.zeros((count, 3, 4), np.float64)
+    by = np.zeros((count, 1, mesh[1].shape[1]), np.float64)
+    for p in range(len(pairs)):
+        n, bone = pairs[p]
+        for i in range(3):
+            for j in range(3):
+                blended[n, i, j] += shares[p] * chain[bone, i, j]
+        _add_shift(directions[n, 0], shares[p], shift[bone], by[n, 0])
+    for n in range(count):
+        x, y, z = _along(directions[n, 0], blended[n])
+        a, b, c = vertices[n], all_vertices + vertices[n], 2 * all_vertices + vertices[n]
+        _add_three(by[n, 0], x, mesh[1][a], y, mesh[1][b], z, mesh[1][c])
+    return by
+
+
+@kernel(**compiled)
+def _shift(chain, jointdirs):
+    """(16, 3, 10): of each bone's map by the shape."""
+    shift = np.zeros((16, 3, 10), np.float64)
     for b in range(1, 16):
         parent = PARENTS[b]
         shift[b] = shift[parent]
         for i in range(3):
             for j in range(3):
                 add_scaled(shift[b, i], chain[parent, i, j] - chain[b, i, j], jointdirs[b, j])
-    by = np.zeros((*directions.shape[:2], blend.shape[2]), np.float64)
-    for p in range(len(pairs)):
-        n, bone = pairs[p]
-        a, b, c = blend[p]
-        for k in range(directions.shape[1]):
-            d, total = directions[n, k], by[n, k]
-            x, y, z = (
-                dot(d, chain[bone, :, 0]),
-                dot(d, chain[bone, :, 1]),
-                dot(d, chain[bone, :, 2]),
-            )
-            _add_three(total, x, a, y, b, z, c)
-            for i in range(3):
-                if d[i] != 0:
-                    add_scaled(total[:10], points[p, 3] * d[i], shift[bone, i])
-    return by
+    return shift
+
+
+@kernel(**compiled)
+def _along(d, affine):
+    return (
+        d[0] * affine[0, 0] + d[1] * affine[1, 0] + d[2] * affine[2, 0],
+        d[0] * affine[0, 1] + d[1] * affine[1, 1] + d[2] * affine[2, 1],
+        d[0] * affine[0, 2] + d[1] * affine[1, 2] + d[2] * affine[2, 2],
+    )
+
+
+@kernel(**compiled)
+def _add_shift(direction, share, shift, total):
+    for i in range(3):
+        scale = share * direction[i]
+        if scale != 0:
+            for m in range(10):
+                total[m] += scale * shift[i, m]
 
 
 @kernel(**compiled)
@@ -278,10 +323,9 @@ def _add_three(total, x, a, y, b, z, c):
 
 
 @kernel(**compiled)
-def _arms(model, rest, chain, placed):
+def _arms(rest, chain, placed, pairs):
     """(N, 16, 3): from each bone's joint to what of a point hangs on the bone; marks (N, 16)."""
-    pairs, points = model[:2]
-    _, share, moved = placed
+    _, share, moved, shares = placed
     arms, hangs = np.zeros((len(share), 16, 3), np.float64), np.zeros((len(share), 16), np.bool_)
     pivots = np.empty((16, 3), np.float64)
     for b in range(1, 16):
@@ -291,6 +335,6 @@ def _arms(model, rest, chain, placed):
         while bone > 0:
             hangs[n, bone] = True
             for i in range(3):
-                arms[n, bone, i] += moved[p, i] - points[p, 3] * pivots[bone, i]
+                arms[n, bone, i] += moved[p, i] - shares[p] * pivots[bone, i]
             bone = PARENTS[bone]
     return arms, hangs
