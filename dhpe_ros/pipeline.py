@@ -16,7 +16,7 @@ from torch import Tensor
 from dhpe_ros.config import Config, ModelConfig, RefinementConfig
 from dhpe_ros.detection.localiser import HandLocaliser, load_fused
 from dhpe_ros.detection.search import HandSearch, given_side
-from dhpe_ros.engines.networks import BackedNetworks, EagerNetworks
+from dhpe_ros.engines.networks import BackedNetworks, EagerNetworks, as_floats
 from dhpe_ros.geometry.association import same_hand, suppress_duplicates
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.crop import Crop, crop_image
@@ -301,7 +301,7 @@ class HandPipeline:
         past = [view.target.previous for view in views]
         mask = evidence.mask if masks and crops else None
         return Observation(
-            self.evidence.feature_input(self.batch(crops)) if features else None,
+            self.evidence.feature_input(as_floats(self.batch(crops))) if features else None,
             evidence.features,
             joints_2d,
             evidence.confidences,
@@ -368,10 +368,10 @@ class HandPipeline:
         return hands
 
     def batch(self, crops: Sequence[Crop]) -> Tensor:
-        """``(B, 3, 224, 224)`` in 0..1 on the device."""
+        """``(B, 3, 224, 224)`` bytes on the device."""
         images = np.array([c.image for c in crops], np.uint8)
         images = images.reshape(-1, CROP_SIZE, CROP_SIZE, 3)  # also of no crops
-        return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
 
 
 def _hand_model(model: ModelConfig) -> HandModel:

@@ -104,6 +104,7 @@ def _views(pipeline: HandPipeline) -> Views:
     from dhpe_ros.detection.localiser import shrunk
     from dhpe_ros.detection.search import joints_box
     from dhpe_ros.engines.build import Views
+    from dhpe_ros.engines.networks import as_floats
     from dhpe_ros.files.resources import DEMO_CLIP
     from dhpe_ros.geometry.crop import crop_image
     from dhpe_ros.media import open_media
@@ -116,4 +117,4 @@ def _views(pipeline: HandPipeline) -> Views:
         box = joints_box(np.array(label["joints_px"]), pipeline.config.tracking)
         crops.append(crop_image(image, box))
         pictures.append(torch.from_numpy(shrunk(image)[0]).permute(2, 0, 1))
-    return Views(pipeline.batch(crops), torch.stack(pictures).to(pipeline.device))
+    return Views(as_floats(pipeline.batch(crops)), torch.stack(pictures).to(pipeline.device))

@@ -39,8 +39,8 @@ class EagerNetworks:
     name = "eager"
 
     def infer(self, crops: Tensor) -> Evidence:
-        """``(B, 3, 224, 224)`` in 0..1 to their evidence."""
-        return self.evidence(crops)
+        """``(B, 3, 224, 224)``, bytes or in 0..1, to their evidence."""
+        return self.evidence(as_floats(crops))
 
     def regress(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         """The last iteration's parameters ``(B, 63)`` and 2D joints ``(B, 21, 2)``."""
@@ -66,14 +66,21 @@ class EagerNetworks:
 class EngineNetworks:
     """The same by engines, functions of at most ``rows`` rows of contiguous tensors."""
 
-    def __init__(self, name: str, engines: dict[str, Callable[..., Any]], rows: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        engines: dict[str, Callable[..., Any]],
+        rows: int = 1,
+        take_bytes: bool = False,
+    ) -> None:
         self.name = name
         self._engines = engines
         self._rows = rows
+        self._take_bytes = take_bytes
 
     def infer(self, crops: Tensor) -> Evidence:
         """As `EagerNetworks.infer`, for at least one crop."""
-        return Evidence(*self._run("evidence", crops))
+        return Evidence(*self._run("evidence", crops if self._take_bytes else as_floats(crops)))
 
     def regress(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         """As `EagerNetworks.regress`, for at least one crop."""
@@ -82,13 +89,17 @@ class EngineNetworks:
 
     def locate(self, pictures: Tensor) -> Tensor:
         """As `EagerNetworks.locate`."""
-        return self._run("localiser", pictures.float())[0]
+        return self._run("localiser", pictures if self._take_bytes else pictures.float())[0]
 
     def _run(self, network: str, *batches: Tensor) -> list[Tensor]:
         engine = self._engines[network]
-        rows = zip(*(batch.contiguous().split(self._rows) for batch in batches), strict=True)
+        rows = zip(*(batch.split(self._rows) for batch in self._laid_out(batches)), strict=True)
         results = [engine(*row) for row in rows]
-        return [torch.cat(column) for column in zip(*results, strict=True)]
+        columns = zip(*results, strict=True)
+        return [column[0] if len(column) == 1 else torch.cat(column) for column in columns]
+
+    def _laid_out(self, batches: tuple[Tensor, ...]) -> list[Tensor]:
+        return [batch if batch.dtype is torch.uint8 else batch.contiguous() for batch in batches]
 
 
 class BackedNetworks:
@@ -113,7 +124,7 @@ class BackedNetworks:
         return self._active.name
 
     def infer(self, crops: Tensor) -> Evidence:
-        """``(B, 3, 224, 224)`` in 0..1 to their evidence."""
+        """``(B, 3, 224, 224)``, bytes or in 0..1, to their evidence."""
         return self._run(lambda networks: networks.infer(crops), len(crops))
 
     def regress(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
@@ -148,6 +159,11 @@ class BackedNetworks:
         if fault and self._strict:
             raise EngineError(f"model.strict_backend: {fault}")
         self._faults += [fault] * bool(fault)
+
+
+def as_floats(crops: Tensor) -> Tensor:
+    """Bytes as numbers in 0..1, which others are."""
+    return crops.float() / 255 if crops.dtype is torch.uint8 else crops
 
 
 def _candidates(
@@ -282,7 +298,9 @@ def load_engines(
         network: compiler.load(one, examples[network], "fp32" if network == "mesh" else precision)
         for network, one in parts.items()
     }
-    networks = EngineNetworks(f"{backend} ({precision})", engines, compiler.ROWS)
+    networks = EngineNetworks(
+        f"{backend} ({precision})", engines, compiler.ROWS, backend == "openvino"
+    )
     networks.regress(networks.infer(*examples["evidence"]))
     networks.locate(*examples["localiser"])
     return networks

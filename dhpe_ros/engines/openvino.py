@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.nn import functional
 
 from dhpe_ros.engines import processor
 from dhpe_ros.engines.store import EngineError, Parts, UnavailableError
@@ -70,8 +71,9 @@ def compile_program(program: ExportedProgram, precision: str, calibration: Tenso
 def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[..., list[Tensor]]:
     """The model as a function of up to ``ROWS`` rows of tensors that look as ``inputs``.
 
-    It runs by as many threads as torch has now. One for each number of rows is compiled when that
-    is first asked for: of a model that takes any number a call takes half as long again.
+    Pictures may be bytes as well, which is faster. It runs by as many threads as torch has now.
+    One for each number of rows is compiled when that is first asked for: of a model that takes any
+    number a call takes half as long again.
     """
     core, model, lock = _runtime().Core(), _read(parts), threading.Lock()
     settings = {
@@ -80,20 +82,73 @@ def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[.
         "ENABLE_CPU_PINNING": False,  # others' work on a core would hold a thread up
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
     }
+    white = 0.0  # of pictures
+    if inputs[0].ndim == 4:
+        white = 1.0 if inputs[0].max() <= 1 else 255.0
     requests: dict[int, Any] = {}
+
+    def request(rows: int) -> Any:
+        own, pairs = model.clone(), zip(model.inputs, inputs, strict=True)
+        own.reshape({i.any_name: [rows, *like.shape[1:]] for i, like in pairs})
+        own = _of_bytes(own, white) if white else own
+        return core.compile_model(own, "CPU", settings).create_infer_request()
 
     def run(*tensors: Tensor) -> list[Tensor]:
         rows = len(tensors[0])
         with lock:
             if rows not in requests:
-                own, pairs = model.clone(), zip(model.inputs, inputs, strict=True)
-                own.reshape({i.any_name: [rows, *like.shape[1:]] for i, like in pairs})
-                requests[rows] = core.compile_model(own, "CPU", settings).create_infer_request()
+                requests[rows] = request(rows)
+            own = requests[rows]
+            if white:
+                tensors = (_as_bytes(tensors[0], white, tuple(own.model_inputs[0].shape)[1:3]),)
             arrays = [tensor.contiguous().numpy() for tensor in tensors]
-            results = requests[rows].infer(arrays, share_inputs=True)
+            results = own.infer(arrays, share_inputs=True)
             return [torch.from_numpy(result) for result in results.values()]
 
     return run
+
+
+def _of_bytes(model: Any, white: float) -> Any:
+    """A model of pictures ``(B, 3, H, W)`` as one of bytes ``(B, H, W, 3)``.
+
+    Where it begins by shrinking them, it takes them shrunk: torch does that in a tenth of the time.
+    """
+    openvino = _runtime()
+    (picture,) = (one.get_node() for one in model.inputs)
+    size = list(picture.output(0).shape)
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Convolution":
+            break
+        own = node.output(0).partial_shape
+        if node.get_type_name() == "Reshape" and own.is_static and len(own) == 4:
+            shape = list(own.to_shape())
+            if shape[:2] == size[:2] and shape != size:
+                shrunk = openvino.opset13.parameter(shape, openvino.Type.f32)
+                shrunk.output(0).tensor.set_names({"shrunk"})
+                source = node.input(0).get_source_output().get_node()
+                begin = shrunk.output(0)
+                if source.get_type_name() == "FakeQuantize":
+                    limits = [source.input_value(k) for k in range(1, 5)]
+                    levels = source.get_attributes()["levels"]
+                    begin = openvino.opset13.fake_quantize(shrunk, *limits, levels).output(0)
+                node.output(0).replace(begin)
+                model = openvino.Model(model.get_results(), [shrunk])
+                break
+    steps = openvino.preprocess.PrePostProcessor(model)
+    taken = steps.input()
+    taken.tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+    taken.model().set_layout(openvino.Layout("NCHW"))
+    taken.preprocess().convert_element_type(openvino.Type.f32).scale(255 / white)
+    return steps.build()
+
+
+def _as_bytes(pictures: Tensor, white: float, size: tuple[int, ...]) -> Tensor:
+    """``(B, 3, H, W)`` as ``(B, *size, 3)`` bytes."""
+    if pictures.dtype is not torch.uint8:
+        pictures = (pictures * (255 / white)).round().byte()
+    if tuple(pictures.shape[2:]) != size:
+        pictures = functional.interpolate(pictures, size, mode="bilinear", antialias=True)
+    return pictures.permute(0, 2, 3, 1)
 
 
 def _read(parts: Parts) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dhpe_ros.hand.parameters import HandParameters, normalize_parameters
 from dhpe_ros.hand.projection import ProjectedHand, Projection
@@ -45,17 +47,32 @@ class MeshEstimator(nn.Module):
         """All iterations' estimates, the last one last."""
         features, joints_2d = evidence.features, evidence.joints
         parameters = HandParameters.start(features.shape[0], features.device)
+        regressor = _with_constant(self.regressor, features, first=0)
+        refiner = self.refiner and _with_constant(self.refiner, features, first=PARAMETER_COUNT)
         estimates = []
         for _ in range(ITERATIONS):
-            step = self.regressor(torch.cat((features, joints_2d.flatten(1), parameters), 1))
+            step = regressor(torch.cat((joints_2d.flatten(1), parameters), 1))
             parameters = normalize_parameters(parameters + step)
             hand = projection(parameters)
-            if self.refiner is not None:
-                inputs = (parameters, features, hand.joints.flatten(1), joints_2d.flatten(1))
-                refined = self.refiner(torch.cat(inputs, 1)).reshape(-1, JOINT_COUNT, 2)
+            if refiner is not None:
+                inputs = (parameters, hand.joints.flatten(1), joints_2d.flatten(1))
+                refined = refiner(torch.cat(inputs, 1)).reshape(-1, JOINT_COUNT, 2)
                 joints_2d = joints_2d + refined if self.hidden else refined
             estimates.append(MeshEstimate(parameters, hand, joints_2d))
         return estimates
+
+
+def _with_constant(head: nn.Module, constant: Tensor, first: int) -> Callable[[Tensor], Tensor]:
+    """``head`` as a function of its other inputs; ``constant`` are those from ``first`` on.
+
+    F is most of the input and the same in all iterations: its weights are read once.
+    """
+    linear, rest = (head[0], head[1:]) if isinstance(head, nn.Sequential) else (head, nn.Identity())
+    weight, bias = linear.get_parameter("weight"), linear.get_parameter("bias")
+    last = first + constant.shape[1]
+    of_constant = functional.linear(constant, weight[:, first:last], bias)
+    others = torch.cat((weight[:, :first], weight[:, last:]), 1)
+    return lambda inputs: rest(of_constant + functional.linear(inputs, others))
 
 
 def _head(inputs: int, outputs: int, hidden: int) -> nn.Module:

@@ -55,7 +55,7 @@ class Recorder:
             return list(self.regress(SimpleNamespace(features=features)))
 
         def localiser(pictures):
-            assert pictures.shape == (1, 3, *SIZE) and pictures.dtype is torch.float32
+            assert pictures.shape == (1, 3, *SIZE)
             return [self.locate(pictures)]
 
         return {"evidence": evidence, "mesh": mesh, "localiser": localiser}[network]
