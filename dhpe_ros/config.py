@@ -252,6 +252,9 @@ class NodeConfig:
     depth_margin: int = live(
         4, "margin about the hands that ~/depth_without_hands leaves out, in pixels", 0, 100
     )
+    grasp_distance: float = live(
+        0.05, "reach of palm and fingers for ~/grasped_object, in metres", 0.005, 0.3
+    )
     publish_tf: bool = setting(False, "publish the wrists' frames on /tf")
     tf_joints: bool = live(
         False, "with publish_tf, publish the other joints' frames too, <wrist's frame>_<joint>"

@@ -188,7 +188,7 @@ class Hand:
     scale: Scale = Scale.ESTIMATED
     right: float = math.nan  # probability of a right hand by this image alone; NaN: given
     contact_distances: np.ndarray = field(default_factory=lambda: np.full(5, np.nan, np.float32))
-    """(5,) metres from each fingertip to what is not of the hand; NaN: unknown."""
+    """(5,) metres from each finger's last bone to an object, as in ``Hand.msg``; NaN: unknown."""
 
     @property
     def joint_stds_m(self) -> np.ndarray:

@@ -42,7 +42,8 @@ TOPICS = {
     "points": PointCloud2,
     "overlay": Image,
 }
-DEPTH_TOPICS = {"depth_without_hands": Image}  # which need a depth image to come
+# They need a depth image to come.
+DEPTH_TOPICS = {"depth_without_hands": Image, "grasped_object": PointCloud2}
 
 
 class NodeProcess:

@@ -23,6 +23,7 @@ from dhpe_ros.cli.predict_files import (
     remove_results,
 )
 from dhpe_ros.geometry.camera import Camera
+from dhpe_ros.geometry.grasp import find_grasps, with_contacts
 from dhpe_ros.media import Frame, Media, MediaError, is_bag, list_folder, open_media
 from dhpe_ros.media.frames import needs
 from dhpe_ros.media.hand_table import HandTable
@@ -136,6 +137,9 @@ class Prediction:
                 if tracker is not None:
                     depth_m, time_s = frame.depth_m, frame.stamp_s
                     hands = tracker.process(frame.image, camera, depth_m=depth_m, time_s=time_s)
+                    reach_m = self._pipeline.config.node.grasp_distance
+                    grasps = find_grasps(hands, depth_m, camera, reach_m)
+                    hands = with_contacts(hands, grasps)
                 else:
                     hands = self._pipeline.estimate(frame.image, camera)
                 for write in writers:

@@ -71,19 +71,24 @@ def mesh_fields(hand: Hand) -> dict[str, Any]:
 
 
 def points_fields(hands: Sequence[Hand]) -> dict[str, Any]:
+    """The vertices of all hands with their normals, as ``cloud_fields``."""
+    rows = [np.concatenate((hand.vertices_m, hand.normals), axis=1) for hand in hands]
+    return cloud_fields(np.concatenate([np.zeros((0, len(_POINT_FIELDS)), np.float32), *rows]))
+
+
+def cloud_fields(points: np.ndarray) -> dict[str, Any]:
     """The fields of ``sensor_msgs/msg/PointCloud2`` except the header; each PointField a dict.
 
-    The vertices of all hands with their normals, float32, metres in the optical frame.
+    ``points`` is ``(N, 3)`` float32, metres in the optical frame, or ``(N, 6)`` with normals.
     """
-    rows = [np.concatenate((hand.vertices_m, hand.normals), axis=1) for hand in hands]
-    points = np.concatenate([np.zeros((0, len(_POINT_FIELDS)), np.float32), *rows])
-    step = points.itemsize * len(_POINT_FIELDS)
+    names = _POINT_FIELDS[: points.shape[1]]
+    step = points.itemsize * len(names)
     return {
         "height": 1,
         "width": len(points),
         "fields": [
             {"name": name, "offset": points.itemsize * k, "datatype": _FLOAT32, "count": 1}
-            for k, name in enumerate(_POINT_FIELDS)
+            for k, name in enumerate(names)
         ],
         "is_bigendian": sys.byteorder == "big",
         "point_step": step,

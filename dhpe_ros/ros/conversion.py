@@ -21,7 +21,13 @@ from std_msgs.msg import Header
 
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.media.camera_messages import info_fields
-from dhpe_ros.media.hand_fields import hand_fields, joint_poses, mesh_fields, points_fields
+from dhpe_ros.media.hand_fields import (
+    cloud_fields,
+    hand_fields,
+    joint_poses,
+    mesh_fields,
+    points_fields,
+)
 from dhpe_ros.media.image_messages import fill_image
 from dhpe_ros.types import ANGLE_NAMES, Box, Hand, Side, Target
 
@@ -72,7 +78,15 @@ def _mesh_message(hand: Hand) -> HandMesh:
 
 def points_message(hands: list[Hand], header: Header) -> PointCloud2:
     """The vertices of all hands with their normals, float32, metres in the optical frame."""
-    fields = points_fields(hands)
+    return _cloud(points_fields(hands), header)
+
+
+def cloud_message(points_m: np.ndarray, header: Header) -> PointCloud2:
+    """Points ``(N, 3)`` float32, metres in the optical frame."""
+    return _cloud(cloud_fields(points_m), header)
+
+
+def _cloud(fields: dict[str, Any], header: Header) -> PointCloud2:
     fields["fields"] = [PointField(**field) for field in fields["fields"]]
     fields["data"] = _array("B", fields["data"])
     return PointCloud2(header=header, **fields)

@@ -267,7 +267,7 @@ class HandNode(ManagedNode):
         time_s = stamp_s(message.header)
         hands = tracker.process(image, camera, boxes, depth_m, time_s)
         self._depth.check(hands, depth_m)
-        result = self._result(hands, header, image=image, depth_m=depth_m)
+        result = self._result(hands, header, image=image, depth_m=depth_m, camera=camera)
         self._outputs.publish(self._outputs.results, result)
         latency_ms = self._watch.age_s(header) * 1e3 if time_s is not None else None
         self._drawing.wait_idle()

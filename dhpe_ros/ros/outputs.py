@@ -20,6 +20,8 @@ from visualization_msgs.msg import MarkerArray
 
 from dhpe_ros.config import NodeConfig
 from dhpe_ros.detection.search import prominence
+from dhpe_ros.geometry.camera import Camera
+from dhpe_ros.geometry.grasp import UNKNOWN, Grasp, find_grasps, with_contacts
 from dhpe_ros.rendering.overlay import draw_overlay, hand_mask, window_of
 from dhpe_ros.ros.conversion import (
     Detection2DArray,
@@ -27,6 +29,7 @@ from dhpe_ros.ros.conversion import (
     HandArray,
     HandMeshArray,
     camera_info_message,
+    cloud_message,
     detections_2d_message,
     detections_3d_message,
     hand_array_message,
@@ -60,11 +63,17 @@ class Result:
     header: Header  # of the image, with the frame of the results
     image: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 3), np.uint8))  # (H, W, 3)
     depth_m: np.ndarray | None = None  # (H, W); None without depth
+    camera: Camera | None = None  # None where it is assumed
 
     @cached_property
     def mask(self) -> np.ndarray:
         """``(H, W)`` uint8, 255 on the hands."""
         return hand_mask(self.hands, *self.image.shape[:2])
+
+    @cached_property
+    def grasps(self) -> list[Grasp]:
+        """What each hand holds; unknown without depth or intrinsics."""
+        return find_grasps(self.hands, self.depth_m, self.camera, self.config.grasp_distance)
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,14 @@ def _depth_without_hands(result: Result) -> list[Image]:
         if window is not None:
             without[window][cv2.dilate(result.mask[window], square) > 0] = np.nan
     return [image_message(without, "32FC1", result.header)]
+
+
+def _grasped_object(result: Result) -> list[PointCloud2]:
+    """The points that the hands hold; none without depth or intrinsics."""
+    if result.depth_m is None or result.camera is None:
+        return []
+    points_m = np.concatenate([UNKNOWN.points_m, *(grasp.points_m for grasp in result.grasps)])
+    return [cloud_message(points_m, result.header)]
 
 
 def _overlay(result: Result) -> list[Image]:
@@ -123,8 +140,13 @@ def _joint_states(result: Result) -> list[JointState]:
 MARKERS = Output("~/markers", MarkerArray, _markers)
 # In the order in which robots wait for them.
 RESULTS = (
-    Output("~/hands", HandArray, lambda r: [hand_array_message(r.hands, r.header)]),
+    Output(
+        "~/hands",
+        HandArray,
+        lambda r: [hand_array_message(with_contacts(r.hands, r.grasps), r.header)],
+    ),
     Output("~/meshes", HandMeshArray, lambda r: [mesh_array_message(r.hands, r.header)]),
+    Output("~/grasped_object", PointCloud2, _grasped_object),
     Output("~/poses/left", PoseArray, partial(_poses, Side.LEFT)),
     Output("~/poses/right", PoseArray, partial(_poses, Side.RIGHT)),
     Output("~/joint_states", JointState, _joint_states),

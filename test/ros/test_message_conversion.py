@@ -11,12 +11,15 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 
 from fake_tracker import make_hand
+from grasp_scenes import CAMERA, scene
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CameraInfo, PointField, RegionOfInterest
 from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
+from dhpe_ros.config import NodeConfig
+from dhpe_ros.geometry.grasp import find_grasps
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.ros.collision import capsules
@@ -37,6 +40,7 @@ from dhpe_ros.ros.conversion import (
     transform_message,
 )
 from dhpe_ros.ros.markers import NAMESPACES, markers_message
+from dhpe_ros.ros.outputs import RESULTS, Result
 from dhpe_ros.types import ANGLE_NAMES, JOINT_NAMES, Box, Scale, Side
 
 
@@ -258,6 +262,29 @@ def test_the_point_cloud_has_every_vertex_with_its_normal(header):
     np.testing.assert_array_equal(points[778:, :3], hands[1].vertices_m)
     np.testing.assert_array_equal(points[:778, 3:], hands[0].normals)
     assert points_message([], header).width == 0
+
+
+def test_a_held_object_is_published_with_its_distances(header):
+    seen = scene("box", turn_deg=(-45, 0, 0))
+    depth_m, config = seen.noisy_m(), NodeConfig(grasp_distance=0.03)
+
+    def published(**image):
+        result = Result([seen.hand], config, frozenset(), header, **image)
+        return {o.topic: o.messages(result) for o in RESULTS}
+
+    (grasp,) = find_grasps([seen.hand], depth_m, CAMERA, 0.03)
+    messages = published(depth_m=depth_m, camera=CAMERA)
+    cloud = over_the_wire(messages["~/grasped_object"][0])
+    assert cloud.header == header
+    assert [field.name for field in cloud.fields] == ["x", "y", "z"]
+    points_m = np.frombuffer(bytes(cloud.data), np.float32).reshape(cloud.width, 3)
+    np.testing.assert_array_equal(points_m, grasp.points_m)
+    told = over_the_wire(messages["~/hands"][0]).hands[0].contact_distances
+    np.testing.assert_array_equal(told, grasp.distances_m)
+    for unknown in ({}, {"depth_m": depth_m}, {"camera": CAMERA}):
+        messages = published(**unknown)
+        assert messages["~/grasped_object"] == []
+        assert np.isnan(messages["~/hands"][0].hands[0].contact_distances).all()
 
 
 def test_the_wrist_s_frame_is_the_wrist_s_pose(header):

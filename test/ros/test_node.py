@@ -189,6 +189,8 @@ def test_a_depth_image_tells_the_distance_and_comes_without_hands(camera, ears):
         hand = ears.hands_of(stamp).hands[0]
         if hand.scale == hand.SCALE_DEPTH:
             break
+    assert ears.until(lambda: ears.of("grasped_object", stamp))
+    assert ears.of("grasped_object", stamp)[0].header.frame_id == "camera"
     assert ears.until(lambda: ears.of("depth_without_hands", stamp) and ears.of("mask", stamp))
     message = ears.of("depth_without_hands", stamp)[0]
     assert (message.encoding, message.header.frame_id) == ("32FC1", "camera")

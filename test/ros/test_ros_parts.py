@@ -331,8 +331,8 @@ def test_nothing_is_computed_for_a_topic_without_a_listener(ros, monkeypatch):
     def never(*_):
         raise AssertionError("nobody wants it")
 
-    names = "hand_mask", "draw_overlay", "mesh_array_message", "points_message", "markers_message"
-    for name in names:
+    clouds = "mesh_array_message", "points_message", "cloud_message"
+    for name in ("hand_mask", "draw_overlay", *clouds, "markers_message"):
         monkeypatch.setattr(f"dhpe_ros.ros.outputs.{name}", never)
     node = node_with()
     heard, config = [], Config().node

@@ -9,6 +9,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,7 @@ from dhpe_ros.cli.predict_files import (
     write_hand_mesh,
     write_json,
 )
+from dhpe_ros.geometry.grasp import UNKNOWN
 from dhpe_ros.hand.mano_file import read_mano_file
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.media import MediaError, open_media
@@ -179,8 +181,13 @@ class DepthRecording:
         yield Frame(image, self.name, depth_m=self._depth_m)
 
 
-def test_depth_of_a_recording_places_the_hand(predict, tmp_path, monkeypatch):
+def test_depth_of_a_recording_places_the_hand_and_what_it_holds(predict, tmp_path, monkeypatch):
     asked, places_m = [], []
+
+    def grasps(hands, depth_m, camera, reach_m):
+        return [replace(UNKNOWN, distances_m=np.full(5, depth_m[0, 0] + reach_m)) for _ in hands]
+
+    monkeypatch.setattr(prediction, "find_grasps", grasps)
     for depth_m in (0.1, 0.11):  # the untrained hand is as near
 
         def opened(*given, depth_m=depth_m):
@@ -191,6 +198,7 @@ def test_depth_of_a_recording_places_the_hand(predict, tmp_path, monkeypatch):
         assert predict(picture(tmp_path / "bag.mcap.png"), "--depth", "/camera/depth") == 0
         (hand,) = json.loads((tmp_path / "out/recording_000000.json").read_text())["hands"]
         assert hand["scale"] == "depth"
+        assert hand["contact_distances"] == pytest.approx([depth_m + 0.05] * 5)
         places_m.append(hand["joints_m"][9][2])
     assert places_m[1] == pytest.approx(1.1 * places_m[0], rel=0.02)
     assert all("/camera/depth" in given for given in asked)
