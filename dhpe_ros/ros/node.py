@@ -130,9 +130,9 @@ class HandNode(ManagedNode):
         image_type = CompressedImage if compressed else Image
         self._roi = RoiInput(self, self._health)
         self._depth = DepthInput(self, self._health)
-        # camera_info first: a peer that sees the image subscription may rely on the other.
         self._camera = CameraInput(self, self.resolve_topic_name(topic), self._health)
         self._images = Input(self, topic, {image_type: self._on_image}, self._health)
+        # Images last: a peer that sees their subscription may rely on the others.
         self._inputs = (self._roi.input, self._depth.input, self._camera.input, self._images)
         inputs = (self._images, self._camera.input)
         self._watch = ImageWatch(self, *inputs, self._statistics, self._health)
