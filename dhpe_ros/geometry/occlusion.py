@@ -22,13 +22,17 @@ def occluded_joints(
     ``joints_m`` ``(21, 3)`` and ``vertices_m`` ``(V, 3)`` are in the camera's optical frame,
     ``triangles`` is ``(F, 3)``.
     """
-    seen = joints_m[:, :2] / joints_m[:, 2:]
-    # Corners of each triangle about each joint, as the camera sees them: (21, F, 3, 2).
-    corners = (vertices_m[:, :2] / vertices_m[:, 2:])[triangles] - seen[:, None, None]
-    after, before = np.roll(corners, -1, 2), np.roll(corners, 1, 2)
+    seen, corners = (points[:, :2] / points[:, 2:] for points in (joints_m, vertices_m))
+    corners = corners[triangles]  # (F, 3, 2), as the camera sees them
+    about = (corners.min(1) <= seen[:, None]) & (corners.max(1) >= seen[:, None])
+    joint, triangle = about.all(2).nonzero()
+    corners = corners[triangle] - seen[joint, None]
+    after, before = np.roll(corners, -1, 1), np.roll(corners, 1, 1)
     areas = after[..., 0] * before[..., 1] - after[..., 1] * before[..., 0]  # opposite each corner
-    whole = areas.sum(2)
-    hit = ((areas >= 0).all(2) | (areas <= 0).all(2)) & (whole != 0)
-    nearness = (areas / vertices_m[:, 2][triangles]).sum(2) / whole  # 1/z is linear in the picture
-    nearest = np.where(hit, nearness, 0.0).max(1)
+    whole = areas.sum(1)
+    hit = ((areas >= 0).all(1) | (areas <= 0).all(1)) & (whole != 0)
+    depths_m = vertices_m[:, 2][triangles[triangle]]
+    nearness = (areas / depths_m).sum(1) / whole  # 1/z is linear in the picture
+    nearest = np.zeros(len(joints_m))
+    np.maximum.at(nearest, joint[hit], nearness[hit])
     return joints_m[:, 2] - 1 / nearest > _THICKNESSES * hand_length_m(joints_m)
