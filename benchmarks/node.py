@@ -78,10 +78,10 @@ def _whole(folder: Path, images: list[np.ndarray], device: str) -> dict[str, flo
             f"node.latency_{part}_ms": node.diagnostic(f"latency from stamp {part} (ms)")
             for part in ("p50", "p95")
         }
-        begin_s, begin = time.monotonic(), _cpu_s(node.pid)
+        begin_s, begin = time.monotonic(), cpu_s(node.pid)
         node.wait(lambda: time.monotonic() - begin_s > IDLE_S, 2 * IDLE_S)
         passed_s = time.monotonic() - begin_s
-        return values | {"node.idle_cpu_pct": 100 * (_cpu_s(node.pid) - begin) / passed_s}
+        return values | {"node.idle_cpu_pct": 100 * (cpu_s(node.pid) - begin) / passed_s}
 
 
 def _memory_growth_mb(folder: Path) -> float:
@@ -89,10 +89,10 @@ def _memory_growth_mb(folder: Path) -> float:
     with _Node(folder, STILL, "cpu") as node:
         for _ in range(SETTLED_FRAMES):
             node.answer(image)
-        before = _memory_mb(node.pid)
+        before = memory_mb(node.pid)
         for _ in range(MEMORY_FRAMES):
             node.answer(image)
-        return _memory_mb(node.pid) - before
+        return memory_mb(node.pid) - before
 
 
 class _Node:
@@ -179,13 +179,13 @@ class _Node:
         self._diagnostics.update({pair.key: pair.value for pair in message.status[0].values})
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """Processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory_mb(pid: int) -> float:
+def memory_mb(pid: int) -> float:
     """Resident memory of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

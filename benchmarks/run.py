@@ -20,6 +20,7 @@ import networks
 import node
 import refine
 import rendering
+import rivals
 import stages
 import start
 from tqdm import tqdm
@@ -27,7 +28,7 @@ from tqdm import tqdm
 HERE = Path(__file__).parent
 LATEST, BASELINE = HERE / "out" / "latest.json", HERE / "baseline.json"
 MODULES: tuple[ModuleType, ...] = (
-    machine, hand_layer, rendering, networks, engine, refine, stages, node, start,
+    machine, hand_layer, rendering, networks, engine, refine, stages, rivals, node, start,
 )  # fmt: skip
 NOTABLE = 0.15  # a smaller change is taken for noise
 
