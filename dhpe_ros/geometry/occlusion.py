@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dhpe_ros.geometry.scale import BONE_RADII, hand_length_m
+from dhpe_ros.system.compiled import kernel
 from dhpe_ros.types import BONES, JOINT_COUNT
 
 # (21,): of the thinner bone at the joint, as fractions of the hand's length.
@@ -13,26 +14,52 @@ _THICKNESSES = 2 * np.array(
 )
 
 
-@np.errstate(all="ignore")  # what is not finite hides nothing
 def occluded_joints(
     joints_m: np.ndarray, vertices_m: np.ndarray, triangles: np.ndarray
 ) -> np.ndarray:
     """``(21,)`` bool: more lies before the joint than the hand is thick there.
 
     ``joints_m`` ``(21, 3)`` and ``vertices_m`` ``(V, 3)`` are in the camera's optical frame,
-    ``triangles`` is ``(F, 3)``.
+    ``triangles`` is ``(F, 3)``. What is not finite hides nothing.
     """
-    seen, corners = (points[:, :2] / points[:, 2:] for points in (joints_m, vertices_m))
-    corners = corners[triangles]  # (F, 3, 2), as the camera sees them
-    about = (corners.min(1) <= seen[:, None]) & (corners.max(1) >= seen[:, None])
-    joint, triangle = about.all(2).nonzero()
-    corners = corners[triangle] - seen[joint, None]
-    after, before = np.roll(corners, -1, 1), np.roll(corners, 1, 1)
-    areas = after[..., 0] * before[..., 1] - after[..., 1] * before[..., 0]  # opposite each corner
-    whole = areas.sum(1)
-    hit = ((areas >= 0).all(1) | (areas <= 0).all(1)) & (whole != 0)
-    depths_m = vertices_m[:, 2][triangles[triangle]]
-    nearness = (areas / depths_m).sum(1) / whole  # 1/z is linear in the picture
-    nearest = np.zeros(len(joints_m))
-    np.maximum.at(nearest, joint[hit], nearness[hit])
-    return joints_m[:, 2] - 1 / nearest > _THICKNESSES * hand_length_m(joints_m)
+    joints, vertices = joints_m.astype(np.float64), vertices_m.astype(np.float64)
+    nearness = _nearness(_seen(joints), _seen(vertices), triangles)
+    limits_m = joints[:, 2] - _THICKNESSES * hand_length_m(joints)
+    return nearness * limits_m > 1
+
+
+@np.errstate(all="ignore")
+def _seen(points_m: np.ndarray) -> np.ndarray:
+    """``(N, 3)``: x / z, y / z, 1 / z."""
+    return np.stack((points_m[:, 0], points_m[:, 1], np.ones(len(points_m))), 1) / points_m[:, 2:]
+
+
+@kernel(error_model="numpy")
+def _nearness(joints, vertices, triangles):
+    """1 / z of the surface nearest to the camera at each joint, 0 where there is none: (N,)."""
+    nearness = np.zeros(len(joints))
+    for face in range(len(triangles)):
+        a, b, c = triangles[face]
+        ax, bx, cx = vertices[a, 0], vertices[b, 0], vertices[c, 0]
+        ay, by, cy = vertices[a, 1], vertices[b, 1], vertices[c, 1]
+        left, right, top, bottom = (
+            min(ax, bx, cx),
+            max(ax, bx, cx),
+            min(ay, by, cy),
+            max(ay, by, cy),
+        )
+        for joint in range(len(joints)):
+            x, y = joints[joint, 0], joints[joint, 1]
+            if not (left <= x <= right and top <= y <= bottom):
+                continue
+            # Areas opposite each corner; the joint lies within where they have one sign.
+            of_a = (bx - x) * (cy - y) - (by - y) * (cx - x)
+            of_b = (cx - x) * (ay - y) - (cy - y) * (ax - x)
+            of_c = (ax - x) * (by - y) - (ay - y) * (bx - x)
+            if min(of_a, of_b, of_c) >= 0 or max(of_a, of_b, of_c) <= 0:
+                # 1 / z is linear in the picture.
+                here = of_a * vertices[a, 2] + of_b * vertices[b, 2] + of_c * vertices[c, 2]
+                here /= of_a + of_b + of_c
+                if here > nearness[joint]:  # not where it is not a number
+                    nearness[joint] = here
+    return nearness
