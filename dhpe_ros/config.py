@@ -98,7 +98,7 @@ class TrackingConfig:
         1.5, "time for which a lost hand keeps its track id, in seconds", 0.0, 60.0
     )
     second_look: bool = live(
-        True, "test-time augmentation: average the 2D joints with those of a closer crop"
+        True, "test-time augmentation: average unsure 2D joints with those of a closer crop"
     )
 
 

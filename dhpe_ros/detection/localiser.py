@@ -22,6 +22,7 @@ SIZE = 288, 352  # rows and columns of what the network sees
 Locate = Callable[[Tensor], Tensor]  # (1, 3, *SIZE) uint8 to what `LocaliserNetwork` answers
 _GREY = tuple(round(255 * value) for value in IMAGENET_MEAN)  # beside a picture
 _MOST = 16  # hands in a picture
+_SURE = 0.75  # score from which a hand is found by one look
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,17 @@ class HandLocaliser:
     def find(self, image: np.ndarray, min_score: float, augmented: bool = True) -> list[FoundHand]:
         """Find the hands in ``(H, W, 3)`` uint8 RGB, surest first, from ``min_score`` on.
 
-        Test-time augmentation averages the answers to the picture and to its mirror image: what the
-        network takes for a hand by mistake it seldom does twice (weights/localiser.md). Without it
-        the search takes half the time and finds more boxes beside hands.
+        Test-time augmentation averages the answers to the picture and to its mirror image, unless
+        all that is found in the picture is sure: what the network takes for a hand by mistake it
+        seldom does twice (weights/localiser.md). Without it more boxes are found beside hands.
         """
         small, scale = shrunk(image)
         picture = torch.from_numpy(small).to(self._device)[None].permute(0, 3, 1, 2)
         (answer,) = self._locate(picture)
-        if augmented:
-            answer = (answer + _mirrored(self._locate(picture.flip(3))[0])) / 2
         found = _peaks(answer.float().cpu(), min_score)
+        if augmented and not (found and found[-1][1] >= _SURE):
+            answer = (answer + _mirrored(self._locate(picture.flip(3))[0])) / 2
+            found = _peaks(answer.float().cpu(), min_score)
         hands = [FoundHand(Box(*((v / scale) for v in box)), score) for box, score in found]
         return suppress_duplicates(hands, lambda one, other: same_box(one.box, other.box))
 

@@ -85,18 +85,17 @@ class HandSearch:
 
         Without those that show no hand at all.
         """
+        scored: list[tuple[float, _Weighted]] = []
         for _ in range(_ZOOMS):
-            areas = self._moved(image, areas, config) if areas else []
-        if not areas:
-            return []
-        crops = [crop_image(image, t.box, mirrored=t.side is Side.LEFT) for _, t in areas]
-        scores = self._infer(crops).score.tolist()
-        return [(score * n, target) for score, (n, target) in zip(scores, areas, strict=True)]
+            scored = self._moved(image, areas, config) if areas else []
+            areas = [area for _, area in scored]
+        return [(score * weight, target) for score, (weight, target) in scored]
 
     def _moved(
         self, image: np.ndarray, areas: Sequence[_Weighted], config: TrackingConfig
-    ) -> list[_Weighted]:
-        given = [given_side(target, config) for _, target in areas]
+    ) -> list[tuple[float, _Weighted]]:
+        """With the score before they were moved. The side that was found first stays."""
+        given = [_known_side(target, config) for _, target in areas]
         views = [
             (row, side)
             for row, known in enumerate(given)
@@ -114,8 +113,10 @@ class HandSearch:
                 continue
             joints_px = crops[best].to_image(evidence.joints[best].cpu().numpy())
             box, side = joints_box(joints_px, config), views[best][1]
-            source = SideSource.FOUND if given[row] is None else SideSource.GIVEN
-            moved.append((weight, replace(target, box=box, side=side, side_source=source)))
+            known = given_side(target, config) is not None
+            source = SideSource.GIVEN if known else SideSource.FOUND
+            target = replace(target, box=box, side=side, side_source=source)
+            moved.append((float(evidence.score[best]), (weight, target)))
         return moved
 
 
@@ -144,6 +145,12 @@ def given_side(target: Target, config: TrackingConfig) -> Side | None:
     if config.side != "auto":
         return Side[config.side.upper()]
     return target.side if target.side_source is SideSource.GIVEN else None
+
+
+def _known_side(target: Target, config: TrackingConfig) -> Side | None:
+    """As ``given_side``, or the side that an earlier crop of the same search showed."""
+    given = given_side(target, config)
+    return target.side if given is None and target.side_source is SideSource.FOUND else given
 
 
 def joints_box(joints_px: np.ndarray, config: TrackingConfig) -> Box:

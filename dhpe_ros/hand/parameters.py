@@ -14,6 +14,8 @@ START_SCALE = 8.0  # crop half-sides per metre: a hand of 0.18 m fills 70 % of t
 LEAST_SCALE = 0.5
 BOUND = 5.0  # standard deviations beyond which no pose component and no shape goes
 _SIZES = (1, 3, 4, 45, 10)
+_QUATERNION_STD = 0.2  # between two hands: 23 degrees
+_CAMERA_SCALES = (1.0, 0.1, 0.1, 1e-3, 0.2, 0.2, 0.2, 0.2)  # of scale, translation, quaternion
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,14 @@ class Bounds(NamedTuple):
 def _of_length_one(rotation: Tensor, upright: Tensor) -> Tensor:
     length = rotation.norm(dim=1, keepdim=True)
     return torch.where(length > 1e-6, rotation / length.clamp(min=1e-6), upright)
+
+
+def deviations_between(theta_std: Tensor) -> Tensor:
+    """``(59,)``: common differences of rotation, pose and shape of two hands."""
+    rotation = theta_std.new_full((4,), _QUATERNION_STD)
+    return torch.cat((rotation, theta_std, theta_std.new_ones(10)))
+
+
+def step_scales(theta_std: Tensor) -> Tensor:
+    """``(63,)``: common difference of each number from where a fit begins."""
+    return torch.cat((theta_std.new_tensor(_CAMERA_SCALES), theta_std, theta_std.new_ones(10)))

@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from dhpe_ros.hand.linear_points import LinearPoints
 from dhpe_ros.hand.model import HandModel, linear_over_vertices
-from dhpe_ros.hand.parameters import HandParameters
+from dhpe_ros.hand.parameters import Bounds, HandParameters, deviations_between, step_scales
 from dhpe_ros.hand.pose_prior import PoseSpace
 from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.rendering import silhouette
@@ -90,14 +91,18 @@ class Projection(nn.Module):
         return doubles, mesh, _neighbours(self.laplacian), *self.pose_space.arrays
 
     @cached_property
-    def fit_arrays(self) -> tuple[tuple, ...]:
-        """Joints, priors and triangles for ``fit_kernels``."""
+    def fit_arrays(self) -> tuple[Any, ...]:
+        """``hand_model`` of ``fit_kernels``."""
         topology = topology_of(self.hand_model.triangles, len(self.hand_model.v_template))
         mesh = (
             topology.triangles, topology.edges, topology.triangle_edges,
             topology.triangle_edge_signs,
         )  # fmt: skip
-        return self.skeleton.arrays, self.prior_arrays, mesh
+        theta_std = self.hand_model.theta_std
+        lowest, highest, _ = Bounds.of(theta_std)
+        parts = step_scales(theta_std), lowest, highest, deviations_between(theta_std)
+        *numbers, stds = (part.double().cpu().numpy() for part in parts)
+        return self.skeleton.arrays, self.prior_arrays, mesh, tuple(numbers), stds
 
     @cached_property
     def on_cpu(self) -> Projection:

@@ -3,7 +3,7 @@
 One call fits one hand, on one core and without the interpreter. Derivatives are by the raw numbers;
 all is in double precision but for the mesh.
 
-``hand_model`` is what ``gauss_newton.Fit`` collects: the joints as in ``skeleton_kernels``; the
+``hand_model`` is ``Projection.fit_arrays``: the joints as in ``skeleton_kernels``; the
 arrays of the priors as in ``prior_kernels``, among them the mesh; its triangles, edges,
 triangle_edges and triangle_edge_signs; scales, lowest and highest of the numbers (63,); and the
 standard deviations of ``ParameterPrior`` (59,).
@@ -52,12 +52,13 @@ _LAST_OUTLINE, _NARROW = 3, 0.05
 _ARM_END = 0.05  # of the way from the wrist to the middle MCP: nearer, the arm has no outline
 _LEAST_WEIGHT = 1e-6  # of a bone that moves a vertex
 _MIDDLE_MCP = 9
-DAMPING, SATURATION, VALUE, ENDED = range(4)  # places in ``state``
+DAMPING, SATURATION, VALUE, ENDED, TANGENT = range(5)  # places in ``state``; TANGENT is the first
+STATE = TANGENT + 127
 
 
 @kernel(**compiled)
 def begin_state(state):
-    """Fill ``state`` (4,) of a hand before its first step."""
+    """Fill ``state`` (STATE,) of a hand before its first step."""
     state[:] = 0
     state[DAMPING] = _FIRST_DAMPING
 
@@ -66,13 +67,14 @@ def begin_state(state):
 def descend(row, state, shares, first, count, tolerance, hand_model, seen, weights):
     """Take ``count`` steps at most, after ``first`` others; returns how many were taken.
 
-    ``row`` (63,), ``state`` (4,) and ``shares`` (V,), those of the vertices in the outline, are
+    ``row`` (63,), ``state`` (STATE,) and ``shares`` (V,), those of the vertices in the outline, are
     where the hand is, and go on.
     """
     scales, lowest, highest = hand_model[3]
     masked = seen[4].size > 0
-    tangent = np.empty(127, np.float64)
-    find_tangent(row, hand_model, weights, tangent)
+    tangent = state[TANGENT:]
+    if first == 0:
+        find_tangent(row, hand_model, weights, tangent)
     outline = select(hand_model[1][1], shares)
     gradient, curvature = np.empty(63, np.float64), np.empty((63, 63), np.float64)
     next_gradient, next_curvature = np.empty_like(gradient), np.empty_like(curvature)
@@ -118,14 +120,13 @@ def descend(row, state, shares, first, count, tolerance, hand_model, seen, weigh
 
 @kernel(**compiled)
 def value_of(row, state, shares, hand_model, seen, weights):
-    """The objective at another place, with the outline that is known."""
+    """The objective at another place, with the outline and the tangent that are known."""
     gradient, curvature = np.empty(63, np.float64), np.empty((63, 63), np.float64)
-    tangent = np.empty(127, np.float64)
-    find_tangent(row, hand_model, weights, tangent)
     outline = select(hand_model[1][1], shares)
     return linearise(
-        row, outline, state[SATURATION], tangent, hand_model, seen, weights, gradient, curvature
-    )
+        row, outline, state[SATURATION], state[TANGENT:], hand_model, seen, weights, gradient,
+        curvature,
+    )  # fmt: skip
 
 
 @kernel(**compiled)
@@ -228,11 +229,14 @@ def _normal_equations(lines, residuals, scales, components, gradient, curvature)
             a, b = scales[r] * one[k], scales[r + 1] * two[k]
             c, d = scales[r + 2] * three[k], scales[r + 3] * four[k]
             total = square[k]
-            for m in range(LINE):
+            for m in range(k // 16 * 16, LINE):  # the rest is the same, mirrored
                 total[m] += a * one[m] + b * two[m] + c * three[m] + d * four[m]
     for r in range(whole, len(lines)):
         for k in range(LINE):
             add_scaled(square[k], scales[r] * lines[r, k], lines[r])
+    for k in range(LINE):
+        for m in range(k):
+            square[k, m] = square[m, k]
     # From axis-angles to the components of the pose.
     half, across = np.zeros((LINE, LINE), np.float64), np.zeros((45, LINE), np.float64)
     for m in range(45):

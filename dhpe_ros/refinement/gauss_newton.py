@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
-from dhpe_ros.hand.parameters import Bounds
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.refinement import fit_kernels
 from dhpe_ros.refinement.gradient import OptimizerResult
@@ -28,12 +27,8 @@ from dhpe_ros.refinement.terms import (
     ParameterPrior,
     joint_weights,
     known_hands,
-    prior_stds,
 )
 from dhpe_ros.system.threads import for_each
-
-# Common differences of scale, translation and quaternion from where the steps begin.
-_CAMERA_SCALES = (1.0, 0.1, 0.1, 1e-3, 0.2, 0.2, 0.2, 0.2)
 
 
 class Fit:
@@ -42,15 +37,8 @@ class Fit:
     def __init__(
         self, observation: Observation, projection: Projection, config: RefinementConfig
     ) -> None:
+        self.hand_model: tuple[Any, ...] = projection.fit_arrays
         theta_std = projection.hand_model.theta_std
-        lowest, highest, _ = Bounds.of(theta_std)
-        scales = torch.cat((torch.tensor(_CAMERA_SCALES), theta_std, torch.ones(10)))
-        numbers = tuple(_doubles(part) for part in (scales, lowest, highest))
-        self.hand_model: tuple[Any, ...] = (
-            *projection.fit_arrays,
-            numbers,
-            _doubles(prior_stds(theta_std)),
-        )
         self.weights = tuple(
             float(weight)
             for weight in (
@@ -105,7 +93,7 @@ def levenberg_marquardt(
     """
     begun = time.monotonic()
     fit, ends, starts = Fit(observation, projection, config), _doubles(begin), _doubles(start)
-    states = np.empty((len(ends), 4))
+    states = np.empty((len(ends), fit_kernels.STATE))
     shares = np.zeros((len(ends), len(projection.hand_model.v_template)))
     before, steps = np.empty(len(ends)), np.zeros(len(ends), int)
     at_once = 1 if config.time_budget else config.steps

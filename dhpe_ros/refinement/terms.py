@@ -18,12 +18,14 @@ from torch.autograd.function import once_differentiable
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.hand.kernels.compiled_hand import is_fit_for
 from dhpe_ros.hand.kernels.prior_kernels import OUTLIER_STDS, add_pose_space, add_smoothness
-from dhpe_ros.hand.parameters import HandParameters, normalize_parameters
+from dhpe_ros.hand.parameters import (
+    HandParameters,
+    deviations_between,
+    normalize_parameters,
+)
 from dhpe_ros.hand.projection import ProjectedHand, Projection
 from dhpe_ros.networks.evidence import FeatureNetwork
 
-# Distances between two hands are in standard deviations, of rotations in these.
-_QUATERNION_STD = 0.2  # 23 degrees
 _Weights = tuple[float, float, float]
 
 
@@ -131,7 +133,9 @@ class ParameterPrior:
         centers = torch.stack([_without_camera(other) for other, _ in others])
         known = [weight * other.isfinite().all(1, keepdim=True) for other, weight in others]
         return ParameterPrior(
-            centers.nan_to_num(0.0), torch.stack(known).to(centers.dtype), prior_stds(theta_std)
+            centers.nan_to_num(0.0),
+            torch.stack(known).to(centers.dtype),
+            deviations_between(theta_std),
         )
 
     def value(self, posed: PosedHands) -> Tensor:
@@ -201,12 +205,6 @@ class _CompiledPrior(torch.autograd.Function):
     def backward(ctx: Any, pull: Tensor) -> tuple[Tensor | None, ...]:
         (gradients,) = ctx.saved_tensors
         return pull[:, None] * gradients, None, None
-
-
-def prior_stds(theta_std: Tensor) -> Tensor:
-    """``(59,)``: common differences of rotation, pose and shape of two hands."""
-    rotation = theta_std.new_full((4,), _QUATERNION_STD)
-    return torch.cat((rotation, theta_std, theta_std.new_ones(10)))
 
 
 def known_hands(observation: Observation, config: RefinementConfig) -> list[tuple[Tensor, float]]:

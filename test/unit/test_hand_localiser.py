@@ -123,7 +123,7 @@ def test_of_two_boxes_on_one_hand_the_surer_stays_and_hands_apart_both():
 
 def test_what_is_seen_in_the_mirror_counts_as_much():
     one, other = Box(40, 30, 60, 80), Box(200, 60, 50, 40)
-    told = Told(one, other, logits=(2.0, 2.0), of_mirrored=(2.0, -4.0))
+    told = Told(one, other, logits=(1.0, 1.0), of_mirrored=(1.0, -3.0))
     (found,) = HandLocaliser(told, CPU).find(lit_from_the_left(HEIGHT, WIDTH), 0.5)
     np.testing.assert_allclose(found.box.as_array(), one.as_array(), rtol=1e-3)
     assert (
