@@ -57,9 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         arguments = build_parser().parse_args(_words() if argv is None else argv)
-        logging.basicConfig(format="dhpe: %(levelname)s: %(message)s")
-        for package in ("dhpe_ros", "dhpe_lab"):
-            logging.getLogger(package).setLevel(arguments.log_level.upper())
+        start_log(arguments.log_level)
         return arguments.run(arguments)
     except CommandError as error:
         print(f"dhpe: error: {one_line(error)}", file=sys.stderr)
@@ -73,6 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except SystemExit as finished:  # argparse, after --help and --version
         return int(finished.code or 0)
+
+
+def start_log(level: str) -> None:
+    """Show the library's log, from ``level`` on."""
+    logging.basicConfig(format="dhpe: %(levelname)s: %(message)s")
+    for package in ("dhpe_ros", "dhpe_lab"):
+        logging.getLogger(package).setLevel(level.upper())
 
 
 @cache

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dhpe_ros.cli.output_names import MESH_FORMATS
 from dhpe_ros.config import Config
 from dhpe_ros.geometry.camera import INTRINSICS, Camera
 from dhpe_ros.system.errors import CommandError, one_line
@@ -39,8 +41,9 @@ Of all inputs together:
 
 A folder stands for the images and videos in it. Results of an earlier run are no input; they are
 removed where the same stem is written again. Where two inputs have the same stem, the second is
-written as STEM_2, and so on. Exit code: 0 all done; 1 some inputs failed, the others are done;
-2 the request is wrong."""
+written as STEM_2, and so on. Many inputs are shared between processes, and between machines where
+torchrun starts this command on each. Exit code: 0 all done; 1 some inputs failed, the others are
+done; 2 the request is wrong; 130 interrupted."""
 
 # Option -> setting of the configuration, where they have the same meaning.
 _SETTINGS = {
@@ -83,20 +86,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="depth topic of a recording, registered to its images")  # fmt: skip
     add("--frames", metavar="N", type=int, help="maximum number of frames of each video or camera")
     add("--bag", choices=("mcap", "sqlite3"), help="also write a recording of each sequence")
-    add(
-        "--mesh",
-        choices=("obj", "ply", "glb"),
-        default="obj",
-        help="format of meshes (default: obj)",
-    )
+    meshes = "format of meshes (default: obj)"
+    add("--mesh", choices=(*MESH_FORMATS, "none"), default="obj", help=meshes)
+    add("--no-overlay", action="store_true", help="write no pictures and clips with meshes in them")
     add("--every-mesh", action="store_true", help="write the mesh of every video frame")
     add("--csv", metavar="FILE.csv", type=_file(".csv"), help="also write all hands as one table")
     add("--rerun", metavar="FILE.rrd", type=_file(".rrd"), help="also write a recording for rerun")
+    jobs = "number of processes (default: for many inputs one per core; on a GPU one)"
+    add("--jobs", metavar="N", type=int, help=jobs)
+    resume = "leave out what the last run into this folder has finished with the same options"
+    add("--resume", action="store_true", help=resume)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from dhpe_ros.cli.prediction import Prediction
     from dhpe_ros.media.frames import MediaError
+    from dhpe_ros.system.ranks import Ranks
 
     config = build_config(arguments)
     try:
@@ -105,20 +110,29 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"--intrinsics: {one_line(error)}") from error
     if arguments.frames is not None and arguments.frames < 1:
         raise CommandError(f"--frames must be >= 1, got {arguments.frames}")
+    if arguments.jobs is not None and arguments.jobs < 1:
+        raise CommandError(f"--jobs must be >= 1, got {arguments.jobs}")
     prepare_output(arguments.output)
     for option, path in (("--csv", arguments.csv), ("--rerun", arguments.rerun)):
         if path is not None:
             prepare_output(path.parent, option)
-    prediction = Prediction(load_pipeline(config), arguments, intrinsics)
-    try:
-        prediction.run()
-    except OSError as error:
-        raise CommandError(f"cannot write to {arguments.output}: {one_line(error)}") from error
-    except MediaError as error:
-        raise CommandError(one_line(error)) from error
-    finally:
-        print(prediction.summary())
-    return 1 if prediction.failed else 0
+    with Ranks() as ranks:
+        if arguments.rerun is not None and (arguments.resume or ranks.count > 1):
+            raise CommandError("--rerun records one whole run: leave out --resume, and torchrun")
+        prediction = Prediction(config, arguments, intrinsics, ranks)
+        try:
+            prediction.run()
+        except OSError as error:
+            raise CommandError(f"cannot write to {arguments.output}: {one_line(error)}") from error
+        except MediaError as error:
+            raise CommandError(one_line(error)) from error
+        except KeyboardInterrupt:
+            if arguments.rerun is None:
+                print("dhpe: to go on, add --resume to the command", file=sys.stderr)
+            raise
+        finally:
+            print(prediction.summary(), end="")
+    return 1 if prediction.total.failed else 0
 
 
 def build_config(arguments: argparse.Namespace, settings: Mapping[str, str] = _SETTINGS) -> Config:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dhpe_ros.geometry.camera import Camera
-from dhpe_ros.media.frames import Frame
-from dhpe_ros.types import JOINT_NAMES, PARAMETER_COUNT, Hand
+from dhpe_ros.types import JOINT_NAMES, PARAMETER_COUNT
 
 COLUMNS = (
     *("image", "frame", "stamp_s", "track_id", "side", "score", "intrinsics_known", "scale"),
@@ -20,30 +19,18 @@ COLUMNS = (
 )
 
 
-class HandTable:
-    """A CSV file with one row for each hand of each picture; use it in ``with``."""
+def write_table(path: Path, results: Iterable[Mapping[str, Any]]) -> None:
+    """Write one row for each hand of ``results``, the contents of JSON files of ``dhpe predict``.
 
-    def __init__(self, path: Path) -> None:
-        """Raises ``OSError``."""
-        # A line is complete once it is written: a camera ends by Ctrl-C.
-        self._file = path.open("w", 1, "utf-8", errors="backslashreplace", newline="")
-        self._rows = csv.writer(self._file)
-        self._rows.writerow(COLUMNS)
-
-    def __enter__(self) -> HandTable:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def write(self, image: str, frame: Frame, _camera: Camera, hands: Sequence[Hand]) -> None:
-        """Append the hands of a frame of the input ``image``. Raises ``OSError``."""
-        for hand in hands:
-            numbers = (hand.joints_px.ravel(), hand.joints_m.ravel(), hand.parameters)
-            row = (
-                *(image, frame.index, round(frame.stamp_s, 6), hand.track_id),
-                *(hand.side.name.lower(), round(hand.score, 4)),
-                *(hand.intrinsics_known, hand.scale.name.lower()),
-            )
-            values = np.concatenate(numbers).astype(np.float64).round(6)
-            self._rows.writerow((*row, *values.tolist()))
+    What they have no number for is empty. Raises ``OSError``.
+    """
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        for result in results:
+            frame = result["image"], result.get("frame", 0), result.get("stamp_s", 0.0)
+            for hand in result["hands"]:
+                about = hand.get("track_id", 0), hand["side"], hand["score"]
+                numbers = (hand["joints_px"], hand["joints_m"], hand["parameters"])
+                values = np.concatenate([np.ravel(np.array(part, object)) for part in numbers])
+                rows.writerow((*frame, *about, hand["intrinsics_known"], hand["scale"], *values))

@@ -14,7 +14,6 @@ from trimesh.visual.material import PBRMaterial
 
 from dhpe_ros.rendering.overlay import MESH_COLOR
 
-FORMATS = ("obj", "ply", "glb")
 # Without one a viewer takes bare metal, which looks black.
 _SKIN = PBRMaterial(
     baseColorFactor=(*MESH_COLOR, 255), metallicFactor=0.0, roughnessFactor=0.8, doubleSided=True

@@ -19,8 +19,9 @@ import trimesh
 from fake_tracker import make_hand
 
 from dhpe_ros import __version__
-from dhpe_ros.cli import predict_files, prediction
+from dhpe_ros.cli import predict_files, predict_worker, prediction
 from dhpe_ros.cli.main import main
+<<<<<<< HEAD
 from dhpe_ros.cli.predict_files import (
     OutputNames,
     hand_as_mapping,
@@ -29,12 +30,17 @@ from dhpe_ros.cli.predict_files import (
     write_json,
 )
 from dhpe_ros.geometry.grasp import UNKNOWN
+=======
+from dhpe_ros.cli.output_names import OutputNames, remove_results
+from dhpe_ros.cli.predict_files import hand_as_mapping, write_hand_mesh, write_json
+>>>>>>> 19c58c1 (Share the inputs of dhpe predict between processes, and go on where a run ended)
 from dhpe_ros.hand.mano_file import read_mano_file
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.media import MediaError, open_media
 from dhpe_ros.media.clips import ClipWriter
 from dhpe_ros.media.frames import Frame
 from dhpe_ros.networks.weights import build_networks, hand_model_path, save_networks
+from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.ros.demo.report import Findings, Truth
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +88,8 @@ def video(path: Path, count: int = 3) -> Path:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
+    """Files of a folder but for the record of what is finished."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".dhpe_predict.")}
 
 
 def test_an_image_gives_json_overlay_and_mesh(predict, tmp_path, capsys):
@@ -353,7 +360,7 @@ def test_a_video_can_be_written_as_a_recording_of_the_node_s_topics(predict, tmp
         ("/hand/hands", "/hand/meshes", "/hand/mask", "/hand/camera_info", "/hand/points"), 3
     )
     assert min(stamps) == pytest.approx(1e9 / 10, rel=0.01)
-    assert not list((tmp_path / "out").glob(".*"))
+    assert not [name for name in names(tmp_path / "out") if name.startswith(".")]
 
 
 def test_a_video_can_be_cut_short_and_give_every_mesh(predict, tmp_path):
@@ -488,7 +495,7 @@ def test_ctrl_c_leaves_what_is_done(predict, tmp_path, capsys, monkeypatch):
     ("error", "code"), [(KeyboardInterrupt(), 130), (MediaError("clip", "is damaged"), 1)]
 )
 def test_a_video_that_ends_early_keeps_its_meshes(predict, tmp_path, monkeypatch, error, code):
-    process, seen = prediction.HandTracker.process, []
+    process, seen = predict_worker.HandTracker.process, []
 
     def ending(self, *arguments, **named):
         seen.append(arguments)
@@ -496,7 +503,7 @@ def test_a_video_that_ends_early_keeps_its_meshes(predict, tmp_path, monkeypatch
             raise error
         return process(self, *arguments, **named)
 
-    monkeypatch.setattr(prediction.HandTracker, "process", ending)
+    monkeypatch.setattr(predict_worker.HandTracker, "process", ending)
     assert predict(video(tmp_path / "clip.mp4", 4)) == code
     written = names(tmp_path / "out")
     assert {"clip_000000.json", "clip_000001.json", "clip_overlay.mp4", "clip_0.obj"} <= written
@@ -504,14 +511,14 @@ def test_a_video_that_ends_early_keeps_its_meshes(predict, tmp_path, monkeypatch
 
 
 def test_a_failure_inside_costs_only_that_image(predict, tmp_path, capsys, monkeypatch):
-    estimate = prediction.HandPipeline.estimate
+    estimate = HandPipeline.estimate
 
     def moody(self, image, *arguments):
         if image.shape[0] == 61:
             raise RuntimeError("out of memory")
         return estimate(self, image, *arguments)
 
-    monkeypatch.setattr(prediction.HandPipeline, "estimate", moody)
+    monkeypatch.setattr(HandPipeline, "estimate", moody)
     bad, good = picture(tmp_path / "a.png", shape=(61, 80)), picture(tmp_path / "b.png")
     assert predict(bad, good) == 1
     assert f"{bad}: RuntimeError: out of memory" in capsys.readouterr().err

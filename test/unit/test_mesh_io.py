@@ -6,7 +6,8 @@ import trimesh
 from trimesh.exchange.gltf import load_glb
 from trimesh.exchange.ply import load_ply
 
-from dhpe_ros.media.mesh_io import FORMATS, write_mesh
+from dhpe_ros.cli.output_names import MESH_FORMATS
+from dhpe_ros.media.mesh_io import write_mesh
 from dhpe_ros.rendering.overlay import MESH_COLOR
 
 VERTICES = np.array(((0.0, 0, 0.5), (0.1, 0, 0.5), (0, -0.1, 0.5), (0, 0, 0.4)))
@@ -24,7 +25,7 @@ def written_normals(path):
         return load_glb(file)["geometry"]["geometry_0"]["vertex_normals"]
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", MESH_FORMATS)
 def test_round_trip(tmp_path, kind):
     path = tmp_path / f"m.{kind}"
     write_mesh(path, VERTICES, TRIANGLES, NORMALS, "two\nlines")
