@@ -18,6 +18,7 @@ import hand_layer
 import machine
 import networks
 import node
+import predict
 import refine
 import rendering
 import rivals
@@ -28,7 +29,7 @@ from tqdm import tqdm
 HERE = Path(__file__).parent
 LATEST, BASELINE = HERE / "out" / "latest.json", HERE / "baseline.json"
 MODULES: tuple[ModuleType, ...] = (
-    machine, hand_layer, rendering, networks, engine, refine, stages, rivals, node, start,
+    machine, hand_layer, rendering, networks, engine, refine, stages, rivals, node, start, predict,
 )  # fmt: skip
 NOTABLE = 0.15  # a smaller change is taken for noise
 

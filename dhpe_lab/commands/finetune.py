@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dhpe_lab.commands.settings_options import read_changes, refused
-from dhpe_ros.cli.predict import load_pipeline, prepare_output
+from dhpe_ros.cli.loading import load_pipeline
+from dhpe_ros.cli.predict import prepare_output
 from dhpe_ros.config import Config
 from dhpe_ros.system.errors import CommandError
 

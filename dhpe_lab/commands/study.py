@@ -8,7 +8,7 @@ from pathlib import Path
 from dhpe_lab.commands.evaluate import add_shared, check_folders, check_least, open_set, write_json
 from dhpe_lab.commands.settings_options import refused
 from dhpe_lab.evaluation.methods import STUDY_STEPS
-from dhpe_ros.cli.predict import load_pipeline
+from dhpe_ros.cli.loading import load_pipeline
 from dhpe_ros.config import Config
 from dhpe_ros.system.errors import CommandError
 

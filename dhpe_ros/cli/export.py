@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dhpe_ros.cli.predict import build_config, load_pipeline
+from dhpe_ros.cli.loading import load_pipeline
+from dhpe_ros.cli.predict import build_config
 from dhpe_ros.system.errors import CommandError, one_line
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import Any, NoReturn
 
 from dhpe_ros import __version__
 from dhpe_ros.cli import convert_mano, export, predict
-from dhpe_ros.system.errors import CommandError, one_line
+from dhpe_ros.system.errors import CommandError, one_line, start_log
 
 OWN = (predict, export, convert_mano)
 GROUP = "dhpe.commands"  # of entry points, for commands of other packages
@@ -71,13 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except SystemExit as finished:  # argparse, after --help and --version
         return int(finished.code or 0)
-
-
-def start_log(level: str) -> None:
-    """Show the library's log, from ``level`` on."""
-    logging.basicConfig(format="dhpe: %(levelname)s: %(message)s")
-    for package in ("dhpe_ros", "dhpe_lab"):
-        logging.getLogger(package).setLevel(level.upper())
 
 
 @cache

@@ -7,15 +7,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dhpe_ros.cli.output_names import MESH_FORMATS
 from dhpe_ros.config import Config
 from dhpe_ros.geometry.camera import INTRINSICS, Camera
 from dhpe_ros.system.errors import CommandError, one_line
-
-if TYPE_CHECKING:
-    from dhpe_ros.pipeline import HandPipeline
 
 NAME = "predict"
 SUMMARY = "Find hands in images and videos and write joints, meshes and overlays."
@@ -171,13 +167,3 @@ def prepare_output(folder: Path, option: str = "--output") -> None:
     except OSError as error:
         reason = error.strerror or error
         raise CommandError(f"cannot write to {option} {folder}: {reason}") from error
-
-
-def load_pipeline(config: Config) -> HandPipeline:
-    """The pipeline of a configuration. Raises ``CommandError`` for a bad file or device."""
-    from dhpe_ros.pipeline import HandPipeline
-
-    try:
-        return HandPipeline(config)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise CommandError(one_line(error)) from error

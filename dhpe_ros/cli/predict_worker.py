@@ -16,8 +16,8 @@ from multiprocessing.synchronize import Event
 
 import cv2
 
+from dhpe_ros.cli.loading import load_pipeline
 from dhpe_ros.cli.output_names import BAG_SUFFIX, remove_results
-from dhpe_ros.cli.predict import load_pipeline
 from dhpe_ros.cli.predict_files import ResultFiles
 from dhpe_ros.cli.predict_jobs import Job, Outcome
 from dhpe_ros.config import Config
@@ -25,6 +25,7 @@ from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.geometry.grasp import find_grasps, with_contacts
 from dhpe_ros.media import Frame, Media, MediaError
 from dhpe_ros.media.frames import needs
+from dhpe_ros.system.errors import start_log
 from dhpe_ros.system.threads import ahead, behind
 from dhpe_ros.tracking.tracker import HandTracker
 from dhpe_ros.types import Box, Hand
@@ -154,8 +155,6 @@ def start_process(
     without which the process ends.
     """
     global _given
-    from dhpe_ros.cli.main import start_log
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     start_log(arguments.log_level)

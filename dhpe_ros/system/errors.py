@@ -1,4 +1,6 @@
-"""Errors of programs, and their text for a screen or a log."""
+"""Errors of programs, their text for a screen or a log, and the log itself."""
+
+import logging
 
 
 def one_line(error: BaseException | str) -> str:
@@ -8,3 +10,10 @@ def one_line(error: BaseException | str) -> str:
 
 class CommandError(Exception):
     """A request that cannot be met at all: one line on the screen, exit code 2."""
+
+
+def start_log(level: str) -> None:
+    """Show the library's log, from ``level`` on."""
+    logging.basicConfig(format="dhpe: %(levelname)s: %(message)s")
+    for package in ("dhpe_ros", "dhpe_lab"):
+        logging.getLogger(package).setLevel(level.upper())

@@ -21,19 +21,9 @@ from fake_tracker import make_hand
 from dhpe_ros import __version__
 from dhpe_ros.cli import predict_files, predict_worker, prediction
 from dhpe_ros.cli.main import main
-<<<<<<< HEAD
-from dhpe_ros.cli.predict_files import (
-    OutputNames,
-    hand_as_mapping,
-    remove_results,
-    write_hand_mesh,
-    write_json,
-)
-from dhpe_ros.geometry.grasp import UNKNOWN
-=======
 from dhpe_ros.cli.output_names import OutputNames, remove_results
 from dhpe_ros.cli.predict_files import hand_as_mapping, write_hand_mesh, write_json
->>>>>>> 19c58c1 (Share the inputs of dhpe predict between processes, and go on where a run ended)
+from dhpe_ros.geometry.grasp import UNKNOWN
 from dhpe_ros.hand.mano_file import read_mano_file
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.media import MediaError, open_media
@@ -194,7 +184,7 @@ def test_depth_of_a_recording_places_the_hand_and_what_it_holds(predict, tmp_pat
     def grasps(hands, depth_m, camera, reach_m):
         return [replace(UNKNOWN, distances_m=np.full(5, depth_m[0, 0] + reach_m)) for _ in hands]
 
-    monkeypatch.setattr(prediction, "find_grasps", grasps)
+    monkeypatch.setattr(predict_worker, "find_grasps", grasps)
     for depth_m in (0.1, 0.11):  # the untrained hand is as near
 
         def opened(*given, depth_m=depth_m):
