@@ -262,7 +262,7 @@ def test_the_example_moves_the_robot_by_a_clip(tmp_path):
     with ClipWriter(tmp_path / "short.mp4", 15.0) as clip:
         for _, frame in zip(range(3), frames.frames(), strict=False):
             clip.write(frame.image)
-    command = [sys.executable, ROOT / "examples/retarget_clip.py", "short.mp4"]
+    command = [sys.executable, ROOT / "examples/10_retarget_clip.py", "short.mp4"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
     rows = np.loadtxt(tmp_path / "retarget.csv", delimiter=",", skiprows=1)

@@ -1,4 +1,4 @@
-"""A robot hand follows the hand of a clip: ``python examples/retarget_clip.py [CLIP]``.
+"""A robot hand follows the hand of a clip: ``python examples/10_retarget_clip.py [CLIP]``.
 
 Writes retarget.csv (radians, a line a hand) and retarget.webp (six frames, the robot below them).
 """
