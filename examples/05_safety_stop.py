@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import numpy as np
 import rclpy
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from std_msgs.msg import Bool
@@ -27,12 +28,17 @@ class SafetyStop(Node):
         self.margin = self.declare_parameter("margin", 0.1).value
         self.stop = self.create_publisher(Bool, "stop", 1)
         self.create_subscription(HandArray, "hand/hands", self.on_hands, 1)
-        # Silence means that nobody looks: stop. Every message starts the time anew.
-        self.silence = self.create_timer(SILENCE_S, lambda: self.stop.publish(Bool(data=True)))
+        # Silence means that nobody looks: stop. Every message starts the time anew. A steady clock
+        # runs on where simulated time stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.silence = self.create_timer(SILENCE_S, self.on_silence, clock=steady)
 
     def on_hands(self, message: HandArray) -> None:
         self.silence.reset()
         self.stop.publish(Bool(data=any(self.is_near(hand) for hand in message.hands)))
+
+    def on_silence(self) -> None:
+        self.stop.publish(Bool(data=True))
 
     def is_near(self, hand: Hand) -> bool:
         if not hand.intrinsics_known:
@@ -41,7 +47,8 @@ class SafetyStop(Node):
         nearest = np.clip(joints_m, self.low, self.high)  # point of the box, of each joint
         distances_m = np.linalg.norm(joints_m - nearest, axis=1)
         # A joint may be off by two standard deviations, which depth makes small.
-        return bool((distances_m - 2 * np.array(hand.joint_stds_m) < self.margin).any())
+        nearest_m = distances_m - 2 * np.array(hand.joint_stds_m)
+        return not (nearest_m > self.margin).all()  # so that NaN stops
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class HandsInMap(Node):
         then, frame = Time.from_msg(message.header.stamp).nanoseconds, message.header.frame_id
         while frame != self.fixed:  # up the tree, as it was when the image was taken
             if not self.known[frame]:
-                self.get_logger().warning(f"no way from {frame} to {self.fixed} on /tf")
+                self.get_logger().warning(f"/tf has no parent of {frame}", throttle_duration_sec=2)
                 return
             _, frame, step = min(self.known[frame], key=lambda known: abs(known[0] - then))
             q, t = step.rotation, step.translation
