@@ -30,10 +30,13 @@ def record(node: Node, folder: Path) -> None:
         types.register(get_types_from_msg(text, f"dhpe_ros/msg/{name}"))
     with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as bag:
         connection = bag.add_connection(TOPIC, KIND, typestore=types)
+
+        def write(data: bytes) -> None:
+            bag.write(connection, time.time_ns(), data)
+            print(".", end="", flush=True)
+
         # raw: the bytes of a message are what a recording holds
-        node.create_subscription(
-            HandArray, TOPIC, lambda data: bag.write(connection, time.time_ns(), data), 10, raw=True
-        )
+        node.create_subscription(HandArray, TOPIC, write, 10, raw=True)
         with suppress(KeyboardInterrupt, ExternalShutdownException):
             rclpy.spin(node)  # then the outer "with" completes the recording
 
@@ -53,5 +56,4 @@ def replay(node: Node, folder: Path) -> None:
 
 if __name__ == "__main__":
     rclpy.init()
-    run = {"record": record, "replay": replay}[sys.argv[1]]
-    run(Node(sys.argv[1]), Path(sys.argv[2]))
+    {"record": record, "replay": replay}[sys.argv[1]](Node(sys.argv[1]), Path(sys.argv[2]))
