@@ -71,3 +71,19 @@ def pytest_configure(config):
         plugin = config.pluginmanager.get_plugin(name)
         if plugin is not None:
             config.pluginmanager.unregister(plugin)
+
+
+@pytest.fixture(autouse=True)
+def ordinary_scheduling():
+    """Leave real-time scheduling, under which SVT-AV1, an encoder of AV1, puts its caller as root.
+
+    What computes after it in the same process would starve all other processes.
+    """
+    _end_real_time()
+    yield
+    _end_real_time()
+
+
+def _end_real_time():
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
