@@ -58,7 +58,7 @@ class Held:
 
 @dataclass
 class Scene:
-    """What ``CAMERA`` sees."""
+    """A hand before ``CAMERA``, and its depth image."""
 
     hand: Hand
     depth_m: np.ndarray  # (480, 640), exact

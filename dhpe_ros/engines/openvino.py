@@ -33,7 +33,7 @@ def check_fit(device: torch.device, precision: str) -> None:
 
 
 def versions(device: torch.device) -> dict[str, str]:
-    """What a file fits only where it is the same: nothing, later versions read models as well."""
+    """None: every later version of OpenVINO reads the model."""
     return {}
 
 

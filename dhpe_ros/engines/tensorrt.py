@@ -33,7 +33,7 @@ def check_fit(device: torch.device, precision: str) -> None:
 
 
 def versions(device: torch.device) -> dict[str, str]:
-    """What an engine fits only where it is the same, name -> value."""
+    """Versions and device that an engine is built for; another one does not load it."""
     return {
         "torch": f"{torch.__version__} {torch.version.git_version[:10]}",
         "torch-tensorrt": _version("torch-tensorrt"),

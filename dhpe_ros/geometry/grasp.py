@@ -36,11 +36,11 @@ _FREE = 0.75  # of the space before a pad, which must be seen for more than that
 
 @dataclass(frozen=True)
 class Grasp:
-    """What is within a hand's reach.
+    """Points of the object within a hand's reach, and each finger's distance from them.
 
-    ``distances_m`` tells for the thumb to the little finger how far the skin of the last bone, its
-    back left out, is from the nearest of ``points_m``: infinite where none is within reach, NaN
-    where that is hidden from the camera or was not measured.
+    ``distances_m`` goes from the thumb to the little finger. Each is the distance of ``points_m``
+    from the skin of the last bone, without its back. It is infinite where no point is in reach, and
+    NaN where the gap is hidden from the camera or was not measured.
     """
 
     points_m: np.ndarray  # (N, 3) float32

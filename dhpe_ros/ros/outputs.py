@@ -72,7 +72,7 @@ class Result:
 
     @cached_property
     def grasps(self) -> list[Grasp]:
-        """What each hand holds; unknown without depth or intrinsics."""
+        """Points and distances of the object in each hand; unknown without depth or intrinsics."""
         return find_grasps(self.hands, self.depth_m, self.camera, self.config.grasp_distance)
 
 

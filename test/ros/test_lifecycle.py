@@ -52,7 +52,7 @@ class Managed:
         return len(self.ears.node.get_subscriptions_info_by_topic(topic))
 
     def says(self, words):
-        """Whether the diagnostics come to say so, as what is no fault."""
+        """True once the diagnostics contain ``words`` at level OK."""
         return self.ears.until(lambda: words in self.ears.status()) and self.ears.level() == OK
 
     def close(self):

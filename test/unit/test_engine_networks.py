@@ -63,7 +63,7 @@ class Recorder:
 
 @pytest.fixture
 def runtime(monkeypatch):
-    """What both compilers do on this CPU; tests may replace it."""
+    """Stand-in for both compilers, whose behaviour a test may replace."""
     runtime = SimpleNamespace(
         fails="", error=RuntimeError("out of\nmemory"), broken="", loaded=[], converted=[]
     )
