@@ -8,6 +8,9 @@ import os
 import tempfile
 from importlib.util import find_spec
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads only wait
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
+
 import pytest
 import shared_memory
 import torch

@@ -8,28 +8,16 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 
-import rclpy
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from ros_processes import ENVIRONMENT, FAKE, PATIENCE, REAL, CameraProcess, Ears, NodeProcess
+from ros_processes import ENVIRONMENT, FAKE, PATIENCE, REAL, Ears, NodeProcess
 from visualization_msgs.msg import Marker
 
 OK, ANY_AGE = 0, ("-p", "max_age:=0.0")
 ON_DEMAND = ("-p", "autostart:=false")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ros():
-    rclpy.init()
-    yield
-    rclpy.shutdown()
-
-
-@pytest.fixture(scope="module")
-def camera():
-    camera = CameraProcess()
-    yield camera
-    camera.close()
+pytestmark = pytest.mark.usefixtures("ros")
 
 
 class Managed:

@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 
-import rclpy
 from rclpy.qos import ReliabilityPolicy
 from ros_processes import FAKE, REAL, TOPICS, CameraProcess, Ears, NodeProcess
 from std_srvs.srv import SetBool, Trigger
@@ -27,18 +26,7 @@ ERROR = 2
 ANY_AGE = ("-p", "max_age:=0.0")  # however slow the machine is
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ros():
-    rclpy.init()
-    yield
-    rclpy.shutdown()
-
-
-@pytest.fixture(scope="module")
-def camera():
-    camera = CameraProcess()
-    yield camera
-    camera.close()
+pytestmark = pytest.mark.usefixtures("ros")
 
 
 @pytest.fixture(scope="module")

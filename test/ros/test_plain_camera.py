@@ -5,7 +5,6 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2 (rclpy)")
 pytest.importorskip("dhpe_ros.msg", reason="needs the messages built")
 
-import rclpy
 from rclpy.qos import ReliabilityPolicy
 from ros_processes import FAKE, CameraProcess, Ears, NodeProcess
 
@@ -13,11 +12,7 @@ SENT = 45
 SIZE = (1280, 720)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def ros():
-    rclpy.init()
-    yield
-    rclpy.shutdown()
+pytestmark = pytest.mark.usefixtures("ros")
 
 
 @pytest.fixture(scope="module")
