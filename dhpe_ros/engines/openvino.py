@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[.
     One for each number of rows is compiled when that is first asked for: of a model that takes any
     number a call takes half as long again.
     """
-    core, model, lock = _runtime().Core(), _read(parts), threading.Lock()
+    model, lock = _read(parts), threading.Lock()
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -91,7 +92,7 @@ def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[.
         own, pairs = model.clone(), zip(model.inputs, inputs, strict=True)
         own.reshape({i.any_name: [rows, *like.shape[1:]] for i, like in pairs})
         own = _of_bytes(own, white) if white else own
-        return core.compile_model(own, "CPU", settings).create_infer_request()
+        return _core().compile_model(own, "CPU", settings).create_infer_request()
 
     def run(*tensors: Tensor) -> list[Tensor]:
         rows = len(tensors[0])
@@ -152,7 +153,7 @@ def _as_bytes(pictures: Tensor, white: float, size: tuple[int, ...]) -> Tensor:
 
 
 def _read(parts: Parts) -> Any:
-    return _runtime().Core().read_model(parts[_GRAPH], parts[_WEIGHTS])
+    return _core().read_model(parts[_GRAPH], parts[_WEIGHTS])
 
 
 def _saved(model: Any, half: bool = True) -> Parts:
@@ -172,6 +173,16 @@ def _runtime() -> Any:
             "eager"
         ) from error
     return openvino
+
+
+@cache
+def _core() -> Any:
+    """OpenVINO's core, kept as long as the process.
+
+    It gives the thread that makes it a stack for signals, of which another thread that destroyed
+    it would leave the address alone: the next Ctrl-C would end the process as a crash.
+    """
+    return _runtime().Core()
 
 
 def _quantiser() -> Any:

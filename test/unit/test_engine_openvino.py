@@ -165,3 +165,19 @@ print(sys.modules["openvino_telemetry"])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.split() == ["eager", "None"], done.stderr
+
+
+def test_a_signal_is_survived_after_another_thread_has_dropped_the_pipeline():
+    program = """
+import gc, os, signal, threading
+from dhpe_ros.pipeline import HandPipeline
+pipelines = [HandPipeline()]
+assert "openvino" in pipelines[0].networks.name
+dropping = threading.Thread(target=lambda: (pipelines.clear(), gc.collect()))
+dropping.start()
+dropping.join()
+signal.signal(signal.SIGUSR1, lambda *_: print("heard", flush=True))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("heard\n", 0), done.stderr
