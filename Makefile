@@ -5,7 +5,7 @@ VENV := $(CURDIR)/.venv
 TESTS ?= test
 ARGS ?=
 # Two processes: most tests compute on one core, or wait for processes of their own.
-PYTEST = -m pytest -q -n 2 --dist loadgroup
+PYTEST = -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
 INPUT ?=
 PYTHON ?=
 

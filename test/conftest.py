@@ -6,6 +6,7 @@ Set before anything of ROS is imported; the processes that tests start inherit i
 import logging
 import os
 import tempfile
+from collections import Counter
 from importlib.util import find_spec
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: more threads only wait
@@ -60,9 +61,12 @@ def one_thread():
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items):
-    """Keep together what shares a fixture: the tests of a file."""
+    """Keep together what shares a fixture, the tests of a file; begin with what takes longest."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in slow, -count[item.path]))
 
 
 def pytest_configure(config):

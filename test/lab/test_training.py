@@ -203,6 +203,7 @@ def test_every_term_of_the_loss_reaches_the_networks(synthetic):
     assert set(first) == {"heatmaps", "side", "hand", "masks"}
 
 
+@pytest.mark.slow
 def test_one_batch_can_be_learnt_by_heart(synthetic):
     torch.manual_seed(0)
     networks, batch = build_networks("lite"), _one_batch(synthetic)

@@ -105,12 +105,12 @@ def test_a_model_computes_what_torch_does_for_one_row_and_for_two(kept, precisio
     assert torch.equal(first, kept_result), "each call has results of its own"
 
 
-@pytest.mark.parametrize("size", [128, 224])
+@pytest.mark.slow
 @torch.no_grad()
-def test_networks_on_another_trunk_convert(eager, views, size):
+def test_networks_on_another_trunk_convert(eager, views):
     """Weights of chance; heat maps that say nothing, so features are compared."""
     torch.manual_seed(0)
-    other = build_networks("lite", "efficientnet_lite0", size)
+    other = build_networks("lite", "efficientnet_lite0", 224)
     parts = *other.modules(), Projection(HandModel(hand_model_path()))
     parts = *parts, build_localiser("efficientnet_lite0")
     for part in parts:
