@@ -112,6 +112,7 @@ class HandPipeline:
             hand_model = _hand_model(model)
             networks = load_networks(model.weights or weights_path(model.profile), model.profile)
             self.projection = Projection(hand_model).to(self.device).eval()
+            self.length_ratio = hand_model.length_ratio
             self.evidence = for_inference(networks.evidence, self.device)
             self.mesh_estimator = networks.mesh_estimator.to(self.device)
             localiser = load_fused(model.localiser or localiser_path(), self.device)

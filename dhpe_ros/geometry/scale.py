@@ -86,9 +86,13 @@ class _Lengths:
 
 
 class HandScales:
-    """Corrects each hand's size by the best that is known, and learns it over time."""
+    """Corrects each hand's size by the best that is known, and learns it over time.
 
-    def __init__(self) -> None:
+    ``length_ratio``, of the hand model, makes a hand's length by tape of that of its joints.
+    """
+
+    def __init__(self, length_ratio: float) -> None:
+        self._length_ratio = length_ratio
         self._lengths: dict[int, _Lengths] = {}
 
     def keep(self, track_ids: set[int]) -> None:
@@ -111,7 +115,8 @@ class HandScales:
             known.measured.append(ratio * length_m)
             return scaled(hand, ratio, Scale.DEPTH)
         if config.hand_length:
-            return scaled(hand, config.hand_length / length_m, Scale.KNOWN)
+            tape_m = length_m * self._length_ratio
+            return scaled(hand, config.hand_length / tape_m, Scale.KNOWN)
         if known.measured:
             return scaled(hand, float(np.median(known.measured)) / length_m, Scale.LEARNED)
         if not config.learn_seconds:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dhpe_ros.geometry.scale import hand_length_m
 from dhpe_ros.hand.kernels import compiled_hand
 from dhpe_ros.hand.kernels.layout import BONE_COUNT, VERTEX_COUNT, HandTensors
-from dhpe_ros.hand.mano_file import read_mano_file
+from dhpe_ros.hand.mano_file import ManoFile, read_mano_file
 from dhpe_ros.hand.rotations import rotation_from_axis_angle
 from dhpe_ros.types import JOINT_COUNT
 
@@ -71,6 +72,7 @@ class HandModel(nn.Module):
             self.register_buffer(name, value)
         self.extras = file.extras
         self._file = file
+        self.length_ratio = _length_ratio(self, file)
 
     def save(self, path: str | Path) -> None:
         """Write an ``.npz`` in this project's format, which needs no pickle to be read."""
@@ -153,6 +155,16 @@ class HandModel(nn.Module):
         The same as ``skeleton`` for a MANO file, which has no landmarks of its own.
         """
         return linear_over_vertices(vertices, self.pivot_regressor)
+
+
+def _length_ratio(model: HandModel, file: ManoFile) -> float:
+    """Length from the wrist's rim, near its crease, to the middle tip, in ``hand_length_m``."""
+    edges = np.sort(file.arrays["f"][:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), 1)
+    edges, uses = np.unique(edges, axis=0, return_counts=True)
+    vertices_m = file.arrays["v_template"]
+    wrist_m = vertices_m[np.unique(edges[uses == 1])].mean(0)
+    length_m = np.linalg.norm(vertices_m[file.tips[2]] - wrist_m)
+    return float(length_m / hand_length_m(model.skeleton(model.template.T[None])[0].numpy()))
 
 
 def bone_transforms(turns: Tensor, joints: Tensor, frame: Tensor, last_row: Tensor) -> Tensor:

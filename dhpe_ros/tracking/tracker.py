@@ -113,7 +113,7 @@ class HandTracker:
         """Forget every hand; identities are never used twice."""
         self._tracks: dict[int, _Track] = {}  # what is followed
         self._lost: dict[int, _Track] = {}
-        self._scales = HandScales()
+        self._scales = HandScales(self.pipeline.length_ratio)
         self._time_s = self._searched_s = -math.inf
         self._weak_frames = self._unsure_frames = 0
 

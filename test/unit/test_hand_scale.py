@@ -8,10 +8,13 @@ from fake_tracker import make_hand
 
 from dhpe_ros.config import ScaleConfig
 from dhpe_ros.geometry.scale import HandScales, depth_ratio, hand_length_m, plausible, scaled
+from dhpe_ros.hand.model import HandModel
+from dhpe_ros.networks.weights import hand_model_path
 from dhpe_ros.types import Scale
 
 SIZE = (480, 640)
 LEARNS = ScaleConfig(learn_seconds=2.0)
+MIDDLE_TIP = 104  # vertex of the open hand
 
 
 def hand_at(distance_m, track_id=1, factor=1.0):
@@ -85,10 +88,10 @@ def test_a_depth_image_without_depths_tells_nothing():
 @pytest.mark.parametrize("config", [LEARNS, ScaleConfig(hand_length=0.19)])
 def test_depth_that_no_hand_could_have_is_not_used(config, unit):
     """Whoever reads 16UC1 takes its unit for a millimetre."""
-    scales, true = HandScales(), hand_at(0.6)
+    scales, true = HandScales(1.0), hand_at(0.6)
     depth_m = depth_image_of(true) / unit
     (hand,) = scales.applied([true], config, depth_m, 0.0)
-    (alone,) = HandScales().applied([true], config, None, 0.0)
+    (alone,) = HandScales(1.0).applied([true], config, None, 0.0)
     assert hand.scale is alone.scale is not Scale.DEPTH
     np.testing.assert_array_equal(hand.joints_m, alone.joints_m)
     ratio = depth_ratio(hand, depth_m)
@@ -108,11 +111,23 @@ def test_where_the_lens_is_assumed_a_depth_may_make_a_hand_twice_as_long():
     true = hand_at(0.6)
     for known, expected in ((True, Scale.ESTIMATED), (False, Scale.DEPTH)):
         hand, twice_as_far = replace(true, intrinsics_known=known), depth_image_of(true) * 2
-        assert HandScales().applied([hand], LEARNS, twice_as_far, 0.0)[0].scale is expected
+        assert HandScales(1.0).applied([hand], LEARNS, twice_as_far, 0.0)[0].scale is expected
+
+
+def test_a_known_length_is_that_of_a_tape():
+    model, hand = HandModel(hand_model_path()), hand_at(0.6)
+    vertices_m = model.template.T[None]
+    joints_m, vertices_m = model.skeleton(vertices_m)[0].numpy(), vertices_m[0].numpy()
+    hand = replace(hand, joints_m=0.8 * joints_m, vertices_m=0.8 * vertices_m)
+    scales = HandScales(model.length_ratio)
+    (hand,) = scales.applied([hand], ScaleConfig(hand_length=0.19), None, 0.0)
+    crease_m = hand.vertices_m[model.extras["wrist_loop"]].mean(0)
+    tip_m = hand.vertices_m[MIDDLE_TIP]
+    assert np.linalg.norm(tip_m - crease_m) == pytest.approx(0.19)
 
 
 def test_a_known_length_is_kept_to_and_a_depth_image_is_better():
-    known, scales = ScaleConfig(hand_length=0.19), HandScales()
+    known, scales = ScaleConfig(hand_length=0.19), HandScales(1.0)
     (hand,) = scales.applied([hand_at(0.6)], known, None, 0.0)
     assert hand_length_m(hand.joints_m) == pytest.approx(0.19)
     assert hand.scale is Scale.KNOWN
@@ -123,7 +138,7 @@ def test_a_known_length_is_kept_to_and_a_depth_image_is_better():
 
 
 def test_a_size_is_learned_over_the_first_seconds_and_then_kept():
-    scales = HandScales()
+    scales = HandScales(1.0)
     factors = (0.9, 1.0, 1.1, 1.0, 1.5, 1.5)
     seen = [
         scales.applied([hand_at(0.6, factor=factor)], LEARNS, None, 0.6 * k)[0]
@@ -135,7 +150,7 @@ def test_a_size_is_learned_over_the_first_seconds_and_then_kept():
 
 
 def test_a_size_that_a_depth_image_told_outlives_it_but_not_the_hand():
-    scales = HandScales()
+    scales = HandScales(1.0)
     depth_m = depth_image_of(hand_at(0.6))
     scales.applied([hand_at(0.6, factor=1.2)], LEARNS, depth_m, 0.0)
     (hand,) = scales.applied([hand_at(0.6, factor=0.8)], LEARNS, None, 0.1)
@@ -147,7 +162,7 @@ def test_a_size_that_a_depth_image_told_outlives_it_but_not_the_hand():
 
 
 def test_each_hand_has_its_own_size():
-    scales = HandScales()
+    scales = HandScales(1.0)
     both = [hand_at(0.6, track_id=1), hand_at(0.6, track_id=2, factor=0.7)]
     for time_s in (0.0, 3.0):
         small, large = (hand_length_m(h.joints_m) for h in reversed(

@@ -29,7 +29,7 @@ class SeesEverything:
     searches: int = 0
     asked: list = field(default_factory=list)  # the targets of the last image
     others: list = field(default_factory=list)  # what a search beside followed hands finds
-    config = Config()
+    config, length_ratio = Config(), 1.0
 
     @property
     def search(self):
@@ -342,7 +342,7 @@ class HidesWhatIsBehind:
     """
 
     paths: tuple  # of a hand each: side, place and velocity in pixels
-    config = Config()
+    config, length_ratio = Config(), 1.0
     time_s: float = 0.0
     size: float = 100.0
 
@@ -532,7 +532,7 @@ class ShowsHands:
     """Each image shows right hands in the boxes ``shown``; a crop sees the one nearest to it."""
 
     shown: list = field(default_factory=list)
-    config = Config()
+    config, length_ratio = Config(), 1.0
 
     def find(self, image, boxes=None):
         return [Target(box) for box in self.shown]

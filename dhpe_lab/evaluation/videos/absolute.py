@@ -70,7 +70,7 @@ def root_errors_mm(
     depths_m: Sequence[np.ndarray | None],
 ) -> np.ndarray:
     """The root's errors with sizes put right by that, after the time for learning."""
-    scales, errors = HandScales(), []
+    scales, errors = HandScales(1.0), []  # its known lengths are those of joints
     for index, (hand, depth_m) in enumerate(zip(hands, depths_m, strict=True)):
         if hand is None:
             continue
