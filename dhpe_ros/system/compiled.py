@@ -21,11 +21,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import llvmlite.binding
 import numba
 import numpy as np
 from numba.core import caching
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
+from numba.core.runtime import _nrt_python
 
 from dhpe_ros.files.resources import user_cache
 
@@ -106,6 +108,13 @@ def _owner_of_kernels(value: Any) -> str | None:
     return value.__name__ if is_owner else None
 
 
+@functools.cache
+def _name_runtime() -> None:
+    """Give LLVM the functions of numba's runtime that machine code calls, as numba does itself."""
+    for name, address in _nrt_python.c_helpers.items():
+        llvmlite.binding.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
+
+
 class _Locator(caching._CacheLocator):
     """Numba's interface for where a function's machine code is."""
 
@@ -129,6 +138,27 @@ class _Locator(caching._CacheLocator):
 class _Implementation(caching.CompileResultCacheImpl):
     _locator_classes = (_Locator,)  # type: ignore[assignment]  # numba writes a list
 
+    def rebuild(self, target: Any, payload: Any) -> Any:
+        """The kernel from what was kept, its LLVM code unread until another kernel is compiled."""
+        (name, kind, (machine_code, bitcode)), *about = payload
+        names = {about[0].llvm_func_name, about[0].llvm_cpython_wrapper_name}
+        target.codegen()._engine._defined_symbols |= names  # which numba reads from the LLVM code
+        found = super().rebuild(target, ((name, kind, (machine_code, _nothing())), *about))
+
+        def read() -> Any:
+            found.library._shared_module = llvmlite.binding.parse_bitcode(bitcode)
+            del found.library._get_module_for_linking
+            return found.library._shared_module
+
+        found.library._get_module_for_linking = read
+        return found
+
+
+@functools.cache
+def _nothing() -> bytes:
+    """LLVM code of an empty module."""
+    return llvmlite.binding.parse_assembly("").as_bitcode()
+
 
 class _Kept(caching.FunctionCache):
     """The machine code of one kernel. What cannot be loaded is compiled again."""
@@ -136,8 +166,10 @@ class _Kept(caching.FunctionCache):
     _impl_class = _Implementation
 
     def load_overload(self, signature: Any, target: Any) -> Any:
+        _name_runtime()
         try:
-            found = super().load_overload(signature, target)
+            # Not numba's own, which would load its whole compiler before: 60 MB, a third of a second.
+            found = self._load_overload(signature, target)
         except Exception as error:  # a damaged file: unpickling it raises anything
             _log.warning("%s: %s; compiling it again", self.cache_path, error)
             with contextlib.suppress(OSError):
