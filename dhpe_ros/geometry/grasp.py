@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
 
 from dhpe_ros.geometry.camera import Camera
 from dhpe_ros.rendering.kernels import nearest
@@ -188,7 +188,7 @@ def _within_reach(
     on_hand = (points_m - skin.wrist_m) @ skin.palm_m > _ARM * (skin.palm_m @ skin.palm_m)
     kept[kept] = on_hand
     points_m = points_m[on_hand]
-    away_m, disc = cKDTree(skin.centers_m).query(points_m, distance_upper_bound=reach_m)
+    away_m, disc = _tree(skin.centers_m).query(points_m, distance_upper_bound=reach_m)
     near = np.isfinite(away_m)
     kept[kept] = near
     points_m, disc = points_m[near], disc[near]
@@ -198,10 +198,16 @@ def _within_reach(
     return points_m[areas_m2[part] > _LEAST_M2]
 
 
+def _tree(points_m: np.ndarray) -> Any:
+    from scipy.spatial import cKDTree  # which takes 30 MB: only where there is a depth image
+
+    return cKDTree(points_m)
+
+
 def _distances_m(ends: _Skin, points_m: np.ndarray, reach_m: float) -> np.ndarray:
     """``(5,)``: from each finger's skin to the nearest points ``(N, 3)``; infinite out of reach."""
     nearest_m = np.full(len(FINGERS), np.inf)
-    tree = cKDTree(points_m.reshape(-1, 3))
+    tree = _tree(points_m.reshape(-1, 3))
     away_m, index = tree.query(ends.centers_m, [_AGREEING], distance_upper_bound=reach_m)
     found = np.isfinite(away_m[:, 0])
     discs = ends.rows(found)

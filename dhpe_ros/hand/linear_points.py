@@ -7,7 +7,6 @@ the hand layer's point, for the joints at a fiftieth of the work. Float64, on th
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
 from torch import Tensor
 
 from dhpe_ros.hand.kernels.skeleton_kernels import differentiate_points, place_points
@@ -26,13 +25,11 @@ class LinearPoints:
             part.double().cpu().numpy()
             for part in (model.v_template, model.blend_shapes, model.weights)
         )
-        vertex_count, bone_count = weights.shape
-        rows = sparse.csr_matrix(regressor.double().cpu())
-        self._count = rows.shape[0]
-        shares = sparse.vstack([rows.multiply(weights[:, b]) for b in range(bone_count)]).tocsr()
-        kept = np.asarray(abs(shares).sum(1)).reshape(bone_count, -1).T > _LEAST_WEIGHT
+        rows, vertex_count = regressor.double().cpu().numpy(), len(weights)
+        self._count = len(rows)
+        kept = abs(rows) @ abs(weights) > _LEAST_WEIGHT
         self._pairs = np.stack(kept.nonzero(), 1)  # (P, 2), point by point
-        shares = shares[self._pairs @ (1, self._count)]
+        shares = rows[self._pairs[:, 0]] * weights.T[self._pairs[:, 1]]
         self._points = shares @ np.concatenate((template, np.ones((vertex_count, 1))), 1)
         by_vertex = directions.reshape(3, vertex_count, -1).transpose(1, 0, 2)
         self._blend = (shares @ by_vertex.reshape(vertex_count, -1)).reshape(

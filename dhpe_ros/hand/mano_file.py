@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from dhpe_ros.files.array_pickle import (
     ArrayUnpickler,
@@ -114,6 +113,8 @@ class _ChumpyStandIn(_StateStandIn):
 
 class _SparseStandIn(_StateStandIn):
     def resolve(self) -> np.ndarray:
+        from scipy import sparse  # which the open hand does without
+
         parts = tuple(as_array(self.state[key]) for key in ("data", "indices", "indptr"))
         rows, columns = shape = self.state.get("_shape", self.state.get("shape"))
         if not 0 <= rows * columns <= _MOST_NUMBERS:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from dhpe_ros.types import JOINT_NAMES, Hand
 
@@ -44,7 +43,20 @@ def hand_fields(hand: Hand) -> dict[str, Any]:
 
 def joint_orientations(hand: Hand) -> np.ndarray:
     """``(21, 4)`` unit quaternions x, y, z, w of the joints' frames."""
-    return Rotation.from_matrix(hand.joint_rotations).as_quat()
+    m = hand.joint_rotations.astype(float).transpose(1, 2, 0)
+    signs = np.array(((1, -1, -1), (-1, 1, -1), (-1, -1, 1), (1, 1, 1)))
+    x, y, z, w = signs @ np.einsum("iik->ik", m)
+    products = np.array(  # of the quaternion's numbers, four times
+        (
+            (1 + x, m[1, 0] + m[0, 1], m[2, 0] + m[0, 2], m[2, 1] - m[1, 2]),
+            (m[1, 0] + m[0, 1], 1 + y, m[2, 1] + m[1, 2], m[0, 2] - m[2, 0]),
+            (m[2, 0] + m[0, 2], m[2, 1] + m[1, 2], 1 + z, m[1, 0] - m[0, 1]),
+            (m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], 1 + w),
+        )
+    )
+    largest = np.argmax((x, y, z, w), axis=0)
+    rows = products[largest, :, np.arange(len(largest))]
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def joint_poses(hand: Hand) -> list[dict[str, dict[str, float]]]:

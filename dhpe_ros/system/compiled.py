@@ -27,7 +27,7 @@ import numpy as np
 from numba.core import caching
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import cpu_target
-from numba.core.runtime import _nrt_python
+from numba.core.runtime import nrt
 
 from dhpe_ros.files.resources import user_cache
 
@@ -111,7 +111,7 @@ def _owner_of_kernels(value: Any) -> str | None:
 @functools.cache
 def _name_runtime() -> None:
     """Give LLVM the functions of numba's runtime that machine code calls, as numba does itself."""
-    for name, address in _nrt_python.c_helpers.items():
+    for name, address in nrt._nrt.c_helpers.items():
         llvmlite.binding.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
 
 
@@ -168,7 +168,7 @@ class _Kept(caching.FunctionCache):
     def load_overload(self, signature: Any, target: Any) -> Any:
         _name_runtime()
         try:
-            # Not numba's own, which would load its whole compiler before: 60 MB, a third of a second.
+            # Not numba's own, which loads its whole compiler before: 60 MB, a third of a second.
             found = self._load_overload(signature, target)
         except Exception as error:  # a damaged file: unpickling it raises anything
             _log.warning("%s: %s; compiling it again", self.cache_path, error)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fake_tracker import make_hand
+from scipy.optimize import linear_sum_assignment
 
 from dhpe_ros.geometry.association import (
     assign,
@@ -51,6 +52,21 @@ def test_the_distance_is_in_widths_of_the_larger_box():
 
 def test_the_least_total_cost_counts_and_not_the_first_come():
     assert assign(np.array(((0.1, 0.2), (0.2, 0.9)))) == {0: 1, 1: 0}
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (4, 4), (3, 7), (7, 3)])
+def test_pairs_cost_as_little_as_they_can(shape):
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        costs = rng.integers(0, 5, shape) if seed % 2 else rng.random(shape)  # many are equal
+        pairs = assign(costs)
+        assert len(set(pairs.values())) == len(pairs) == min(shape)
+        least = costs[linear_sum_assignment(costs)].sum()
+        assert sum(costs[pair] for pair in pairs.items()) == pytest.approx(least)
+
+
+def test_a_pair_that_cannot_be_is_none():
+    assert assign(np.array(((0.5, np.inf), (np.inf, np.inf)))) == {0: 0}
 
 
 def test_a_pair_beyond_the_gate_is_none():

@@ -133,5 +133,20 @@ def test_the_node_loads_nothing_of_the_laboratory():
     )
 
 
+def test_a_pipeline_that_runs_loads_nothing_heavy_that_it_does_not_need():
+    heavy = ("scipy", "sympy", "nncf", "onnx", "matplotlib", "torch._dynamo", "torch._inductor")
+    compiler = "numba.np.linalg"  # which comes with all of numba's
+    _run(
+        "import sys\n"
+        "from dhpe_ros.cli.compile_kernels import main\n"
+        "from dhpe_ros.config import Config\n"
+        "from dhpe_ros.pipeline import HandPipeline\n"
+        "from dhpe_ros.tracking import tracker\n"
+        "HandPipeline(Config()).warm_up()\n"
+        f"loaded = [m for m in sys.modules if m in {(*heavy, compiler)}]\n"
+        "assert not loaded, loaded\n"
+    )
+
+
 def test_the_package_itself_imports_without_torch():
     _run("import sys; sys.modules['torch'] = None; import dhpe_ros; assert dhpe_ros.__version__")
