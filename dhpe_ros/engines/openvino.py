@@ -21,6 +21,9 @@ from dhpe_ros.engines.store import EngineError, Parts, UnavailableError
 
 ROWS = 2  # that a call takes at most: both looks at a hand take less together than one by one
 _GRAPH, _WEIGHTS = "model.xml", "model.bin"
+# Bytes of weights times numbers of input, below which a row takes a core less than 5 ms. A second
+# thread would cost three quarters more, to be as fast.
+_LITTLE_WORK = 1e12
 
 
 def check_fit(device: torch.device, precision: str) -> None:
@@ -72,14 +75,15 @@ def compile_program(program: ExportedProgram, precision: str, calibration: Tenso
 def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[..., list[Tensor]]:
     """The model as a function of up to ``ROWS`` rows of tensors that look as ``inputs``.
 
-    Pictures may be bytes as well, which is faster. It runs by as many threads as torch has now.
+    Pictures may be bytes as well, which is faster. It runs by as many threads as torch has now, a
+    small network by one for each row.
     One for each number of rows is compiled when that is first asked for: of a model that takes any
     number a call takes half as long again.
     """
-    model, lock = _read(parts), threading.Lock()
+    model, lock, threads = _read(parts), threading.Lock(), torch.get_num_threads()
+    is_small = len(parts[_WEIGHTS]) * inputs[0].numel() < _LITTLE_WORK
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "ENABLE_CPU_PINNING": False,  # others' work on a core would hold a thread up
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
     }
@@ -92,7 +96,8 @@ def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[.
         own, pairs = model.clone(), zip(model.inputs, inputs, strict=True)
         own.reshape({i.any_name: [rows, *like.shape[1:]] for i, like in pairs})
         own = _of_bytes(own, white) if white else own
-        return _core().compile_model(own, "CPU", settings).create_infer_request()
+        count = {"INFERENCE_NUM_THREADS": min(rows, threads) if is_small else threads}
+        return _core().compile_model(own, "CPU", settings | count).create_infer_request()
 
     def run(*tensors: Tensor) -> list[Tensor]:
         rows = len(tensors[0])

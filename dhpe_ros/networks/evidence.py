@@ -47,9 +47,9 @@ class Evidence:
         joints = self.confidences.mean(dim=1)
         return joints if self.hand is None else joints * self.hand
 
-    def rows(self, index: Tensor | slice) -> Evidence:
-        """Select the evidence of some of the crops."""
-        return self._mapped(lambda part, _: part[index], self)
+    def rows(self, index: Tensor) -> Evidence:
+        """Select the evidence of some of the crops, by their numbers."""
+        return self._mapped(lambda part, _: part.index_select(0, index), self)
 
     def replaced(self, where: Tensor, other: Evidence) -> Evidence:
         """Replace this evidence by ``other``'s in the crops that ``where`` ``(B,)`` marks."""

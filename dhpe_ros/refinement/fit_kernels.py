@@ -329,7 +329,35 @@ def select(mesh, shares):
 def _damped_step(gradient, curvature, scales, damping, factor, step):
     """Solve for ``step`` (63,), in units of ``scales``; NaN where the curvature is not finite."""
     count = len(step)
+    _factorise(curvature, scales, damping, factor)
     for i in range(count):
+        step[i] = -gradient[i] * scales[i]
+    _solve_lower(factor, step)
+    for i in range(count - 1, -1, -1):
+        step[i] /= factor[i, i]
+        add_scaled(step[:i], -step[i], factor[i])
+    for i in range(count):
+        step[i] *= scales[i]
+
+
+@kernel(**compiled)
+def fill_variances(curvature, ridge, rows, variances):
+    """Fill ``variances`` (N,) of ``rows`` (N, 63): ``r C^-1 r``, ``ridge`` on C's diagonal.
+
+    LAPACK would wake threads, which then spin for longer than this takes.
+    """
+    factor, half, ones = np.empty((63, 63), np.float64), np.empty(63, np.float64), np.ones(63)
+    _factorise(curvature, ones, ridge, factor)
+    for n in range(len(rows)):
+        half[:] = rows[n]
+        _solve_lower(factor, half)
+        variances[n] = dot(half, half)
+
+
+@kernel(**compiled)
+def _factorise(curvature, scales, damping, factor):
+    """Cholesky factor, below the diagonal, of the scaled ``curvature`` and ``damping``."""
+    for i in range(len(factor)):
         for j in range(i + 1):
             total = curvature[i, j] * scales[i] * scales[j]
             if i == j:
@@ -337,13 +365,13 @@ def _damped_step(gradient, curvature, scales, damping, factor, step):
             for k in range(j):
                 total -= factor[i, k] * factor[j, k]
             factor[i, j] = math.sqrt(total) if i == j else total / factor[j, j]
-    for i in range(count):
-        total = -gradient[i] * scales[i]
+
+
+@kernel(**compiled)
+def _solve_lower(factor, vector):
+    """Solve ``factor @ x = vector`` in place."""
+    for i in range(len(vector)):
+        total = vector[i]
         for k in range(i):
-            total -= factor[i, k] * step[k]
-        step[i] = total / factor[i, i]
-    for i in range(count - 1, -1, -1):
-        step[i] /= factor[i, i]
-        add_scaled(step[:i], -step[i], factor[i])
-    for i in range(count):
-        step[i] *= scales[i]
+            total -= factor[i, k] * vector[k]
+        vector[i] = total / factor[i, i]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dhpe_ros.config import RefinementConfig
 from dhpe_ros.hand.projection import Projection
+from dhpe_ros.refinement.fit_kernels import fill_variances
 from dhpe_ros.refinement.gauss_newton import Fit
 from dhpe_ros.refinement.terms import Observation
-from dhpe_ros.types import JOINT_COUNT
+from dhpe_ros.types import JOINT_COUNT, PARAMETER_COUNT
 
 # Whatever refined the hand; the mesh Laplacian has no curvature here.
 _TERMS = RefinementConfig(
@@ -33,11 +35,11 @@ def joint_stds(parameters: Tensor, observation: Observation, projection: Project
     if parameters.is_cuda:
         parameters, observation = parameters.cpu(), observation.on_cpu()
         projection = projection.on_cpu
-    curvature = Fit(observation, projection, _TERMS).curvature(parameters)
-    curvature.diagonal(dim1=1, dim2=2).add_(_RIDGE)
-    slopes = projection.skeleton.derivatives(parameters)[1]  # (B, 21, 3, 63)
-    slopes[:, :, 2] -= slopes[:, :, 2].mean(1, keepdim=True)
-    rows = slopes.flatten(1, 2)
-    variances = (torch.linalg.solve(curvature, rows.mT).mT * rows).sum(2)
-    total = variances.unflatten(1, (JOINT_COUNT, 3)).sum(2)
-    return CALIBRATION * total.clamp(min=0).sqrt()
+    curvatures = Fit(observation, projection, _TERMS).curvature(parameters).numpy()
+    slopes = projection.skeleton.derivatives(parameters)[1].numpy()  # (B, 21, 3, 63)
+    slopes[:, :, 2] -= slopes[:, :, 2].mean(1, keepdims=True)
+    variances = np.empty((len(slopes), 3 * JOINT_COUNT))
+    for curvature, rows, filled in zip(curvatures, slopes, variances, strict=True):
+        fill_variances(curvature, _RIDGE, rows.reshape(-1, PARAMETER_COUNT), filled)
+    total = torch.from_numpy(variances).unflatten(1, (JOINT_COUNT, 3)).sum(2)
+    return CALIBRATION * total.sqrt()

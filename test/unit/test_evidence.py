@@ -137,7 +137,7 @@ def test_two_looks_are_averaged_by_how_sure_they_are():
 def test_rows_and_replacements_take_everything_along():
     parts = [torch.rand(3, *rest) for rest in ((FEATURE_COUNT,), (21, 2), (21,), (), (64, 64), ())]
     evidence, other = Evidence(*parts), Evidence(*(part + 1 for part in parts))
-    for of, part in zip(vars(evidence.rows(slice(1, None))).values(), parts, strict=True):
+    for of, part in zip(vars(evidence.rows(torch.tensor([1, 2]))).values(), parts, strict=True):
         assert torch.equal(of, part[1:])
     mixed = evidence.replaced(torch.tensor([True, False, False]), other)
     for of, part in zip(vars(mixed).values(), parts, strict=True):
