@@ -32,7 +32,9 @@ LOCAL_CHANGES = {
     "r-hand-scale-incr": 0.10,
     "measure-wrist-circ-incr": 0.45,
 }
-MEAN_LENGTH_M = 0.186  # wrist joint to middle finger tip, adults of both sexes
+# Wrist joint to middle finger tip: 186.5 mm from the wrist's crease, where people mark the wrist.
+# Adults have 187.2 mm, the mean of both sexes (ANSUR II, 2012).
+MEAN_LENGTH_M = 0.1984
 # Width of fingers over Anny's, against the hand's length (docs/explanation/open-hand.md).
 FINGER_WIDTH = {"thumb": 1.12, "index": 1.02, "middle": 1.07, "ring": 1.03, "little": 1.15}
 CHILD_SHARE = 0.10

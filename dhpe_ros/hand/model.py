@@ -16,7 +16,7 @@ from torch.nn import functional
 from dhpe_ros.geometry.scale import hand_length_m
 from dhpe_ros.hand.kernels import compiled_hand
 from dhpe_ros.hand.kernels.layout import BONE_COUNT, VERTEX_COUNT, HandTensors
-from dhpe_ros.hand.mano_file import ManoFile, read_mano_file
+from dhpe_ros.hand.mano_file import read_mano_file
 from dhpe_ros.hand.rotations import rotation_from_axis_angle
 from dhpe_ros.types import JOINT_COUNT
 
@@ -72,7 +72,7 @@ class HandModel(nn.Module):
             self.register_buffer(name, value)
         self.extras = file.extras
         self._file = file
-        self.length_ratio = _length_ratio(self, file)
+        self.length_ratio = _length_ratio(self, file.tips[2])
 
     def save(self, path: str | Path) -> None:
         """Write an ``.npz`` in this project's format, which needs no pickle to be read."""
@@ -157,14 +157,14 @@ class HandModel(nn.Module):
         return linear_over_vertices(vertices, self.pivot_regressor)
 
 
-def _length_ratio(model: HandModel, file: ManoFile) -> float:
-    """Length from the wrist's rim, near its crease, to the middle tip, in ``hand_length_m``."""
-    edges = np.sort(file.arrays["f"][:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), 1)
-    edges, uses = np.unique(edges, axis=0, return_counts=True)
-    vertices_m = file.arrays["v_template"]
-    wrist_m = vertices_m[np.unique(edges[uses == 1])].mean(0)
-    length_m = np.linalg.norm(vertices_m[file.tips[2]] - wrist_m)
-    return float(length_m / hand_length_m(model.skeleton(model.template.T[None])[0].numpy()))
+def _length_ratio(model: HandModel, tip: int) -> float:
+    """Length from the wrist's crease, where the skeleton begins, to the vertex of the middle tip.
+
+    In units of ``hand_length_m``.
+    """
+    vertices_m = model.template.T
+    joints_m = model.skeleton(vertices_m[None])[0].numpy()
+    return float(np.linalg.norm(vertices_m[tip].numpy() - joints_m[0]) / hand_length_m(joints_m))
 
 
 def bone_transforms(turns: Tensor, joints: Tensor, frame: Tensor, last_row: Tensor) -> Tensor:

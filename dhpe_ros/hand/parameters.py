@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dhpe_ros.types import PARAMETER_COUNT
 
-START_SCALE = 8.0  # crop half-sides per metre: a hand of 0.18 m fills 70 % of the crop
+START_SCALE = 7.5  # crop half-sides per metre: a hand of 0.19 m fills 70 % of the crop
 LEAST_SCALE = 0.5
 BOUND = 5.0  # standard deviations beyond which no pose component and no shape goes
 _SIZES = (1, 3, 4, 45, 10)

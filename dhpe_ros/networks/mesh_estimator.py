@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,18 +62,33 @@ class MeshEstimator(nn.Module):
             estimates.append(MeshEstimate(parameters, hand, joints_2d))
         return estimates
 
+    @torch.no_grad()
+    def change_scale(self, factor: float) -> None:
+        """Estimate scales ``factor`` times as large, of hands as much smaller, from the same."""
+        _layers(self.regressor)[0].weight[:, FEATURE_COUNT + _JOINTS_2D] /= factor
+        last = _layers(self.regressor)[-1]
+        last.weight[0] *= factor
+        last.bias[0] *= factor
+        if self.refiner is not None:
+            _layers(self.refiner)[0].weight[:, 0] /= factor
+
 
 def _with_constant(head: nn.Module, constant: Tensor, first: int) -> Callable[[Tensor], Tensor]:
     """``head`` as a function of its other inputs; ``constant`` are those from ``first`` on.
 
     F is most of the input and the same in all iterations: its weights are read once.
     """
-    linear, rest = (head[0], head[1:]) if isinstance(head, nn.Sequential) else (head, nn.Identity())
-    weight, bias = linear.get_parameter("weight"), linear.get_parameter("bias")
+    linear, *rest = _layers(head)
+    weight, bias = linear.weight, linear.bias
     last = first + constant.shape[1]
     of_constant = functional.linear(constant, weight[:, first:last], bias)
     others = torch.cat((weight[:, :first], weight[:, last:]), 1)
-    return lambda inputs: rest(of_constant + functional.linear(inputs, others))
+    after = nn.Sequential(*rest)
+    return lambda inputs: after(of_constant + functional.linear(inputs, others))
+
+
+def _layers(head: nn.Module) -> list[Any]:
+    return list(head) if isinstance(head, nn.Sequential) else [head]
 
 
 def _head(inputs: int, outputs: int, hidden: int) -> nn.Module:

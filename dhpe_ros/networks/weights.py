@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dhpe_ros.files.resources import shared_file
+from dhpe_ros.hand.parameters import START_SCALE
 from dhpe_ros.networks.evidence import EvidenceNetwork, LiteEvidence, build_evidence
 from dhpe_ros.networks.localiser import LocaliserNetwork, build_localiser
 from dhpe_ros.networks.mesh_estimator import MeshEstimator
@@ -63,6 +64,9 @@ class _About:
     refiner: bool = True
     trunk: str = DEFAULT_TRUNK
     input_size: int = 0  # 0: the trunk's own
+    start_scale: float = (
+        8.0  # START_SCALE of the hand that was learnt with; files of before lack it
+    )
 
     @classmethod
     def parse(cls, text: str) -> _About:
@@ -92,6 +96,7 @@ class _About:
         _expect("trunk", trunk, trunk in LITE_TRUNKS, " or ".join(LITE_TRUNKS))
         right = size % 32 == 0 and 0 <= size <= _LARGEST
         _expect("input_size", size, right, f"a multiple of 32 up to {_LARGEST}")
+        _expect("start_scale", about.start_scale, 1 <= about.start_scale <= 100, "1 to 100")
         return about
 
 
@@ -135,6 +140,7 @@ def save_networks(networks: Networks, path: str | Path, training: Mapping[str, o
         "profile": networks.profile,
         "hidden": mesh_estimator.hidden,
         "refiner": mesh_estimator.refiner is not None,
+        "start_scale": START_SCALE,
     }
     if isinstance(evidence, LiteEvidence):
         about |= {"trunk": evidence.trunk_name, "input_size": evidence.input_size}
@@ -152,6 +158,7 @@ def load_networks(path: str | Path, profile: str, may_lack: str = "") -> Network
     mesh_estimator = MeshEstimator(about.hidden, about.refiner)
     networks = Networks(evidence, mesh_estimator, profile, about.training)
     _load_strictly(networks.tensors(), tensors, path, may_lack)
+    mesh_estimator.change_scale(START_SCALE / about.start_scale)
     for module in networks.modules():
         module.float().eval().requires_grad_(False)  # whatever torch's default type is
     return networks

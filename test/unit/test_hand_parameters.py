@@ -3,7 +3,7 @@
 import torch
 
 from dhpe_ros.hand.kernels.prior_kernels import bring_within
-from dhpe_ros.hand.parameters import Bounds, HandParameters
+from dhpe_ros.hand.parameters import START_SCALE, Bounds, HandParameters
 
 THETA_STD = torch.linspace(0.2, 1.5, 45)
 
@@ -17,7 +17,7 @@ def test_each_number_is_brought_within_its_own_bounds():
     far[:, 8:53] = torch.where(torch.arange(45) % 2 == 0, 1e3, -0.1)
     far[:, 53:] = -6.0
     p = HandParameters.split(Bounds.of(THETA_STD).bring(far))
-    assert p.scale[:, 0].tolist() == [0.5, 1e6, 8.0]
+    assert p.scale[:, 0].tolist() == [0.5, 1e6, START_SCALE]
     assert torch.equal(p.translation, far[:, 1:4])
     expected = torch.tensor(((0.0, 0.6, 0.0, 0.8), (1.0, 0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)))
     torch.testing.assert_close(p.rotation, expected)

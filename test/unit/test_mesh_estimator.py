@@ -1,10 +1,13 @@
 """f_E3D and f_Ref: sizes of the paper, three iterations, a start near the start."""
 
+import copy
+
 import pytest
 import torch
 
+from dhpe_ros.hand import parameters
 from dhpe_ros.hand.model import HandModel
-from dhpe_ros.hand.parameters import HandParameters, normalize_parameters
+from dhpe_ros.hand.parameters import START_SCALE, HandParameters, normalize_parameters
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import Evidence
 from dhpe_ros.networks.mesh_estimator import MeshEstimator
@@ -44,6 +47,23 @@ def test_untrained_residual_heads_stay_near_the_start(projection):
     last = MeshEstimator(64).eval()(evidence, projection)[-1]
     assert (last.parameters - HandParameters.start(2)).abs().max() < 0.5
     assert (last.joints_2d - evidence.joints).abs().max() < 0.5
+
+
+@pytest.mark.parametrize("hidden", [0, 64])
+def test_networks_that_learnt_with_a_smaller_hand_give_the_same_picture(
+    projection, hidden, monkeypatch
+):
+    evidence, estimator = _evidence(), MeshEstimator(hidden).eval()
+    before = estimator(evidence, projection)[-1]
+    larger = copy.deepcopy(projection)
+    for name in ("template", "blend_shapes", "joint_template", "jointdirs"):
+        getattr(larger.hand_model, name).mul_(1.25)
+    monkeypatch.setattr(parameters, "START_SCALE", START_SCALE / 1.25)
+    estimator.change_scale(1 / 1.25)
+    after = estimator(evidence, larger)[-1]
+    torch.testing.assert_close(after.hand.joints, before.hand.joints, atol=1e-5, rtol=0)
+    torch.testing.assert_close(after.joints_2d, before.joints_2d, atol=1e-5, rtol=0)
+    torch.testing.assert_close(1.25 * after.parameters[:, 0], before.parameters[:, 0])
 
 
 def test_parameters_split_and_join():
