@@ -43,7 +43,7 @@ def measure(device: str) -> dict[str, float]:
     pipeline = HandPipeline(Config().replace(settings))
     start, observation = _rendered_hands(pipeline)
     one = Observation(*(None if p is None else p[:1] for p in vars(observation).values()))
-    networks = pipeline.projection, pipeline.evidence
+    networks = pipeline.projection, pipeline.eager.evidence
     last_frame = refine(start[:1], one, *networks, SHIPPED).parameters
 
     def run(config: RefinementConfig, seen: Observation = one) -> float:
@@ -70,9 +70,9 @@ def _rendered_hands(pipeline: HandPipeline) -> tuple[torch.Tensor, Observation]:
     samples = random_samples(HandModel(hand_model_path()), HANDS, seed=5)
     crops = torch.from_numpy(np.stack([_crop(s, k) for k, s in enumerate(samples)]))
     crops = crops.permute(0, 3, 1, 2).to(pipeline.device)
-    evidence = pipeline.evidence(crops)
-    estimate = pipeline.mesh_estimator(evidence, pipeline.projection)[-1]
-    image = pipeline.evidence.feature_input(crops)
+    evidence = pipeline.eager.evidence(crops)
+    estimate = pipeline.eager.mesh_estimator(evidence, pipeline.projection)[-1]
+    image = pipeline.eager.evidence.feature_input(crops)
     return estimate.parameters, Observation(
         image,
         evidence.features,

@@ -44,10 +44,10 @@ def measure(device: str) -> dict[str, float]:
     targets = pipeline.find(image)
     crop = crop_image(image, targets[0].box)
     evidence = pipeline.infer([crop])
-    estimate = pipeline.mesh_estimator(evidence, pipeline.projection)[-1]
+    estimate = pipeline.eager.mesh_estimator(evidence, pipeline.projection)[-1]
     pixels = torch.from_numpy(crop.image).permute(2, 0, 1)[None].float().to(pipeline.device) / 255
     observation = Observation(
-        pipeline.evidence.feature_input(pixels),
+        pipeline.eager.evidence.feature_input(pixels),
         evidence.features,
         estimate.joints_2d,
         evidence.confidences,
@@ -55,7 +55,7 @@ def measure(device: str) -> dict[str, float]:
     moving = estimate.parameters.detach().requires_grad_()
 
     def one_step() -> None:
-        value = objective(moving, observation, pipeline.projection, pipeline.evidence, config)
+        value = objective(moving, observation, pipeline.projection, pipeline.eager.evidence, config)
         torch.autograd.grad(value.sum(), moving)
 
     def project() -> None:
@@ -63,11 +63,11 @@ def measure(device: str) -> dict[str, float]:
 
     def fit() -> None:
         start = estimate.parameters.detach()
-        refine(start, observation, pipeline.projection, pipeline.evidence, config)
+        refine(start, observation, pipeline.projection, pipeline.eager.evidence, config)
 
     def regress() -> None:
         with torch.no_grad():
-            pipeline.mesh_estimator(evidence, pipeline.projection)
+            pipeline.eager.mesh_estimator(evidence, pipeline.projection)
 
     hands = pipeline.estimate(image, targets=targets)
 

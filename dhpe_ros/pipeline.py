@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -110,19 +110,29 @@ class HandPipeline:
         self.device = torch_device(model.device, "model.device")
         with one_thread():
             hand_model = _hand_model(model)
-            networks = load_networks(model.weights or weights_path(model.profile), model.profile)
             self.projection = Projection(hand_model).to(self.device).eval()
             self.length_ratio = hand_model.length_ratio
-            self.evidence = for_inference(networks.evidence, self.device)
-            self.mesh_estimator = networks.mesh_estimator.to(self.device)
-            localiser = load_fused(model.localiser or localiser_path(), self.device)
-        # The eager networks stay: the refinement needs their gradient.
-        self.eager = EagerNetworks(self.evidence, self.mesh_estimator, self.projection, localiser)
         with torch.no_grad():
-            self.networks = BackedNetworks(self.eager, model, self.device)
+            self.networks = BackedNetworks(lambda: self.eager, model, self.device)
         self.step_graphs = StepGraphs()
         finder = HandLocaliser(self.networks.locate, self.device)
         self.search = HandSearch(self.infer, finder.find, partial(finder.find, augmented=False))
+
+    @cached_property
+    def eager(self) -> EagerNetworks:
+        """The networks as torch runs them, loaded when first asked for: compiled ones do without.
+
+        Gradient steps need them, for the feature term. Raises as the constructor does.
+        """
+        model = self.config.model
+        with one_thread():
+            networks = load_networks(model.weights or weights_path(model.profile), model.profile)
+            return EagerNetworks(
+                for_inference(networks.evidence, self.device),
+                networks.mesh_estimator.to(self.device),
+                self.projection,
+                load_fused(model.localiser or localiser_path(), self.device),
+            )
 
     def configure(self, config: Config) -> None:
         """Take over settings that may change while running.
@@ -206,7 +216,7 @@ class HandPipeline:
         clock.lap("mesh")
         wanted = config.looks_at_features, config.looks_at_masks
         observation = self.observation(views, crops, evidence, joints_2d, *wanted)
-        networks = self.projection, self.evidence
+        networks = self.projection, self.eager.evidence if config.looks_at_features else None
         refined = refine(estimates, observation, *networks, config, self.step_graphs)
         clock.lap("refinement")
         stds = joint_stds(refined.parameters, observation, self.projection)
@@ -306,7 +316,7 @@ class HandPipeline:
         past = [view.target.previous for view in views]
         mask = evidence.mask if masks and crops else None
         return Observation(
-            self.evidence.feature_input(as_floats(self.batch(crops))) if features else None,
+            self.eager.evidence.feature_input(as_floats(self.batch(crops))) if features else None,
             evidence.features,
             joints_2d,
             evidence.confidences,

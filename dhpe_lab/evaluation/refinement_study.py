@@ -75,7 +75,7 @@ class _Tally:
 
 def methods(pipeline: HandPipeline, steps: Sequence[int], seed: int) -> list[Method]:
     """The estimate as it is, both ways of refining it with each number of steps, the baselines."""
-    projection, evidence = pipeline.projection, pipeline.evidence
+    projection, evidence = pipeline.projection, pipeline.eager.evidence
     ours = replace(pipeline.config.refinement, optimizer="levenberg_marquardt", time_budget=0.0)
 
     def refined(config: RefinementConfig, count: int) -> Callable[[SeenHand], tuple[Tensor, int]]:
@@ -101,7 +101,7 @@ def baseline(method: str, pipeline: HandPipeline, hand: SeenHand, seed: int) -> 
     if method == "swarm":
         return swarm(hand.estimate, seen, projection, PAPER, seed)
     seen = replace(seen, joints=hand.results.evidence.joints)
-    return fit_keypoints(seen, projection, pipeline.evidence)
+    return fit_keypoints(seen, projection, pipeline.eager.evidence)
 
 
 def study(
@@ -125,7 +125,7 @@ def study(
             spent_s = networks_s if method.steps == 0 else clock.seconds["fit"]
             tally.ms.append(1000 * spent_s)
             tally.taken.append(taken)
-            of_hand = hand.observation, pipeline.projection, pipeline.evidence, PAPER
+            of_hand = hand.observation, pipeline.projection, pipeline.eager.evidence, PAPER
             with torch.no_grad():
                 tally.objectives.append(float(objective(parameters, *of_hand)))
             tally.scores.append(score(placed(pipeline, hand, parameters)))
@@ -155,7 +155,9 @@ def infer(pipeline: HandPipeline, label: LabelledHand, image: np.ndarray) -> See
 def placed(pipeline: HandPipeline, hand: SeenHand, parameters: Tensor) -> Prediction:
     """The hand of these parameters ``(1, 63)``, lifted as the pipeline does."""
     results, as_it_is = hand.results, replace(PAPER, steps=0)
-    kept = refine(parameters, hand.observation, pipeline.projection, pipeline.evidence, as_it_is)
+    kept = refine(
+        parameters, hand.observation, pipeline.projection, pipeline.eager.evidence, as_it_is
+    )
     (view,), crops = results.views, results.crops
     stds = joint_stds(parameters, hand.observation, pipeline.projection)
     (lifted,) = pipeline.lift([view], crops, results.evidence, kept, stds)

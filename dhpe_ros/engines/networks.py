@@ -63,6 +63,9 @@ class EagerNetworks:
         return graphs.LocaliserGraph(self.localiser, precision).eval()
 
 
+_LoadEager = Callable[[], EagerNetworks]
+
+
 class EngineNetworks:
     """The same by engines, functions of at most ``rows`` rows of contiguous tensors."""
 
@@ -77,13 +80,14 @@ class EngineNetworks:
         self._engines = engines
         self._rows = rows
         self._take_bytes = take_bytes
+        self._of_none: dict[str, list[Tensor]] = {}  # results for no rows, after the first call
 
     def infer(self, crops: Tensor) -> Evidence:
-        """As `EagerNetworks.infer`, for at least one crop."""
+        """As `EagerNetworks.infer`."""
         return Evidence(*self._run("evidence", crops if self._take_bytes else as_floats(crops)))
 
     def regress(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
-        """As `EagerNetworks.regress`, for at least one crop."""
+        """As `EagerNetworks.regress`."""
         parameters, joints_2d = self._run("mesh", evidence.features, evidence.joints)
         return parameters, joints_2d
 
@@ -93,10 +97,15 @@ class EngineNetworks:
 
     def _run(self, network: str, *batches: Tensor) -> list[Tensor]:
         engine = self._engines[network]
+        if not len(batches[0]):
+            return self._of_none[network]
         rows = zip(*(batch.split(self._rows) for batch in self._laid_out(batches)), strict=True)
         results = [engine(*row) for row in rows]
         columns = zip(*results, strict=True)
-        return [column[0] if len(column) == 1 else torch.cat(column) for column in columns]
+        whole = [column[0] if len(column) == 1 else torch.cat(column) for column in columns]
+        if network not in self._of_none:
+            self._of_none[network] = [column[:0].clone() for column in whole]
+        return whole
 
     def _laid_out(self, batches: tuple[Tensor, ...]) -> list[Tensor]:
         return [batch if batch.dtype is torch.uint8 else batch.contiguous() for batch in batches]
@@ -107,14 +116,16 @@ class BackedNetworks:
 
     ``fault`` says why it is not the one that was wanted; it is empty where nothing is wrong.
     Under ``strict_backend`` an ``EngineError`` says so instead, now or whenever it happens.
+    ``load_eager`` is called where eager torch is needed: to run, or to make an engine.
     """
 
-    def __init__(self, eager: EagerNetworks, model: ModelConfig, device: torch.device) -> None:
+    def __init__(self, load_eager: _LoadEager, model: ModelConfig, device: torch.device) -> None:
         self.fault = ""
-        self._eager = eager
+        self._load_eager = load_eager
+        self._eager: EagerNetworks | None = None  # where nothing else works
         self._strict = model.strict_backend
         self._faults: list[str] = []
-        self._candidates = _candidates(eager, model, device)
+        self._candidates = _candidates(load_eager, model, device)
         self._active = self._next()
         _log.info("networks: %s", self.name)
 
@@ -125,31 +136,35 @@ class BackedNetworks:
 
     def infer(self, crops: Tensor) -> Evidence:
         """``(B, 3, 224, 224)``, bytes or in 0..1, to their evidence."""
-        return self._run(lambda networks: networks.infer(crops), len(crops))
+        return self._run(lambda networks: networks.infer(crops))
 
     def regress(self, evidence: Evidence) -> tuple[Tensor, Tensor]:
         """The last iteration's parameters ``(B, 63)`` and 2D joints ``(B, 21, 2)``."""
-        return self._run(lambda networks: networks.regress(evidence), len(evidence.features))
+        return self._run(lambda networks: networks.regress(evidence))
 
     def locate(self, pictures: Tensor) -> Tensor:
         """``(1, 3, *SIZE)`` uint8 to the output of `LocaliserNetwork`."""
-        return self._run(lambda networks: networks.locate(pictures), len(pictures))
+        return self._run(lambda networks: networks.locate(pictures))
 
-    def _run(self, call: Callable[[Any], _Result], rows: int) -> _Result:
-        while rows and self._active is not self._eager:
+    def _run(self, call: Callable[[Any], _Result]) -> _Result:
+        while self._active is not self._eager:
             try:
                 return call(self._active)
             except Exception as error:  # whatever a runtime raises: there is another backend
                 self._active = self._next(f"the {self.name} networks failed: {one_line(error)}")
-        return call(self._eager)
+        return call(self._active)
 
     def _next(self, fault: str = "") -> EagerNetworks | EngineNetworks:
         """The next backend that works, after ``fault`` in the one before."""
-        known, networks = len(self._faults), None
+        known = len(self._faults)
         self._note(fault)
-        while networks is None:
-            networks, fault = next(self._candidates)
+        for candidate, fault in self._candidates:
             self._note(fault)
+            if candidate is not None:
+                networks: EagerNetworks | EngineNetworks = candidate
+                break
+        else:
+            networks = self._eager = self._load_eager()
         if len(self._faults) > known:
             self.fault = f"{'; '.join(self._faults)}; running {networks.name} instead"
             _log.warning("%s", self.fault)
@@ -158,7 +173,8 @@ class BackedNetworks:
     def _note(self, fault: str) -> None:
         if fault and self._strict:
             raise EngineError(f"model.strict_backend: {fault}")
-        self._faults += [fault] * bool(fault)
+        if fault and fault not in self._faults:
+            self._faults.append(fault)
 
 
 def as_floats(crops: Tensor) -> Tensor:
@@ -167,25 +183,24 @@ def as_floats(crops: Tensor) -> Tensor:
 
 
 def _candidates(
-    eager: EagerNetworks, model: ModelConfig, device: torch.device
-) -> Iterator[tuple[EagerNetworks | EngineNetworks | None, str]]:
-    """The backend that is set and those after it, each made when asked for, eager torch at last.
+    load_eager: _LoadEager, model: ModelConfig, device: torch.device
+) -> Iterator[tuple[EngineNetworks | None, str]]:
+    """The backend that is set and those after it, but for eager torch, each made when asked for.
 
     None is one that cannot be had; beside it why, where that is worth a warning.
     """
     names = [*_BACKENDS, EagerNetworks.name]
     for name in names[names.index(model.backend) if model.backend in names else 0 : -1]:
         try:
-            yield _BACKENDS[name](eager, model, device), ""
+            yield _BACKENDS[name](load_eager, model, device), ""
         except UnavailableError as error:
             yield None, str(error) if name == model.backend else ""
         except Exception as error:  # whatever a compiler or a runtime raises
             ours = "" if isinstance(error, EngineError) else f"{name} failed: "
             yield None, f"{ours}{one_line(error)}"
-    yield eager, ""
 
 
-def _tensorrt(eager: EagerNetworks, model: ModelConfig, device: torch.device) -> EngineNetworks:
+def _tensorrt(_: _LoadEager, model: ModelConfig, device: torch.device) -> EngineNetworks:
     """Engines that were built before, of the first precision that there is."""
     choices = precisions(model, device)
     tensorrt.check_fit(device, choices[0])
@@ -200,14 +215,17 @@ def _tensorrt(eager: EagerNetworks, model: ModelConfig, device: torch.device) ->
     raise UnavailableError(f"no engine of TensorRT in {folder}; build it: {build}")
 
 
-def _openvino(eager: EagerNetworks, model: ModelConfig, device: torch.device) -> EngineNetworks:
+def _openvino(load_eager: _LoadEager, model: ModelConfig, device: torch.device) -> EngineNetworks:
     """Models that ship or were made before; where there is none it is converted now, and kept."""
     choices = precisions(model, device)
     openvino.check_fit(device, choices[0])
     parts, used = {}, {}
     for network in graphs.EXAMPLES:
         for precision in choices:
-            used[network], found = precision, _find_or_convert(network, precision, eager, model)
+            used[network], found = (
+                precision,
+                _find_or_convert(network, precision, load_eager, model),
+            )
             if found:
                 break
         else:
@@ -218,7 +236,7 @@ def _openvino(eager: EagerNetworks, model: ModelConfig, device: torch.device) ->
 
 
 def _find_or_convert(
-    network: str, precision: str, eager: EagerNetworks, model: ModelConfig
+    network: str, precision: str, load_eager: _LoadEager, model: ModelConfig
 ) -> Parts | None:
     """The model file's parts; None for int8, which takes `dhpe export`, where there is none."""
     folder, kept = engines_folder(model), kept_precision("openvino", network, precision)
@@ -227,7 +245,7 @@ def _find_or_convert(
     if parts or kept == "int8":
         return parts
     _log.info("converting the %s network for OpenVINO, once, which takes seconds", network)
-    parts = compile_network(eager, network, "openvino", kept, torch.device("cpu"))
+    parts = compile_network(load_eager(), network, "openvino", kept, torch.device("cpu"))
     try:
         store.prepare_folder(folder)
         store.write(folder / name, parts, {})
@@ -236,11 +254,14 @@ def _find_or_convert(
     return parts
 
 
-def _cuda_graphs(eager: EagerNetworks, model: ModelConfig, device: torch.device) -> EngineNetworks:
+def _cuda_graphs(
+    load_eager: _LoadEager, model: ModelConfig, device: torch.device
+) -> EngineNetworks:
     """The networks as torch runs them, each as one launch: no compiler is asked."""
     precision = precisions(model, device)[0]
     if device.type != "cuda" or precision not in graphs.DTYPES:
         raise UnavailableError(f"CUDA graphs are not for {precision} on {device.type}")
+    eager = load_eager()
     engines = {
         name: replayed(eager.graph(name, precision, fused=True), graphs.examples(name, device))
         for name in graphs.EXAMPLES

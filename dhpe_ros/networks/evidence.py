@@ -216,7 +216,7 @@ class LiteEvidence(EvidenceNetwork):
         return self._maps(features, (heatmaps,), pyramid)
 
 
-def for_one_picture(evidence: FeatureNetwork) -> FeatureNetwork:
+def for_one_picture(evidence: FeatureNetwork | None) -> FeatureNetwork | None:
     """Fastest way to the features of one picture and their gradient on a GPU; norms are folded."""
     if not isinstance(evidence, FullEvidence):
         return evidence

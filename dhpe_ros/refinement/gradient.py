@@ -46,7 +46,7 @@ class _Setup(NamedTuple):
     dtype: torch.dtype
     device: torch.device
     projection: Projection
-    evidence: FeatureNetwork
+    evidence: FeatureNetwork | None
     config: RefinementConfig  # of one step
 
 
@@ -55,7 +55,7 @@ def gradient_steps(
     begin: Tensor,
     observation: Observation,
     projection: Projection,
-    evidence: EvidenceNetwork,
+    evidence: EvidenceNetwork | None,
     config: RefinementConfig,
     graphs: StepGraphs,
 ) -> OptimizerResult:

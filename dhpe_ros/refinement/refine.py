@@ -44,13 +44,14 @@ def refine(
     start: Tensor,
     observation: Observation,
     projection: Projection,
-    evidence: EvidenceNetwork,
+    evidence: EvidenceNetwork | None,
     config: RefinementConfig,
     graphs: StepGraphs = _GRAPHS,
 ) -> RefinedParameters:
     """Take ``config.steps`` steps from ``start`` ``(B, 63)``, all hands at once.
 
-    A hand whose objective is not lower at the end, or not finite, gets its start back.
+    ``evidence`` is for the feature term. A hand whose objective is not lower at the end, or not
+    finite, gets its start back.
     Levenberg-Marquardt runs on the CPU: its steps are compiled there, and too small for a GPU.
     """
     begun = time.monotonic()

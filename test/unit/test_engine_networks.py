@@ -128,7 +128,7 @@ def put_engine(model, backend="tensorrt", precision="fp32"):
 
 
 def backed(model):
-    return networks.BackedNetworks(Recorder(), model, CPU)
+    return networks.BackedNetworks(Recorder, model, CPU)
 
 
 def crops(count):
@@ -330,6 +330,20 @@ def test_an_engine_that_fails_later_is_replaced_by_the_next_backend(model, caplo
     assert all(failure in running.fault for failure in failures), "both stay in diagnostics"
 
 
+def test_eager_torch_is_loaded_only_where_nothing_else_works(model, runtime):
+    def damaged():
+        raise ValueError("lite.safetensors: damaged")
+
+    put_engine(model(), "openvino")
+    running = networks.BackedNetworks(damaged, model(), CPU)
+    assert running.infer(crops(1)).right.tolist() == [2]
+    assert running.infer(crops(0)).right.tolist() == []
+    runtime.fails = "run"
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"lite\.safetensors: damaged"):
+            running.infer(crops(1))
+
+
 def test_strict_stops_instead(model, runtime):
     with pytest.raises(store.EngineError, match=r"model\.strict_backend: no engine of TensorRT"):
         backed(model(backend="tensorrt", strict_backend=True))
@@ -392,7 +406,7 @@ class TestAGpuWithoutAnEngine:
     @pytest.fixture
     def run(self, model):
         return lambda **settings: networks.BackedNetworks(
-            Recorder(), model(**settings), torch.device("cuda")
+            Recorder, model(**settings), torch.device("cuda")
         )
 
     def test_they_are_in_half_precision_or_the_one_that_is_set(self, run):

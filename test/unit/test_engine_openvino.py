@@ -56,7 +56,7 @@ def test_the_models_that_ship_are_those_of_the_weights_that_ship_and_small():
 @torch.no_grad()
 def test_the_models_that_ship_are_near_eager_torch(eager, views, monkeypatch, tmp_path):
     monkeypatch.setattr(processor, "features", lambda: {"avx512_vnni"})
-    running = networks.BackedNetworks(eager.eager, model(engines=str(tmp_path)), CPU)
+    running = networks.BackedNetworks(lambda: eager.eager, model(engines=str(tmp_path)), CPU)
     assert (running.name, running.fault) == ("openvino (int8)", "")
     parity = build.compare(eager.eager, running, views)
     assert parity.within(*build.LIMITS["int8"]), parity
@@ -136,7 +136,7 @@ def test_a_file_that_ships_and_is_cut_means_eager_torch_and_one_line(
         store, "shared_file", lambda name: cut if cut.name in name else shared_file(name)
     )
     settings = model(engines=str(tmp_path / "engines"), precision="int8", backend="openvino")
-    running = networks.BackedNetworks(eager.eager, settings, CPU)
+    running = networks.BackedNetworks(lambda: eager.eager, settings, CPU)
     assert running.name == "eager"
     assert caplog.messages == [running.fault] and f"{cut}: damaged" in running.fault
 
@@ -147,7 +147,7 @@ def test_a_file_of_something_else_means_eager_torch_and_one_line(eager, tmp_path
     store.prepare_folder(folder)
     parts = {"model.xml": b"<net/>", "model.bin": b""}
     store.write(folder / shipped("evidence").name, parts, {})
-    running = networks.BackedNetworks(eager.eager, settings, CPU)
+    running = networks.BackedNetworks(lambda: eager.eager, settings, CPU)
     assert running.name == "eager"
     assert caplog.messages == [running.fault] and "openvino failed: " in running.fault
 
