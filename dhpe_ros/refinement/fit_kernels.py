@@ -77,7 +77,6 @@ def descend(row, state, shares, first, count, tolerance, hand_model, seen, weigh
         find_tangent(row, hand_model, weights, tangent)
     outline = select(hand_model[1][1], shares)
     gradient, curvature = np.empty(63, np.float64), np.empty((63, 63), np.float64)
-    next_gradient, next_curvature = np.empty_like(gradient), np.empty_like(curvature)
     factor, step, trial = np.empty_like(curvature), np.empty_like(row), np.empty((1, 63))
     value = linearise(
         row, outline, state[SATURATION], tangent, hand_model, seen, weights, gradient, curvature
@@ -89,31 +88,30 @@ def descend(row, state, shares, first, count, tolerance, hand_model, seen, weigh
         for k in range(63):
             trial[0, k] = row[k] + step[k]
         bring_within(trial, lowest, highest)
-        next_value = linearise(
-            trial[0], outline, state[SATURATION], tangent, hand_model, seen, weights,
-            next_gradient, next_curvature,
-        )  # fmt: skip
+        next_value = evaluate(
+            trial[0], outline, state[SATURATION], tangent, hand_model, seen, weights
+        )
         lower = next_value < value
         enough = lower and value - next_value > tolerance * value
         if lower:
             row[:], value = trial[0], next_value
-            gradient, next_gradient = next_gradient, gradient
-            curvature, next_curvature = next_curvature, curvature
         state[DAMPING] = max(state[DAMPING] * (_ACCEPTED if lower else _REJECTED), _LEAST_DAMPING)
         may_fall = not lower and state[DAMPING] < _MOST_DAMPING and math.isfinite(value)
         number = first + taken
-        if masked and number in (_FIRST_OUTLINE, _LAST_OUTLINE):
+        anew = masked and number in (_FIRST_OUTLINE, _LAST_OUTLINE)
+        if anew:
             find_outline(row, hand_model, seen[4], shares)
             outline = select(hand_model[1][1], shares)
             state[SATURATION] = _WIDE if number == _FIRST_OUTLINE else _NARROW
             if number == _LAST_OUTLINE:
                 find_tangent(row, hand_model, weights, tangent)
+        elif not (masked and number < _LAST_OUTLINE) and not (enough or may_fall):
+            state[ENDED] = 1
+        if anew or (lower and state[ENDED] == 0):
             value = linearise(
                 row, outline, state[SATURATION], tangent, hand_model, seen, weights,
                 gradient, curvature,
             )  # fmt: skip
-        elif not (masked and number < _LAST_OUTLINE) and not (enough or may_fall):
-            state[ENDED] = 1
     state[VALUE] = value
     return taken
 
@@ -121,12 +119,19 @@ def descend(row, state, shares, first, count, tolerance, hand_model, seen, weigh
 @kernel(**compiled)
 def value_of(row, state, shares, hand_model, seen, weights):
     """The objective at another place, with the outline and the tangent that are known."""
-    gradient, curvature = np.empty(63, np.float64), np.empty((63, 63), np.float64)
     outline = select(hand_model[1][1], shares)
-    return linearise(
-        row, outline, state[SATURATION], state[TANGENT:], hand_model, seen, weights, gradient,
-        curvature,
-    )  # fmt: skip
+    known = outline, state[SATURATION], state[TANGENT:]
+    return evaluate(row, *known, hand_model, seen, weights)
+
+
+@kernel(**compiled)
+def evaluate(row, outline, saturation, tangent, hand_model, seen, weights):
+    """Value of the objective alone, at a third of the work."""
+    gradient, curvature = np.empty(63, np.float64), np.empty((63, 63), np.float64)
+    lines = np.empty((0, LINE), np.float64)
+    return _objective(
+        row, outline, saturation, tangent, hand_model, seen, weights, lines, gradient, curvature
+    )
 
 
 @kernel(**compiled)
@@ -134,22 +139,33 @@ def linearise(
     row, outline, saturation, tangent, hand_model, seen, weights, gradient, curvature
 ):  # fmt: skip
     """Returns the value; fills ``gradient`` (63,) and ``curvature`` (63, 63), Gauss-Newton's."""
+    lines = np.empty((42 + len(outline[0]), LINE), np.float64)
+    return _objective(
+        row, outline, saturation, tangent, hand_model, seen, weights, lines, gradient, curvature
+    )
+
+
+@kernel(**compiled)
+def _objective(
+    row, outline, saturation, tangent, hand_model, seen, weights, lines, gradient, curvature
+):  # fmt: skip
+    """``linearise`` by ``lines`` (42 + N, 64), those of derivatives; without lines ``evaluate``."""
     components, _, _, limits, spheres = hand_model[1]
     outlier, _, pose, shape, mask = weights
-    bones, count = bones_of(row, hand_model[0]), len(outline[0])
-    lines = np.empty((42 + count, LINE), np.float64)
-    residuals, scales = np.empty(len(lines), np.float64), np.empty(len(lines), np.float64)
+    bones, count = bones_of(row, hand_model[0]), 42 + len(outline[0])
+    residuals, scales = np.empty(count, np.float64), np.empty(count, np.float64)
     value = _see_joints(
-        row, bones, hand_model[0], seen[0], seen[1], outlier, lines, residuals, scales
+        row, bones, hand_model[0], seen[0], seen[1], outlier, lines[:42], residuals, scales
     )
-    if count:
+    if count > 42:
         value += mask * _see_outline(
             row, bones, hand_model, outline, seen[4], saturation,
             lines[42:], residuals[42:], scales[42:],
         )  # fmt: skip
-        for n in range(42, len(lines)):
+        for n in range(42, count):
             scales[n] *= mask
-    _normal_equations(lines, residuals, scales, components, gradient, curvature)
+    if len(lines):
+        _normal_equations(lines, residuals, scales, components, gradient, curvature)
     values, one = np.zeros(1, np.float64), row.reshape((1, 63))
     gradients, curvatures = gradient.reshape((1, 63)), curvature.reshape((1, 63, 63))
     if pose > 0:
@@ -180,9 +196,10 @@ def _see_joints(row, bones, model, observed, weights, outlier, lines, residuals,
     joints, directions = np.empty((21, 3), np.float64), np.zeros((21, 2, 3), np.float64)
     directions[:, 0, 0] = directions[:, 1, 1] = 1
     to_crop(row, placed, joints)
-    by_coefficients = blend_points(model, bones, directions)
-    slopes = lines[:42].reshape((21, 2, LINE))
-    differentiate(row, bones, placed, model[0], directions, by_coefficients, slopes)
+    if len(lines):
+        by_coefficients = blend_points(model, bones, directions)
+        slopes = lines.reshape((21, 2, LINE))
+        differentiate(row, bones, placed, model[0], directions, by_coefficients, slopes)
     value = 0.0
     for j in range(21):
         x, y = joints[j, 0] - observed[j, 0], joints[j, 1] - observed[j, 1]
@@ -197,9 +214,9 @@ def _see_joints(row, bones, model, observed, weights, outlier, lines, residuals,
 @kernel(**compiled)
 def _see_outline(row, bones, hand_model, outline, field, saturation, lines, residuals, scales):
     """As ``_see_joints``: mean squared distance, saturated, of the mesh's outline to the mask's."""
-    vertices, pairs, shares = outline
+    vertices, pairs, bone_shares, shares = outline
     mesh, jointdirs, count = hand_model[1][1], hand_model[0][4], len(vertices)
-    placed = place_vertices(vertices, pairs, mesh, bones, row[53:])
+    placed = place_vertices(vertices, pairs, bone_shares, mesh, bones, row[53:])
     points, directions = np.empty((count, 3), np.float64), np.zeros((count, 1, 3), np.float64)
     to_crop(row, placed, points)
     value = 0.0
@@ -208,9 +225,10 @@ def _see_outline(row, bones, hand_model, outline, field, saturation, lines, resi
         saturated = 1 + (residuals[n] / saturation) ** 2
         value += shares[n] * residuals[n] ** 2 / saturated
         scales[n] = 2 * shares[n] / saturated**2
-    by = blend_vertices(vertices, pairs, placed[3], mesh, bones, jointdirs, directions)
-    slopes = lines.reshape((count, 1, LINE))
-    differentiate(row, bones, placed, pairs, directions, by, slopes)
+    if len(lines):
+        by = blend_vertices(vertices, pairs, bone_shares, mesh, bones, jointdirs, directions)
+        slopes = lines.reshape((count, 1, LINE))
+        differentiate(row, bones, placed, pairs, directions, by, slopes)
     return value
 
 
@@ -313,16 +331,20 @@ def find_outline(row, hand_model, field, shares):
 
 @kernel(**compiled)
 def select(mesh, shares):
-    """Vertices that have a share (N,), pairs (P, 2) of these and their bones, and the shares."""
+    """Vertices that have a share (N,), pairs (P, 2) of these and their bones, and the bones' shares
+    (P,) and the vertices' (N,).
+    """
     (vertices,) = shares.nonzero()
     weights, count = mesh[2], 0
     pairs = np.empty((16 * len(vertices), 2), np.int64)
+    bone_shares = np.empty(len(pairs), np.float64)
     for n in range(len(vertices)):
         for bone in range(16):
             if weights[bone, vertices[n]] > _LEAST_WEIGHT:
                 pairs[count, 0], pairs[count, 1] = n, bone
+                bone_shares[count] = weights[bone, vertices[n]]
                 count += 1
-    return vertices, pairs[:count].copy(), shares[vertices]
+    return vertices, pairs[:count].copy(), bone_shares[:count].copy(), shares[vertices]
 
 
 @kernel(**compiled)

@@ -80,7 +80,8 @@ def _laplacian(vertices, rings, pull):
     for v in range(count):
         share = 1 / max(starts[v + 1] - starts[v], 1)
         x, y, z = 0.0, 0.0, 0.0
-        for n in neighbours[starts[v] : starts[v + 1]]:
+        for k in range(starts[v], starts[v + 1]):
+            n = neighbours[k]
             x, y, z = x + vertices[n, 0], y + vertices[n, 1], z + vertices[n, 2]
         x, y, z = vertices[v, 0] - share * x, vertices[v, 1] - share * y, vertices[v, 2] - share * z
         norm = math.sqrt(x * x + y * y + z * z)
@@ -90,7 +91,8 @@ def _laplacian(vertices, rings, pull):
         pull[v] = unit[v]
     for v in range(count):
         share = 1 / max(starts[v + 1] - starts[v], 1)
-        for n in neighbours[starts[v] : starts[v + 1]]:
+        for k in range(starts[v], starts[v + 1]):
+            n = neighbours[k]
             for i in range(3):
                 pull[n, i] -= share * unit[v, i]
     return total / count
@@ -192,10 +194,13 @@ def _penetration(pose, chain, spheres, to_angles, weight, components, curvature)
     away, arm, slope, by_component = np.empty(3), np.empty(3), np.empty(45), np.empty(45)
     total = 0.0
     for p in range(len(pairs)):
-        one, other = pairs[p]
-        for i in range(3):
-            away[i] = placed[one, i] - placed[other, i]
-        squared = dot(away, away)
+        one, other = pairs[p, 0], pairs[p, 1]
+        x, y, z = (
+            placed[one, 0] - placed[other, 0],
+            placed[one, 1] - placed[other, 1],
+            placed[one, 2] - placed[other, 2],
+        )
+        squared = x * x + y * y + z * z
         if squared != squared:
             total = squared
         if not squared < contact[p] * contact[p]:
@@ -206,6 +211,7 @@ def _penetration(pose, chain, spheres, to_angles, weight, components, curvature)
         if squared < 1e-9:
             continue
         slope[:] = 0
+        away[:] = (x, y, z)
         for sphere, sign in ((one, -1 / distance), (other, 1 / distance)):
             bone = bones[sphere]
             while bone > 0:

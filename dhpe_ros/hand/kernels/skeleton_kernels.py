@@ -6,6 +6,9 @@ bone each. A small turn ``omega`` of a bone moves what hangs on it by ``omega x 
 The arrays ``model`` are those of ``LinearPoints``: pairs (P, 2) of point and bone; points (P, 4)
 and blend (P, 3, 145) of each pair; joint_template (16, 3), jointdirs (16, 3, 10), components
 transposed (45, 45) and mean (45,).
+
+Inner loops take numbers by their indices: a row taken out of an array, or taken apart into numbers,
+costs more than the arithmetic on it.
 """
 
 import math
@@ -159,23 +162,26 @@ def place(model, bones, shape, count):
     placed, share = np.zeros((count, 3), np.float64), np.zeros(count, np.float64)
     moved, point = np.empty((len(pairs), 3), np.float64), np.empty(3, np.float64)
     for p in range(len(pairs)):
-        n, bone = pairs[p]
+        n, bone = pairs[p, 0], pairs[p, 1]
         for i in range(3):
             point[i] = points[p, i] + dot(coefficients, blend[p, i])
         for i in range(3):
-            moved[p, i] = dot(chain[bone, i, :3], point) + chain[bone, i, 3] * points[p, 3]
+            moved[p, i] = chain[bone, i, 3] * points[p, 3]
+            for j in range(3):
+                moved[p, i] += chain[bone, i, j] * point[j]
             placed[n, i] += moved[p, i]
         share[n] += points[p, 3]
     return placed, share, moved, points[:, 3].copy()
 
 
 @kernel(**compiled)
-def place_vertices(vertices, pairs, mesh, bones, shape):
+def place_vertices(vertices, pairs, shares, mesh, bones, shape):
     """As ``place``, of vertices (N,) of ``mesh``, as in ``pose_meshes``.
 
-    ``pairs`` (P, 2) are those of a vertex's place in ``vertices`` and a bone that moves it.
+    ``pairs`` (P, 2) are those of a vertex's place in ``vertices`` and a bone that moves it, by its
+    share (P,).
     """
-    template, blend_shapes, weights = mesh[0], mesh[1], mesh[2]
+    template, blend_shapes = mesh[0], mesh[1]
     _, _, turns, chain = bones
     count, all_vertices = len(vertices), template.shape[1]
     coefficients = np.empty(blend_shapes.shape[1], np.float64)
@@ -185,12 +191,13 @@ def place_vertices(vertices, pairs, mesh, bones, shape):
         for i in range(3):
             offset = dot(coefficients, blend_shapes[i * all_vertices + vertices[n]])
             posed[n, i] = template[i, vertices[n]] + offset
-    moved, shares = np.empty((len(pairs), 3), np.float64), np.empty(len(pairs), np.float64)
+    moved = np.empty((len(pairs), 3), np.float64)
     for p in range(len(pairs)):
-        n, bone = pairs[p]
-        shares[p] = weights[bone, vertices[n]]
-        transform(chain[bone], posed[n], moved[p])
+        n, bone = pairs[p, 0], pairs[p, 1]
         for i in range(3):
+            moved[p, i] = chain[bone, i, 3]
+            for j in range(3):
+                moved[p, i] += chain[bone, i, j] * posed[n, j]
             moved[p, i] *= shares[p]
             placed[n, i] += moved[p, i]
     return placed, np.ones(count, np.float64), moved, shares
@@ -255,33 +262,44 @@ def blend_points(model, bones, directions):
     """(N, K, 145): by shape, through blend shapes and joints at rest, and by ``R - I``."""
     pairs, points, blend, _, jointdirs = model[:5]
     chain = bones[3]
-    shift = _shift(chain, jointdirs)
+    shift, along = _shift(chain, jointdirs), np.empty(3, np.float64)
     by = np.zeros((*directions.shape[:2], blend.shape[2]), np.float64)
     for p in range(len(pairs)):
-        n, bone = pairs[p]
+        n, bone = pairs[p, 0], pairs[p, 1]
         for k in range(directions.shape[1]):
-            x, y, z = _along(directions[n, k], chain[bone])
-            _add_three(by[n, k], x, blend[p, 0], y, blend[p, 1], z, blend[p, 2])
-            _add_shift(directions[n, k], points[p, 3], shift[bone], by[n, k])
+            along[:] = 0
+            for i in range(3):
+                scale = points[p, 3] * directions[n, k, i]
+                for j in range(3):
+                    along[j] += directions[n, k, i] * chain[bone, i, j]
+                for m in range(10):
+                    by[n, k, m] += scale * shift[bone, i, m]
+            x, y, z = along
+            for m in range(blend.shape[2]):
+                by[n, k, m] += x * blend[p, 0, m] + y * blend[p, 1, m] + z * blend[p, 2, m]
     return by
 
 
 @kernel(**compiled)
 def blend_vertices(vertices, pairs, shares, mesh, bones, jointdirs, directions):
     """As ``blend_points``, of vertices (N,) along one direction each."""
-    count, all_vertices, chain = len(vertices), mesh[0].shape[1], bones[3]
-    shift, blended = _shift(chain, jointdirs), np.zeros((count, 3, 4), np.float64)
-    by = np.zeros((count, 1, mesh[1].shape[1]), np.float64)
+    count, blend, chain = len(vertices), mesh[1], bones[3]
+    shift, along = _shift(chain, jointdirs), np.zeros((count, 3), np.float64)
+    by = np.zeros((count, 1, blend.shape[1]), np.float64)
     for p in range(len(pairs)):
-        n, bone = pairs[p]
+        n, bone = pairs[p, 0], pairs[p, 1]
         for i in range(3):
+            scale = shares[p] * directions[n, 0, i]
             for j in range(3):
-                blended[n, i, j] += shares[p] * chain[bone, i, j]
-        _add_shift(directions[n, 0], shares[p], shift[bone], by[n, 0])
+                along[n, j] += scale * chain[bone, i, j]
+            for m in range(10):
+                by[n, 0, m] += scale * shift[bone, i, m]
     for n in range(count):
-        x, y, z = _along(directions[n, 0], blended[n])
-        a, b, c = vertices[n], all_vertices + vertices[n], 2 * all_vertices + vertices[n]
-        _add_three(by[n, 0], x, mesh[1][a], y, mesh[1][b], z, mesh[1][c])
+        x, y, z = along[n, 0], along[n, 1], along[n, 2]
+        a = vertices[n]
+        b, c = a + mesh[0].shape[1], a + 2 * mesh[0].shape[1]
+        for m in range(blend.shape[1]):
+            by[n, 0, m] += x * blend[a, m] + y * blend[b, m] + z * blend[c, m]
     return by
 
 
@@ -299,30 +317,6 @@ def _shift(chain, jointdirs):
 
 
 @kernel(**compiled)
-def _along(d, affine):
-    return (
-        d[0] * affine[0, 0] + d[1] * affine[1, 0] + d[2] * affine[2, 0],
-        d[0] * affine[0, 1] + d[1] * affine[1, 1] + d[2] * affine[2, 1],
-        d[0] * affine[0, 2] + d[1] * affine[1, 2] + d[2] * affine[2, 2],
-    )
-
-
-@kernel(**compiled)
-def _add_shift(direction, share, shift, total):
-    for i in range(3):
-        scale = share * direction[i]
-        if scale != 0:
-            for m in range(10):
-                total[m] += scale * shift[i, m]
-
-
-@kernel(**compiled)
-def _add_three(total, x, a, y, b, z, c):
-    for m in range(len(total)):
-        total[m] += x * a[m] + y * b[m] + z * c[m]
-
-
-@kernel(**compiled)
 def _arms(rest, chain, placed, pairs):
     """(N, 16, 3): from each bone's joint to what of a point hangs on the bone; marks (N, 16)."""
     _, share, moved, shares = placed
@@ -331,7 +325,7 @@ def _arms(rest, chain, placed, pairs):
     for b in range(1, 16):
         transform(chain[PARENTS[b]], rest[b], pivots[b])
     for p in range(len(pairs)):
-        n, bone = pairs[p]
+        n, bone = pairs[p, 0], pairs[p, 1]
         while bone > 0:
             hangs[n, bone] = True
             for i in range(3):
