@@ -56,7 +56,7 @@ _THUMB_HINGE = (0.50, -0.855, -0.13)
 
 LIMITS_WEIGHT = 30.0  # ten degrees too far cost about as much as one standard deviation everywhere
 CM_PER_M = 100.0
-_GIVE_M = 1.3e-3
+_GIVE_M = 1.4e-3
 """Soft skin: spheres may overlap by this much."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -47,7 +48,7 @@ def run(
         rclpy.init(args=words, signal_handler_options=signals)
     except (ValueError, RuntimeError) as error:  # RuntimeError: rclpy's, of wrong arguments
         return _cannot_start(name, error)
-    node, interrupted = None, False
+    node, interrupted, code = None, False, 0
     try:
         node = make_node()
         rclpy.spin(node)
@@ -60,7 +61,7 @@ def run(
         if rclpy.ok():
             if node is not None:
                 raise
-            return _cannot_start(name, error)
+            code = _cannot_start(name, error)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not break the ending
         # rclpy's thread of signals may still be waking the executor, and would crash without it.
@@ -71,7 +72,10 @@ def run(
         if node is not None:
             stop(node)
         shut_down()
-    return 0
+    # A node that could not be made is destroyed here: at the end of the process, threads of DDS
+    # that still hear others would use what is gone.
+    gc.collect()
+    return code
 
 
 def forward_logs(logger: Any) -> None:

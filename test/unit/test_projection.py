@@ -17,7 +17,7 @@ def projection():
 def test_scale_translation_and_rotation_act_as_stated(projection):
     start = HandParameters.start(1)
     moved = start.clone()
-    moved[0, 0] = 4.0  # half the size
+    moved[0, 0] /= 2
     moved[0, 1:4] = torch.tensor((0.3, -0.2, 0.1))
     moved[0, 4:8] = torch.tensor((1.0, 0.0, 0.0, 1.0))  # a quarter turn about z, not normalised
     before, after = projection(start), projection(moved)
