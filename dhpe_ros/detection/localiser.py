@@ -75,10 +75,13 @@ def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
     sides = image.shape[:2]
     scale = min(most / side for most, side in zip(SIZE, sides, strict=True))
     height, width = (max(1, round(side * scale)) for side in sides)
+    while image.shape[0] > 2 * height and image.shape[1] > 2 * width:  # OpenCV halves fast
+        half = image.shape[1] // 2, image.shape[0] // 2
+        image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    seen = np.empty((*SIZE, 3), np.uint8)
-    seen[...] = _GREY
-    seen[:height, :width] = cv2.resize(image, (width, height), interpolation=way)
+    image = cv2.resize(image, (width, height), interpolation=way)
+    rest = SIZE[0] - height, SIZE[1] - width
+    seen = cv2.copyMakeBorder(image, 0, rest[0], 0, rest[1], cv2.BORDER_CONSTANT, value=_GREY)
     return seen, scale
 
 
