@@ -89,13 +89,12 @@ def compiled(
     device = view.crops.device
     COMPILERS[backend].check_fit(device, precision)
     inputs = {"evidence": view.crops, "localiser": view.pictures.float()}
-    parts = {
-        name: compile_network(
-            eager, name, backend, kept_precision(backend, name, precision), device, inputs.get(name)
-        )
-        for name in EXAMPLES
-    }
-    return load_engines(backend, parts, precision, device)
+    files = {}
+    for name in EXAMPLES:
+        kept = kept_precision(backend, name, precision)
+        parts = compile_network(eager, name, backend, kept, device, inputs.get(name))
+        files[name] = parts.copy
+    return load_engines(backend, files, precision, device)
 
 
 def _regress(networks: EagerNetworks | EngineNetworks, view: build.Views) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -64,6 +65,7 @@ class EagerNetworks:
 
 
 _LoadEager = Callable[[], EagerNetworks]
+_Read = Callable[[], Parts]
 
 
 class EngineNetworks:
@@ -207,10 +209,10 @@ def _tensorrt(_: _LoadEager, model: ModelConfig, device: torch.device) -> Engine
     folder, about = engines_folder(model), tensorrt.versions(device)
     for precision in choices:
         names = {n: file_name(n, "tensorrt", precision, model) for n in graphs.EXAMPLES}
-        found = {network: store.find(folder, name, about) for network, name in names.items()}
-        parts = {network: one for network, one in found.items() if one is not None}
-        if len(parts) == len(names):
-            return load_engines("tensorrt", parts, precision, device)
+        paths = {network: store.find(folder, name) for network, name in names.items()}
+        files = {n: partial(store.read, path, about) for n, path in paths.items() if path}
+        if len(files) == len(names):
+            return load_engines("tensorrt", files, precision, device)
     build = export_command(model, "tensorrt", choices[0])
     raise UnavailableError(f"no engine of TensorRT in {folder}; build it: {build}")
 
@@ -219,31 +221,29 @@ def _openvino(load_eager: _LoadEager, model: ModelConfig, device: torch.device) 
     """Models that ship or were made before; where there is none it is converted now, and kept."""
     choices = precisions(model, device)
     openvino.check_fit(device, choices[0])
-    parts, used = {}, {}
+    files, used = {}, {}
     for network in graphs.EXAMPLES:
         for precision in choices:
-            used[network], found = (
-                precision,
-                _find_or_convert(network, precision, load_eager, model),
-            )
+            used[network] = precision
+            found = _find_or_convert(network, precision, load_eager, model)
             if found:
                 break
         else:
             build = export_command(model, "openvino", "int8")
             raise UnavailableError(f"no model of {network} in int8; build it: {build}")
-        parts[network] = found
-    return load_engines("openvino", parts, used["evidence"], device)
+        files[network] = found
+    return load_engines("openvino", files, used["evidence"], device)
 
 
 def _find_or_convert(
     network: str, precision: str, load_eager: _LoadEager, model: ModelConfig
-) -> Parts | None:
-    """The model file's parts; None for int8, which takes `dhpe export`, where there is none."""
+) -> _Read | None:
+    """The model's file; None for int8, which takes `dhpe export`, where there is none."""
     folder, kept = engines_folder(model), kept_precision("openvino", network, precision)
     name = file_name(network, "openvino", kept, model)
-    parts = store.find(folder, name, {})
-    if parts or kept == "int8":
-        return parts
+    path = store.find(folder, name)
+    if path or kept == "int8":
+        return partial(store.read, path, {}) if path else None
     _log.info("converting the %s network for OpenVINO, once, which takes seconds", network)
     parts = compile_network(load_eager(), network, "openvino", kept, torch.device("cpu"))
     try:
@@ -251,7 +251,8 @@ def _find_or_convert(
         store.write(folder / name, parts, {})
     except OSError as error:
         _log.warning("the converted network cannot be kept: %s", one_line(error))
-    return parts
+        return parts.copy
+    return partial(store.read, folder / name, {})
 
 
 def _cuda_graphs(
@@ -310,14 +311,14 @@ def compile_network(
 
 
 def load_engines(
-    backend: str, parts: dict[str, Parts], precision: str, device: torch.device
+    backend: str, files: Mapping[str, _Read], precision: str, device: torch.device
 ) -> EngineNetworks:
     """Load the files of all networks, and run each once, on nothing to speak of."""
     compiler = COMPILERS[backend]
-    examples = {network: graphs.examples(network, device) for network in parts}
+    examples = {network: graphs.examples(network, device) for network in files}
     engines = {
         network: compiler.load(one, examples[network], "fp32" if network == "mesh" else precision)
-        for network, one in parts.items()
+        for network, one in files.items()
     }
     networks = EngineNetworks(
         f"{backend} ({precision})", engines, compiler.ROWS, backend == "openvino"

@@ -72,16 +72,18 @@ def compile_program(program: ExportedProgram, precision: str, calibration: Tenso
     )
 
 
-def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[..., list[Tensor]]:
+def load(
+    read: Callable[[], Parts], inputs: tuple[Tensor, ...], precision: str
+) -> Callable[..., list[Tensor]]:
     """The model as a function of up to ``ROWS`` rows of tensors that look as ``inputs``.
 
     Pictures may be bytes as well, which is faster. It runs by as many threads as torch has now, a
     small network by one for each row.
     One for each number of rows is compiled when that is first asked for: of a model that takes any
-    number a call takes half as long again.
+    number a call takes half as long again. Each time the model is read anew: with it at hand, the
+    process would hold its weights twice.
     """
-    model, lock, threads = _read(parts), threading.Lock(), torch.get_num_threads()
-    is_small = len(parts[_WEIGHTS]) * inputs[0].numel() < _LITTLE_WORK
+    lock, threads = threading.Lock(), torch.get_num_threads()
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # others' work on a core would hold a thread up
@@ -93,11 +95,14 @@ def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[.
     requests: dict[int, Any] = {}
 
     def request(rows: int) -> Any:
-        own, pairs = model.clone(), zip(model.inputs, inputs, strict=True)
-        own.reshape({i.any_name: [rows, *like.shape[1:]] for i, like in pairs})
-        own = _of_bytes(own, white) if white else own
+        parts = read()
+        is_small = len(parts[_WEIGHTS]) * inputs[0].numel() < _LITTLE_WORK
         count = {"INFERENCE_NUM_THREADS": min(rows, threads) if is_small else threads}
-        return _core().compile_model(own, "CPU", settings | count).create_infer_request()
+        model = _read(parts)
+        pairs = zip(model.inputs, inputs, strict=True)
+        model.reshape({own.any_name: [rows, *like.shape[1:]] for own, like in pairs})
+        model = _of_bytes(model, white) if white else model
+        return _core().compile_model(model, "CPU", settings | count).create_infer_request()
 
     def run(*tensors: Tensor) -> list[Tensor]:
         rows = len(tensors[0])

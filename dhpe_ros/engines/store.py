@@ -52,24 +52,24 @@ def write(path: Path, parts: Parts, about: Mapping[str, str]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def find(folder: Path, name: str, about: Mapping[str, str]) -> Parts | None:
-    """Read a file from the user's folder, or from those that ship; None where there is none.
+def find(folder: Path, name: str) -> Path | None:
+    """A file in the user's folder, or of those that ship; None where there is none.
 
-    Raises ``EngineError`` if it is damaged, built for something else than ``about``, or not the
-    user's alone.
+    Raises ``EngineError`` if it is not the user's alone.
     """
     path = folder / name
     if os.path.lexists(path):
         _check_folder(folder)
         _check_owned(path, stat.S_ISREG)
-        return _read(path, about)
+        return path
     try:
-        return _read(shared_file(f"weights/{name}"), about)
+        return shared_file(f"weights/{name}")
     except FileNotFoundError:
         return None
 
 
-def _read(path: Path, about: Mapping[str, str]) -> Parts:
+def read(path: Path, about: Mapping[str, str]) -> Parts:
+    """Parts of a file; ``EngineError`` if it is damaged, or built for something else than that."""
     try:
         with zipfile.ZipFile(path) as source:
             parts = {name: source.read(name) for name in source.namelist()}

@@ -78,11 +78,13 @@ def compile_program(program: ExportedProgram, precision: str, calibration: Tenso
         return {_ENGINE: path.read_bytes()}
 
 
-def load(parts: Parts, inputs: tuple[Tensor, ...], precision: str) -> Callable[..., Any]:
+def load(
+    read: Callable[[], Parts], inputs: tuple[Tensor, ...], precision: str
+) -> Callable[..., Any]:
     """The engine as a function of tensors that look as ``inputs``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, _ENGINE)
-        path.write_bytes(parts[_ENGINE])
+        path.write_bytes(read()[_ENGINE])
         return _runtime().load(str(path)).module()
 
 

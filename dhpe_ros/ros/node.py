@@ -36,7 +36,7 @@ from dhpe_ros.ros.parameters import declare_parameters, follow_changes
 from dhpe_ros.ros.qos import Input, steady_timer
 from dhpe_ros.ros.running import forward_logs, run, shut_down
 from dhpe_ros.ros.worker import Worker
-from dhpe_ros.system.devices import free_memory
+from dhpe_ros.system.devices import free_memory, return_freed_memory
 from dhpe_ros.tracking.tracker import HandTracker
 from dhpe_ros.types import Box, Hand
 
@@ -50,6 +50,7 @@ def make_hand_tracker(config: Config) -> HandTracker:
     """Build the tracker of a configuration: weights loaded, kernels compiled, warmed up."""
     pipeline = HandPipeline(config)
     pipeline.warm_up()
+    return_freed_memory()  # of loading and compiling
     return HandTracker(pipeline)
 
 

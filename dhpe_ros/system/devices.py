@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,13 @@ def free_memory() -> None:
     gc.collect()  # networks and those that call them refer to each other
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    return_freed_memory()
+
+
+def return_freed_memory() -> None:
+    """Give back what is free already: the C library of Linux keeps it for what may come."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 @contextmanager

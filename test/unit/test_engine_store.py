@@ -12,6 +12,11 @@ NAME, ABOUT = "mesh-tensorrt-fp16-0123456789ab.zip", {"torch": "2.13.0", "GPU": 
 PARTS = {"engine.ep": b"machine code " * 1000}
 
 
+def read_found(folder, name, about):
+    path = store.find(folder, name)
+    return path and store.read(path, about)
+
+
 @pytest.fixture
 def folder(tmp_path):
     path = tmp_path / "engines"
@@ -21,10 +26,10 @@ def folder(tmp_path):
 
 
 def test_what_was_written_is_found_and_nothing_else_is_left(folder):
-    assert store.find(folder, NAME, ABOUT) == PARTS
+    assert read_found(folder, NAME, ABOUT) == PARTS
     assert [path.name for path in folder.iterdir()] == [NAME]
-    assert store.find(folder, "mesh-tensorrt-fp16-other.zip", ABOUT) is None
-    assert store.find(folder / "nowhere", NAME, ABOUT) is None
+    assert read_found(folder, "mesh-tensorrt-fp16-other.zip", ABOUT) is None
+    assert read_found(folder / "nowhere", NAME, ABOUT) is None
 
 
 def test_the_folder_is_the_user_s_alone_and_files_are_written_by_nobody_else(folder):
@@ -41,7 +46,7 @@ def test_the_same_parts_are_the_same_file(folder):
 def test_where_the_user_has_none_those_that_ship_are_looked_through(folder, tmp_path, monkeypatch):
     shipped = folder / NAME
     monkeypatch.setattr(store, "shared_file", lambda name: {f"weights/{NAME}": shipped}[name])
-    assert store.find(tmp_path / "empty", NAME, ABOUT) == PARTS
+    assert read_found(tmp_path / "empty", NAME, ABOUT) == PARTS
 
 
 @pytest.mark.parametrize("now", [{"GPU": "Thor"}, {"driver": "580"}])
@@ -49,7 +54,7 @@ def test_a_mismatch_names_what_differs_and_the_remedy(folder, now):
     (name,) = now
     expected = f"{name}: {ABOUT.get(name)} then, {now[name]} now.*build it again"
     with pytest.raises(store.EngineError, match=expected):
-        store.find(folder, NAME, {**ABOUT, **now})
+        read_found(folder, NAME, {**ABOUT, **now})
 
 
 @pytest.mark.parametrize("harm", ["flipped", "cut", "empty", "foreign", "no about", "odd about"])
@@ -67,7 +72,7 @@ def test_a_damaged_file_is_refused(folder, harm):
         bad = {"flipped": flipped, "cut": good[:-30], "empty": b"", "foreign": b"\x08\x07onnx"}
         path.write_bytes(bad[harm])
     with pytest.raises(store.EngineError, match=f"{path}: damaged.*delete it"):
-        store.find(folder, NAME, ABOUT)
+        read_found(folder, NAME, ABOUT)
 
 
 def test_what_others_may_write_is_refused(folder):
@@ -76,15 +81,15 @@ def test_what_others_may_write_is_refused(folder):
         for bit in (stat.S_IWOTH, stat.S_IWGRP):
             path.chmod(before | bit)
             with pytest.raises(store.EngineError, match=f"{path}: others may write it"):
-                store.find(folder, NAME, ABOUT)
+                read_found(folder, NAME, ABOUT)
         path.chmod(before)
-    assert store.find(folder, NAME, ABOUT)
+    assert read_found(folder, NAME, ABOUT)
 
 
 def test_what_belongs_to_someone_else_is_refused(folder, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(store.EngineError, match="build your own"):
-        store.find(folder, NAME, ABOUT)
+        read_found(folder, NAME, ABOUT)
 
 
 @pytest.mark.parametrize("dangling", [False, True])
@@ -92,14 +97,14 @@ def test_a_link_is_no_engine(folder, tmp_path, dangling):
     (folder / NAME).rename(tmp_path / "elsewhere.zip")
     (folder / NAME).symlink_to(tmp_path / ("nowhere" if dangling else "elsewhere.zip"))
     with pytest.raises(store.EngineError, match="not a plain file"):
-        store.find(folder, NAME, ABOUT)
+        read_found(folder, NAME, ABOUT)
 
 
 def test_a_folder_behind_a_link_is_refused_with_its_real_name(folder, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path)
     (folder.parent / "renamed").symlink_to(folder)
     for place in (tmp_path / "link" / "engines", folder.parent / "renamed"):
-        for use in (store.prepare_folder, lambda place: store.find(place, NAME, ABOUT)):
+        for use in (store.prepare_folder, lambda place: read_found(place, NAME, ABOUT)):
             with pytest.raises(
                 store.EngineError, match=f"a link.*give the folder itself: {folder}"
             ):
@@ -112,11 +117,11 @@ def test_a_folder_that_others_could_replace_is_refused(tmp_path):
     store.prepare_folder(folder)
     store.write(folder / NAME, PARTS, ABOUT)
     parent.chmod(0o777)
-    for use in (store.prepare_folder, lambda place: store.find(place, NAME, ABOUT)):
+    for use in (store.prepare_folder, lambda place: read_found(place, NAME, ABOUT)):
         with pytest.raises(store.EngineError, match=f"{parent}: others may write it"):
             use(folder)
     parent.chmod(0o1777)  # sticky, as /tmp
-    assert store.find(folder, NAME, ABOUT)
+    assert read_found(folder, NAME, ABOUT)
 
 
 def test_a_write_that_fails_leaves_what_was_there(folder, monkeypatch):
@@ -126,5 +131,5 @@ def test_a_write_that_fails_leaves_what_was_there(folder, monkeypatch):
     monkeypatch.setattr(store.Path, "chmod", no_space)
     with pytest.raises(OSError, match="no space"):
         store.write(folder / NAME, {"engine.ep": b"newer"}, ABOUT)
-    assert store.find(folder, NAME, ABOUT) == PARTS
+    assert read_found(folder, NAME, ABOUT) == PARTS
     assert [path.name for path in folder.iterdir()] == [NAME]
