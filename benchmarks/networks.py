@@ -30,7 +30,7 @@ from dhpe_ros.engines.networks import (
     load_engines,
     precisions,
 )
-from dhpe_ros.engines.store import EngineError
+from dhpe_ros.engines.store import EngineError, Source
 from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.layers import fuse_batch_norms
@@ -89,12 +89,12 @@ def compiled(
     device = view.crops.device
     COMPILERS[backend].check_fit(device, precision)
     inputs = {"evidence": view.crops, "localiser": view.pictures.float()}
-    files = {}
+    sources = {}
     for name in EXAMPLES:
         kept = kept_precision(backend, name, precision)
         parts = compile_network(eager, name, backend, kept, device, inputs.get(name))
-        files[name] = parts.copy
-    return load_engines(backend, files, precision, device)
+        sources[name] = Source(parts.copy)
+    return load_engines(backend, sources, precision, device)
 
 
 def _regress(networks: EagerNetworks | EngineNetworks, view: build.Views) -> None:

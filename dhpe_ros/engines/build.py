@@ -115,8 +115,8 @@ def build(
                 f"{type(error).__name__}: {one_line(error)[:500]}"
             ) from error
     progress("compare with eager")
-    in_memory = {network: one.copy for network, one in parts.items()}
-    engines = load_engines(backend, in_memory, precision, device)
+    sources = {network: store.Source(one.copy) for network, one in parts.items()}
+    engines = load_engines(backend, sources, precision, device)
     parity, limits = compare(eager, engines, views[::2]), LIMITS[precision]
     if not (force or parity.within(*limits)):
         raise EngineError(

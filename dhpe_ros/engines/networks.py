@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ from dhpe_ros.config import ModelConfig
 from dhpe_ros.engines import graphs, openvino, processor, store, tensorrt
 from dhpe_ros.engines.cuda_graph import replayed
 from dhpe_ros.engines.identity import export_command, file_name
-from dhpe_ros.engines.store import EngineError, Parts, UnavailableError
+from dhpe_ros.engines.store import EngineError, Parts, Source, UnavailableError
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.evidence import Evidence, EvidenceNetwork
 from dhpe_ros.networks.localiser import LocaliserNetwork
@@ -65,7 +64,6 @@ class EagerNetworks:
 
 
 _LoadEager = Callable[[], EagerNetworks]
-_Read = Callable[[], Parts]
 
 
 class EngineNetworks:
@@ -210,9 +208,9 @@ def _tensorrt(_: _LoadEager, model: ModelConfig, device: torch.device) -> Engine
     for precision in choices:
         names = {n: file_name(n, "tensorrt", precision, model) for n in graphs.EXAMPLES}
         paths = {network: store.find(folder, name) for network, name in names.items()}
-        files = {n: partial(store.read, path, about) for n, path in paths.items() if path}
-        if len(files) == len(names):
-            return load_engines("tensorrt", files, precision, device)
+        sources = {n: store.source(path, about, folder) for n, path in paths.items() if path}
+        if len(sources) == len(names):
+            return load_engines("tensorrt", sources, precision, device)
     build = export_command(model, "tensorrt", choices[0])
     raise UnavailableError(f"no engine of TensorRT in {folder}; build it: {build}")
 
@@ -221,7 +219,7 @@ def _openvino(load_eager: _LoadEager, model: ModelConfig, device: torch.device) 
     """Models that ship or were made before; where there is none it is converted now, and kept."""
     choices = precisions(model, device)
     openvino.check_fit(device, choices[0])
-    files, used = {}, {}
+    sources, used = {}, {}
     for network in graphs.EXAMPLES:
         for precision in choices:
             used[network] = precision
@@ -231,19 +229,19 @@ def _openvino(load_eager: _LoadEager, model: ModelConfig, device: torch.device) 
         else:
             build = export_command(model, "openvino", "int8")
             raise UnavailableError(f"no model of {network} in int8; build it: {build}")
-        files[network] = found
-    return load_engines("openvino", files, used["evidence"], device)
+        sources[network] = found
+    return load_engines("openvino", sources, used["evidence"], device)
 
 
 def _find_or_convert(
     network: str, precision: str, load_eager: _LoadEager, model: ModelConfig
-) -> _Read | None:
+) -> Source | None:
     """The model's file; None for int8, which takes `dhpe export`, where there is none."""
     folder, kept = engines_folder(model), kept_precision("openvino", network, precision)
     name = file_name(network, "openvino", kept, model)
     path = store.find(folder, name)
     if path or kept == "int8":
-        return partial(store.read, path, {}) if path else None
+        return store.source(path, {}, folder) if path else None
     _log.info("converting the %s network for OpenVINO, once, which takes seconds", network)
     parts = compile_network(load_eager(), network, "openvino", kept, torch.device("cpu"))
     try:
@@ -251,8 +249,8 @@ def _find_or_convert(
         store.write(folder / name, parts, {})
     except OSError as error:
         _log.warning("the converted network cannot be kept: %s", one_line(error))
-        return parts.copy
-    return partial(store.read, folder / name, {})
+        return Source(parts.copy)
+    return store.source(folder / name, {}, folder)
 
 
 def _cuda_graphs(
@@ -311,14 +309,14 @@ def compile_network(
 
 
 def load_engines(
-    backend: str, files: Mapping[str, _Read], precision: str, device: torch.device
+    backend: str, sources: Mapping[str, Source], precision: str, device: torch.device
 ) -> EngineNetworks:
     """Load the files of all networks, and run each once, on nothing to speak of."""
     compiler = COMPILERS[backend]
-    examples = {network: graphs.examples(network, device) for network in files}
+    examples = {network: graphs.examples(network, device) for network in sources}
     engines = {
         network: compiler.load(one, examples[network], "fp32" if network == "mesh" else precision)
-        for network, one in files.items()
+        for network, one in sources.items()
     }
     networks = EngineNetworks(
         f"{backend} ({precision})", engines, compiler.ROWS, backend == "openvino"

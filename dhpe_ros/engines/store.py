@@ -6,21 +6,34 @@ or damaged does not load: a zip file ends in its list of parts and has a checksu
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import stat
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from dhpe_ros.files.resources import shared_file, user_cache
+from dhpe_ros.system.errors import one_line
 
 _ABOUT = "about.json"  # name -> value, of all that must be the same where the file is used
 Parts = dict[str, bytes]  # name in the zip file -> content
+_log = logging.getLogger(__name__)
 
 
 class EngineError(ValueError):
     """A compiled network that cannot be built, or may not be used, or that failed; the remedy."""
+
+
+class Source(NamedTuple):
+    """Where a network's parts come from, and where what is made of them is kept."""
+
+    read: Callable[[], Parts]
+    keep: Callable[[str, Mapping[str, str], Callable[[], Parts]], Parts] | None = None
 
 
 class UnavailableError(EngineError):
@@ -38,14 +51,16 @@ def prepare_folder(folder: Path) -> None:
     _check_folder(folder)
 
 
-def write(path: Path, parts: Parts, about: Mapping[str, str]) -> None:
+def write(
+    path: Path, parts: Parts, about: Mapping[str, str], compression: int = zipfile.ZIP_DEFLATED
+) -> None:
     """Write a file at once: whoever reads meanwhile finds a whole one. Raises ``OSError``."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with zipfile.ZipFile(partial, "w") as target:
             for name, content in {**parts, _ABOUT: json.dumps(about).encode()}.items():
                 # Without a time, so that two exports of one network are the same file.
-                target.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+                target.writestr(zipfile.ZipInfo(name), content, compression)
         partial.chmod(0o644)
         partial.replace(path)
     finally:
@@ -66,6 +81,33 @@ def find(folder: Path, name: str) -> Path | None:
         return shared_file(f"weights/{name}")
     except FileNotFoundError:
         return None
+
+
+def source(path: Path, about: Mapping[str, str], folder: Path) -> Source:
+    """A file as a source; what is made of it is kept in ``folder``, by the file's content."""
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def keep(name: str, made_for: Mapping[str, str], make: Callable[[], Parts]) -> Parts:
+        own = folder / f"{path.stem}-{name}.zip"
+        return _kept(own, {"file": content, **made_for}, make)
+
+    return Source(partial(read, path, about), keep)
+
+
+def _kept(path: Path, about: Mapping[str, str], make: Callable[[], Parts]) -> Parts:
+    """Read a file that can be made again; it is, where there is none that is right."""
+    try:
+        if find(path.parent, path.name):
+            return read(path, about)
+    except EngineError as error:
+        _log.info("made again: %s", error)
+    parts = make()
+    try:
+        prepare_folder(path.parent)
+        write(path, parts, about, zipfile.ZIP_STORED)  # read at each start
+    except (OSError, EngineError) as error:
+        _log.info("compiled at each start, for %s cannot be kept: %s", path.name, one_line(error))
+    return parts
 
 
 def read(path: Path, about: Mapping[str, str]) -> Parts:

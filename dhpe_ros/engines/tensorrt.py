@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from dhpe_ros.engines.store import EngineError, Parts, UnavailableError
+from dhpe_ros.engines.store import EngineError, Parts, Source, UnavailableError
 
 ROWS = 1  # that a call takes
 _ENGINE = "engine.ep"
@@ -78,13 +78,11 @@ def compile_program(program: ExportedProgram, precision: str, calibration: Tenso
         return {_ENGINE: path.read_bytes()}
 
 
-def load(
-    read: Callable[[], Parts], inputs: tuple[Tensor, ...], precision: str
-) -> Callable[..., Any]:
+def load(source: Source, inputs: tuple[Tensor, ...], precision: str) -> Callable[..., Any]:
     """The engine as a function of tensors that look as ``inputs``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, _ENGINE)
-        path.write_bytes(read()[_ENGINE])
+        path.write_bytes(source.read()[_ENGINE])
         return _runtime().load(str(path)).module()
 
 

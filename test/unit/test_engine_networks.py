@@ -69,8 +69,8 @@ def runtime(monkeypatch):
     )
 
     def loads(compiler):
-        def load(read, inputs, precision):
-            network = read()["network"].decode()
+        def load(source, inputs, precision):
+            network = source.read()["network"].decode()
             runtime.loaded.append((network, precision))
             if runtime.fails == "load":
                 raise OSError("libnvinfer.so.10: cannot open shared object file")

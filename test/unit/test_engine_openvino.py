@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ def test_a_model_computes_what_torch_does_for_one_row_and_for_two(kept, precisio
     x[0, 0, 0, 0] = 1.0
     program = graphs.export(network, (x[:1],), any_rows=True)
     parts = openvino.compile_program(program, kept, x[4:])
-    run = openvino.load(parts.copy, (x[:1],), precision)
+    run = openvino.load(store.Source(parts.copy), (x[:1],), precision)
     for rows in (x[:1], x[1:3]):
         results = run(rows.contiguous(memory_format=torch.channels_last))
         for ours, theirs in zip(results, network(rows), strict=True):
@@ -103,6 +104,34 @@ def test_a_model_computes_what_torch_does_for_one_row_and_for_two(kept, precisio
     kept_result = run(x[:1])[0]
     run(x[1:2])
     assert torch.equal(first, kept_result), "each call has results of its own"
+
+
+@torch.no_grad()
+def test_what_was_compiled_is_kept_and_made_again_where_in_doubt(tmp_path, monkeypatch):
+    folder, x, reads = tmp_path / "engines", torch.ones(1, 3, 24, 24), []
+    program = graphs.export(Small().eval(), (x,), any_rows=True)
+    path = folder / "small.zip"
+    store.prepare_folder(folder)
+    store.write(path, openvino.compile_program(program, "fp32", None), {})
+
+    def run():
+        source = store.source(path, {}, folder)
+        counted = source._replace(read=lambda: reads.append(path) or source.read())
+        return openvino.load(counted, (x,), "fp32")(x)[0].clone()
+
+    first = run()
+    assert torch.equal(run(), first) and len(reads) == 1
+    (kept,) = folder.glob("small-compiled-*.zip")
+    kept.write_bytes(kept.read_bytes()[:-100])
+    assert torch.equal(run(), first) and len(reads) == 2, "damaged"
+    monkeypatch.setattr(openvino, "compiler", lambda: {"OpenVINO": "another"})
+    assert torch.equal(run(), first) and len(reads) == 3
+    store.write(path, store.read(path, {}), {}, zipfile.ZIP_STORED)
+    assert torch.equal(run(), first) and len(reads) == 4, "another file of that name"
+    kept.unlink()
+    monkeypatch.setattr(store, "_check_owned", lambda *_: None)
+    folder.chmod(0o777)
+    assert torch.equal(run(), first) and len(reads) == 5 and not kept.exists()
 
 
 @pytest.mark.slow
@@ -119,7 +148,9 @@ def test_networks_on_another_trunk_convert(eager, views):
     other_eager = EagerNetworks(*parts)
     crops = views.crops[:2]
     compiled = networks.compile_network(other_eager, "evidence", "openvino", "fp32", CPU)
-    features, _, _, right, mask, _ = openvino.load(compiled.copy, (crops[:1],), "fp32")(crops)
+    features, _, _, right, mask, _ = openvino.load(
+        store.Source(compiled.copy), (crops[:1],), "fp32"
+    )(crops)
     expected = other_eager.infer(crops)
     for ours, theirs in ((features, expected.features), (right, expected.right)):
         assert (ours - theirs).abs().max() < 0.01 * theirs.abs().max()
@@ -155,6 +186,7 @@ def test_a_file_of_something_else_means_eager_torch_and_one_line(eager, tmp_path
 def test_a_pipeline_runs_without_openvino_and_nothing_is_sent_with_it():
     program = """
 import sys
+import zipfile
 sys.modules["openvino"] = None
 import dhpe_ros.pipeline
 print(dhpe_ros.pipeline.HandPipeline().networks.name)

@@ -42,7 +42,7 @@ def test_where_it_cannot_work_it_says_why():
 def test_without_torch_tensorrt_it_says_where_to_read_on(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
     with pytest.raises(store.EngineError, match=r"cannot be imported.*jetson\.md"):
-        tensorrt.load({"engine.ep": b""}.copy, (), "fp16")
+        tensorrt.load(store.Source({"engine.ep": b""}.copy), (), "fp16")
 
 
 def test_an_engine_is_for_one_gpu_and_its_driver(monkeypatch, tmp_path):
@@ -65,5 +65,5 @@ def test_a_real_engine_agrees_with_torch():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).cuda().eval()
     inputs = (torch.rand(1, 3, 32, 32, device="cuda"),)
     parts = tensorrt.compile_program(torch.export.export(network, inputs), "fp32", None)
-    difference = tensorrt.load(parts.copy, inputs, "fp32")(*inputs) - network(*inputs)
+    difference = tensorrt.load(store.Source(parts.copy), inputs, "fp32")(*inputs) - network(*inputs)
     assert difference.abs().max() < 1e-4
