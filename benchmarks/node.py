@@ -30,6 +30,7 @@ METRICS = (
     Metric("node.latency_p95_ms", "ms", "lower"),
     Metric("node.idle_cpu_pct", "%", "lower", per_device=False),
     Metric("node.memory_growth_mb", "MB", "lower", per_device=False),
+    Metric("node.working_mb", "MB", "lower", per_device=False),
 )
 OWN_DOMAIN = {
     "ROS_DOMAIN_ID": str(own_domain()),
@@ -78,6 +79,7 @@ def _whole(folder: Path, images: list[np.ndarray], device: str) -> dict[str, flo
             f"node.latency_{part}_ms": node.diagnostic(f"latency from stamp {part} (ms)")
             for part in ("p50", "p95")
         }
+        values["node.working_mb"] = memory_mb(node.pid)
         begin_s, begin = time.monotonic(), cpu_s(node.pid)
         node.wait(lambda: time.monotonic() - begin_s > IDLE_S, 2 * IDLE_S)
         passed_s = time.monotonic() - begin_s

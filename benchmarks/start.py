@@ -1,11 +1,12 @@
 """The node's start on OpenVINO with the lite profile, and what it holds: until it is ready.
 
-The first start compiles all kernels, as after an installation that brought none.
+The first start is that after an installation: its kernels are compiled, nothing else is kept.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ METRICS = tuple(
         ("start_ms", "ms"),
         ("start_cpu_ms", "ms"),
         ("first_start_cpu_ms", "ms"),
+        ("compile_kernels_cpu_ms", "ms"),
         ("resident_mb", "MB"),
         ("import_cpu_ms", "ms"),
     )
@@ -44,15 +46,27 @@ def measure(device: str) -> dict[str, float]:
         return values
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        first = _start(folder / "first.log", {"NUMBA_CACHE_DIR": str(folder / "kernels")})
+        empty = {"NUMBA_CACHE_DIR": f"{folder}/kernels", "XDG_CACHE_HOME": f"{folder}/cache"}
+        compile_ms = _compile_kernels(empty)
+        first = _start(folder / "first.log", empty)
         starts = [_start(folder / "node.log", {}) for _ in range(STARTS)]
     wall_ms, cpu_ms, resident_mb = map(statistics.median, zip(*starts, strict=True))
     return values | {
         "node.start_ms": wall_ms,
         "node.start_cpu_ms": cpu_ms,
         "node.first_start_cpu_ms": first[1],
+        "node.compile_kernels_cpu_ms": compile_ms,
         "node.resident_mb": resident_mb,
     }
+
+
+def _compile_kernels(environment: dict[str, str]) -> float:
+    """Processor milliseconds of what an installation does, as CMakeLists.txt has it."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "dhpe_ros.cli.compile_kernels"]
+    subprocess.run(command, check=True, env={**os.environ, **environment})
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1000 * (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
 
 
 def _start(log: Path, environment: dict[str, str]) -> tuple[float, float, float]:
