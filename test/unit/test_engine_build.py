@@ -33,7 +33,7 @@ def build_off(eager, monkeypatch, tmp_path):
                 raise NotImplementedError("no kernel\nfor aten.frobnicate")
             return {"network": network.encode()}
 
-        def load(parts, inputs, precision):
+        def load(source, inputs, precision):
             def evidence(crop):
                 found = eager.infer(crop)
                 return found.features, found.joints + by, found.confidences, found.right
@@ -42,7 +42,7 @@ def build_off(eager, monkeypatch, tmp_path):
                 return eager.regress(SimpleNamespace(features=features, joints=joints))
 
             calls = {"evidence": evidence, "mesh": mesh, "localiser": lambda p: [eager.locate(p)]}
-            return calls[parts["network"].decode()]
+            return calls[source.read()["network"].decode()]
 
         monkeypatch.setattr(build, "compile_network", compile_network)
         monkeypatch.setattr(openvino, "load", load)
