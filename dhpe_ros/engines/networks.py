@@ -80,7 +80,7 @@ class EngineNetworks:
         self._engines = engines
         self._rows = rows
         self._take_bytes = take_bytes
-        self._of_none: dict[str, list[Tensor]] = {}  # results for no rows, after the first call
+        self._of_none: dict[str, list[Tensor]] = {}  # results for no rows
 
     def infer(self, crops: Tensor) -> Evidence:
         """As `EagerNetworks.infer`."""
@@ -98,14 +98,14 @@ class EngineNetworks:
     def _run(self, network: str, *batches: Tensor) -> list[Tensor]:
         engine = self._engines[network]
         if not len(batches[0]):
+            if network not in self._of_none:
+                of_one = self._run(network, *(b.new_zeros(1, *b.shape[1:]) for b in batches))
+                self._of_none[network] = [result[:0].clone() for result in of_one]
             return self._of_none[network]
         rows = zip(*(batch.split(self._rows) for batch in self._laid_out(batches)), strict=True)
         results = [engine(*row) for row in rows]
         columns = zip(*results, strict=True)
-        whole = [column[0] if len(column) == 1 else torch.cat(column) for column in columns]
-        if network not in self._of_none:
-            self._of_none[network] = [column[:0].clone() for column in whole]
-        return whole
+        return [column[0] if len(column) == 1 else torch.cat(column) for column in columns]
 
     def _laid_out(self, batches: tuple[Tensor, ...]) -> list[Tensor]:
         return [batch if batch.dtype is torch.uint8 else batch.contiguous() for batch in batches]
