@@ -256,29 +256,27 @@ def _normal_equations(lines, residuals, scales, components, gradient, curvature)
         for m in range(k):
             square[k, m] = square[m, k]
     # From axis-angles to the components of the pose.
-    half, across = np.zeros((LINE, LINE), np.float64), np.zeros((45, LINE), np.float64)
-    for m in range(45):
-        across[m, 8:53] = components[1][m]
-    for k in range(63):
-        own, total = square[k], half[k]
-        for m in range(45):
-            scale, line = own[8 + m], across[m]
-            for i in range(LINE):
-                total[i] += scale * line[i]
-        total[:8], total[53:] = own[:8], own[53:]
-    for k in range(63):
-        if 8 <= k < 53:
-            total = square[k]
-            total[:] = 0
-            for m in range(45):
-                scale, line = components[0][k - 8, m], half[8 + m]
-                for i in range(LINE):
-                    total[i] += scale * line[i]
-            gradient[k] = dot(components[0][k - 8], right[8:53])
-            curvature[k] = total[:63]
-        else:
-            gradient[k] = right[k]
-            curvature[k] = half[k, :63]
+    half, across = np.empty((LINE, LINE), np.float64), np.zeros((45, LINE), np.float64)
+    across[:, 8:53] = components[1]
+    _multiply(square[:, 8:53], across, half)
+    half[:, :8], half[:, 53:] = square[:, :8], square[:, 53:]
+    square[:] = half
+    _multiply(components[0], half[8:53], square[8:53])
+    curvature[:] = square[:63, :63]
+    gradient[:] = right[:63]
+    for k in range(45):
+        gradient[8 + k] = dot(components[0][k], right[8:53])
+
+
+@kernel(**compiled)
+def _multiply(left, right, out):
+    """``out = left @ right``, (K, 45) by (45, N)."""
+    out[:] = 0
+    for r in range(0, 45, 3):
+        for k in range(len(left)):
+            a, b, c = left[k, r], left[k, r + 1], left[k, r + 2]
+            for m in range(right.shape[1]):
+                out[k, m] += a * right[r, m] + b * right[r + 1, m] + c * right[r + 2, m]
 
 
 @kernel(**compiled)
