@@ -117,9 +117,9 @@ def test_some_of_the_vertices_are_those_of_the_mesh(model):
         expected = projection(hands).vertices.double()
     mesh, shares = projection.prior_arrays[1], np.zeros(778)
     shares[vertices] = 1
-    chosen, pairs, _ = fit_kernels.select(mesh, shares)
+    chosen, pairs, bone_shares, _ = fit_kernels.select(mesh, shares)
     assert list(chosen) == sorted(vertices)
     for row, places in zip(hands.double().numpy(), expected, strict=True):
         bones, out = bones_of(row, projection.skeleton.arrays), np.empty((3, 3))
-        to_crop(row, place_vertices(chosen, pairs, mesh, bones, row[53:]), out)
+        to_crop(row, place_vertices(chosen, pairs, bone_shares, mesh, bones, row[53:]), out)
         np.testing.assert_allclose(out, places[chosen], atol=1e-5)
