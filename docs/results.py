@@ -135,13 +135,15 @@ def _accuracy(command: list[str], figures: dict[str, str], real: str | None) -> 
 def _speed() -> Iterator[tuple[str, str]]:
     """Rows of ``make bench``: measured part -> the other columns."""
     bench = {figure["key"]: figure for figure in json.loads(BASELINE.read_text())}
-    log = ["git", "log", "-1", "--format=%cs", str(BASELINE)]
-    day = subprocess.check_output(log, cwd=ROOT, text=True).strip()
+    blame = ["git", "blame", "--date=short", str(BASELINE)]
+    lines = subprocess.check_output(blame, cwd=ROOT, text=True).splitlines()
     for key, what in _SPEED:
         command = f"`make bench ARGS='--only {key}'`"
         value, device = bench[key]["value"], bench[key]["device"]
         if value is None:  # not measured yet
             continue
+        (line,) = (line for line in lines if f'"{key}"' in line)
+        day = re.findall(r"\d{4}-\d\d-\d\d", line)[0]
         shown = f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
         yield what, f"{shown} ms | {command} | {day}, {device}"
 
