@@ -43,7 +43,7 @@ def versions(device: torch.device) -> dict[str, str]:
 
 
 def compiler() -> dict[str, str]:
-    """What compiles a model that is loaded: another one's is not used."""
+    """Versions that a compiled model belongs to: that of another OpenVINO is not used."""
     return {
         "OpenVINO": _runtime().get_version(),
         "processor": " ".join(sorted(processor.features())),
