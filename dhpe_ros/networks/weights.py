@@ -64,9 +64,7 @@ class _About:
     refiner: bool = True
     trunk: str = DEFAULT_TRUNK
     input_size: int = 0  # 0: the trunk's own
-    start_scale: float = (
-        8.0  # START_SCALE of the hand that was learnt with; files of before lack it
-    )
+    start_scale: float = 8.0  # START_SCALE when they were learnt; files of before lack it
 
     @classmethod
     def parse(cls, text: str) -> _About:
