@@ -80,7 +80,15 @@ class SyntheticHand:
 def random_hands(
     model: HandModel, count: int, rng: np.random.Generator, photos: PhotoBank | None = None
 ) -> Iterator[SyntheticHand]:
-    """``count`` hands; poses from ``hand_poses``, fingers pushed apart where they meet.
+    """``count`` hands of ``random_poses``."""
+    for poses in random_poses(model, count, rng, photos):
+        yield from _shaped(model, poses, rng)
+
+
+def random_poses(
+    model: HandModel, count: int, rng: np.random.Generator, photos: PhotoBank | None = None
+) -> Iterator[Tensor]:
+    """``count`` poses from ``hand_poses``, fingers pushed apart where they meet: ``(B, 15, 3)``.
 
     Of ``photos``, where there are some, half of the poses are.
     """
@@ -93,8 +101,7 @@ def random_hands(
         if photos:
             taken = rng.random(chunk) < PHOTO_POSES
             raw[taken] = photos.poses(rng, int(taken.sum()))
-        poses = settled(pose_space, torch.from_numpy(raw).float())[0]
-        yield from _shaped(model, poses, rng)
+        yield settled(pose_space, torch.from_numpy(raw).float())[0]
 
 
 def _shaped(model: HandModel, poses: Tensor, rng: np.random.Generator) -> Iterator[SyntheticHand]:

@@ -14,6 +14,7 @@ from dhpe_lab.training.batches import Batch
 from dhpe_lab.training.config import LossConfig
 from dhpe_ros.hand.projection import ProjectedHand, Projection
 from dhpe_ros.networks.evidence import Evidence, EvidenceMaps, EvidenceNetwork, read_joints
+from dhpe_ros.networks.mesh_estimator import MeshEstimate
 from dhpe_ros.networks.weights import Networks
 
 SILHOUETTE_SIZE = 56
@@ -52,19 +53,13 @@ def total_loss(
     }
     if evidence_only:
         return terms
-    model = projection.hand_model
-    pose_space = projection.pose_space
     with torch.no_grad():
         joints, confidences = read_joints(maps.heatmaps[-1])
     evidence = Evidence(maps.features, joints, confidences, maps.right_logit.sigmoid())
     estimates = networks.mesh_estimator(evidence, projection)
     for estimate in estimates:
-        per_hand = {
-            "skeleton": 5 * losses.skeleton(estimate.hand, batch),
-            "parameters": losses.model_parameters(estimate, batch, model),
-            "prior": 0.01 * losses.plausibility(estimate, pose_space),
-            "laplacian": projection.smoothness(estimate.hand),
-        }
+        per_hand = mesh_terms(estimate, batch, projection)
+        per_hand["laplacian"] = projection.smoothness(estimate.hand)
         if networks.mesh_estimator.refiner is not None:
             per_hand["refined"] = 5 * losses.refined_joints(estimate, batch)
         for name, value in per_hand.items():
@@ -75,6 +70,15 @@ def total_loss(
     apart = _silhouettes(projection, estimates[-1].hand, batch, shown, config.gate)
     terms["silhouette"] = apart.sum() / shown_count
     return terms
+
+
+def mesh_terms(estimate: MeshEstimate, batch: Batch, projection: Projection) -> dict[str, Tensor]:
+    """Terms of one estimate that its joints and parameters give, weighted: ``(B,)`` each."""
+    return {
+        "skeleton": 5 * losses.skeleton(estimate.hand, batch),
+        "parameters": losses.model_parameters(estimate, batch, projection.hand_model),
+        "prior": 0.01 * losses.plausibility(estimate, projection.pose_space),
+    }
 
 
 def _instances(*marked: Tensor) -> tuple[Tensor, ...]:

@@ -13,11 +13,9 @@ from dataclasses import fields
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
-from torch.nn import functional
 
 from dhpe_ros.detection.localiser import SIZE
-from dhpe_ros.hand.parameters import HandParameters
-from dhpe_ros.hand.projection import ProjectedHand, Projection, hand_frame
+from dhpe_ros.hand.projection import JointProjection, Projection
 from dhpe_ros.networks.evidence import Evidence, EvidenceNetwork
 from dhpe_ros.networks.fused_resnet import FusedResNet50
 from dhpe_ros.networks.localiser import LocaliserNetwork
@@ -84,38 +82,6 @@ class MeshGraph(nn.Module):
         evidence = Evidence(features, joints, unused, unused)
         last = self.mesh_estimator(evidence, self.projection)[-1]
         return last.parameters, last.joints_2d
-
-
-class JointProjection(nn.Module):
-    """`Projection` to the joints alone: a third of the mesh's work."""
-
-    bones: Tensor  # (P,), of each pair of a joint and a bone that moves it
-    points: Tensor  # (P, 4)
-    blend: Tensor  # (3 P, 145)
-    to_joint: Tensor  # (21, P)
-
-    def __init__(self, projection: Projection) -> None:
-        super().__init__()
-        self.hand_model = projection.hand_model
-        pairs, points, blend = (torch.from_numpy(part) for part in projection.skeleton.arrays[:3])
-        to_joint = torch.eye(JOINT_COUNT)[:, pairs[:, 0]]
-        parts = {"bones": pairs[:, 1], "points": points.float(), "to_joint": to_joint}
-        parts["blend"] = blend.flatten(0, 1).float()
-        for name, part in parts.items():
-            self.register_buffer(name, part.to(projection.laplacian.device), persistent=False)
-
-    def forward(self, parameters: Tensor) -> ProjectedHand:
-        """``(B, 63)`` to the joints ``(B, 21, 3)``; there are no vertices."""
-        frame, p = hand_frame(parameters), HandParameters.split(parameters)
-        chain, coefficients = self.hand_model.pose_chain(
-            self.hand_model.pose_from_theta(p.pose), p.shape, frame
-        )
-        points = functional.linear(coefficients, self.blend).unflatten(1, (-1, 3))
-        points = torch.cat(
-            (self.points[:, :3] + points, self.points[:, 3:].expand_as(points[..., :1])), 2
-        )
-        moved = (chain[:, self.bones] * points[:, :, None]).sum(3)
-        return ProjectedHand(moved[:, :0], self.to_joint @ moved)
 
 
 class _InPrecision(nn.Module):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dhpe_ros.hand.linear_points import LinearPoints
 from dhpe_ros.hand.model import HandModel, linear_over_vertices
@@ -22,7 +23,7 @@ from dhpe_ros.hand.pose_prior import PoseSpace
 from dhpe_ros.hand.rotations import rotation_from_quaternion
 from dhpe_ros.rendering import silhouette
 from dhpe_ros.rendering.topology import topology_of
-from dhpe_ros.types import CROP_SIZE
+from dhpe_ros.types import CROP_SIZE, JOINT_COUNT
 
 _TINY = 1e-14  # crop half-sides squared
 
@@ -113,6 +114,38 @@ class Projection(nn.Module):
         for name in self._DERIVED:  # they are of the device and the type that were
             self.__dict__.pop(name, None)
         return super()._apply(fn, recurse)
+
+
+class JointProjection(nn.Module):
+    """`Projection` to the joints alone: a third of the mesh's work."""
+
+    bones: Tensor  # (P,), of each pair of a joint and a bone that moves it
+    points: Tensor  # (P, 4)
+    blend: Tensor  # (3 P, 145)
+    to_joint: Tensor  # (21, P)
+
+    def __init__(self, projection: Projection) -> None:
+        super().__init__()
+        self.hand_model = projection.hand_model
+        pairs, points, blend = (torch.from_numpy(part) for part in projection.skeleton.arrays[:3])
+        to_joint = torch.eye(JOINT_COUNT)[:, pairs[:, 0]]
+        parts = {"bones": pairs[:, 1], "points": points.float(), "to_joint": to_joint}
+        parts["blend"] = blend.flatten(0, 1).float()
+        for name, part in parts.items():
+            self.register_buffer(name, part.to(projection.laplacian.device), persistent=False)
+
+    def forward(self, parameters: Tensor) -> ProjectedHand:
+        """``(B, 63)`` to the joints ``(B, 21, 3)``; there are no vertices."""
+        frame, p = hand_frame(parameters), HandParameters.split(parameters)
+        chain, coefficients = self.hand_model.pose_chain(
+            self.hand_model.pose_from_theta(p.pose), p.shape, frame
+        )
+        points = functional.linear(coefficients, self.blend).unflatten(1, (-1, 3))
+        points = torch.cat(
+            (self.points[:, :3] + points, self.points[:, 3:].expand_as(points[..., :1])), 2
+        )
+        moved = (chain[:, self.bones] * points[:, :, None]).sum(3)
+        return ProjectedHand(moved[:, :0], self.to_joint @ moved)
 
 
 def hand_frame(parameters: Tensor) -> Tensor:

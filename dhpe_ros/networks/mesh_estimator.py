@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dhpe_ros.hand.parameters import HandParameters, normalize_parameters
-from dhpe_ros.hand.projection import ProjectedHand, Projection
+from dhpe_ros.hand.projection import JointProjection, ProjectedHand, Projection
 from dhpe_ros.networks.evidence import Evidence
-from dhpe_ros.types import FEATURE_COUNT, JOINT_COUNT, PARAMETER_COUNT
+from dhpe_ros.types import FEATURE_COUNT, JOINT_COUNT, JOINT_NAMES, PARAMETER_COUNT
 
 ITERATIONS = 3
+_KNUCKLES = slice(JOINT_NAMES.index("index1"), JOINT_NAMES.index("little1") + 1, 4)
+_TINY = 1e-6
+_RADIUS = 0.35  # of canonical joints about their centre, root mean square: a hand at START_SCALE
 _JOINTS_2D = 2 * JOINT_COUNT
-_REGRESSOR_INPUTS = FEATURE_COUNT + _JOINTS_2D + PARAMETER_COUNT  # 2153
-_REFINER_INPUTS = PARAMETER_COUNT + FEATURE_COUNT + 3 * JOINT_COUNT + _JOINTS_2D  # 2216
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,46 @@ class MeshEstimator(nn.Module):
 
     ``hidden`` 0 makes both single layers, as in the paper; otherwise each is a small network with
     two hidden layers of that width, and the refiner is residual, as in the authors' later code.
-    Without ``refiner`` (an ablation) the 2D joints stay those of the heat maps.
+    Without ``refiner`` (an ablation) the 2D joints stay those of the heat maps. ``canonical``
+    networks see 2D joints in one place, of one size, the palm upright, and estimate such hands.
+    F has ``features`` numbers; 0 lifts 2D joints alone.
     """
 
-    def __init__(self, hidden: int = 0, refiner: bool = True) -> None:
+    def __init__(
+        self,
+        hidden: int = 0,
+        refiner: bool = True,
+        canonical: bool = False,
+        features: int = FEATURE_COUNT,
+    ) -> None:
         super().__init__()
-        self.hidden = hidden
-        self.regressor = _head(_REGRESSOR_INPUTS, PARAMETER_COUNT, hidden)
-        self.refiner = _head(_REFINER_INPUTS, _JOINTS_2D, hidden) if refiner else None
+        self.hidden, self.canonical = hidden, canonical
+        inputs = features + _JOINTS_2D + PARAMETER_COUNT
+        self.regressor = _head(inputs, PARAMETER_COUNT, hidden)
+        self.refiner = _head(inputs + 3 * JOINT_COUNT, _JOINTS_2D, hidden) if refiner else None
 
-    def forward(self, evidence: Evidence, projection: Projection) -> list[MeshEstimate]:
+    @torch.no_grad()
+    def see_features(self) -> MeshEstimator:
+        """The same networks with F as an input, which does not count yet; of ones without."""
+        seeing = MeshEstimator(self.hidden, self.refiner is not None, self.canonical)
+        wider = seeing.state_dict()
+        for name, weight in self.state_dict().items():
+            if weight.shape != wider[name].shape:
+                first = 0 if name.startswith("regressor") else PARAMETER_COUNT
+                nothing = weight.new_zeros(len(weight), FEATURE_COUNT)
+                weight = torch.cat((weight[:, :first], nothing, weight[:, first:]), 1)
+            wider[name].copy_(weight)
+        return seeing
+
+    def forward(
+        self, evidence: Evidence, projection: Projection | JointProjection
+    ) -> list[MeshEstimate]:
         """All iterations' estimates, the last one last."""
         features, joints_2d = evidence.features, evidence.joints
-        parameters = HandParameters.start(features.shape[0], features.device)
+        view = _View.of(joints_2d) if self.canonical else None
+        if view is not None:
+            joints_2d = view.canonical(joints_2d)
+        parameters = HandParameters.start(joints_2d.shape[0], features.device)
         regressor = _with_constant(self.regressor, features, first=0)
         refiner = self.refiner and _with_constant(self.refiner, features, first=PARAMETER_COUNT)
         estimates = []
@@ -60,7 +88,7 @@ class MeshEstimator(nn.Module):
                 refined = refiner(torch.cat(inputs, 1)).reshape(-1, JOINT_COUNT, 2)
                 joints_2d = joints_2d + refined if self.hidden else refined
             estimates.append(MeshEstimate(parameters, hand, joints_2d))
-        return estimates
+        return estimates if view is None else [view.in_crop(estimate) for estimate in estimates]
 
     @torch.no_grad()
     def change_scale(self, factor: float) -> None:
@@ -71,6 +99,63 @@ class MeshEstimator(nn.Module):
         last.bias[0] *= factor
         if self.refiner is not None:
             _layers(self.refiner)[0].weight[:, 0] /= factor
+
+
+@dataclass(frozen=True)
+class _View:
+    """Canonical points ``zoom * turn @ (p - center)`` of points ``p`` of a crop."""
+
+    center: Tensor  # (B, 2)
+    zoom: Tensor  # (B, 1)
+    turn: Tensor  # (B, 2, 2)
+
+    @staticmethod
+    def of(joints_2d: Tensor) -> _View:
+        """The view in which 2D joints are canonical; any turn where the palm has no direction."""
+        center = joints_2d.mean(1)
+        radius = ((joints_2d - center[:, None]) ** 2).sum(2).mean(1, keepdim=True).sqrt()
+        x, y = (joints_2d[:, _KNUCKLES].mean(1) - joints_2d[:, 0]).unbind(1)
+        length = (x**2 + y**2).sqrt()
+        directed = length > _TINY  # else upright: no constant tensor, for it would be elsewhere
+        x, y = torch.where(directed, x / length, 0.0), torch.where(directed, y / length, -1.0)
+        turn = torch.stack((-y, x, -x, -y), 1).unflatten(1, (2, 2))
+        return _View(center, _RADIUS / radius.clamp(min=_TINY), turn)
+
+    def canonical(self, points: Tensor) -> Tensor:
+        """``(B, N, 2)`` of the crop to canonical ones."""
+        return self.zoom[..., None] * (points - self.center[:, None]) @ self.turn.mT
+
+    def in_crop(self, estimate: MeshEstimate) -> MeshEstimate:
+        """An estimate of canonical 2D joints in the crop's coordinates."""
+        p = HandParameters.split(estimate.parameters)
+        moved = HandParameters(
+            p.scale / self.zoom,
+            self._solid(p.translation[:, None])[:, 0],
+            self._rotation(p.rotation),
+            p.pose,
+            p.shape,
+        )
+        hand = ProjectedHand(*map(self._solid, (estimate.hand.vertices, estimate.hand.joints)))
+        return MeshEstimate(moved.join(), hand, self._flat(estimate.joints_2d))
+
+    def _solid(self, points: Tensor) -> Tensor:
+        """Canonical ``(B, N, 3)`` to those of the crop."""
+        return torch.cat((self._flat(points[..., :2]), points[..., 2:] / self.zoom[..., None]), 2)
+
+    def _flat(self, points: Tensor) -> Tensor:
+        """Canonical ``(B, N, 2)`` to those of the crop."""
+        return points @ self.turn / self.zoom[..., None] + self.center[:, None]
+
+    def _rotation(self, rotation: Tensor) -> Tensor:
+        """Quaternions ``(B, 4)``, turned back about the line of sight."""
+        cosine, sine = self.turn[:, 0, 0], self.turn[:, 1, 0]
+        # Half the angle, of two forms the one that is not near 0 / 0.
+        ahead = cosine > 0
+        w, z = torch.where(ahead, 1 + cosine, sine), torch.where(ahead, sine, 1 - cosine)
+        length = (w**2 + z**2).sqrt()
+        w, z = w / length, z / length
+        a, b, c, d = rotation.unbind(1)
+        return torch.stack((w * a + z * d, w * b + z * c, w * c - z * b, w * d - z * a), 1)
 
 
 def _with_constant(head: nn.Module, constant: Tensor, first: int) -> Callable[[Tensor], Tensor]:

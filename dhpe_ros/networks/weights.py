@@ -62,6 +62,7 @@ class _About:
     training: dict
     hidden: int = 0  # width of the mesh network; a localiser has none
     refiner: bool = True
+    canonical: bool = False
     trunk: str = DEFAULT_TRUNK
     input_size: int = 0  # 0: the trunk's own
     start_scale: float = 8.0  # START_SCALE when they were learnt; files of before lack it
@@ -105,9 +106,9 @@ def _expect(name: str, value: object, right: bool, expected: str) -> None:
 
 def build_networks(profile: str, trunk: str = "", input_size: int = 0) -> Networks:
     """The untrained networks of ``lite`` or ``full``; the rest as for ``build_evidence``."""
-    hidden = {"full": 512, "lite": 256}[profile]
     evidence = build_evidence(profile, trunk, input_size).float()
-    return Networks(evidence, MeshEstimator(hidden).float(), profile, {})
+    estimator = MeshEstimator(hidden=512, canonical=profile == "lite").float()
+    return Networks(evidence, estimator, profile, {})
 
 
 def hand_model_path() -> Path:
@@ -138,6 +139,7 @@ def save_networks(networks: Networks, path: str | Path, training: Mapping[str, o
         "profile": networks.profile,
         "hidden": mesh_estimator.hidden,
         "refiner": mesh_estimator.refiner is not None,
+        "canonical": mesh_estimator.canonical,
         "start_scale": START_SCALE,
     }
     if isinstance(evidence, LiteEvidence):
@@ -153,7 +155,7 @@ def load_networks(path: str | Path, profile: str, may_lack: str = "") -> Network
     """
     about, tensors = _read(Path(path), profile)
     evidence = build_evidence(profile, about.trunk, about.input_size)
-    mesh_estimator = MeshEstimator(about.hidden, about.refiner)
+    mesh_estimator = MeshEstimator(about.hidden, about.refiner, about.canonical)
     networks = Networks(evidence, mesh_estimator, profile, about.training)
     _load_strictly(networks.tensors(), tensors, path, may_lack)
     mesh_estimator.change_scale(START_SCALE / about.start_scale)

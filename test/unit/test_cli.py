@@ -187,7 +187,7 @@ def test_depth_of_a_recording_places_the_hand_and_what_it_holds(predict, tmp_pat
         return [replace(UNKNOWN, distances_m=np.full(5, depth_m[0, 0] + reach_m)) for _ in hands]
 
     monkeypatch.setattr(predict_worker, "find_grasps", grasps)
-    for depth_m in (0.1, 0.11):  # the untrained hand is as near
+    for depth_m in (0.15, 0.165):  # the untrained hand is as near
 
         def opened(*given, depth_m=depth_m):
             asked.append(given)

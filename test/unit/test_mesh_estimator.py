@@ -1,6 +1,7 @@
 """f_E3D and f_Ref: sizes of the paper, three iterations, a start near the start."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,6 +48,46 @@ def test_untrained_residual_heads_stay_near_the_start(projection):
     last = MeshEstimator(64).eval()(evidence, projection)[-1]
     assert (last.parameters - HandParameters.start(2)).abs().max() < 0.5
     assert (last.joints_2d - evidence.joints).abs().max() < 0.5
+
+
+def test_canonical_networks_follow_a_hand_that_is_moved_enlarged_and_turned(projection):
+    evidence, estimator = _evidence(64), MeshEstimator(64, canonical=True).eval()
+    before = estimator(evidence, projection)
+    torch.manual_seed(1)
+    angle = 2 * torch.pi * torch.rand(64)
+    angle[0] = -torch.atan2(*(_palm(evidence.joints)[0]))  # the half turn, but for rounding
+    cosine, sine = angle.cos(), angle.sin()
+    turn = torch.stack((cosine, -sine, sine, cosine), 1).unflatten(1, (2, 2))
+    moved = replace(evidence, joints=1.3 * evidence.joints @ turn.mT + torch.tensor((0.2, -0.1)))
+    for old, new in zip(before, estimator(moved, projection), strict=True):
+        expected = 1.3 * old.hand.joints[..., :2] @ turn.mT + torch.tensor((0.2, -0.1))
+        torch.testing.assert_close(new.hand.joints[..., :2], expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(new.hand.joints[..., 2], 1.3 * old.hand.joints[..., 2])
+        placed = projection(new.parameters)
+        torch.testing.assert_close(placed.joints, new.hand.joints, atol=1e-5, rtol=0)
+        torch.testing.assert_close(placed.vertices, new.hand.vertices, atol=1e-5, rtol=0)
+
+
+def _palm(joints):
+    return joints[:, [5, 9, 13, 17]].mean(1) - joints[:, 0]
+
+
+def test_joints_in_one_point_have_some_canonical_view(projection):
+    evidence = _evidence(1)
+    last = MeshEstimator(64, canonical=True).eval()(
+        replace(evidence, joints=0.3 + 0 * evidence.joints), projection
+    )[-1]
+    assert last.parameters.isfinite().all() and last.hand.vertices.isfinite().all()
+
+
+@pytest.mark.parametrize("hidden", [0, 64])
+def test_networks_without_features_take_them_up_without_a_change(projection, hidden):
+    evidence, blind = _evidence(), MeshEstimator(hidden, features=0).eval()
+    seeing = blind.see_features().eval()
+    before = blind(replace(evidence, features=torch.zeros(2, 0)), projection)[-1]
+    after = seeing(evidence, projection)[-1]
+    torch.testing.assert_close(after.parameters, before.parameters)
+    torch.testing.assert_close(after.joints_2d, before.joints_2d)
 
 
 @pytest.mark.parametrize("hidden", [0, 64])
