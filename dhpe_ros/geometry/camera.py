@@ -13,6 +13,7 @@ INTRINSICS = "fx,fy,cx,cy[,MODEL,k1,k2,...]"  # as users type them
 _FIELDS_OF_VIEW_DEG = (2.0, 170.0, 280.0)  # at least; at most without, and with a fisheye lens
 _OFF_CENTRE = 0.2  # of the width or height: principal point from the middle
 _OBLONG = 1.5  # fx over fy, or the other way round
+_CUT_OUT = 1.2  # aspect ratio below which a picture is taken for a part of one
 _MISSED_PX = 0.1  # at most, from a pixel to its ray and back
 Rotation = tuple[tuple[float, ...], ...]  # 3 x 3
 
@@ -79,8 +80,11 @@ class Camera:
         """``(3, 3)``: the rotation to the optical frame of a camera that looks at a pixel ``(2,)``.
 
         It is the lens's own axes under the smallest turn from the optical axis to the pixel's ray,
-        so that up and right in the image stay up and right.
+        so that up and right in the image stay up and right. There is no turn where the optical axis
+        is anywhere: in a picture without intrinsics that is too square to be a camera's whole one.
         """
+        if self.assumed and max(self.width, self.height) < _CUT_OUT * min(self.width, self.height):
+            return np.eye(3)
         (ray,) = self._lens_rays(point_px[None])
         x, y, z = ray
         cross = np.array(((0, 0, x), (0, 0, y), (-x, -y, 0)))  # by z x ray

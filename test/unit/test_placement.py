@@ -109,6 +109,22 @@ def test_sizes_are_those_of_the_model(projection):
         assert found == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_hand_in_a_picture_cut_out_of_another_is_not_turned(projection):
+    """The optical axis of a square picture without intrinsics is not known to be its middle."""
+    middle, corner = Box(230, 150, 180, 180), Box(0, 0, 150, 150)
+    turns = {}
+    for width, height in ((640, 480), (480, 480)):
+        camera = Camera.from_field_of_view(width, height, 60.0)
+        frames = [
+            _lifted(projection, box, camera=camera).joint_rotations[0] for box in (middle, corner)
+        ]
+        turns[width] = np.degrees(np.arccos((np.trace(frames[0].T @ frames[1]) - 1) / 2))
+    assert turns[640] > 15
+    assert turns[480] == pytest.approx(0, abs=0.1)
+    measured = Camera(400, 400, 239.5, 239.5, 480, 480)
+    assert not np.allclose(measured.look_at(np.zeros(2)), np.eye(3))
+
+
 def test_a_mirrored_crop_gives_the_mirror_image_of_the_hand(projection):
     right = _lifted(projection, Box(100, 100, 150, 150))
     left = _lifted(projection, Box(640 - 250, 100, 150, 150), mirrored=True)
