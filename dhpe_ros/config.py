@@ -78,7 +78,7 @@ class TrackingConfig:
         one_of=("auto", "left", "right"),
     )
     min_score: float = live(
-        0.35,
+        0.25,
         "minimum score of a found hand: mean confidence of its 2D joints times the probability "
         "of a hand; half of it is enough for a tracked or given hand",
         0.0,
@@ -138,7 +138,7 @@ class RefinementConfig:
         0.015, "shape prior, against uncommon shapes; the paper has none: 0"
     )
     estimate_weight: float = _weight(
-        0.03, "proximal term, against leaving the mesh network's estimate; the paper has none: 0"
+        0.1, "proximal term, against leaving the mesh network's estimate; the paper has none: 0"
     )
     temporal_weight: float = _weight(
         1.0, "temporal term, against changes since the last frame of a video; 0: none"

@@ -73,14 +73,14 @@ def test_nothing_to_see_is_no_hand():
 
 
 def test_what_the_localiser_hardly_sees_has_to_look_like_a_hand_all_the_more():
-    """The hand scores 0.42: enough where the localiser is sure, and not where it hardly is."""
+    """The hand scores 0.3: enough where the localiser is sure, and not where it hardly is."""
     joints = _joints(320, 240, 300)
     where = Box.around(joints).squared(1.2)
 
     class HalfSure(KnowsTheHand):
         def __call__(self, crops):
             evidence = super().__call__(crops)
-            return dataclasses.replace(evidence, confidences=torch.full((len(crops), 21), 0.42))
+            return dataclasses.replace(evidence, confidences=torch.full((len(crops), 21), 0.3))
 
     def found(score, **settings):
         search = HandSearch(
@@ -89,7 +89,7 @@ def test_what_the_localiser_hardly_sees_has_to_look_like_a_hand_all_the_more():
         return len(search.everywhere(IMAGE, TrackingConfig(**settings)))
 
     assert (found(0.9), found(0.5), found(0.2)) == (1, 1, 0)
-    assert found(0.2, min_score=0.25) == 1
+    assert found(0.2, min_score=0.15) == 1
 
 
 def test_a_quick_search_asks_for_more():

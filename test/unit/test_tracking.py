@@ -18,6 +18,8 @@ from dhpe_ros.types import Box, Side, SideSource, Target
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 
+CONFIG = Config().replace({"tracking.min_score": 0.35})  # scores below are chosen for it
+
 
 @dataclass
 class SeesEverything:
@@ -29,7 +31,7 @@ class SeesEverything:
     searches: int = 0
     asked: list = field(default_factory=list)  # the targets of the last image
     others: list = field(default_factory=list)  # what a search beside followed hands finds
-    config, length_ratio = Config(), 1.0
+    config, length_ratio = CONFIG, 1.0
 
     @property
     def search(self):
@@ -282,7 +284,7 @@ def test_no_more_hands_are_followed_than_are_asked_for_the_first_ones_stay():
     pipeline = SeesEverything(places)
     tracker = HandTracker(pipeline)
     assert len(tracker.process(IMAGE)) == 3
-    pipeline.config = Config().replace({"tracking.max_hands": 2})
+    pipeline.config = CONFIG.replace({"tracking.max_hands": 2})
     assert [hand.track_id for hand in tracker.process(IMAGE)] == [1, 2]
     first, second = tracker.process(IMAGE, boxes=places[::-1])
     assert {round(hand.box.x) for hand in (first, second)} == {100, 300}
@@ -326,7 +328,7 @@ def test_after_a_long_gap_a_hand_is_another_without_a_past_and_after_a_short_one
 
 def test_a_long_memory_outlasts_a_gap_but_without_the_past():
     pipeline = SeesEverything([Target(Box(100, 100, 90, 90))])
-    pipeline.config = Config().replace({"tracking.memory": 60.0})
+    pipeline.config = CONFIG.replace({"tracking.memory": 60.0})
     tracker = HandTracker(pipeline)
     (first,) = tracker.process(IMAGE, time_s=10.0)
     (again,) = tracker.process(IMAGE, time_s=30.0)
@@ -342,7 +344,7 @@ class HidesWhatIsBehind:
     """
 
     paths: tuple  # of a hand each: side, place and velocity in pixels
-    config, length_ratio = Config(), 1.0
+    config, length_ratio = CONFIG, 1.0
     time_s: float = 0.0
     size: float = 100.0
 
@@ -532,7 +534,7 @@ class ShowsHands:
     """Each image shows right hands in the boxes ``shown``; a crop sees the one nearest to it."""
 
     shown: list = field(default_factory=list)
-    config, length_ratio = Config(), 1.0
+    config, length_ratio = CONFIG, 1.0
 
     def find(self, image, boxes=None):
         return [Target(box) for box in self.shown]
