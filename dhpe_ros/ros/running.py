@@ -71,10 +71,10 @@ def run(
             time.sleep(0.005)
         if node is not None:
             stop(node)
+        # What there is of a node that could not be made is destroyed here, as others are before the
+        # context ends: later, threads of DDS that still hear others would use what is gone.
+        gc.collect()
         shut_down()
-    # A node that could not be made is destroyed here: at the end of the process, threads of DDS
-    # that still hear others would use what is gone.
-    gc.collect()
     return code
 
 
