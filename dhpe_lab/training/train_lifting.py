@@ -45,7 +45,7 @@ from dhpe_ros.networks.weights import (
 from dhpe_ros.system.programs import run_program
 from dhpe_ros.types import JOINT_COUNT, MIDDLE_MCP
 
-WIDTH, BATCH = 512, 128
+BATCH = 128
 RATE, WARMUP_STEPS, WEIGHT_DECAY, AVERAGE, CLIP_NORM = 2e-3, 200, 1e-4, 0.999, 20.0
 POSES, CHECKED = 40_000, 1000
 # Errors of the 2D joints, in parts of the longer side of their box.
@@ -206,8 +206,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     networks = load_networks(options.initial, options.profile)
-    canonical = build_networks(options.profile).mesh_estimator.canonical
-    lifting = MeshEstimator(WIDTH, canonical=canonical, features=0)
+    like = build_networks(options.profile).mesh_estimator
+    lifting = MeshEstimator(like.hidden, canonical=like.canonical, features=0)
     projection = Projection(HandModel(hand_model_path())).eval()
     poses = load_poses(options.real, options.fits, projection.hand_model, options.seed)
     kept, rest = poses[:CHECKED], poses[CHECKED:]

@@ -133,8 +133,7 @@ def build(
 def _varied(crops: Tensor) -> Tensor:
     """``(N, 3, H, W)`` in 0..1 in eight kinds of light and colour, ``(8 N, 3, H, W)``.
 
-    int8 takes its ranges from them. From crops of one clip alone, sides flip in 2 % of other
-    pictures and joints move by 1.7 instead of 1.0 of 224 pixels.
+    int8 takes its ranges from them. Those of one clip as it is are too small for other pictures.
     """
     noise = torch.rand(crops.shape, generator=torch.Generator().manual_seed(0)).to(crops)
     strong, bright = (1.8 * crops - 0.4).clamp(0, 1), (1.6 * crops).clamp(0, 1)

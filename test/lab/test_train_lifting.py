@@ -12,6 +12,7 @@ from dhpe_ros.hand.model import HandModel
 from dhpe_ros.hand.projection import Projection
 from dhpe_ros.networks.mesh_estimator import MeshEstimator
 from dhpe_ros.networks.weights import hand_model_path
+from dhpe_ros.types import MIDDLE_MCP
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +40,16 @@ def test_labels_are_those_of_one_hand(pairs, projection, monkeypatch):
     assert batch.joints.abs().mean() < 0.7
 
 
-def test_perspective_enlarges_what_is_near(pairs, monkeypatch):
-    monkeypatch.setattr(train_lifting, "NEAREST_M", 0.25)
-    monkeypatch.setattr(train_lifting, "FARTHEST_M", 0.25)
-    near = pairs.draw(200)
-    bones = near.joints[:, 1:] - near.joints[:, :1]
-    behind = near.depth[:, 1:] > near.depth[:, :1]
-    assert bones.isfinite().all() and behind.any()
-    assert not torch.allclose(near.depth.abs().amax(1), torch.zeros(200))
+def test_perspective_enlarges_what_is_near(pairs, projection, monkeypatch):
+    for name in ("NEAREST_M", "FARTHEST_M"):
+        monkeypatch.setattr(train_lifting, name, 0.4)
+    batch, model = pairs.draw(50), projection.hand_model
+    true_m = model.skeleton(model(batch.pose, batch.shape))
+    turned_m = (true_m - true_m[:, MIDDLE_MCP, None]) @ batch.rotation.mT
+    depth_m, seen = turned_m[..., 2], batch.joints - batch.joints[:, MIDDLE_MCP, None]
+    scale = batch.depth.abs().sum(1, keepdim=True) / depth_m.abs().sum(1, keepdim=True)
+    expected = turned_m[..., :2] * (scale * 0.4 / (0.4 + depth_m))[..., None]
+    torch.testing.assert_close(seen, expected, atol=1e-3, rtol=0)
 
 
 def test_disturbed_joints_are_near_the_true_ones_most_of_the_time(pairs):
