@@ -36,8 +36,9 @@ Numbers in brackets count hands or pictures; few of them make noisy figures.
   `negatives` (`--split val`): the networks learnt that the others show no hand. MediaPipe
   labelled them; such labels are another tracker's output and not ground truth.
 - Rendered hands have exact labels. They come from the program that rendered training hands.
-- Speeds of `lite` and of the node were measured with the evidence networks of before, which were
-  smaller: 2.6 instead of 3.2 ms a crop.
+- Speeds of `lite` and of the node were measured with the networks of before. With those of now, on
+  a machine 1.20 times as slow, a tracked hand took 17.4 ms, the evidence networks 3.2 and a search
+  19.3 (`make bench ARGS='--only stages'`).
 - No row is from RHD, STB or Dexter+Object. `dhpe evaluate --set FOLDER` measures them where they
   are.
 
