@@ -207,6 +207,45 @@ def test_the_demo_takes_a_photograph_at_a_fixed_rate(untrained, tmp_path):
     assert (summary["played"], summary["rate_hz"]) == ("whether answered or not", 4.0)
 
 
+LATE_NODE = """
+import time
+import rclpy
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+from dhpe_ros.ros.demo.players import IMAGE_TOPIC, TOPICS
+
+rclpy.init()
+node = rclpy.create_node("late")
+publishers = {name: node.create_publisher(kind, f"/hand/{name}", 10) for name, kind in TOPICS.items()}
+
+def answer(image):
+    time.sleep(0.4)
+    for name, kind in TOPICS.items():
+        publishers[name].publish(kind(header=image.header))
+
+node.create_subscription(Image, IMAGE_TOPIC, answer, qos_profile_sensor_data)
+rclpy.spin(node)
+"""
+
+
+def test_answers_to_the_first_frame_sent_again_count_nowhere():
+    """A node that is slow at first answers each sending of the first frame, one after another."""
+    pytest.importorskip("rclpy", reason="ROS 2 is missing")
+    from dhpe_ros.ros.demo.players import DemoPlayer
+
+    frame = next(iter(open_media(DEMO_CLIP).frames()))
+    late = subprocess.Popen([sys.executable, "-c", LATE_NODE])
+    try:
+        with DemoPlayer() as player:
+            player.ask(frame, 60.0, again_s=0.1)
+            sent = player.send(frame)
+            assert player.spin(60.0, lambda: sent.complete)
+            assert list(player.answers()) == [sent]
+    finally:
+        late.kill()
+        late.wait()
+
+
 def test_a_node_that_cannot_start_is_reported_with_its_reason(untrained, tmp_path):
     done = demo(tmp_path / "out", *untrained, "-p", "model.weights:=/nowhere/x.safetensors")
     assert done.returncode == 1

@@ -128,6 +128,7 @@ class DemoPlayer:
             self.spin(again_s, lambda: self._images.get_subscription_count() > 0)
             self.send(frame)
             if self.spin(again_s, lambda: bool(self._complete)):
+                self._waiting.clear()  # answers to the other sendings count nowhere
                 return self._complete.popleft()
         raise NodeError(f"the node did not answer {frame.name} within {patience_s:g} s")
 
