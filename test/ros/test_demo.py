@@ -216,12 +216,12 @@ from dhpe_ros.ros.demo.players import IMAGE_TOPIC, TOPICS
 
 rclpy.init()
 node = rclpy.create_node("late")
-publishers = {name: node.create_publisher(kind, f"/hand/{name}", 10) for name, kind in TOPICS.items()}
+answers = [(kind, node.create_publisher(kind, f"/hand/{name}", 9)) for name, kind in TOPICS.items()]
 
 def answer(image):
     time.sleep(0.4)
-    for name, kind in TOPICS.items():
-        publishers[name].publish(kind(header=image.header))
+    for kind, publisher in answers:
+        publisher.publish(kind(header=image.header))
 
 node.create_subscription(Image, IMAGE_TOPIC, answer, qos_profile_sensor_data)
 rclpy.spin(node)
