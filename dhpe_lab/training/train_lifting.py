@@ -207,7 +207,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     networks = load_networks(options.initial, options.profile)
     like = build_networks(options.profile).mesh_estimator
-    lifting = MeshEstimator(like.hidden, canonical=like.canonical, features=0)
+    lifting = MeshEstimator(like.hidden, canonical=like.canonical, features=False)
     projection = Projection(HandModel(hand_model_path())).eval()
     poses = load_poses(options.real, options.fits, projection.hand_model, options.seed)
     kept, rest = poses[:CHECKED], poses[CHECKED:]
@@ -222,7 +222,7 @@ def main() -> None:
     )
     about = {"lifting_pairs": steps * BATCH, "commit": commit(), "before": networks.training}
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    lifted = replace(networks, mesh_estimator=lifting.see_features())
+    lifted = replace(networks, mesh_estimator=lifting)
     save_networks(lifted, options.output, about)
     for name, joints in seen.items():
         off_mm, off = measure(lifting, projection, batch, joints)

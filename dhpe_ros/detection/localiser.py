@@ -78,8 +78,7 @@ def shrunk(image: np.ndarray) -> tuple[np.ndarray, float]:
     while image.shape[0] > 2 * height and image.shape[1] > 2 * width:  # OpenCV halves fast
         half = image.shape[1] // 2, image.shape[0] // 2
         image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    image = cv2.resize(image, (width, height), interpolation=way)
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     rest = SIZE[0] - height, SIZE[1] - width
     seen = cv2.copyMakeBorder(image, 0, rest[0], 0, rest[1], cv2.BORDER_CONSTANT, value=_GREY)
     return seen, scale

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,12 +25,22 @@ _Weighted = tuple[float, Target]  # a target, and the factor of its score or the
 
 SURE_FACTOR = 1.45  # of min_score, for a hand to be followed at once, or beside followed ones
 _OTHERS_FACTOR = 1.2  # of min_score, for the hands of a picture beside the most prominent one
-_ZOOMS = 2  # times that a window is moved onto the joints seen in it
+_ZOOMS = 2  # times at most that a window is moved onto the joints seen in it
+_SETTLED = 0.7  # intersection over union of before and after, from which once is enough
 _HOPELESS = 0.3  # of min_score: what scores less is dropped at once
 # What the localiser is sure of, the evidence networks have to be less sure of: a score counts as
 # far as the cube root of the localiser's, from this one on in full (weights/localiser.md).
 _SURE_OF_PLACE, _WEIGHT_POWER = 0.8, 1 / 3
 _WITHOUT_MIRROR = 0.1  # more is asked where the mirror image is left out
+
+
+class _Moved(NamedTuple):
+    """Where an area was moved to."""
+
+    score: float  # before
+    overlap: float  # of before and after
+    weight: float
+    target: Target
 
 
 class HandSearch:
@@ -83,18 +94,23 @@ class HandSearch:
     ) -> list[_Weighted]:
         """Move areas onto the joints seen in them: weighted scores there, and the targets.
 
-        Without those that show no hand at all.
+        Those that are moved far are seen once more. Without those that show no hand at all.
         """
-        scored: list[tuple[float, _Weighted]] = []
-        for _ in range(_ZOOMS):
-            scored = self._moved(image, areas, config) if areas else []
-            areas = [area for _, area in scored]
-        return [(score * weight, target) for score, (weight, target) in scored]
+        found: list[_Weighted] = []
+        for zoom in range(1, _ZOOMS + 1):
+            far: list[_Weighted] = []
+            for seen in self._moved(image, areas, config) if areas else ():
+                if seen.overlap > _SETTLED or zoom == _ZOOMS:
+                    found.append((seen.weight * seen.score, seen.target))
+                else:
+                    far.append((seen.weight, seen.target))
+            areas = far
+        return found
 
     def _moved(
         self, image: np.ndarray, areas: Sequence[_Weighted], config: TrackingConfig
-    ) -> list[tuple[float, _Weighted]]:
-        """With the score before they were moved. The side that was found first stays."""
+    ) -> list[_Moved]:
+        """Move areas onto the joints seen in them. The side that was found first stays."""
         given = [_known_side(target, config) for _, target in areas]
         views = [
             (row, side)
@@ -116,7 +132,8 @@ class HandSearch:
             known = given_side(target, config) is not None
             source = SideSource.GIVEN if known else SideSource.FOUND
             target = replace(target, box=box, side=side, side_source=source)
-            moved.append((float(evidence.score[best]), (weight, target)))
+            overlap = box.overlap(areas[row][1].box)
+            moved.append(_Moved(float(evidence.score[best]), overlap, weight, target))
         return moved
 
 

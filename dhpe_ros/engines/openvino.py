@@ -6,7 +6,7 @@ import logging
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def load(source: Source, inputs: tuple[Tensor, ...], precision: str) -> Callable
     def compiled(rows: int) -> Parts:
         parts = source.read()
         model = _read(parts)
-        pairs = zip(model.inputs, inputs, strict=True)
+        pairs = zip(model.inputs, _used(model.inputs, inputs), strict=True)
         model.reshape({own.any_name: [rows, *like.shape[1:]] for own, like in pairs})
         model = _of_bytes(model, white) if white else model
         is_small = len(parts[_WEIGHTS]) * inputs[0].numel() < _LITTLE_WORK
@@ -127,11 +127,18 @@ def load(source: Source, inputs: tuple[Tensor, ...], precision: str) -> Callable
             own = requests[rows]
             if white:
                 tensors = (_as_bytes(tensors[0], white, tuple(own.model_inputs[0].shape)[1:3]),)
-            arrays = [tensor.contiguous().numpy() for tensor in tensors]
+            used = _used(own.model_inputs, tensors)
+            arrays = [tensor.contiguous().numpy() for tensor in used]
             results = own.infer(arrays, share_inputs=True)
             return [torch.from_numpy(result) for result in results.values()]
 
     return run
+
+
+def _used(inputs: Sequence[Any], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors for a model's inputs; it has none that nothing in it uses, as F in lite's mesh."""
+    ranks = {own.partial_shape.rank.get_length() for own in inputs}
+    return [tensor for tensor in tensors if tensor.ndim in ranks]
 
 
 def _of_bytes(model: Any, white: float) -> Any:

@@ -38,7 +38,7 @@ class MeshEstimator(nn.Module):
     two hidden layers of that width, and the refiner is residual, as in the authors' later code.
     Without ``refiner`` (an ablation) the 2D joints stay those of the heat maps. ``canonical``
     networks see 2D joints in one place, of one size, the palm upright, and estimate such hands.
-    F has ``features`` numbers; 0 lifts 2D joints alone.
+    Without ``features`` they lift 2D joints alone and F does not count.
     """
 
     def __init__(
@@ -46,36 +46,24 @@ class MeshEstimator(nn.Module):
         hidden: int = 0,
         refiner: bool = True,
         canonical: bool = False,
-        features: int = FEATURE_COUNT,
+        features: bool = True,
     ) -> None:
         super().__init__()
-        self.hidden, self.canonical = hidden, canonical
-        inputs = features + _JOINTS_2D + PARAMETER_COUNT
+        self.hidden, self.canonical, self.features = hidden, canonical, features
+        inputs = FEATURE_COUNT * features + _JOINTS_2D + PARAMETER_COUNT
         self.regressor = _head(inputs, PARAMETER_COUNT, hidden)
         self.refiner = _head(inputs + 3 * JOINT_COUNT, _JOINTS_2D, hidden) if refiner else None
-
-    @torch.no_grad()
-    def see_features(self) -> MeshEstimator:
-        """The same networks with F as an input, which does not count yet; of ones without."""
-        seeing = MeshEstimator(self.hidden, self.refiner is not None, self.canonical)
-        wider = seeing.state_dict()
-        for name, weight in self.state_dict().items():
-            if weight.shape != wider[name].shape:
-                first = 0 if name.startswith("regressor") else PARAMETER_COUNT
-                nothing = weight.new_zeros(len(weight), FEATURE_COUNT)
-                weight = torch.cat((weight[:, :first], nothing, weight[:, first:]), 1)
-            wider[name].copy_(weight)
-        return seeing
 
     def forward(
         self, evidence: Evidence, projection: Projection | JointProjection
     ) -> list[MeshEstimate]:
         """All iterations' estimates, the last one last."""
-        features, joints_2d = evidence.features, evidence.joints
+        joints_2d = evidence.joints
         view = _View.of(joints_2d) if self.canonical else None
         if view is not None:
             joints_2d = view.canonical(joints_2d)
-        parameters = HandParameters.start(joints_2d.shape[0], features.device)
+        parameters = HandParameters.start(joints_2d.shape[0], joints_2d.device)
+        features = evidence.features if self.features else None
         regressor = _with_constant(self.regressor, features, first=0)
         refiner = self.refiner and _with_constant(self.refiner, features, first=PARAMETER_COUNT)
         estimates = []
@@ -93,7 +81,7 @@ class MeshEstimator(nn.Module):
     @torch.no_grad()
     def change_scale(self, factor: float) -> None:
         """Estimate scales ``factor`` times as large, of hands as much smaller, from the same."""
-        _layers(self.regressor)[0].weight[:, FEATURE_COUNT + _JOINTS_2D] /= factor
+        _layers(self.regressor)[0].weight[:, FEATURE_COUNT * self.features + _JOINTS_2D] /= factor
         last = _layers(self.regressor)[-1]
         last.weight[0] *= factor
         last.bias[0] *= factor
@@ -158,11 +146,15 @@ class _View:
         return torch.stack((w * a + z * d, w * b + z * c, w * c - z * b, w * d - z * a), 1)
 
 
-def _with_constant(head: nn.Module, constant: Tensor, first: int) -> Callable[[Tensor], Tensor]:
-    """``head`` as a function of its other inputs; ``constant`` are those from ``first`` on.
+def _with_constant(
+    head: nn.Module, constant: Tensor | None, first: int
+) -> Callable[[Tensor], Tensor]:
+    """``head`` as a function of its other inputs; ``constant`` are those from ``first`` on, if any.
 
     F is most of the input and the same in all iterations: its weights are read once.
     """
+    if constant is None:
+        return head
     linear, *rest = _layers(head)
     weight, bias = linear.weight, linear.bias
     last = first + constant.shape[1]

@@ -63,6 +63,7 @@ class _About:
     hidden: int = 0  # width of the mesh network; a localiser has none
     refiner: bool = True
     canonical: bool = False
+    features: bool = True
     trunk: str = DEFAULT_TRUNK
     input_size: int = 0  # 0: the trunk's own
     start_scale: float = 8.0  # START_SCALE when they were learnt; files of before lack it
@@ -107,7 +108,8 @@ def _expect(name: str, value: object, right: bool, expected: str) -> None:
 def build_networks(profile: str, trunk: str = "", input_size: int = 0) -> Networks:
     """The untrained networks of ``lite`` or ``full``; the rest as for ``build_evidence``."""
     evidence = build_evidence(profile, trunk, input_size).float()
-    estimator = MeshEstimator(hidden=512, canonical=profile == "lite").float()
+    lifts = profile == "lite"
+    estimator = MeshEstimator(hidden=512, canonical=lifts, features=not lifts).float()
     return Networks(evidence, estimator, profile, {})
 
 
@@ -140,6 +142,7 @@ def save_networks(networks: Networks, path: str | Path, training: Mapping[str, o
         "hidden": mesh_estimator.hidden,
         "refiner": mesh_estimator.refiner is not None,
         "canonical": mesh_estimator.canonical,
+        "features": mesh_estimator.features,
         "start_scale": START_SCALE,
     }
     if isinstance(evidence, LiteEvidence):
@@ -155,7 +158,7 @@ def load_networks(path: str | Path, profile: str, may_lack: str = "") -> Network
     """
     about, tensors = _read(Path(path), profile)
     evidence = build_evidence(profile, about.trunk, about.input_size)
-    mesh_estimator = MeshEstimator(about.hidden, about.refiner, about.canonical)
+    mesh_estimator = MeshEstimator(about.hidden, about.refiner, about.canonical, about.features)
     networks = Networks(evidence, mesh_estimator, profile, about.training)
     _load_strictly(networks.tensors(), tensors, path, may_lack)
     mesh_estimator.change_scale(START_SCALE / about.start_scale)

@@ -63,7 +63,7 @@ def test_disturbed_joints_are_near_the_true_ones_most_of_the_time(pairs):
 def test_a_short_training_lifts_better_than_the_start(pairs, projection, monkeypatch):
     torch.manual_seed(0)
     monkeypatch.setattr(train_lifting, "BATCH", 32)
-    estimator = MeshEstimator(256, canonical=True, features=0)
+    estimator = MeshEstimator(256, canonical=True, features=False)
     batch = pairs.draw(200)
     before = train_lifting.measure(estimator.eval(), projection, batch, batch.joints)
     budget = BudgetConfig(minutes=0.0, steps=300)

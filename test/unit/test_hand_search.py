@@ -108,6 +108,17 @@ def test_a_given_box_is_looked_at_and_nothing_else():
     assert len(search.within(IMAGE, [Target(Box(480, 300, 170, 170))], TrackingConfig())) == 1
 
 
+@pytest.mark.parametrize(("times_as_large", "crops"), [(1.05, 2), (2.5, 3)])
+def test_an_area_that_is_moved_far_is_seen_again_and_no_other(times_as_large, crops):
+    joints = _joints(320, 240, 150)
+    config = TrackingConfig()
+    area = Target(joints_box(joints, config).squared(times_as_large))
+    see = KnowsTheHand(joints, Side.LEFT)
+    (target,) = HandSearch(see, None).within(IMAGE, [area], config)
+    assert see.crops == crops  # one and its mirror image, then the side is known
+    assert (target.side, target.box.overlap(joints_box(joints, config)) > 0.99) == (Side.LEFT, True)
+
+
 def test_a_given_side_is_kept_and_a_believed_one_is_not():
     search = HandSearch(KnowsTheHand(_joints(320, 240, 300), Side.RIGHT), None)
     left = Target(WHOLE.box, Side.LEFT)

@@ -81,13 +81,13 @@ def test_joints_in_one_point_have_some_canonical_view(projection):
 
 
 @pytest.mark.parametrize("hidden", [0, 64])
-def test_networks_without_features_take_them_up_without_a_change(projection, hidden):
-    evidence, blind = _evidence(), MeshEstimator(hidden, features=0).eval()
-    seeing = blind.see_features().eval()
-    before = blind(replace(evidence, features=torch.zeros(2, 0)), projection)[-1]
-    after = seeing(evidence, projection)[-1]
-    torch.testing.assert_close(after.parameters, before.parameters)
-    torch.testing.assert_close(after.joints_2d, before.joints_2d)
+def test_features_count_only_in_networks_that_see_them(projection, hidden):
+    evidence = _evidence()
+    other = replace(evidence, features=evidence.features + 1)
+    for features in (True, False):
+        estimator = MeshEstimator(hidden, features=features).eval()
+        one, two = (estimator(seen, projection)[-1].parameters for seen in (evidence, other))
+        assert (one == two).all() != features
 
 
 @pytest.mark.parametrize("hidden", [0, 64])
