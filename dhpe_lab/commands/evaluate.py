@@ -54,6 +54,7 @@ Of whole pictures, a hand being found if its joints lie within half the labelled
   precision   share of what was found that is a labelled hand; what lies in a box of ignore is
               left out
   with_hand_pct   pictures in which a hand was found; the others as above, of the found hands
+  faults   hands missed, on the wrong side or 15 % off, and found where none is; --report shows them
 
 Methods:
 {methods}
@@ -168,7 +169,7 @@ def _search_pictures(
 
     from dhpe_lab.datasets.label_files import read_frames
     from dhpe_lab.datasets.labelled_hand import evenly
-    from dhpe_lab.evaluation.detection import detection_figures, search_pictures
+    from dhpe_lab.evaluation.detection import detection_figures, fault_counts, search_pictures
     from dhpe_lab.evaluation.measure import Question
 
     folder = _real_set(name, arguments.real)
@@ -180,8 +181,8 @@ def _search_pictures(
     searched = list(tqdm(search_pictures(pipeline(), frames), name, len(frames), unit="picture"))
     figures = detection_figures(searched)
     by_set = {
-        source: detection_figures([one for one in searched if one.source == source])
-        for source in dict.fromkeys(one.source for one in searched)
+        source: detection_figures([one for one in searched if one.frame.source == source])
+        for source in dict.fromkeys(frame.source for frame in frames)
     }
     rows = [["", *figures]]
     for row, of_row in {name: figures, **by_set}.items():
@@ -189,8 +190,14 @@ def _search_pictures(
     print(_aligned(rows))
     if arguments.json:
         settings = Question("dhpe", True, config).settings()
-        found = {"set": name, "split": arguments.split, **figures, "by_set": by_set}
-        write_json(arguments.json, {**found, "settings": settings})
+        found = {"set": name, "split": arguments.split, **figures}
+        more = {"faults": fault_counts(searched), "by_set": by_set, "settings": settings}
+        write_json(arguments.json, {**found, **more})
+    if arguments.report:
+        from dhpe_lab.evaluation.report.detection import write_report
+
+        write_report(arguments.report, name, {name: figures, **by_set}, searched)
+        print(arguments.report / "report.html")
 
 
 def _aligned(rows: list[list[str]]) -> str:
@@ -203,8 +210,8 @@ def _aligned(rows: list[list[str]]) -> str:
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse what would fail only after the work. Raises ``CommandError``."""
     if whole := set(arguments.set) & set(WHOLE_PICTURES):
-        if arguments.report:
-            raise CommandError(f"--report: {min(whole)} gives a table; leave --report out")
+        if arguments.report and len(set(arguments.set)) > 1:
+            raise CommandError(f"--report: {min(whole)} has a report of its own; give it alone")
         if arguments.method != ["dhpe"]:
             raise CommandError(f"--method: {min(whole)} is searched by dhpe alone")
     check_least(arguments, limit=1, seed=0, curve=0)

@@ -7,6 +7,7 @@ lies where a hand may be that is not labelled count neither way.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from dhpe_ros.pipeline import HandPipeline
 from dhpe_ros.types import Box, Hand
 
 NEAR = 0.5  # mean joint distance of a match, at most, in the label's box
+FAR_PCT = 15.0  # of the box's longer side: mean 2D error from which it is a fault
 SMALL = 0.15  # of the longer side of the picture: longer side of a small hand's box
 
 
@@ -29,15 +31,31 @@ class Found:
     error_pct: float | None  # mean 2D error in the longer side of the box; None: not found
     side_correct: bool | None
 
+    @property
+    def fault(self) -> str:
+        """The kind of what is wrong with it; empty where nothing is."""
+        if self.error_pct is None:
+            return "missed, small" if self.small else "missed"
+        if not self.side_correct:
+            return "wrong side"
+        return f"joints {FAR_PCT:g} % off" if self.error_pct > FAR_PCT else ""
+
 
 @dataclass(frozen=True)
 class SearchedPicture:
     """One picture's outcome."""
 
-    source: str
+    frame: LabelledFrame
+    found: Sequence[Hand]
     hands: list[Found]  # one for each label
     wrong: int  # found where no hand is
     ignored: int  # found where one may be
+
+    @property
+    def faults(self) -> list[str]:
+        """Their kinds, each as often as it occurs."""
+        of_hands = [hand.fault for hand in self.hands if hand.fault]
+        return of_hands + ["found beside hands"] * self.wrong
 
     @property
     def shows_hands(self) -> bool:
@@ -74,7 +92,7 @@ def matched(frame: LabelledFrame, found: Sequence[Hand], longest_px: int) -> Sea
         hands.append(Found(length < SMALL * longest_px, error, correct))
     others = [hand for j, hand in enumerate(found) if j not in taken]
     ignored = sum(_within(Box.around(hand.joints_px), frame.unsure) for hand in others)
-    return SearchedPicture(frame.source, hands, len(others) - ignored, ignored)
+    return SearchedPicture(frame, found, hands, len(others) - ignored, ignored)
 
 
 def detection_figures(pictures: Sequence[SearchedPicture]) -> dict[str, float | int | None]:
@@ -98,6 +116,11 @@ def detection_figures(pictures: Sequence[SearchedPicture]) -> dict[str, float | 
         "err2d_median_pct": round(float(np.median(errors)), 3) if errors else None,
         "with_hand_pct": _share(sum(p.shows_hands for p in pictures), len(pictures), 100),
     }
+
+
+def fault_counts(pictures: Iterable[SearchedPicture]) -> dict[str, int]:
+    """Number of each kind of fault, the commonest first."""
+    return dict(Counter(fault for one in pictures for fault in one.faults).most_common())
 
 
 def _length(joints_px: np.ndarray) -> float:

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from dhpe_lab.datasets.label_files import read_frames
-from dhpe_lab.evaluation.detection import detection_figures, matched, search_pictures
+from dhpe_lab.evaluation.detection import (
+    detection_figures,
+    fault_counts,
+    matched,
+    search_pictures,
+)
 from dhpe_ros.cli.main import main
 from dhpe_ros.types import Box, Side
 
@@ -66,6 +71,21 @@ def test_figures_are_shares_of_all_pictures():
     assert detection_figures([])["recall"] is None
 
 
+def test_each_hand_has_one_fault_at_most_and_what_is_found_beside_them_too():
+    labelled = frame((0.0, Side.RIGHT), (100.0, Side.LEFT), (300.0, Side.LEFT))
+    seen = [found(2.0), found(108.0, side=Side.LEFT), found(400.0), found(600.0)]
+    assert matched(labelled, seen, 250).faults == ["joints 15 % off", "missed"] + 2 * [
+        "found beside hands"
+    ]
+    assert matched(labelled, [found(0.0, side=Side.LEFT)], 500).faults == [
+        "wrong side", "missed, small", "missed, small",
+    ]  # fmt: skip
+    pictures = [matched(labelled, some, 500) for some in (seen, [])]
+    assert fault_counts(pictures) == {
+        "missed, small": 4, "found beside hands": 2, "joints 15 % off": 1,
+    }  # fmt: skip
+
+
 @pytest.fixture
 def folder(tmp_path):
     for name, rows in (
@@ -97,16 +117,33 @@ def test_pictures_are_searched_as_the_pipeline_does(folder):
 def test_the_command_prints_and_writes_figures_by_set(folder, capsys):
     command = ["evaluate", "--real", str(folder), "--settings", "model.backend=eager"]
     assert (
-        main([*command, "--set", "frames2", "--split", "all", "--json", str(folder / "a.json")])
+        main(
+            [
+                *command,
+                "--set",
+                "frames2",
+                "--split",
+                "all",
+                "--json",
+                str(folder / "a.json"),
+                "--report",
+                str(folder / "report"),
+            ]
+        )
         == 0
     )
     told = json.loads((folder / "a.json").read_text())
     assert (told["set"], told["pictures"], told["hands"], told["recall"]) == ("frames2", 2, 2, 0)
     assert told["by_set"]["room"]["pictures"] == 2
     assert told["settings"]["model.profile"] == "lite"
+    assert told["faults"] == {"missed": 2}
+    assert "| missed | 2 |" in (folder / "report/report.md").read_text()
+    assert "data:image/jpeg" in (folder / "report/report.html").read_text()
+    sheet = cv2.imread(str(folder / "report/faults_1.jpg"))
+    assert sheet.shape[1] > 4 * 320
     assert "with_hand_pct" in capsys.readouterr().out
     for options, said in (
-        (["--set", "negatives", "--report", str(folder / "report")], "--report: negatives gives"),
+        (["--set", "negatives", "frames2", "--report", str(folder / "report")], "give it alone"),
         (["--set", "frames2", "--method", "networks"], "--method: frames2 is searched by dhpe"),
         (["--set", "frames"], "no labels at"),
     ):
