@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -28,12 +28,13 @@ from dhpe_lab.training.data import load_backgrounds
 from dhpe_lab.training.state import compute_s, move_average
 from dhpe_lab.training.train import schedule
 from dhpe_lab.training.whole_pictures import WholePictures, load_frames_by_set
-from dhpe_ros.detection.localiser import HandLocaliser
+from dhpe_ros.detection.localiser import SIZE, HandLocaliser
 from dhpe_ros.networks.localiser import LocaliserNetwork, build_localiser
 from dhpe_ros.networks.weights import load_localiser, load_networks, save_localiser
 from dhpe_ros.system.programs import run_program
 
 BATCH = 32
+KEPT_STEPS = 200  # from one checkpoint to the next
 RATE, WARMUP_STEPS, WEIGHT_DECAY, AVERAGE = 1e-3, 100, 1e-4, 0.998
 _SMOOTH = 0.1  # of a box's numbers: smaller errors count by their square
 _OVERLAP_WEIGHT = 2.0  # of what boxes lack in overlap, beside their numbers' errors
@@ -75,10 +76,12 @@ def train(
     workers: int,
     rate: float = RATE,
     frozen_statistics: bool = False,
+    keep: Callable[[LocaliserNetwork, int], None] = lambda network, steps: None,
 ) -> tuple[LocaliserNetwork, int]:
     """Until the budget is used up: the averaged network, and the steps taken.
 
     With ``frozen_statistics`` the batch norms compute as at inference, for weights that have some.
+    ``keep`` is given both now and then.
     """
     network.train(not frozen_statistics).to(memory_format=torch.channels_last)
     averaged = copy.deepcopy(network).eval()
@@ -98,6 +101,8 @@ def train(
             nn.utils.clip_grad_norm_(network.parameters(), 10.0)
             optimizer.step()
             move_average(averaged, network, min(AVERAGE, (step + 1) / (step + 10)))
+            if step % KEPT_STEPS == KEPT_STEPS - 1:
+                keep(averaged, step + 1)
             bar.update(100 * used - bar.n)
             bar.set_postfix_str(f"step {step}, loss {loss.item():.3f}")
     raise AssertionError("the row of pictures is endless")
@@ -114,20 +119,29 @@ def begin_with_trunk(lite_weights: Path) -> LocaliserNetwork:
 
 
 def load_pictures(
-    real: Path | None, fits: Path | None, synthetic: Path, backgrounds: Path | None, seed: int
+    real: Path | None,
+    fits: Path | None,
+    synthetic: Path,
+    backgrounds: Path | None,
+    seed: int,
+    size: tuple[int, int] = SIZE,
+    held_out: Collection[str] = (),
 ) -> WholePictures:
-    """Read the folders of docs/reference/data.md. Errors as of their readers."""
+    """Read the folders of docs/reference/data.md; ``held_out`` sets are for nothing.
+
+    Errors as of their readers.
+    """
     hands: list[Sequence[Sample]] = [load_synthetic(synthetic)]
     frames, behind = [], []
     if real:
-        frames = load_frames_by_set(real, "train", ("frames2", "negatives"))
+        frames = load_frames_by_set(real, "train", ("frames2", "negatives"), held_out)
         _, behind = load_frames(real, "train")
         photographs = load_real_hands(real, "train")
         photographs = with_cuts(photographs, fits) if fits else photographs
         cut = [sample for sample in photographs if sample.opacity is not None]
         hands += [cut] if cut else []
     behind = [*behind, *(load_backgrounds(backgrounds) if backgrounds else [])]
-    return WholePictures(frames, hands, behind, seed)
+    return WholePictures(frames, hands, behind, seed, size)
 
 
 def main() -> None:
@@ -144,6 +158,14 @@ def main() -> None:
     parser.add_argument(
         "--frozen-statistics", action="store_true", help="batch norms as at inference, to go on"
     )
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=SIZE, metavar=("ROWS", "COLUMNS"),
+        help="of training pictures, multiples of 32; hands in smaller ones are no smaller",
+    )  # fmt: skip
+    parser.add_argument(
+        "--frozen", nargs="*", default=(), metavar="PART", help="parts that stay as they are"
+    )
+    parser.add_argument("--held-out", nargs="*", default=(), metavar="SET", help="not for training")
     parser.add_argument("--workers", type=int, default=1, help="processes that make pictures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True, help="safetensors file")
@@ -153,10 +175,23 @@ def main() -> None:
         network = load_localiser(options.initial)
     else:
         network = begin_with_trunk(options.trunk) if options.trunk else build_localiser()
-    network.requires_grad_(True)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not f"{name}.".startswith(tuple(f"{o}." for o in options.frozen)))
     pictures = load_pictures(
-        options.real, options.fits, options.synthetic, options.backgrounds, options.seed
+        options.real,
+        options.fits,
+        options.synthetic,
+        options.backgrounds,
+        options.seed,
+        tuple(options.size),
+        options.held_out,
     )
+
+    def keep(network: LocaliserNetwork, steps: int) -> None:
+        about = {"steps": steps, "minutes": options.minutes, "seed": options.seed}
+        save_localiser(network, options.output, {**about, "commit": commit()})
+
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     trained, steps = train(
         network,
         pictures,
@@ -164,10 +199,9 @@ def main() -> None:
         options.workers,
         options.rate,
         options.frozen_statistics,
+        keep,
     )
-    about = {"steps": steps, "minutes": options.minutes, "seed": options.seed, "commit": commit()}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    save_localiser(trained, options.output, about)
+    keep(trained, steps)
     if options.real:
         localiser = HandLocaliser.load(options.output, torch.device("cpu"))
         print(localise(localiser, load_frames_by_set(options.real, "val")))

@@ -6,7 +6,7 @@ hands cut out of photographs, up to four, laid over pictures without hands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +24,11 @@ from dhpe_ros.detection.localiser import SIZE
 from dhpe_ros.networks.localiser import STRIDE
 from dhpe_ros.types import Box
 
-HEIGHT, WIDTH = SIZE  # pixels of a training picture
 FRAME_SHARE = 0.5
+FARTHEST, NEAREST = 0.6, 2.0  # scales of a frame, of that in which it fills SIZE
 MOST_HANDS = 4
-SMALLEST, LARGEST = 0.07, 1.0  # longer side of a laid-on hand, in the picture's longer side
+SMALLEST, LARGEST = 0.04, 1.0  # longer side of a laid-on hand, in that of SIZE
+_MOST_OF_PICTURE = 1.1  # and at most that in the picture's width, which may be smaller
 _UPRIGHT, _TILTED = 0.15, 0.8  # radians, standard deviations of a frame's turn; half of them each
 _SEEN = 0.6  # of the joints: a hand with fewer in the picture is neither right nor wrong to find
 _COVERED = 0.35  # likewise of its joints: more of them under another hand
@@ -63,10 +64,14 @@ class WholePictures(Dataset):
         hands: Sequence[Sequence[Sample]],
         backgrounds: Sequence[np.ndarray],
         seed: int,
+        size: tuple[int, int] = SIZE,
     ) -> None:
-        """``frames`` and ``hands``, with opacities, by set; a set counts by its size's root."""
+        """``frames`` and ``hands``, with opacities, by set; a set counts by its size's root.
+
+        Pictures have ``size`` pixels, rows and columns; hands in smaller ones are no smaller.
+        """
         self._frames, self._hands, self._backgrounds = frames, hands, backgrounds
-        self._seed = seed
+        self._seed, self._size = seed, size
         self._shares = [_root_shares(sets) for sets in (frames, hands)]
 
     def __getitem__(self, number: int) -> tuple[Tensor, ...]:
@@ -75,7 +80,7 @@ class WholePictures(Dataset):
         of_frame = self._frames and rng.random() < FRAME_SHARE
         image, hands, unsure = self._frame(rng) if of_frame else self._laid_on(rng)
         image = degrade(image, rng)
-        targets = targets_of(hands, unsure)
+        targets = targets_of(hands, unsure, self._size)
         parts = (image.transpose(2, 0, 1), *vars(targets).values())
         return tuple(torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
 
@@ -83,15 +88,15 @@ class WholePictures(Dataset):
         frames = self._frames[rng.choice(len(self._frames), p=self._shares[0])]
         frame = frames[rng.integers(len(frames))]
         height, width = frame.image.shape[:2]
-        fitting = min(WIDTH / width, HEIGHT / height)
-        scale = fitting * np.exp(rng.uniform(np.log(0.7), np.log(2.5)))
+        fitting = min(SIZE[0] / height, SIZE[1] / width)
+        scale = fitting * np.exp(rng.uniform(np.log(FARTHEST), np.log(NEAREST)))
         middle = np.array((width, height)) / 2
         if frame.hands and rng.random() < 0.8:  # what is looked at from near is a hand, mostly
             middle = frame.hands[rng.integers(len(frame.hands))].mean(0)
         turn = rng.normal(0, _UPRIGHT if rng.random() < 0.5 else _TILTED)
-        view = _view(middle, scale, turn, rng.random() < 0.5, rng)
+        view = self._view(middle, scale, turn, rng)
         image = _warped(frame.image, view, cv2.BORDER_CONSTANT, rng.integers(0, 256, 3).tolist())
-        whole, cut = _seen([_moved(joints, view) for joints in frame.hands])
+        whole, cut = self._seen([_moved(joints, view) for joints in frame.hands])
         return image, whole, cut + [_moved_box(box, view) for box in frame.unsure]
 
     def _laid_on(self, rng: np.random.Generator) -> tuple[np.ndarray, list[Box], list[Box]]:
@@ -102,10 +107,10 @@ class WholePictures(Dataset):
             kind = self._hands[rng.choice(len(self._hands), p=self._shares[1])]
             sample = kind[rng.integers(len(kind))]
             box = Box.around(sample.joints_px)
-            side = WIDTH * np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))
+            side = SIZE[1] * np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST)))
+            scale = min(side, _MOST_OF_PICTURE * self._size[1]) / max(box.width, box.height)
             turn = rng.uniform(-np.pi, np.pi)
-            where = np.array(box.center) - 0.5
-            view = _view(where, side / max(box.width, box.height), turn, rng.random() < 0.5, rng)
+            view = self._view(np.array(box.center) - 0.5, scale, turn, rng)
             opacity = _warped(sample.opacity, view, cv2.BORDER_CONSTANT, 0)[..., None] / 255.0
             picture = _warped(sample.image, view, cv2.BORDER_REPLICATE, 0)
             image = (picture * opacity + image * (1 - opacity)).astype(np.uint8)
@@ -113,23 +118,45 @@ class WholePictures(Dataset):
                 covered[k] |= _share_on(opacity[..., 0] > 0.5, joints) > _COVERED
             hands.append(_moved(sample.joints_px, view))
             covered.append(False)
-        whole, cut = _seen(
-            [joints for joints, under in zip(hands, covered, strict=True) if not under]
-        )
-        under = [Box.around(joints) for joints, hid in zip(hands, covered, strict=True) if hid]
-        return image, whole, cut + under
+        pairs = list(zip(hands, covered, strict=True))
+        whole, cut = self._seen([hand for hand, under in pairs if not under])
+        return image, whole, cut + [Box.around(joints) for joints, under in pairs if under]
 
     def _background(self, rng: np.random.Generator) -> np.ndarray:
+        rows, columns = self._size
         if not self._backgrounds or rng.random() < 0.2:
-            drawn = (255 * room(2 * HEIGHT, 2 * WIDTH, rng)).astype(np.uint8)
-            return cv2.resize(drawn, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+            drawn = (255 * room(2 * rows, 2 * columns, rng)).astype(np.uint8)
+            return cv2.resize(drawn, (columns, rows), interpolation=cv2.INTER_AREA)
         picture = self._backgrounds[rng.integers(len(self._backgrounds))]
         height, width = picture.shape[:2]
-        scale = max(WIDTH / width, HEIGHT / height) * rng.uniform(1.0, 2.0)
-        part = np.array((WIDTH, HEIGHT)) / scale
+        scale = max(rows / height, columns / width) * rng.uniform(1.0, 2.0)
+        part = np.array((columns, rows)) / scale
         middle = part / 2 + rng.random(2) * (np.array((width, height)) - part)
-        view = _View(scale * np.diag((rng.choice((-1.0, 1.0)), 1.0)), middle, np.zeros(2))
+        mirror = np.diag((rng.choice((-1.0, 1.0)), 1.0))
+        view = _View(self._size, scale * mirror, middle, np.zeros(2))
         return _warped(picture, view, cv2.BORDER_REPLICATE, 0)
+
+    def _view(
+        self,
+        middle: np.ndarray,
+        scale: float,
+        turn: float,
+        rng: np.random.Generator,
+    ) -> _View:
+        """The view, mirrored or not, that turns about ``middle`` and brings it somewhere."""
+        c, s = np.cos(turn), np.sin(turn)
+        mirror = np.diag((rng.choice((-1.0, 1.0)), 1.0))
+        shift = rng.uniform(-0.5, 0.5, 2) * self._size[::-1]
+        return _View(self._size, scale * np.array(((c, -s), (s, c))) @ mirror, middle, shift)
+
+    def _seen(self, hands: Sequence[np.ndarray]) -> tuple[list[Box], list[Box]]:
+        """Boxes of the hands in the picture, and of those that are only partly in it."""
+        whole, cut = [], []
+        for joints in hands:
+            inside = ((joints >= 0) & (joints < self._size[::-1])).all(1).mean()
+            if inside > 0:
+                (whole if inside >= _SEEN else cut).append(Box.around(joints))
+        return whole, cut
 
 
 def _root_shares(sets: Sequence[Sequence]) -> np.ndarray:
@@ -141,26 +168,19 @@ def _root_shares(sets: Sequence[Sequence]) -> np.ndarray:
 class _View:
     """Pixels ``linear @ (p - middle) + shift`` from the picture's middle, of pixels ``p``."""
 
+    size: tuple[int, int]  # rows and columns of the picture
     linear: np.ndarray  # (2, 2)
     middle: np.ndarray  # (2,)
     shift: np.ndarray  # (2,)
 
     @property
     def offset(self) -> np.ndarray:
-        center = np.array((WIDTH - 1, HEIGHT - 1)) / 2
+        center = (np.array(self.size[::-1]) - 1) / 2
         return center + self.shift - self.linear @ self.middle
 
 
-def _view(
-    middle: np.ndarray, scale: float, turn: float, mirrored: bool, rng: np.random.Generator
-) -> _View:
-    c, s = np.cos(turn), np.sin(turn)
-    linear = scale * np.array(((c, -s), (s, c))) @ np.diag((-1.0 if mirrored else 1.0, 1.0))
-    return _View(linear, middle, rng.uniform(-0.5, 0.5, 2) * (WIDTH, HEIGHT))
-
-
 def _warped(image: np.ndarray, view: _View, border: int, value: object) -> np.ndarray:
-    return warp_affine(image, view.linear, view.offset, (WIDTH, HEIGHT), border, value)
+    return warp_affine(image, view.linear, view.offset, view.size[::-1], border, value)
 
 
 def _moved(joints_px: np.ndarray, view: _View) -> np.ndarray:
@@ -174,26 +194,18 @@ def _moved_box(box: Box, view: _View) -> Box:
     return Box.around(_moved(corners, view))
 
 
-def _seen(hands: Sequence[np.ndarray]) -> tuple[list[Box], list[Box]]:
-    """Boxes of the hands in the picture, and of those that are only partly in it."""
-    whole, cut = [], []
-    for joints in hands:
-        inside = ((joints >= 0) & (joints < (WIDTH, HEIGHT))).all(1).mean()
-        if inside > 0:
-            (whole if inside >= _SEEN else cut).append(Box.around(joints))
-    return whole, cut
-
-
 def _share_on(mask: np.ndarray, joints_px: np.ndarray) -> float:
     """The share of the joints that lie on ``mask`` ``(H, W)``."""
     x, y = joints_px.round().astype(int).T
-    inside = (x >= 0) & (x < WIDTH) & (y >= 0) & (y < HEIGHT)
+    inside = (x >= 0) & (x < mask.shape[1]) & (y >= 0) & (y < mask.shape[0])
     return float(mask[y[inside], x[inside]].sum() / len(joints_px))
 
 
-def targets_of(hands: Sequence[Box], unsure: Sequence[Box] = ()) -> Targets:
+def targets_of(
+    hands: Sequence[Box], unsure: Sequence[Box] = (), size: tuple[int, int] = SIZE
+) -> Targets:
     """Targets for ``hands``; cells of the ``unsure`` have no target."""
-    rows, columns = (np.arange(side // STRIDE) + 0.5 for side in (HEIGHT, WIDTH))
+    rows, columns = (np.arange(side // STRIDE) + 0.5 for side in size)
     shape = len(rows), len(columns)
     centres, counts = np.zeros(shape, np.float32), np.ones(shape, bool)
     boxes = np.zeros((4, *shape), np.float32)
@@ -218,11 +230,16 @@ def targets_of(hands: Sequence[Box], unsure: Sequence[Box] = ()) -> Targets:
     return Targets(centres, boxes, centres > _NEAR_CENTRE, counts)
 
 
-def load_frames_by_set(folder: Path, split: str, further: Sequence[str] = ()) -> list[list[Frame]]:
-    """The pictures of ``frames/``, by set. Arguments and errors as of ``read_whole_pictures``."""
+def load_frames_by_set(
+    folder: Path, split: str, further: Sequence[str] = (), held_out: Collection[str] = ()
+) -> list[list[Frame]]:
+    """The pictures of ``frames/``, by set, but for ``held_out`` ones.
+
+    Arguments and errors as of ``read_whole_pictures``.
+    """
     by_set: dict[tuple[Path, str], list[Frame]] = {}
     for frame, image in read_whole_pictures(folder, split, further):
         hands = [hand.joints_px for hand in frame.hands]
         same = by_set.setdefault((frame.folder, frame.source), [])
         same.append(Frame(image, hands, frame.unsure))
-    return list(by_set.values())
+    return [frames for (_, source), frames in by_set.items() if source not in held_out]

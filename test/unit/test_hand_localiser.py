@@ -11,7 +11,7 @@ from dhpe_lab.evaluation.localisation import Localisation, localise
 from dhpe_lab.training import train_localiser
 from dhpe_lab.training.config import BudgetConfig
 from dhpe_lab.training.train_localiser import begin_with_trunk, localiser_loss, train
-from dhpe_lab.training.whole_pictures import HEIGHT, WIDTH, Frame, WholePictures, targets_of
+from dhpe_lab.training.whole_pictures import Frame, WholePictures, targets_of
 from dhpe_ros.detection.localiser import SIZE, FoundHand, HandLocaliser, shrunk
 from dhpe_ros.networks.localiser import build_localiser, decode
 from dhpe_ros.networks.trunks import LITE_TRUNKS
@@ -25,6 +25,7 @@ from dhpe_ros.networks.weights import (
 from dhpe_ros.types import Box
 
 CPU = torch.device("cpu")
+HEIGHT, WIDTH = SIZE
 
 
 class Told:
@@ -63,13 +64,13 @@ def square(x, y, side):
     return np.array([(x + side * (k % 5) / 4, y + side * (k // 5) / 4) for k in range(21)])
 
 
-def pictures(seed=0, frames=(), hands=None):
+def pictures(seed=0, frames=(), hands=None, size=SIZE):
     rng = np.random.default_rng(3)
     hand = Sample(
         rng.integers(0, 255, (60, 60, 3), np.uint8), square(15, 15, 30).astype(np.float32), True,
         "some", np.full((60, 60), 255, np.uint8), np.full((60, 60), 255, np.uint8),
     )  # fmt: skip
-    return WholePictures(frames, [[hand]] if hands is None else hands, [], seed)
+    return WholePictures(frames, [[hand]] if hands is None else hands, [], seed, size)
 
 
 def test_what_the_targets_say_is_read_back():
@@ -150,6 +151,17 @@ def test_a_picture_is_the_same_for_the_same_number_only():
     assert first[0].shape == (3, HEIGHT, WIDTH)
 
 
+def test_hands_in_smaller_pictures_are_no_smaller():
+    frames = [[Frame(np.zeros((120, 160, 3), np.uint8), [square(60, 40, 30)])]]
+    sides = []
+    for size in (SIZE, (96, 128)):
+        made = pictures(frames=frames, size=size)
+        assert made[0][0].shape == (3, *size)
+        seen = (made._frame(np.random.default_rng(k))[1] for k in range(40))
+        sides.append(np.mean([box.width for whole in seen for box in whole]))
+    assert sides[1] == pytest.approx(sides[0], rel=0.25)
+
+
 def test_a_frame_is_moved_with_its_hands():
     image = np.zeros((120, 160, 3), np.uint8)
     joints = square(60, 40, 30)
@@ -208,6 +220,15 @@ def test_a_short_training_lowers_the_loss(monkeypatch):
     with torch.no_grad():
         after = localiser_loss(network.train()(network.normalised(images)), *targets)
     assert after < before
+
+
+def test_a_training_is_kept_now_and_then(monkeypatch):
+    monkeypatch.setattr(train_localiser, "BATCH", 2)
+    monkeypatch.setattr(train_localiser, "KEPT_STEPS", 2)
+    kept = []
+    budget = BudgetConfig(minutes=0.0, steps=5)
+    train(build_localiser(), pictures(), budget, 0, keep=lambda network, steps: kept.append(steps))
+    assert kept == [2, 4]
 
 
 def test_frozen_statistics_stay_as_they_are(monkeypatch):
