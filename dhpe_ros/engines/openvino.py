@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import tempfile
 import threading
@@ -22,9 +23,9 @@ from dhpe_ros.engines.store import EngineError, Parts, Source, UnavailableError
 ROWS = 2  # that a call takes at most: both looks at a hand take less together than one by one
 _GRAPH, _WEIGHTS = "model.xml", "model.bin"
 _COMPILED, _THREADS = "compiled", "threads"  # that it takes at most; 0: all
-# Bytes of weights times numbers of input, below which a row takes a core less than 5 ms. A second
-# thread would cost three quarters more, to be as fast.
-_LITTLE_WORK = 1e12
+# Bytes of weights times numbers of input, below which a row takes a core less than 3 ms: a second
+# thread would gain little.
+_LITTLE_WORK = 4e11
 
 
 def check_fit(device: torch.device, precision: str) -> None:
@@ -107,7 +108,8 @@ def load(source: Source, inputs: tuple[Tensor, ...], precision: str) -> Callable
         pairs = zip(model.inputs, _used(model.inputs, inputs), strict=True)
         model.reshape({own.any_name: [rows, *like.shape[1:]] for own, like in pairs})
         model = _of_bytes(model, white) if white else model
-        is_small = len(parts[_WEIGHTS]) * inputs[0].numel() < _LITTLE_WORK
+        numbers = math.prod(model.inputs[0].shape) / rows
+        is_small = len(parts[_WEIGHTS]) * numbers < _LITTLE_WORK
         blob = _core().compile_model(model, "CPU", settings).export_model()
         return {_COMPILED: blob.getvalue(), _THREADS: str(rows if is_small else 0).encode()}
 
