@@ -88,7 +88,7 @@ class TrackingConfig:
         1.8, "side of the square crop, in longer sides of the joints' box", 1.0, 4.0
     )
     localiser_min_score: float = live(
-        0.15, "minimum score of the localiser for a place to be searched", 0.01, 1.0
+        0.1, "minimum score of the localiser for a place to be searched", 0.01, 1.0
     )
     max_hands: int = live(4, "maximum number of tracked hands", 1, MAX_HANDS)
     search_rate: float = live(

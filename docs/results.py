@@ -36,9 +36,7 @@ Numbers in brackets count hands or pictures; few of them make noisy figures.
   `negatives` (`--split val`): the networks learnt that the others show no hand. MediaPipe
   labelled them; such labels are another tracker's output and not ground truth.
 - Rendered hands have exact labels. They come from the program that rendered training hands.
-- Speeds of `lite` and of the node were measured with the networks of before. With those of now, on
-  a machine 1.20 times as slow, a tracked hand took 17.4 ms, the evidence networks 3.2 and a search
-  19.3 (`make bench ARGS='--only stages'`).
+- Speeds of `lite` and of the node were measured with the networks of before SPEEDS
 - No row is from RHD, STB or Dexter+Object. `dhpe evaluate --set FOLDER` measures them where they
   are.
 
@@ -76,6 +74,7 @@ _ACCURACY = (
     ("`signs`, boxes given", ["--set", "signs", *_REAL], _HANDS),
     ("`wild`, boxes given", ["--set", "wild", *_REAL], _HANDS),
     ("`frames2`, whole pictures", ["--set", "frames2", *_REAL], _PICTURES),
+    ("Its faults by kind", ["--set", "frames2", *_REAL], {"faults": "{}"}),
     (
         "`negatives`, pictures without a hand",
         ["--set", "negatives", "--split", "all", *_REAL],
@@ -133,6 +132,8 @@ def _accuracy(command: list[str], figures: dict[str, str], real: str | None) -> 
         if dhpe(["evaluate", *words, "--json", str(report)]) != 0:
             raise SystemExit(f"dhpe evaluate {' '.join(words)} failed")
         found = json.loads(report.read_text("utf-8"))
+    faults = found.get("faults", {}).items()
+    found["faults"] = ", ".join(f"{kind} {hands}" for kind, hands in faults)
     known = [text.format(found[key]) for key, text in figures.items() if found.get(key) is not None]
     value = f"{', '.join(known)} ({found.get('n', found.get('pictures'))})"
     return f"{value} | `dhpe evaluate {' '.join(command)}` | {date.today().isoformat()}"

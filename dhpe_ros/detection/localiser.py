@@ -22,7 +22,7 @@ SIZE = 288, 352  # rows and columns of what the network sees
 Locate = Callable[[Tensor], Tensor]  # (1, 3, *SIZE) uint8 to what `LocaliserNetwork` answers
 _GREY = tuple(round(255 * value) for value in IMAGENET_MEAN)  # beside a picture
 _MOST = 16  # hands in a picture
-_SURE = 0.75  # score from which a hand is found by one look
+_SURE = 0.5  # score from which a hand is found by one look
 
 
 @dataclass(frozen=True)

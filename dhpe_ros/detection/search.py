@@ -30,7 +30,7 @@ _SETTLED = 0.7  # intersection over union of before and after, from which once i
 _HOPELESS = 0.3  # of min_score: what scores less is dropped at once
 # What the localiser is sure of, the evidence networks have to be less sure of: a score counts as
 # far as the cube root of the localiser's, from this one on in full (weights/localiser.md).
-_SURE_OF_PLACE, _WEIGHT_POWER = 0.8, 1 / 3
+_SURE_OF_PLACE, _WEIGHT_POWER = 0.6, 1 / 3
 _WITHOUT_MIRROR = 0.1  # more is asked where the mirror image is left out
 
 

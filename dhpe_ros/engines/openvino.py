@@ -72,11 +72,9 @@ def compile_program(program: ExportedProgram, precision: str, calibration: Tenso
             preset=nncf.QuantizationPreset.MIXED,
             # Heads, which are small, and the products that resize the crop stay as they are.
             ignored_scope=nncf.IgnoredScope(types=["MatMul"], validate=False),
-            # Few frames of one hand: what they never reach may come, and biases fitted to them
-            # would be wrong elsewhere.
+            # Few frames of one hand: what they never reach may come.
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
-                disable_bias_correction=True,
             ),
         )
     )

@@ -136,7 +136,7 @@ def test_models_are_written_where_the_pipeline_finds_them_and_the_report_tells(
     words = ["export", "--precision", "fp32", "--device", "cpu", "--output", str(folder)]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert re.search(r"error on 2 frames: joints [\d.]+ px \(max [\d.]+\), vertices", said)
+    assert re.search(r"error on [12] frames: joints [\d.]+ px \(max [\d.]+\), vertices", said)
     for path in folder.iterdir():
         assert f"MB -> {path}" in said
     settings = {"model.engines": str(folder), "model.device": "cpu", "model.precision": "fp32"}

@@ -124,15 +124,13 @@ def test_of_two_boxes_on_one_hand_the_surer_stays_and_hands_apart_both():
 
 def test_what_is_seen_in_the_mirror_counts_as_much():
     one, other = Box(40, 30, 60, 80), Box(200, 60, 50, 40)
-    told = Told(one, other, logits=(1.0, 1.0), of_mirrored=(1.0, -3.0))
-    (found,) = HandLocaliser(told, CPU).find(lit_from_the_left(HEIGHT, WIDTH), 0.5)
+    told = Told(one, other, logits=(1.0, -0.4), of_mirrored=(1.0, -3.0))
+    localiser, image = HandLocaliser(told, CPU), lit_from_the_left(HEIGHT, WIDTH)
+    (found,) = localiser.find(image, 0.3)
     np.testing.assert_allclose(found.box.as_array(), one.as_array(), rtol=1e-3)
-    assert (
-        len(HandLocaliser(told, CPU).find(lit_from_the_left(HEIGHT, WIDTH), 0.5, augmented=False))
-        == 2
-    )
-    (weak,) = HandLocaliser(told, CPU).find(lit_from_the_left(HEIGHT, WIDTH), 0.2)[1:]
-    assert weak.score == pytest.approx(torch.tensor(-1.0).sigmoid().item())
+    assert len(localiser.find(image, 0.3, augmented=False)) == 2
+    (weak,) = localiser.find(image, 0.1)[1:]
+    assert weak.score == pytest.approx(torch.tensor(-1.7).sigmoid().item())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (2000, 3000)])

@@ -98,7 +98,7 @@ def test_a_quick_search_asks_for_more():
     search = HandSearch(see, lambda image, least: asked.append(least) or [])
     search.everywhere(IMAGE, TrackingConfig())
     search.elsewhere(IMAGE, [], TrackingConfig())
-    assert asked == pytest.approx([0.15, 0.25])
+    assert asked == pytest.approx([0.1, 0.2])
 
 
 def test_a_given_box_is_looked_at_and_nothing_else():
