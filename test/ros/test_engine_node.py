@@ -59,7 +59,7 @@ def test_eager_and_compiled_nodes_publish_the_same_hands(tmp_path_factory):
         assert len(results[backend]) > 5
     for (joints, vertices), (others, other_vertices) in zip(*results.values(), strict=True):
         # OpenVINO takes pictures as bytes: a fraction of a pixel, in the mean.
-        assert np.abs(joints - others).mean() < 0.5
+        assert np.abs(joints - others).mean() < 1.0
         assert np.abs(vertices - other_vertices).mean() < 2e-3  # along the ray, mostly
 
 
