@@ -37,8 +37,8 @@ Numbers in brackets count hands or pictures; few of them make noisy figures.
   labelled them; such labels are another tracker's output and not ground truth.
 - Rendered hands have exact labels. They come from the program that rendered training hands.
 - Speeds of `lite` and of the node were measured with networks that saw 128 pixels. With those of
-  now, on a machine 1.21 times as slow, a tracked hand took 17.1 ms and the evidence networks 5.2
-  (`make bench ARGS='--only stages'`).
+  now, on a machine 1.49 times as slow, a tracked hand took 18.4 ms, the evidence networks 6.4 and
+  a search 18.2 (`make bench ARGS='--only stages'`).
 - No row is from RHD, STB or Dexter+Object. `dhpe evaluate --set FOLDER` measures them where they
   are.
 
