@@ -1,8 +1,10 @@
-"""``dhpe data check``: whether a copy of a data set is whole, file by file."""
+"""``dhpe data``: whether a copy of a data set is whole, file by file, and samples of pictures."""
 
 from __future__ import annotations
 
 import argparse
+import random
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,30 +15,40 @@ if TYPE_CHECKING:
     from dhpe_lab.evaluation.data_check import Checked
 
 NAME = "data"
-SUMMARY = "Check a copy of a data set: counts, files, labels drawn over pictures."
+SUMMARY = "Check a copy of a data set (counts, files, labels drawn), or copy some of its pictures."
 
 _EPILOG = """\
 DIR is recognised by what it holds: RHD_published_v2, STB (images/ and labels/), Dexter+Object
 (data/), labelled pictures (docs/reference/data.md), or pictures for backgrounds (NYU's, or any).
 All labels are read; of the pictures, --look of each part are opened. --picture draws labels over
 some of them: joints in 3D projected through the set's camera where there are any.
+
+sample copies --count whole pictures of the training split of labelled pictures, chosen at random,
+to --output, as `dhpe export --pictures` takes them.
 Exit code: 0 all well; 1 something is missing or wrong, named by file; 2 nothing known is there."""
 
 _NAMED = 20  # problems that are printed
+_SEED = 0  # of a sample
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     add = parser.add_argument
-    add("action", choices=("check",), help="what to do")
+    add("action", choices=("check", "sample"), help="what to do")
     add("folder", metavar="DIR", type=Path, help="where the data set is")
     add("--look", metavar="N", type=int, default=200, help="pictures of each part; 0: all (200)")
     add("--picture", metavar="FILE.jpg", type=Path, help="where to draw labels over pictures")
+    add("--count", metavar="N", type=int, default=100, help="pictures of a sample (100)")
+    add("--output", metavar="DIR", type=Path, help="where to copy a sample")
 
 
 @refused()
 def run(arguments: argparse.Namespace) -> int:
+    return _check(arguments) if arguments.action == "check" else _sample(arguments)
+
+
+def _check(arguments: argparse.Namespace) -> int:
     from dhpe_lab.evaluation.data_check import check
 
     if arguments.look < 0:
@@ -48,6 +60,22 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.picture.write_bytes(checked.sheet)
     print(_text(checked))
     return 1 if checked.problems else 0
+
+
+def _sample(arguments: argparse.Namespace) -> int:
+    from dhpe_lab.datasets.label_files import read_frames
+
+    if arguments.output is None:
+        raise CommandError("sample needs --output DIR")
+    pictures = sorted({frame.picture for frame in read_frames(arguments.folder, train=True)})
+    if not 1 <= arguments.count <= len(pictures):
+        raise CommandError(f"--count must be 1 to {len(pictures)}, got {arguments.count}")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    name = arguments.folder.resolve().name
+    for number, picture in enumerate(random.Random(_SEED).sample(pictures, arguments.count)):
+        shutil.copy(picture, arguments.output / f"{name}_{number:04d}{picture.suffix}")
+    print(f"{arguments.count} of {len(pictures)} pictures -> {arguments.output}")
+    return 0
 
 
 def _text(checked: Checked) -> str:

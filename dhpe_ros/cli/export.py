@@ -15,7 +15,10 @@ from dhpe_ros.cli.predict import build_config
 from dhpe_ros.system.errors import CommandError, one_line
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dhpe_ros.engines.build import Views
+    from dhpe_ros.geometry.crop import Crop
     from dhpe_ros.pipeline import HandPipeline
 
 NAME = "export"
@@ -60,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--hand-layer", choices=("own", "manopth"), help="hand layer (default: own)")
     add("--device", help="torch device: auto, cpu, cuda ... (default: auto)")
     add("--config", metavar="FILE", help="YAML settings; the options here override them")
+    add("--pictures", metavar="DIR", help="folder of 100 or more varied pictures, most with hands, "
+        "from which int8 takes its ranges (default: frames of the clip that ships)")  # fmt: skip
     add("--force", action="store_true", help="write them however far from eager torch they are")
 
 
@@ -68,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from dhpe_ros.engines import build
     from dhpe_ros.engines.store import EngineError
+    from dhpe_ros.media import MediaError
 
     config = build_config(arguments, _SETTINGS)
     if arguments.format == "onnx" and not arguments.output:
@@ -88,10 +94,12 @@ def run(arguments: argparse.Namespace) -> int:
             if backend == "onnx":
                 paths = build.write_onnx(eager, Path(arguments.output), progress)
             else:
-                rest = _views(pipeline), progress, arguments.force
+                views = _views(pipeline)
+                ranges = _ranges(pipeline, arguments.pictures) if arguments.pictures else None
+                rest = views, ranges, progress, arguments.force
                 paths, parity = build.build(eager, config.model, device, backend, *rest)
                 bar.write(str(parity))
-    except (EngineError, OSError) as error:
+    except (EngineError, MediaError, OSError) as error:
         raise CommandError(one_line(error)) from error
     print("\n".join(f"{path.stat().st_size / 1e6:.1f} MB -> {path}" for path in paths))
     return 0
@@ -100,12 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _views(pipeline: HandPipeline) -> Views:
     """Frames of the clip that ships, and the crops of the hand by its labels."""
     import numpy as np
-    import torch
 
-    from dhpe_ros.detection.localiser import shrunk
     from dhpe_ros.detection.search import joints_box
-    from dhpe_ros.engines.build import Views
-    from dhpe_ros.engines.networks import as_floats
     from dhpe_ros.files.resources import DEMO_CLIP
     from dhpe_ros.geometry.crop import crop_image
     from dhpe_ros.media import open_media
@@ -117,5 +121,35 @@ def _views(pipeline: HandPipeline) -> Views:
     for image, label in islice(frames, 0, step * _FRAMES, step):
         box = joints_box(np.array(label["joints_px"]), pipeline.config.tracking)
         crops.append(crop_image(image, box))
-        pictures.append(torch.from_numpy(shrunk(image)[0]).permute(2, 0, 1))
-    return Views(as_floats(pipeline.batch(crops)), torch.stack(pictures).to(pipeline.device))
+        pictures.append(image)
+    return _as_views(pipeline, crops, pictures)
+
+
+def _ranges(pipeline: HandPipeline, folder: str) -> Views:
+    """The pictures of a folder, and crops of all hands that are found in them.
+
+    Raises ``MediaError``.
+    """
+    from dhpe_ros.geometry.crop import crop_image
+    from dhpe_ros.media import MediaError, open_media
+    from dhpe_ros.types import Side
+
+    crops, pictures = [], []
+    for frame in open_media(folder).frames():
+        pictures.append(frame.image)
+        found = pipeline.find(frame.image)
+        crops += [crop_image(frame.image, hand.box, hand.side is Side.LEFT) for hand in found]
+    if not crops:
+        raise MediaError(folder, "no hand is found in its pictures")
+    return _as_views(pipeline, crops, pictures)
+
+
+def _as_views(pipeline: HandPipeline, crops: list[Crop], pictures: list[np.ndarray]) -> Views:
+    import torch
+
+    from dhpe_ros.detection.localiser import shrunk
+    from dhpe_ros.engines.build import Views
+    from dhpe_ros.engines.networks import as_floats
+
+    small = torch.stack([torch.from_numpy(shrunk(image)[0]).permute(2, 0, 1) for image in pictures])
+    return Views(as_floats(pipeline.batch(crops)), small.to(pipeline.device))

@@ -38,10 +38,10 @@ STEPS = 5  # that ``progress`` is told of
 
 @dataclass(frozen=True)
 class Views:
-    """Inputs that the networks are tried on, of ``N`` frames with a hand."""
+    """Inputs that the networks are tried on."""
 
-    crops: Tensor  # (N, 3, 224, 224) in 0..1, of the hand
-    pictures: Tensor  # (N, 3, *SIZE) uint8, the whole frame as the localiser sees it
+    crops: Tensor  # (N, 3, 224, 224) in 0..1, of hands
+    pictures: Tensor  # (M, 3, *SIZE) uint8, whole frames as the localiser sees them
 
     def __getitem__(self, rows: slice) -> Views:
         return Views(self.crops[rows], self.pictures[rows])
@@ -85,21 +85,23 @@ def build(
     device: torch.device,
     backend: str,
     views: Views,
+    ranges: Views | None,
     progress: Callable[[str], None],
     force: bool = False,
 ) -> tuple[list[Path], Parity]:
     """Build the networks of a configuration and write them into its folder.
 
-    Every other one of ``views`` is compared, those between give int8 its ranges; ``progress`` is
-    told what begins. Raises ``EngineError`` if a network cannot be compiled or is farther off than
-    ``LIMITS``, unless by ``force``, or if the folder is open to others; ``OSError`` if it cannot be
-    written.
+    Every other one of ``views`` is compared. int8 has its ranges from ``ranges``, without them from
+    the views between, in more kinds of light. ``progress`` is told what begins. Raises
+    ``EngineError`` if a network cannot be compiled or is farther off than ``LIMITS``, unless by
+    ``force``, or if the folder is open to others; ``OSError`` if it cannot be written.
     """
     compiler, precision = COMPILERS[backend], precisions(model, device)[0]
     compiler.check_fit(device, precision)
     folder = engines_folder(model)
     store.prepare_folder(folder)
-    inputs = {"evidence": _varied(views.crops[1::2]), "localiser": views.pictures[1::2].float()}
+    ranges = ranges or Views(_varied(views.crops[1::2]), views.pictures[1::2])
+    inputs = {"evidence": ranges.crops, "localiser": ranges.pictures.float()}
     parts, names = {}, {}
     for network in graphs.EXAMPLES:
         progress(f"compile {network}")

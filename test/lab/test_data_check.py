@@ -1,4 +1,4 @@
-"""``dhpe data check`` counts, opens and draws, and names what is wrong by its file."""
+"""``dhpe data``: counts, opens and draws, names what is wrong by its file, and copies a sample."""
 
 import json
 import pickle
@@ -93,3 +93,27 @@ def test_dexter_object_and_backgrounds_are_known(tmp_path, capsys, look):
     code, text = check(capsys, tmp_path / "none")
     assert code == 2
     assert "no data set that is known here" in text
+
+
+def test_a_sample_is_of_training_pictures_alone_and_always_the_same(tmp_path, capsys):
+    folder = tmp_path / "people"
+    (folder / "a").mkdir(parents=True)
+    frames = []
+    for number in range(12):
+        name, split = f"a/{number}.jpg", "val" if number % 3 == 0 else "train"
+        (folder / name).write_bytes(split.encode() + bytes([number]))
+        frames.append({"file": name, "split": split, "hands": []})
+    (folder / "labels.json").write_text(json.dumps({"frames": frames}))
+
+    def sample(output, count=5):
+        words = ("sample", folder, "--count", count, "--output", tmp_path / output)
+        return main(["data", *(str(word) for word in words)])
+
+    assert sample("one") == sample("two") == 0
+    outputs = (tmp_path / output for output in ("one", "two"))
+    first, second = ([p.read_bytes() for p in sorted(output.iterdir())] for output in outputs)
+    assert first == second
+    assert len(set(first)) == 5
+    assert all(content.startswith(b"train") for content in first)
+    assert sample("three", count=9) == 2
+    assert "--count must be 1 to 8, got 9" in capsys.readouterr().err

@@ -1,8 +1,10 @@
 """``dhpe export``: what is built, how far it may be from eager torch, and where it is written."""
 
 import re
+from itertools import islice
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,13 @@ import torch
 from dhpe_ros.cli import export
 from dhpe_ros.cli.main import main
 from dhpe_ros.config import Config
+from dhpe_ros.detection.localiser import SIZE
 from dhpe_ros.engines import build, graphs, networks, openvino, store
 from dhpe_ros.engines.store import EngineError
+from dhpe_ros.files.resources import DEMO_CLIP
+from dhpe_ros.media import open_media
 from dhpe_ros.pipeline import HandPipeline
+from dhpe_ros.types import CROP_SIZE
 
 CPU = torch.device("cpu")
 
@@ -49,7 +55,7 @@ def build_off(eager, monkeypatch, tmp_path):
         settings = {"model.engines": str(folder), "model.precision": precision}
         views = build.Views(*(graphs.examples(n, CPU)[0] for n in ("evidence", "localiser")))
         arguments = eager, Config().replace(settings).model, CPU, "openvino", views
-        return build.build(*arguments, lambda _: None, force)
+        return build.build(*arguments, None, lambda _: None, force)
 
     run.folder = folder
     return run
@@ -103,6 +109,20 @@ def test_a_request_that_cannot_be_met_is_one_line_and_exit_code_2(options, says,
     assert main(["export", "--output", str(tmp_path / "engines"), *options]) == 2
     said = capsys.readouterr().err.splitlines()
     assert says in said[-1]
+
+
+def test_ranges_are_those_of_the_pictures_that_are_given(tmp_path, capsys):
+    frames = [frame.image for frame in islice(open_media(DEMO_CLIP).frames(), 2)]
+    for number, image in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), image[..., ::-1])
+    pipeline = HandPipeline(Config().replace({"model.backend": "eager", "model.device": "cpu"}))
+    ranges = export._ranges(pipeline, str(tmp_path))
+    assert ranges.crops.shape == (2, 3, CROP_SIZE, CROP_SIZE)
+    assert ranges.pictures.shape == (2, 3, *SIZE)
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((60, 60, 3), np.uint8))
+    assert main(["export", "--device", "cpu", "--pictures", str(tmp_path)]) == 2
+    assert "no hand is found in its pictures" in capsys.readouterr().err
 
 
 def test_onnx_files_need_a_folder(capsys):
