@@ -78,7 +78,7 @@ class TrackingConfig:
         one_of=("auto", "left", "right"),
     )
     min_score: float = live(
-        0.25,
+        0.2,
         "minimum score of a found hand: mean confidence of its 2D joints times the probability "
         "of a hand; half of it is enough for a tracked or given hand",
         0.0,
@@ -88,17 +88,18 @@ class TrackingConfig:
         1.8, "side of the square crop, in longer sides of the joints' box", 1.0, 4.0
     )
     localiser_min_score: float = live(
-        0.1, "minimum score of the localiser for a place to be searched", 0.01, 1.0
+        0.15, "minimum score of the localiser for a place to be searched", 0.01, 1.0
     )
     max_hands: int = live(4, "maximum number of tracked hands", 1, MAX_HANDS)
     search_rate: float = live(
-        3.0, "searches for further hands while some are tracked, in hertz; 0: none", 0.0, 100.0
+        3.0,
+        "searches for further hands while some are tracked, and closer looks for small ones while "
+        "none is, in hertz; 0: none",
+        0.0,
+        100.0,
     )
     memory: float = live(
         1.5, "time for which a lost hand keeps its track id, in seconds", 0.0, 60.0
-    )
-    second_look: bool = live(
-        True, "test-time augmentation: average unsure 2D joints with those of a closer crop"
     )
 
 
@@ -114,7 +115,7 @@ class RefinementConfig:
     steps: int = live(50, "maximum number of steps; 0: no refinement", 0, 1000)
     step_size: float = live(1e-2, "step size of gradient steps, gamma of Eq. 13", 1e-6, 1.0)
     tolerance: float = live(
-        3e-3,
+        1e-2,
         "relative decrease of the objective in a step, or in five gradient steps, below which "
         "the steps end; 0: steps end when none lowers it, gradient steps are all taken",
         0.0,
@@ -126,7 +127,7 @@ class RefinementConfig:
     joints_weight: float = _weight(1.0, "2D joint term")
     features_weight: float = _weight(1.0, "feature term, which levenberg_marquardt leaves out")
     mask_weight: float = _weight(
-        160.0,
+        40.0,
         "mask term, the distance of the mesh's outline to the predicted mask's; gradient steps "
         "leave it out; 0: none",
     )

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,8 +42,6 @@ from dhpe_ros.rendering.normals import area_normals
 from dhpe_ros.system.devices import one_thread, torch_device
 from dhpe_ros.types import CROP_SIZE, Box, Hand, Refinement, Side, SideSource, Target
 
-_RIM_PX = 17  # of a crop, which its second, closer inference leaves out
-_SURE_OF_JOINTS = 0.75  # mean confidence, from which there is no second inference
 _GIVEN_SHARE = 0.5  # of the score that a search asks for, where somebody vouches for a hand
 _SURE_OF_SIDE = 0.7  # probability of a side, below which a crop's mirror image is inferred too
 _OTHER_SIDE = 0.4  # probability of its side below which a crop is turned,
@@ -116,7 +114,7 @@ class HandPipeline:
             self.networks = BackedNetworks(lambda: self.eager, model, self.device)
         self.step_graphs = StepGraphs()
         finder = HandLocaliser(self.networks.locate, self.device)
-        self.search = HandSearch(self.infer, finder.find, partial(finder.find, augmented=False))
+        self.search = HandSearch(self.infer, finder.find)
 
     @cached_property
     def eager(self) -> EagerNetworks:
@@ -231,14 +229,17 @@ class HandPipeline:
         height, width = image.shape[:2]
         return Camera.from_field_of_view(width, height, self.config.camera.field_of_view_deg)
 
-    def find(self, image: np.ndarray, boxes: Sequence[Target] | None = None) -> list[Target]:
+    def find(
+        self, image: np.ndarray, boxes: Sequence[Target] | None = None, closer: bool = True
+    ) -> list[Target]:
         """Search for one hand in each of ``boxes``, or for hands in the configured box.
 
-        The most prominent hand comes first.
+        The most prominent hand comes first. A search of the whole image misses small hands without
+        a ``closer`` look.
         """
         tracking = self.config.tracking
         if boxes is None and tracking.box == "full":
-            return self.search.everywhere(image, tracking)
+            return self.search.everywhere(image, tracking, closer)
         boxes = [Target(Box.parse(tracking.box))] if boxes is None else boxes
         return self.search.within(image, boxes, tracking)
 
@@ -246,22 +247,6 @@ class HandPipeline:
     def infer(self, crops: Sequence[Crop]) -> Evidence:
         """The evidence of crops, as one batch."""
         return self.networks.infer(self.batch(crops))
-
-    @torch.no_grad()
-    def infer_augmented(self, crops: Sequence[Crop]) -> Evidence:
-        """The evidence of crops, with test-time augmentation where ``tracking.second_look`` is set.
-
-        Joints are then the mean of the crop's and of those inferred in its middle, in crops whose
-        joints are not sure: sure ones stay where they are.
-        """
-        own = self.infer(crops)
-        unsure = own.confidences.mean(1) < _SURE_OF_JOINTS
-        if not self.config.tracking.second_look or not unsure.any():
-            return own
-        rows = unsure.nonzero()[:, 0]
-        closer = self.infer([crops[row].within(_RIM_PX) for row in rows.tolist()])
-        averaged = own.rows(rows).averaged(closer, 1 - 2 * _RIM_PX / CROP_SIZE)
-        return replace(own, joints=own.joints.index_copy(0, rows, averaged.joints))
 
     def crop_and_infer(self, views: Sequence[View]) -> tuple[list[Crop], Evidence]:
         """Crop every target as a right hand, and infer the crops' evidence.
@@ -279,14 +264,14 @@ class HandPipeline:
             )
             for v, side in zip(views, sides, strict=True)
         ]
-        evidence = self.infer_augmented(crops)
+        evidence = self.infer(crops)
         given = self._marks(side is not None for side in sides)
         unsure = ~given & (evidence.right < _SURE_OF_SIDE)
         right = 0.5 + _ONE_VIEW * (evidence.right - 0.5)
         if unsure.any():
             pairs = zip(views, crops, strict=True)
             mirrored = [crop_image(v.image, c.box, not c.mirrored) for v, c in pairs]
-            other = self.infer_augmented(mirrored)
+            other = self.infer(mirrored)
             right = torch.where(unsure, (evidence.right + 1 - other.right) / 2, right)
             followed = self._marks(t.side_source is SideSource.FOLLOWED for t in targets)
             turn = unsure & (right < torch.where(followed, _CLEARLY_OTHER_SIDE, _OTHER_SIDE))

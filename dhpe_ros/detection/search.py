@@ -20,8 +20,9 @@ from dhpe_ros.networks.evidence import Evidence
 from dhpe_ros.types import Box, Side, SideSource, Target
 
 Infer = Callable[[Sequence[Crop]], Evidence]
-Localise = Callable[[np.ndarray, float], Sequence[FoundHand]]  # image and least score, best first
-_Weighted = tuple[float, Target]  # a target, and the factor of its score or the score
+# Image, least score, and if a closer look is taken, to places, best first.
+Localise = Callable[[np.ndarray, float, bool], Sequence[FoundHand]]
+_Scored = tuple[float, Target]
 
 SURE_FACTOR = 1.45  # of min_score, for a hand to be followed at once, or beside followed ones
 _OTHERS_FACTOR = 1.2  # of min_score, for the hands of a picture beside the most prominent one
@@ -31,29 +32,31 @@ _HOPELESS = 0.3  # of min_score: what scores less is dropped at once
 # What the localiser is sure of, the evidence networks have to be less sure of: a score counts as
 # far as the cube root of the localiser's, from this one on in full (weights/localiser.md).
 _SURE_OF_PLACE, _WEIGHT_POWER = 0.6, 1 / 3
-_WITHOUT_MIRROR = 0.1  # more is asked where the mirror image is left out
+_ONE_LOOK = 0.1  # more is asked of the localiser where its closer look is left out
 
 
-class _Moved(NamedTuple):
-    """Where an area was moved to."""
+class _Area(NamedTuple):
+    """Where a hand may be, and what crops there scored so far."""
 
-    score: float  # before
-    overlap: float  # of before and after
-    weight: float
     target: Target
+    weight: float = 1.0  # factor of its scores
+    scores: tuple[float, ...] = ()
+
+    @property
+    def scored(self) -> _Scored:
+        """By the mean: a hand scores well in both crops, other things often in one."""
+        return self.weight * sum(self.scores) / len(self.scores), self.target
 
 
 class HandSearch:
     """Finds hands where ``localise`` says, with the evidence that ``infer`` makes of crops.
 
     Boxes are moved onto the hands and judged, so they may be rough, and wrong ones do no harm.
-    Beside followed hands, whose frames should not wait, ``quick`` takes its place.
     """
 
-    def __init__(self, infer: Infer, localise: Localise, quick: Localise | None = None) -> None:
+    def __init__(self, infer: Infer, localise: Localise) -> None:
         self._infer = infer
         self._localise = localise
-        self._quick = quick or localise
 
     def within(
         self, image: np.ndarray, areas: Sequence[Target], config: TrackingConfig
@@ -62,13 +65,18 @@ class HandSearch:
 
         With sides decided and boxes moved onto the hands.
         """
-        found = self._zoom(image, [(1.0, area) for area in areas], config)
+        found = self._zoom(image, list(map(_Area, areas)), config)
         return _by_prominence(found, config.min_score)
 
-    def everywhere(self, image: np.ndarray, config: TrackingConfig) -> list[Target]:
-        """The hands in ``image``, the most prominent first; the others must be surer ones."""
-        likely = self._localise(image, config.localiser_min_score)
-        found = self._zoom(image, [(_weight(h), _area(h, config)) for h in likely], config)
+    def everywhere(
+        self, image: np.ndarray, config: TrackingConfig, closer: bool = True
+    ) -> list[Target]:
+        """The hands in ``image``, the most prominent first; the others must be surer ones.
+
+        Small ones are missed without a ``closer`` look.
+        """
+        likely = self._localise(image, config.localiser_min_score, closer)
+        found = self._zoom(image, [_Area(_area(h, config), _weight(h)) for h in likely], config)
         first = _ranked(found, config.min_score)[:1]
         sure = _ranked(found, min(_OTHERS_FACTOR * config.min_score, 1.0))
         return (first + [t for t in sure if t not in first])[: config.max_hands]
@@ -82,58 +90,58 @@ class HandSearch:
     ) -> list[Target]:
         """Sure hands beside those in the ``known`` boxes, the most prominent first.
 
-        Also looked for in the ``likely`` boxes.
+        Also looked for in the ``likely`` boxes. Without a closer look: frames should not wait.
         """
-        seen = self._quick(image, min(config.localiser_min_score + _WITHOUT_MIRROR, 1.0))
+        seen = self._localise(image, min(config.localiser_min_score + _ONE_LOOK, 1.0), False)
         new = _beside(known, [_area(hand, config) for hand in seen])
-        areas = [(1.0, area) for area in (*map(Target, likely), *new)]
+        areas = [_Area(target) for target in (*map(Target, likely), *new)]
         return _beside(known, _ranked(self._zoom(image, areas, config), sure_score(config)))
 
     def _zoom(
-        self, image: np.ndarray, areas: Sequence[_Weighted], config: TrackingConfig
-    ) -> list[_Weighted]:
+        self, image: np.ndarray, areas: Sequence[_Area], config: TrackingConfig
+    ) -> list[_Scored]:
         """Move areas onto the joints seen in them: weighted scores there, and the targets.
 
         Those that are moved far are seen once more. Without those that show no hand at all.
         """
-        found: list[_Weighted] = []
+        found: list[_Scored] = []
         for zoom in range(1, _ZOOMS + 1):
-            far: list[_Weighted] = []
-            for seen in self._moved(image, areas, config) if areas else ():
-                if seen.overlap > _SETTLED or zoom == _ZOOMS:
-                    found.append((seen.weight * seen.score, seen.target))
+            far: list[_Area] = []
+            for before, area in self._moved(image, areas, config) if areas else ():
+                if before.overlap(area.target.box) > _SETTLED or zoom == _ZOOMS:
+                    found.append(area.scored)
                 else:
-                    far.append((seen.weight, seen.target))
+                    far.append(area)
             areas = far
         return found
 
     def _moved(
-        self, image: np.ndarray, areas: Sequence[_Weighted], config: TrackingConfig
-    ) -> list[_Moved]:
-        """Move areas onto the joints seen in them. The side that was found first stays."""
-        given = [_known_side(target, config) for _, target in areas]
+        self, image: np.ndarray, areas: Sequence[_Area], config: TrackingConfig
+    ) -> list[tuple[Box, _Area]]:
+        """Boxes, and their areas moved onto the joints seen there. The side found first stays."""
+        given = [_known_side(area.target, config) for area in areas]
         views = [
             (row, side)
             for row, known in enumerate(given)
             for side in ((known,) if known is not None else (Side.RIGHT, Side.LEFT))
         ]
-        crops = [crop_image(image, areas[row][1].box, side is Side.LEFT) for row, side in views]
+        crops = [crop_image(image, areas[row].target.box, side is Side.LEFT) for row, side in views]
         evidence = self._infer(crops)
         moved = []
-        for row, (weight, target) in enumerate(areas):
+        for row, area in enumerate(areas):
             # A right hand and a left one in the mirror look alike: the side is where the crop
             # looks more like a right hand than its mirror image does.
             own = [index for index, view in enumerate(views) if view[0] == row]
             best = own[int(evidence.right[own].argmax())]
-            if evidence.score[own].max() * weight < _HOPELESS * config.min_score:
+            if evidence.score[own].max() * area.weight < _HOPELESS * config.min_score:
                 continue
             joints_px = crops[best].to_image(evidence.joints[best].cpu().numpy())
             box, side = joints_box(joints_px, config), views[best][1]
-            known = given_side(target, config) is not None
+            known = given_side(area.target, config) is not None
             source = SideSource.GIVEN if known else SideSource.FOUND
-            target = replace(target, box=box, side=side, side_source=source)
-            overlap = box.overlap(areas[row][1].box)
-            moved.append(_Moved(float(evidence.score[best]), overlap, weight, target))
+            target = replace(area.target, box=box, side=side, side_source=source)
+            scores = (*area.scores, float(evidence.score[best]))
+            moved.append((area.target.box, _Area(target, area.weight, scores)))
         return moved
 
 
@@ -180,12 +188,12 @@ def _beside(known: Sequence[Box], targets: Sequence[Target]) -> list[Target]:
     return [t for t in targets if not any(same_box(t.box, box) for box in known)]
 
 
-def _ranked(found: Sequence[_Weighted], at_least: float) -> list[Target]:
+def _ranked(found: Sequence[_Scored], at_least: float) -> list[Target]:
     """The targets with that score, the most prominent first, each hand once."""
     targets = _by_prominence(found, at_least)
     return suppress_duplicates(targets, lambda one, other: same_box(one.box, other.box))
 
 
-def _by_prominence(found: Sequence[_Weighted], at_least: float) -> list[Target]:
+def _by_prominence(found: Sequence[_Scored], at_least: float) -> list[Target]:
     found = sorted(found, key=lambda one: -prominence(one[0], one[1].box))
     return [target for score, target in found if score >= at_least]

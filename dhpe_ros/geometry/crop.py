@@ -28,13 +28,6 @@ class Crop:
         """Image pixels ``(N, 2)`` to crop coordinates; the inverse of ``to_image``."""
         return image_to_crop(points_px, self.box, self.mirrored)
 
-    def within(self, rim: int) -> Crop:
-        """Without a rim of so many pixels, as large again; nothing is seen anew."""
-        size = len(self.image)
-        left = self.image[rim : size - rim, rim : size - rim]
-        image = cv2.resize(left, (size, size), interpolation=cv2.INTER_LINEAR)
-        return Crop(image, self.box.squared(1 - 2 * rim / size), self.mirrored)
-
 
 def crop_to_image(points: np.ndarray, box: Box, mirrored: bool) -> np.ndarray:
     """Crop coordinates ``(N, 2)`` of the square ``box`` to image pixels (0 is a pixel's centre)."""

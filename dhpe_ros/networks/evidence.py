@@ -61,15 +61,6 @@ class Evidence:
         known = {name: part for name, part in vars(self).items() if part is not None}
         return replace(self, **{k: change(part, vars(other)[k]) for k, part in known.items()})
 
-    def averaged(self, closer: Evidence, part: float) -> Evidence:
-        """This evidence, its joints averaged with those of the crops' middle ``part``.
-
-        Weighted by squared confidence: of joints outside its crop the closer one is not confident.
-        """
-        own, other = (one.confidences[..., None] ** 2 for one in (self, closer))
-        joints = (own * self.joints + other * part * closer.joints) / (own + other).clamp(min=1e-9)
-        return replace(self, joints=torch.where(own + other > 1e-6, joints, self.joints))
-
 
 @dataclass(frozen=True)
 class EvidenceMaps:

@@ -27,8 +27,8 @@ _BACK_LASTS_S = 10.0
 _RATE_LASTS_S = 2.0  # rates are checked every second
 _RATE_REMEDIES = {
     "images": "set the rate of the camera (in the dark a long exposure lowers it)",
-    "results": "where images come often enough, lower refinement.steps or tracking.max_hands, set "
-    "tracking.second_look to false",
+    "results": "where images come often enough, lower refinement.steps or tracking.max_hands, or "
+    "set refinement.mask_weight to 0.0",
 }
 _SAME_WORLD = (
     ", and see that ROS_DOMAIN_ID, RMW_IMPLEMENTATION and ROS_AUTOMATIC_DISCOVERY_RANGE are the "

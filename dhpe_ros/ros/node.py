@@ -206,7 +206,7 @@ class HandNode(ManagedNode):
             self._health.report(
                 "stuck",
                 f"one image has taken {busy_s:.0f} s so far: restart the node; if the computer is "
-                "only slow, lower refinement.steps or set tracking.second_look to false",
+                "only slow, lower refinement.steps or tracking.max_hands",
                 Level.ERROR,
                 lasts_s=_STUCK_LASTS_S,
             )

@@ -191,18 +191,23 @@ class HandTracker:
         self._lost = {k: t for k, t in self._lost.items() if now - t.seen_s <= memory_s}
 
     def _found(self, image: np.ndarray, boxes: Sequence[Target] | None) -> list[Target]:
-        """Find hands that are not followed yet: from outside, or by a search where one is due."""
+        """Find hands that are not followed yet: from outside, or by a search.
+
+        Every image is searched while none is followed, with a closer look where a search is due.
+        """
+        is_due = self._search_is_due()
         if boxes is not None:
             found = self.pipeline.find(image, boxes)
         elif not self._tracks:
-            found = self.pipeline.find(image)
-        elif self._search_is_due():
+            found = self.pipeline.find(image, closer=is_due)
+        elif is_due:
             followed = [track.box for track in self._tracks.values()]
             likely = [track.expected(self._time_s) for track in self._lost.values()]
             found = self.pipeline.search.elsewhere(image, followed, self._config, likely)
         else:
             return []
-        self._searched_s = self._time_s
+        if is_due or boxes is not None:
+            self._searched_s = self._time_s
         return self._identified(found, self._lost if boxes is None else self._known)
 
     def _search_is_due(self) -> bool:

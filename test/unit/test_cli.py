@@ -182,12 +182,15 @@ class DepthRecording:
 
 def test_depth_of_a_recording_places_the_hand_and_what_it_holds(predict, tmp_path, monkeypatch):
     asked, places_m = [], []
+    assert predict(picture(tmp_path / "alone.png")) == 0
+    (hand,) = json.loads((tmp_path / "out/alone.json").read_text())["hands"]
+    near_m = hand["joints_m"][9][2]  # of the untrained hand, without depth
 
     def grasps(hands, depth_m, camera, reach_m):
         return [replace(UNKNOWN, distances_m=np.full(5, depth_m[0, 0] + reach_m)) for _ in hands]
 
     monkeypatch.setattr(predict_worker, "find_grasps", grasps)
-    for depth_m in (0.15, 0.165):  # the untrained hand is as near
+    for depth_m in (near_m, 1.1 * near_m):
 
         def opened(*given, depth_m=depth_m):
             asked.append(given)
@@ -197,7 +200,7 @@ def test_depth_of_a_recording_places_the_hand_and_what_it_holds(predict, tmp_pat
         assert predict(picture(tmp_path / "bag.mcap.png"), "--depth", "/camera/depth") == 0
         (hand,) = json.loads((tmp_path / "out/recording_000000.json").read_text())["hands"]
         assert hand["scale"] == "depth"
-        assert hand["contact_distances"] == pytest.approx([depth_m + 0.05] * 5)
+        assert hand["contact_distances"] == pytest.approx([depth_m + 0.05] * 5, abs=1e-6)
         places_m.append(hand["joints_m"][9][2])
     # Of an untrained hand not all vertices have a plausible depth, and not the same at both.
     assert places_m[1] == pytest.approx(1.1 * places_m[0], rel=0.05)

@@ -121,19 +121,6 @@ def test_read_out_of_nothing_is_finite_and_unsure():
     assert (joints.abs() <= 1).all()
 
 
-def test_two_looks_are_averaged_by_how_sure_they_are():
-    features, right = torch.zeros(1, FEATURE_COUNT), torch.ones(1)
-    joints = torch.rand(1, 21, 2) - 0.5
-    sure = torch.full((1, 21), 0.8)
-    own = Evidence(features, joints, sure, right)
-    closer = Evidence(features, (joints + 0.1) / 0.85, sure, right)
-    assert torch.allclose(own.averaged(closer, 0.85).joints, joints + 0.05, atol=1e-6)
-    unsure = Evidence(features, closer.joints, torch.zeros(1, 21), right)
-    assert torch.allclose(own.averaged(unsure, 0.85).joints, joints, atol=1e-6)
-    neither = Evidence(features, joints, torch.zeros(1, 21), right)
-    assert torch.equal(neither.averaged(unsure, 0.85).joints, joints)
-
-
 def test_rows_and_replacements_take_everything_along():
     parts = [torch.rand(3, *rest) for rest in ((FEATURE_COUNT,), (21, 2), (21,), (), (64, 64), ())]
     evidence, other = Evidence(*parts), Evidence(*(part + 1 for part in parts))

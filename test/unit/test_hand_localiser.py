@@ -29,15 +29,14 @@ HEIGHT, WIDTH = SIZE
 
 
 class Told:
-    """Answers with what the targets say of some boxes, in the network's pixels.
+    """Answers to a whole picture, which has a bright side, as targets of boxes say; else nothing.
 
-    Of a picture whose left side is the brighter one; of others, with those of its mirror image.
+    Boxes are in the network's pixels.
     """
 
-    def __init__(self, *boxes, logits=None, of_mirrored=None):
+    def __init__(self, *boxes, logits=None):
         self.answer = self.told(boxes, logits)
-        mirrored = [Box(WIDTH - b.x - b.width, b.y, b.width, b.height) for b in boxes]
-        self.of_mirrored = self.told(mirrored, of_mirrored or logits)
+        self.nothing = self.told((), None)
 
     @staticmethod
     def told(boxes, logits):
@@ -47,11 +46,13 @@ class Told:
             x, y = (int(v // 8) for v in box.center)
             logit[y, x] = value
         answer = np.concatenate((logit[None], targets.boxes)).astype(np.float32)
-        return torch.from_numpy(answer)[None]
+        return torch.from_numpy(answer)
 
-    def __call__(self, picture):
-        left, right = (side.float().mean() for side in (picture[..., :20], picture[..., -20:]))
-        return self.answer if left > right else self.of_mirrored
+    def __call__(self, pictures):
+        lit = pictures[..., : WIDTH // 8].float().mean((1, 2, 3)) > 200
+        narrow = pictures[..., WIDTH // 7 : WIDTH // 5].float().mean((1, 2, 3)) < 50
+        whole = (lit & narrow).tolist()
+        return torch.stack([self.answer if is_whole else self.nothing for is_whole in whole])
 
 
 def lit_from_the_left(height, width):
@@ -122,15 +123,45 @@ def test_of_two_boxes_on_one_hand_the_surer_stays_and_hands_apart_both():
     assert localiser.find(image, 0.9) == []
 
 
-def test_what_is_seen_in_the_mirror_counts_as_much():
-    one, other = Box(40, 30, 60, 80), Box(200, 60, 50, 40)
-    told = Told(one, other, logits=(1.0, -0.4), of_mirrored=(1.0, -3.0))
-    localiser, image = HandLocaliser(told, CPU), lit_from_the_left(HEIGHT, WIDTH)
-    (found,) = localiser.find(image, 0.3)
-    np.testing.assert_allclose(found.box.as_array(), one.as_array(), rtol=1e-3)
-    assert len(localiser.find(image, 0.3, augmented=False)) == 2
-    (weak,) = localiser.find(image, 0.1)[1:]
-    assert weak.score == pytest.approx(torch.tensor(-1.7).sigmoid().item())
+class Bright:
+    """Finds what is bright, where it is at least 5 cells high."""
+
+    def __init__(self):
+        self.looks = 0
+
+    def __call__(self, pictures):
+        self.looks += len(pictures)
+        return torch.stack([self.look(picture.permute(1, 2, 0).numpy()) for picture in pictures])
+
+    @staticmethod
+    def look(picture):
+        rows, columns = np.nonzero(picture.min(2) > 200)
+        if not len(rows) or np.ptp(rows) < 40:
+            return Told.told((), None)
+        return Told.told([Box(columns.min(), rows.min(), np.ptp(columns), np.ptp(rows))], None)
+
+
+def bright(y, x, side):
+    image = np.zeros((480, 640, 3), np.uint8)
+    image[y : y + side, x : x + side] = 255
+    return image
+
+
+@pytest.mark.parametrize(("x", "y"), [(40, 300), (500, 20), (295, 218)])
+def test_a_small_hand_is_found_by_the_closer_look_wherever_it_is(x, y):
+    finder = HandLocaliser(Bright(), CPU)
+    image = bright(y, x, 45)
+    assert finder.find(image, 0.5, closer=False) == []
+    (found,) = finder.find(image, 0.5)
+    np.testing.assert_allclose(found.box.as_array(), (x, y, 45, 45), atol=3)
+
+
+def test_the_closer_look_is_left_out_where_all_is_sure():
+    see = Bright()
+    assert len(HandLocaliser(see, CPU).find(bright(100, 100, 200), 0.5)) == 1
+    assert see.looks == 1
+    assert HandLocaliser(see, CPU).find(bright(0, 0, 0), 0.5) == []
+    assert see.looks == 1 + 5
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (2000, 3000)])

@@ -124,14 +124,14 @@ def test_an_image_turns_a_hand_that_was_found_and_a_followed_one_where_it_is_cle
     make, image, monkeypatch, source, own, side
 ):
     pipeline = make()
-    infer = pipeline.infer_augmented
+    infer = pipeline.infer
 
     def infer_a_left_hand(crops):
         assert source is not SideSource.GIVEN or not any(crop.mirrored for crop in crops)
         right = torch.tensor([0.9 if crop.mirrored else own for crop in crops])
         return replace(infer(crops), right=right)
 
-    monkeypatch.setattr(pipeline, "infer_augmented", infer_a_left_hand)
+    monkeypatch.setattr(pipeline, "infer", infer_a_left_hand)
     target = replace(TARGET[0], side=Side.RIGHT, side_source=source)
     (hand,) = pipeline.estimate(image, targets=[target])
     assert hand.side is side

@@ -37,7 +37,7 @@ class SeesEverything:
     def search(self):
         return SimpleNamespace(elsewhere=lambda *_: list(self.others))
 
-    def find(self, image, boxes=None):
+    def find(self, image, boxes=None, closer=True):
         self.searches += 1
         return list(self.found if boxes is None else boxes)
 
@@ -356,7 +356,7 @@ class HidesWhatIsBehind:
         hidden = np.linalg.norm(back - front) < 0.6 * self.size
         return [1] if hidden else [0, 1]
 
-    def find(self, image, boxes=None):
+    def find(self, image, boxes=None, closer=True):
         return [self._target(k) for k in self.visible()]
 
     @property
@@ -536,7 +536,7 @@ class ShowsHands:
     shown: list = field(default_factory=list)
     config, length_ratio = CONFIG, 1.0
 
-    def find(self, image, boxes=None):
+    def find(self, image, boxes=None, closer=True):
         return [Target(box) for box in self.shown]
 
     @property
