@@ -78,7 +78,7 @@ class TrackingConfig:
         one_of=("auto", "left", "right"),
     )
     min_score: float = live(
-        0.2,
+        0.25,
         "minimum score of a found hand: mean confidence of its 2D joints times the probability "
         "of a hand; half of it is enough for a tracked or given hand",
         0.0,

@@ -119,7 +119,7 @@ class PlainTrunk(Trunk, PlainPyramid):
 
 
 class EfficientNetTrunk(Trunk, EfficientNetPyramid):
-    input_size, tells_facing = 192, True
+    input_size, tells_facing = 128, True
 
 
 DEFAULT_TRUNK = "pyramid"

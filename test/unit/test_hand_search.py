@@ -86,8 +86,8 @@ def test_what_the_localiser_hardly_sees_has_to_look_like_a_hand_all_the_more():
         search = HandSearch(HalfSure(joints, Side.RIGHT), lambda *_: [FoundHand(where, score)])
         return len(search.everywhere(IMAGE, TrackingConfig(**settings)))
 
-    assert (found(0.9), found(0.5), found(0.16)) == (1, 1, 0)
-    assert found(0.16, min_score=0.15) == 1
+    assert (found(0.9), found(0.5), found(0.2)) == (1, 1, 0)
+    assert found(0.2, min_score=0.15) == 1
 
 
 def test_small_hands_are_looked_for_in_every_place_but_beside_followed_ones():
