@@ -36,9 +36,10 @@ Numbers in brackets count hands or pictures; few of them make noisy figures.
   `negatives` (`--split val`): the networks learnt that the others show no hand. MediaPipe
   labelled them; such labels are another tracker's output and not ground truth.
 - Rendered hands have exact labels. They come from the program that rendered training hands.
-- Speeds of `lite` and of the node were measured with networks that saw 128 pixels. With those of
-  now, on a machine 1.49 times as slow, a tracked hand took 18.4 ms, the evidence networks 6.4 and
-  a search 18.2 (`make bench ARGS='--only stages'`).
+- Speeds of the pipeline and of the node were measured with the networks of before, of the same
+  size, and with a second inference of unsure crops. Beside MediaPipe Hands in one run, a tracked
+  hand takes 2.0 times its time now, and a picture with search 1.6 times
+  (`make bench ARGS='--only frame'`, 1 December 2026, two threads).
 - No row is from RHD, STB or Dexter+Object. `dhpe evaluate --set FOLDER` measures them where they
   are.
 
