@@ -85,6 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
     logging.getLogger("torch").setLevel(logging.ERROR)  # its compilers' warnings
     warnings.simplefilter("ignore")
     try:
+        ranges = None
+        if arguments.pictures and backend != "onnx":
+            ranges = _ranges(pipeline, arguments.pictures)
         with tqdm(total=build.STEPS, unit="step") as bar:
 
             def progress(step: str) -> None:
@@ -94,9 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
             if backend == "onnx":
                 paths = build.write_onnx(eager, Path(arguments.output), progress)
             else:
-                views = _views(pipeline)
-                ranges = _ranges(pipeline, arguments.pictures) if arguments.pictures else None
-                rest = views, ranges, progress, arguments.force
+                rest = _views(pipeline), ranges, progress, arguments.force
                 paths, parity = build.build(eager, config.model, device, backend, *rest)
                 bar.write(str(parity))
     except (EngineError, MediaError, OSError) as error:
@@ -109,6 +110,7 @@ def _views(pipeline: HandPipeline) -> Views:
     """Frames of the clip that ships, and the crops of the hand by its labels."""
     import numpy as np
 
+    from dhpe_ros.detection.localiser import shrunk
     from dhpe_ros.detection.search import joints_box
     from dhpe_ros.files.resources import DEMO_CLIP
     from dhpe_ros.geometry.crop import crop_image
@@ -121,7 +123,7 @@ def _views(pipeline: HandPipeline) -> Views:
     for image, label in islice(frames, 0, step * _FRAMES, step):
         box = joints_box(np.array(label["joints_px"]), pipeline.config.tracking)
         crops.append(crop_image(image, box))
-        pictures.append(image)
+        pictures.append(shrunk(image)[0])
     return _as_views(pipeline, crops, pictures)
 
 
@@ -130,13 +132,16 @@ def _ranges(pipeline: HandPipeline, folder: str) -> Views:
 
     Raises ``MediaError``.
     """
+    from tqdm import tqdm
+
+    from dhpe_ros.detection.localiser import shrunk
     from dhpe_ros.geometry.crop import crop_image
     from dhpe_ros.media import MediaError, open_media
     from dhpe_ros.types import Side
 
     crops, pictures = [], []
-    for frame in open_media(folder).frames():
-        pictures.append(frame.image)
+    for frame in tqdm(open_media(folder).frames(), desc="find hands", unit="picture"):
+        pictures.append(shrunk(frame.image)[0])
         found = pipeline.find(frame.image)
         crops += [crop_image(frame.image, hand.box, hand.side is Side.LEFT) for hand in found]
     if not crops:
@@ -145,11 +150,12 @@ def _ranges(pipeline: HandPipeline, folder: str) -> Views:
 
 
 def _as_views(pipeline: HandPipeline, crops: list[Crop], pictures: list[np.ndarray]) -> Views:
+    """Crops, and pictures as the localiser sees them."""
+    import numpy as np
     import torch
 
-    from dhpe_ros.detection.localiser import shrunk
     from dhpe_ros.engines.build import Views
     from dhpe_ros.engines.networks import as_floats
 
-    small = torch.stack([torch.from_numpy(shrunk(image)[0]).permute(2, 0, 1) for image in pictures])
-    return Views(as_floats(pipeline.batch(crops)), small.to(pipeline.device))
+    seen = torch.from_numpy(np.stack(pictures)).to(pipeline.device).permute(0, 3, 1, 2)
+    return Views(as_floats(pipeline.batch(crops)), seen)
